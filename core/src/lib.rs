@@ -1,0 +1,12 @@
+//! The protocol of Ringmain, a Dynamo-style key-value store, as state machines without I/O.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod hash;
+pub mod id;
+pub mod limits;
+pub mod prng;
+pub mod time;

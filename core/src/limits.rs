@@ -1,0 +1,42 @@
+//! Every bound of the protocol, in one place: name, unit, and how it relates to the others.
+
+use core::time::Duration;
+
+/// Longest key, bytes. `--max-key-bytes` may lower it.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// Largest value that `--max-value-bytes` may allow, bytes.
+pub const VALUE_BYTES_MAX: usize = 4 << 20;
+/// Most siblings that a client write may leave in a record.
+pub const SIBLING_COUNT_MAX: usize = 100;
+/// Largest record that a client write may leave, bytes. Joins may exceed it.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+/// Most version-vector entries that a client write may leave in a record.
+pub const VERSION_VECTOR_COUNT_MAX: usize = 4096;
+/// Largest body of a frame or log record, bytes: two full records may join into one.
+pub const BODY_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX + KEY_BYTES_MAX + 64;
+/// Smallest and largest number of partitions of a cluster, as powers of two.
+pub const PARTITION_BITS_MIN: u32 = 6;
+/// See [`PARTITION_BITS_MIN`].
+pub const PARTITION_BITS_MAX: u32 = 14;
+/// Most owners of a partition (`--n`).
+pub const REPLICA_COUNT_MAX: usize = 8;
+/// Most members of a cluster.
+pub const MEMBER_COUNT_MAX: usize = 256;
+/// Most committed topology operations that a node keeps.
+pub const OPERATION_COUNT_MAX: usize = 1024;
+/// Most shards of a node.
+pub const SHARD_COUNT_MAX: usize = 256;
+/// Longest deadline of a request; frames carry it in 16 bits of milliseconds.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// Leaves of a partition's Merkle tree: a constant of the cluster.
+pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
+/// Longest name of a node or zone, bytes.
+pub const NAME_BYTES_MAX: usize = 32;
+
+const _: () = assert!(VALUE_BYTES_MAX < RECORD_BYTES_MAX, "one sibling fits a record");
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "key lengths travel in 16 bits");
+const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 16 bits");
+const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
+const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
+const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
+const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");

@@ -1,0 +1,2 @@
+//! The simulator of Ringmain and its checkers.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! All integration tests, in one binary: one module per subject.
+#![forbid(unsafe_code)]
