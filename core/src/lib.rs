@@ -5,6 +5,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod checksum;
 pub mod hash;
 pub mod id;
 pub mod limits;
