@@ -11,3 +11,4 @@ pub mod id;
 pub mod limits;
 pub mod prng;
 pub mod time;
+pub mod wire;

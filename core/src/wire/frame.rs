@@ -1,0 +1,233 @@
+//! Frames: a hop part and a body.
+//!
+//! Reading: [`frame_bytes`] on what has arrived, until it names a length; then
+//! [`Frame::new_checked`] on that many bytes; then [`Message`](super::message::Message) or the
+//! payload type of the op. A frame is checked for its cluster apart ([`Frame::is_of`]), since a
+//! HELLO may not know it. Any [`FrameError`] means that the stream has lost its place: close it.
+
+use core::error::Error;
+use core::fmt;
+
+use super::body::{Body, BodyError, body_bytes, write_body};
+use super::layout;
+use super::op::Op;
+use super::payload::Payload;
+use super::{COVERED_BYTES, FIRST_BYTES, HOP_MAGIC, VERSION};
+use crate::checksum::Checksum;
+use crate::id::{RequestId, TopologyId};
+
+/// The hop part of a frame: who asks what, of which request, until when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hop {
+    /// What the frame asks or answers.
+    pub op: Op,
+    /// The sender's name for the request; an answer repeats it.
+    pub request: RequestId,
+    /// Milliseconds that were left of the request's time at sending.
+    pub deadline_ms: u16,
+    /// Milliseconds since the request was first sent; `u16::MAX` = that or more.
+    pub age_ms: u16,
+    /// The sender's topology; 0 = none.
+    pub topology: TopologyId,
+    /// [`ClusterId::digest`](crate::id::ClusterId::digest); 0 = none.
+    pub cluster_digest: u64,
+}
+
+impl Hop {
+    /// Writes the first 32 bytes of a frame whose body has `body_bytes`: alone, in front of a
+    /// body that the log holds, or over the hop part of a frame that is passed on.
+    ///
+    /// # Panics
+    /// If `out` is not 32 bytes long, or `body_bytes` is no length that the op allows.
+    pub fn write(&self, body_bytes: usize, out: &mut [u8]) {
+        assert!(out.len() == FIRST_BYTES);
+        assert!(body_bytes >= COVERED_BYTES);
+        assert!(body_bytes <= self.op.body_bytes_max());
+        let hop = layout::Hop {
+            magic: HOP_MAGIC.into(),
+            version: VERSION,
+            op: self.op.number(),
+            body: (body_bytes as u32).into(),
+            request: self.request.0.into(),
+            deadline_ms: self.deadline_ms.into(),
+            age_ms: self.age_ms.into(),
+            topology: self.topology.0.into(),
+            cluster_digest: self.cluster_digest.into(),
+        };
+        layout::put(&hop, out);
+    }
+}
+
+/// A frame that was checked as a whole; its payload is checked by the payload's type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Frame<'a> {
+    hop: Hop,
+    body: Body<'a>,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FrameError {
+    /// It does not begin like a frame.
+    BadMagic,
+    /// A version other than [`VERSION`].
+    UnknownVersion(u8),
+    /// No [`Op`] has this number.
+    UnknownOp(u8),
+    /// The body is longer than its op allows.
+    TooLarge,
+    /// The bytes end before the frame, or the body before its key.
+    Truncated,
+    /// The CRC does not match the body.
+    BadChecksum,
+    /// The key is too long, absent where the op needs it, or present where it has none.
+    BadKeyLength,
+    /// A reserved field is not 0, the body is shorter than its header, or bytes follow it.
+    Malformed,
+}
+
+/// How many bytes the frame at the front of `prefix` has; `None` while too few bytes are there
+/// to tell. Refuses at the first byte that cannot belong to a frame, so that a reader never
+/// waits for, or makes room for, a body that it would not take. O(1).
+pub fn frame_bytes(prefix: &[u8]) -> Result<Option<usize>, FrameError> {
+    let magic = HOP_MAGIC.to_le_bytes();
+    if prefix.iter().zip(&magic).any(|(byte, expected)| byte != expected) {
+        return Err(FrameError::BadMagic);
+    }
+    if let Some(&version) = prefix.get(2)
+        && version != VERSION
+    {
+        return Err(FrameError::UnknownVersion(version));
+    }
+    let Some(&op) = prefix.get(3) else { return Ok(None) };
+    let op = Op::from_number(op).ok_or(FrameError::UnknownOp(op))?;
+    let Some(body) = prefix.get(4..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
+    let body = u32::from_le_bytes(*body) as usize;
+    if body > op.body_bytes_max() {
+        return Err(FrameError::TooLarge);
+    }
+    if body < COVERED_BYTES {
+        return Err(FrameError::Malformed);
+    }
+    Ok(Some(FIRST_BYTES + body))
+}
+
+impl<'a> Frame<'a> {
+    /// Checks `bytes`, which must be one whole frame ([`frame_bytes`]). O(bytes).
+    pub fn new_checked<C: Checksum>(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        let length = frame_bytes(bytes)?.ok_or(FrameError::Truncated)?;
+        if bytes.len() < length {
+            return Err(FrameError::Truncated);
+        }
+        if bytes.len() > length {
+            return Err(FrameError::Malformed);
+        }
+        let (hop, body) = layout::split::<layout::Hop>(bytes).map_err(|_| FrameError::Truncated)?;
+        let op = Op::from_number(hop.op).ok_or(FrameError::UnknownOp(hop.op))?;
+        let body = Body::new_checked::<C>(body)?;
+        if !op.takes_key(body.key().len()) {
+            return Err(FrameError::BadKeyLength);
+        }
+        let hop = Hop {
+            op,
+            request: RequestId(hop.request.get()),
+            deadline_ms: hop.deadline_ms.get(),
+            age_ms: hop.age_ms.get(),
+            topology: TopologyId(hop.topology.get()),
+            cluster_digest: hop.cluster_digest.get(),
+        };
+        Ok(Frame { hop, body })
+    }
+
+    /// Its hop part.
+    pub fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    /// Its op.
+    pub fn op(&self) -> Op {
+        self.hop.op
+    }
+
+    /// Its body, as the log stores it.
+    pub fn body(&self) -> Body<'a> {
+        self.body
+    }
+
+    /// Its key; empty where the op has none.
+    pub fn key(&self) -> &'a [u8] {
+        self.body.key()
+    }
+
+    /// What follows the key.
+    pub fn payload(&self) -> &'a [u8] {
+        self.body.payload()
+    }
+
+    /// Whether its sender belongs to the cluster of `digest`.
+    pub fn is_of(&self, digest: u64) -> bool {
+        self.hop.cluster_digest == digest
+    }
+}
+
+/// Length of a frame, bytes: known before it is written.
+pub const fn frame_length(key_bytes: usize, payload_bytes: usize) -> usize {
+    FIRST_BYTES + body_bytes(key_bytes, payload_bytes)
+}
+
+/// Writes a frame that fills `out`.
+///
+/// # Panics
+/// If `out` is not `frame_length(key.len(), payload.bytes())` long, the key is none that the
+/// op takes, or the body is longer than the op allows.
+pub fn write_frame<C: Checksum>(hop: &Hop, key: &[u8], payload: &impl Payload, out: &mut [u8]) {
+    assert!(out.len() == frame_length(key.len(), payload.bytes()));
+    write_frame_with::<C>(hop, key, out, |rest| payload.write(rest));
+}
+
+/// Writes a frame that fills `out`, with the payload that `fill` writes into what the key
+/// leaves.
+///
+/// # Panics
+/// As [`write_frame`].
+pub fn write_frame_with<C: Checksum>(
+    hop: &Hop,
+    key: &[u8],
+    out: &mut [u8],
+    fill: impl FnOnce(&mut [u8]),
+) {
+    assert!(hop.op.takes_key(key.len()));
+    assert!(out.len() >= frame_length(key.len(), 0));
+    let (first, body) = out.split_at_mut(FIRST_BYTES);
+    hop.write(body.len(), first);
+    write_body::<C>(key, body, fill);
+}
+
+impl From<BodyError> for FrameError {
+    fn from(error: BodyError) -> FrameError {
+        match error {
+            BodyError::Truncated => FrameError::Truncated,
+            BodyError::TooLarge => FrameError::TooLarge,
+            BodyError::BadChecksum => FrameError::BadChecksum,
+            BodyError::BadKeyLength => FrameError::BadKeyLength,
+            BodyError::Malformed => FrameError::Malformed,
+        }
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::BadMagic => f.write_str("not a frame"),
+            FrameError::UnknownVersion(version) => write!(f, "unknown frame version {version}"),
+            FrameError::UnknownOp(op) => write!(f, "unknown operation {op}"),
+            FrameError::TooLarge => f.write_str("the frame is too large"),
+            FrameError::Truncated => f.write_str("the frame is cut short"),
+            FrameError::BadChecksum => f.write_str("the checksum does not match"),
+            FrameError::BadKeyLength => f.write_str("the key has a length that the op forbids"),
+            FrameError::Malformed => f.write_str("the frame is malformed"),
+        }
+    }
+}
+
+impl Error for FrameError {}

@@ -1,0 +1,175 @@
+//! All payloads in one closed enum: what a checked frame says.
+
+use super::admin::AdminReply;
+use super::frame::Frame;
+use super::get::GetRequest;
+use super::hello::{Hello, HelloReply, Proof, Refused};
+use super::op::Op;
+use super::payload::{Malformed, Payload};
+use super::peer::{Ack, Read, Reject};
+use super::put::PutRequest;
+use super::reply::Reply;
+use super::topology::{Answer, Proposal, Topology};
+
+/// What a frame says, by op.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Message<'a> {
+    /// HELLO.
+    Hello(Hello),
+    /// HELLO_REPLY.
+    HelloReply(HelloReply<'a>),
+    /// PROOF.
+    Proof(Proof),
+    /// WELCOME.
+    Welcome,
+    /// REFUSED.
+    Refused(Refused),
+    /// GET.
+    Get(GetRequest<'a>),
+    /// PUT.
+    Put(PutRequest<'a>),
+    /// REPLY.
+    Reply(Reply<'a>),
+    /// REPLICATE, with a Record v1 that is not checked here.
+    Replicate(&'a [u8]),
+    /// REPLICATE_SYNC, with the same.
+    ReplicateSync(&'a [u8]),
+    /// ACK.
+    Ack(Ack),
+    /// READ.
+    Read(Read),
+    /// READ_REPLY, with a Record v1 that is not checked here; empty = not found.
+    ReadReply(&'a [u8]),
+    /// REJECT.
+    Reject(Reject),
+    /// TOPOLOGY.
+    Topology(Topology<'a>),
+    /// HOLD.
+    Hold(Proposal<'a>),
+    /// HELD.
+    Held(Answer<'a>),
+    /// COMMIT.
+    Commit(Proposal<'a>),
+    /// COMMITTED.
+    Committed(Answer<'a>),
+    /// ABORT.
+    Abort(Proposal<'a>),
+    /// ABORTED.
+    Aborted(Answer<'a>),
+    /// STATUS.
+    Status,
+    /// RING; with the frame's key, of that key alone.
+    Ring,
+    /// ADMIN_REPLY.
+    AdminReply(AdminReply<'a>),
+}
+
+impl<'a> Message<'a> {
+    /// Reads the payload of `frame`.
+    pub fn new_checked(frame: &Frame<'a>) -> Result<Message<'a>, Malformed> {
+        let payload = frame.payload();
+        match frame.op() {
+            Op::Hello => Hello::new_checked(payload).map(Message::Hello),
+            Op::HelloReply => HelloReply::new_checked(payload).map(Message::HelloReply),
+            Op::Proof => Proof::new_checked(payload).map(Message::Proof),
+            Op::Welcome => empty(payload, Message::Welcome),
+            Op::Refused => Refused::new_checked(payload).map(Message::Refused),
+            Op::Get => GetRequest::new_checked(payload).map(Message::Get),
+            Op::Put => PutRequest::new_checked(payload).map(Message::Put),
+            Op::Reply => Reply::new_checked(payload).map(Message::Reply),
+            Op::Replicate => present(payload).map(Message::Replicate),
+            Op::ReplicateSync => present(payload).map(Message::ReplicateSync),
+            Op::Ack => Ack::new_checked(payload).map(Message::Ack),
+            Op::Read => Read::new_checked(payload).map(Message::Read),
+            Op::ReadReply => Ok(Message::ReadReply(payload)),
+            Op::Reject => Reject::new_checked(payload).map(Message::Reject),
+            Op::Topology => Topology::new_checked(payload).map(Message::Topology),
+            Op::Hold => Proposal::new_checked(payload).map(Message::Hold),
+            Op::Held => Answer::new_checked(payload).map(Message::Held),
+            Op::Commit => Proposal::new_checked(payload).map(Message::Commit),
+            Op::Committed => Answer::new_checked(payload).map(Message::Committed),
+            Op::Abort => Proposal::new_checked(payload).map(Message::Abort),
+            Op::Aborted => Answer::new_checked(payload).map(Message::Aborted),
+            Op::Status => empty(payload, Message::Status),
+            Op::Ring => empty(payload, Message::Ring),
+            Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
+        }
+    }
+
+    /// The op of a frame that carries this.
+    pub fn op(&self) -> Op {
+        match self {
+            Message::Hello(_) => Op::Hello,
+            Message::HelloReply(_) => Op::HelloReply,
+            Message::Proof(_) => Op::Proof,
+            Message::Welcome => Op::Welcome,
+            Message::Refused(_) => Op::Refused,
+            Message::Get(_) => Op::Get,
+            Message::Put(_) => Op::Put,
+            Message::Reply(_) => Op::Reply,
+            Message::Replicate(_) => Op::Replicate,
+            Message::ReplicateSync(_) => Op::ReplicateSync,
+            Message::Ack(_) => Op::Ack,
+            Message::Read(_) => Op::Read,
+            Message::ReadReply(_) => Op::ReadReply,
+            Message::Reject(_) => Op::Reject,
+            Message::Topology(_) => Op::Topology,
+            Message::Hold(_) => Op::Hold,
+            Message::Held(_) => Op::Held,
+            Message::Commit(_) => Op::Commit,
+            Message::Committed(_) => Op::Committed,
+            Message::Abort(_) => Op::Abort,
+            Message::Aborted(_) => Op::Aborted,
+            Message::Status => Op::Status,
+            Message::Ring => Op::Ring,
+            Message::AdminReply(_) => Op::AdminReply,
+        }
+    }
+
+    /// Gives the payload inside to `visit`.
+    fn visit<T>(&self, visit: impl FnOnce(&dyn Payload) -> T) -> T {
+        match self {
+            Message::Hello(payload) => visit(payload),
+            Message::HelloReply(payload) => visit(payload),
+            Message::Proof(payload) => visit(payload),
+            Message::Welcome | Message::Status | Message::Ring => visit(&[].as_slice()),
+            Message::Refused(payload) => visit(payload),
+            Message::Get(payload) => visit(payload),
+            Message::Put(payload) => visit(payload),
+            Message::Reply(payload) => visit(payload),
+            Message::Replicate(record) | Message::ReplicateSync(record) => visit(record),
+            Message::Ack(payload) => visit(payload),
+            Message::Read(payload) => visit(payload),
+            Message::ReadReply(record) => visit(record),
+            Message::Reject(payload) => visit(payload),
+            Message::Topology(payload) => visit(payload),
+            Message::Hold(payload) | Message::Commit(payload) | Message::Abort(payload) => {
+                visit(payload)
+            }
+            Message::Held(payload) | Message::Committed(payload) | Message::Aborted(payload) => {
+                visit(payload)
+            }
+            Message::AdminReply(payload) => visit(payload),
+        }
+    }
+}
+
+impl Payload for Message<'_> {
+    fn bytes(&self) -> usize {
+        self.visit(|payload| payload.bytes())
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        self.visit(|payload| payload.write(out));
+    }
+}
+
+/// A payload that must be empty.
+fn empty<'a>(payload: &[u8], message: Message<'a>) -> Result<Message<'a>, Malformed> {
+    if payload.is_empty() { Ok(message) } else { Err(Malformed) }
+}
+
+/// A record that must be there.
+fn present(record: &[u8]) -> Result<&[u8], Malformed> {
+    if record.is_empty() { Err(Malformed) } else { Ok(record) }
+}

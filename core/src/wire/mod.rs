@@ -1,0 +1,210 @@
+//! The native protocol, byte by byte: how clients, peers and the log write things down.
+//!
+//! A **frame** is a *hop part* of 32 bytes and a *body*: covered header, key, payload. A record
+//! of the log is a *place part* of 32 bytes and the same body, so a record travels from the
+//! coordinator into every replica's log unchanged, with one checksum computed once. All
+//! integers are little-endian; nothing is aligned or padded; reserved bytes are 0 and anything
+//! else is refused. Bytes from outside are checked once, by the `new_checked` of each type, and
+//! give an error, never a panic; what a writer asserts, its reader checks.
+//!
+//! A connection opens with HELLO (its frame may carry topology and digest 0), HELLO_REPLY,
+//! PROOF, then WELCOME or REFUSED; see [`handshake`]. HELLO, HELLO_REPLY and REFUSED keep their
+//! layout in every later version, so that any two nodes can tell each other why they part.
+//!
+//! Columns: offset, bytes, field, meaning. `+` is behind the field above; a length that is a
+//! name is the value of that field; `rest` goes up to the end. A test holds this to the code.
+//!
+//! ```text
+//! hop part: 32 bytes, on the wire; not covered by the CRC, may be rewritten at every hop
+//!    0   2  magic            a7 52
+//!    2   1  version          1
+//!    3   1  op               the numbers below
+//!    4   4  body             bytes behind these 32: 8..=BODY_BYTES_MAX, less for most ops
+//!    8   4  request          the sender's name for it; an answer repeats it
+//!   12   2  deadline_ms      what is left of the request's time at sending
+//!   14   2  age_ms           time since its first sending, 65535 = that or more
+//!   16   8  topology         the sender's topology id, 0 = none
+//!   24   8  cluster_digest   of the cluster id, 0 = none
+//! place part: 32 bytes, in the log
+//!    0   2  magic            a7 4c
+//!    2   1  version          1
+//!    3   1  kind             1 record, 2 batch header
+//!    4   4  body             bytes behind these 32
+//!    8   4  segment          where this record stands
+//!   12   2  mine             0 none, else 1 + index in the version vector
+//!   14   2  flags            the log's
+//!   16   8  offset           where this record stands: bytes from the segment's start
+//!   24   4  guard            CRC-32C of bytes 0..24 of this and of the body's 4 bytes of CRC
+//!   28   4  reserved
+//! covered header: 8 bytes, then the key, then the payload
+//!    0   4  crc32c           CRC-32C of the body behind these 4 bytes
+//!    4   2  key_bytes        0..=KEY_BYTES_MAX
+//!    6   2  reserved
+//!    8 key_bytes  key
+//!    + rest  payload         by op:
+//!
+//! HELLO=1: 56 bytes
+//!    0   1  version_min      oldest version that the dialer speaks, >= 1
+//!    1   1  version_max      newest
+//!    2   1  kind             1 peer, 2 client, 3 joiner
+//!    3   1  reserved
+//!    4   2  shard            shard asked for (0 always exists)
+//!    6   2  source_shard     the dialer's shard, clients 0
+//!    8   2  shards           shards of the dialer, clients 0
+//!   10   2  reserved2
+//!   12   4  node             the dialer, clients 0
+//!   16   8  boot             40 bits, clients 0
+//!   24  16  nonce            random, new for every connection
+//!   40  16  cluster          0 = not known yet
+//! HELLO_REPLY=2: 80 bytes, then the secret
+//!    0   1  version          chosen
+//!    1   1  flags            1 SECRET: a secret follows (joiners over loopback only)
+//!    2   1  partition_bits   log2 of the partitions, 0 = this node is in no cluster
+//!    3   1  n                0 = as above, so for r, w, hash_seed, cluster
+//!    4   1  r
+//!    5   1  w
+//!    6   2  shards
+//!    8   4  node
+//!   12   2  secret_bytes     0 or 32..=256
+//!   14   2  reserved
+//!   16   8  boot
+//!   24   8  hash_seed        of the key hash
+//!   32  16  cluster
+//!   48  16  nonce            random, new for every connection
+//!   64  16  proof            of the acceptor
+//!   80 secret_bytes  secret
+//! PROOF=3: 16 bytes
+//!    0  16  proof            of the dialer
+//! WELCOME=4: 0 bytes
+//! REFUSED=5: 8 bytes
+//!    0   1  reason           see hello::Reason
+//!    1   1  version_min      versions that the acceptor speaks
+//!    2   1  version_max
+//!    3   5  reserved
+//!
+//! GET=16: 8 bytes, then the context; has a key
+//!    0   1  r                0 = the cluster's
+//!    1   1  pr
+//!    2   1  flags            1 FORWARDED, 2 WANT_CONTEXT
+//!    3   1  reserved
+//!    4   4  context_bytes
+//!    8 context_bytes  context  raw token that the answer must cover
+//! PUT=17: 32 bytes, then context and value; has a key
+//!    0   1  w                0 = the cluster's
+//!    1   1  pw
+//!    2   1  dw
+//!    3   1  r                0 = the cluster's; 0 without READ_FIRST
+//!    4   2  flags            1 FORWARDED, 2 TOMBSTONE, 4 EXPIRES, 8 CONTEXT_LOCAL,
+//!                            16 READ_FIRST, 32 IF_ABSENT, 64 IF_PRESENT, 128 RETURN_OLD,
+//!                            256 WANT_CONTEXT
+//!    6   2  reserved
+//!    8   8  timestamp_ms     0 = the coordinator stamps
+//!   16   8  expires_ms       Unix milliseconds; 0 without EXPIRES
+//!   24   4  context_bytes    0 with CONTEXT_LOCAL or READ_FIRST
+//!   28   4  value_bytes      0 with TOMBSTONE
+//!   32 context_bytes  context  raw token; empty = the empty context
+//!    + value_bytes  value
+//! REPLY=18: 16 bytes, then the context, then the siblings, timestamps descending
+//!    0   1  status           see reply::Status
+//!    1   1  needed           answers that were needed
+//!    2   1  got              answers that came
+//!    3   1  reserved
+//!    4   2  live             live siblings (of a put: after it)
+//!    6   2  found            live siblings that a READ_FIRST found
+//!    8   4  context_bytes    0 = no context, or the empty one of a key never written
+//!   12   2  siblings         how many follow
+//!   14   2  reserved2
+//!   16 context_bytes  context
+//! sibling in a REPLY: 24 bytes, then its value
+//!    0   8  timestamp_ms
+//!    8   8  expires_ms       0 = never
+//!   16   4  value_bytes
+//!   20   4  reserved
+//!   24 value_bytes  value
+//!
+//! REPLICATE=32 REPLICATE_SYNC=33: 0 bytes, then Record v1; has a key
+//! ACK=34: 16 bytes
+//!    0   8  order            of the key, in its partition
+//!    8   1  flags            1 DURABLE
+//!    9   7  reserved
+//! READ=35: 8 bytes; has a key
+//!    0   8  known            version that the sender has, 0 = none; always 0 for now
+//! READ_REPLY=36: 0 bytes, then Record v1, nothing = not found; has a key
+//! REJECT=37: 16 bytes
+//!    0   1  reason           see peer::RejectReason
+//!    1   7  reserved
+//!    8   8  order            of the key, in its partition
+//!
+//! TOPOLOGY=48: 8 bytes, then operations and contacts
+//!    0   2  operation_count
+//!    2   2  operation_bytes  of each
+//!    4   2  contact_count
+//!    6   2  contact_bytes    of each
+//! HOLD=49 COMMIT=51 ABORT=53: 0 bytes, then the operation
+//! HELD=50 COMMITTED=52 ABORTED=54: 1 bytes, then the operation
+//!    0   1  verdict          membership's
+//!
+//! STATUS=64: 0 bytes
+//! RING=65: 0 bytes; may have a key
+//! ADMIN_REPLY=66: 1 bytes, then JSON in UTF-8
+//!    0   1  status           see reply::Status
+//! ```
+
+use crate::limits::{
+    BODY_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, VALUE_BYTES_MAX,
+    VERSION_VECTOR_COUNT_MAX,
+};
+
+#[macro_use]
+mod codes;
+
+pub mod admin;
+pub mod body;
+pub mod frame;
+pub mod get;
+pub mod handshake;
+pub mod hello;
+mod layout;
+pub mod message;
+pub mod op;
+pub mod payload;
+pub mod peer;
+pub mod place;
+pub mod put;
+pub mod reply;
+#[cfg(test)]
+mod tests;
+pub mod topology;
+
+/// Version of frames and log records.
+pub const VERSION: u8 = 1;
+/// Begins every frame. Not text, so neither HTTP nor RESP is mistaken for a frame.
+pub const HOP_MAGIC: u16 = 0x52a7;
+/// Begins every log record. Differs from [`HOP_MAGIC`] in four bits.
+pub const PLACE_MAGIC: u16 = 0x4ca7;
+/// Length of a hop part, and of a place part.
+pub const FIRST_BYTES: usize = 32;
+/// Length of a covered header: the shortest body.
+pub const COVERED_BYTES: usize = 8;
+/// Largest raw context token: a joined record may have 65535 version-vector entries.
+pub const CONTEXT_BYTES_MAX: usize = 1 << 20;
+/// Bounds of a cluster secret on the wire.
+pub const SECRET_BYTES_MIN: usize = 32;
+/// See [`SECRET_BYTES_MIN`].
+pub const SECRET_BYTES_MAX: usize = 256;
+/// Largest topology operation or contact.
+pub const ITEM_BYTES_MAX: usize = 256;
+/// Largest answer to an admin request: a full ring of 2^14 partitions with 8 owners each.
+pub const ADMIN_BYTES_MAX: usize = 4 << 20;
+
+const _: () = assert!(16 * u16::MAX as usize + 16 <= CONTEXT_BYTES_MAX, "any token fits");
+const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
+const _: () = assert!(
+    COVERED_BYTES + KEY_BYTES_MAX + 32 + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX <= BODY_BYTES_MAX,
+    "every put fits a frame"
+);
+const _: () = assert!(
+    COVERED_BYTES + 8 + (OPERATION_COUNT_MAX + MEMBER_COUNT_MAX) * ITEM_BYTES_MAX <= BODY_BYTES_MAX,
+    "every topology fits a frame"
+);
+const _: () = assert!(ADMIN_BYTES_MAX < BODY_BYTES_MAX);

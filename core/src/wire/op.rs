@@ -1,0 +1,102 @@
+//! What a frame asks or answers. A plain byte on the wire: an unknown one is an error value.
+
+use super::layout;
+use super::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, ITEM_BYTES_MAX, SECRET_BYTES_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, VALUE_BYTES_MAX,
+};
+
+codes! {
+    /// The operation of a frame, with its number on the wire.
+    pub enum Op {
+        /// Dialer to acceptor, first: who I am, a nonce.
+        Hello = 1,
+        /// Acceptor to dialer: who I am, a nonce, my proof.
+        HelloReply = 2,
+        /// Dialer to acceptor: my proof.
+        Proof = 3,
+        /// Acceptor to dialer: go on.
+        Welcome = 4,
+        /// The connection ends, with a reason.
+        Refused = 5,
+        /// A client's read.
+        Get = 16,
+        /// A client's write.
+        Put = 17,
+        /// The answer to both.
+        Reply = 18,
+        /// Store this record, joined with yours.
+        Replicate = 32,
+        /// The same, and acknowledge only once it is on disk.
+        ReplicateSync = 33,
+        /// It is stored.
+        Ack = 34,
+        /// Send me your record of this key.
+        Read = 35,
+        /// Here it is.
+        ReadReply = 36,
+        /// No to REPLICATE or READ, with a reason.
+        Reject = 37,
+        /// Committed operations and known addresses.
+        Topology = 48,
+        /// Hold writes, and keep this operation.
+        Hold = 49,
+        /// Answer to HOLD.
+        Held = 50,
+        /// The operation is decided.
+        Commit = 51,
+        /// Answer to COMMIT.
+        Committed = 52,
+        /// The operation is dropped.
+        Abort = 53,
+        /// Answer to ABORT.
+        Aborted = 54,
+        /// What the node knows of the cluster.
+        Status = 64,
+        /// Owners, of all partitions or of a key.
+        Ring = 65,
+        /// The answer to both.
+        AdminReply = 66,
+    }
+}
+
+impl Op {
+    /// The longest body that a frame of this op may have: known before the body arrives, so
+    /// that a stranger cannot make a node keep megabytes for a HELLO.
+    pub const fn body_bytes_max(self) -> usize {
+        let keyed = COVERED_BYTES + KEY_BYTES_MAX;
+        let items = (OPERATION_COUNT_MAX + MEMBER_COUNT_MAX) * ITEM_BYTES_MAX;
+        match self {
+            Op::Hello => COVERED_BYTES + size_of::<layout::Hello>(),
+            Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
+            Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
+            Op::Welcome | Op::Status => COVERED_BYTES,
+            Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
+            Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
+            Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
+            Op::Reply | Op::Replicate | Op::ReplicateSync | Op::ReadReply => BODY_BYTES_MAX,
+            Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
+            Op::Read => keyed + size_of::<layout::Read>(),
+            Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
+            Op::Topology => COVERED_BYTES + size_of::<layout::Topology>() + items,
+            Op::Hold | Op::Commit | Op::Abort => COVERED_BYTES + ITEM_BYTES_MAX,
+            Op::Held | Op::Committed | Op::Aborted => {
+                COVERED_BYTES + size_of::<layout::Answer>() + ITEM_BYTES_MAX
+            }
+            Op::Ring => keyed,
+            Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
+        }
+    }
+
+    /// Whether a frame of this op may carry a key of `key_bytes` (0: no key). The upper bound
+    /// is `KEY_BYTES_MAX` for all.
+    pub fn takes_key(self, key_bytes: usize) -> bool {
+        match self {
+            Op::Get | Op::Put | Op::Replicate | Op::ReplicateSync | Op::Read | Op::ReadReply => {
+                (1..=KEY_BYTES_MAX).contains(&key_bytes)
+            }
+            Op::Ring => key_bytes <= KEY_BYTES_MAX,
+            _ => key_bytes == 0,
+        }
+    }
+}

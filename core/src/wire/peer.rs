@@ -1,0 +1,119 @@
+//! What replicas say to coordinators. The payload of REPLICATE, REPLICATE_SYNC and READ_REPLY
+//! is a Record v1 as it stands in the log, which `causality` reads.
+
+use super::layout;
+use super::payload::{Malformed, Payload};
+
+/// ACK: the record is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ack {
+    /// Order of the key in its partition, so that the sender can check whom it is for.
+    pub order: u64,
+    /// It is on disk.
+    pub durable: bool,
+}
+
+const DURABLE: u8 = 1;
+
+impl Ack {
+    /// Reads the payload of an ACK.
+    pub fn new_checked(payload: &[u8]) -> Result<Ack, Malformed> {
+        let fixed = layout::exact::<layout::Ack>(payload)?;
+        if fixed.flags & !DURABLE != 0 || fixed.reserved != [0; 7] {
+            return Err(Malformed);
+        }
+        Ok(Ack { order: fixed.order.get(), durable: fixed.flags & DURABLE != 0 })
+    }
+}
+
+impl Payload for Ack {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Ack>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let flags = u8::from(self.durable) * DURABLE;
+        let fixed = layout::Ack { order: self.order.into(), flags, reserved: [0; 7] };
+        assert!(layout::put(&fixed, out).is_empty());
+    }
+}
+
+/// READ: the replica's record of the key is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// The version that the sender has, so that an equal one need not be sent; 0 = none. For
+    /// now always 0, and readers pass over it.
+    pub known: u64,
+}
+
+impl Read {
+    /// Reads the payload of a READ.
+    pub fn new_checked(payload: &[u8]) -> Result<Read, Malformed> {
+        layout::exact::<layout::Read>(payload).map(|fixed| Read { known: fixed.known.get() })
+    }
+}
+
+impl Payload for Read {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Read>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        assert!(layout::put(&layout::Read { known: self.known.into() }, out).is_empty());
+    }
+}
+
+codes! {
+    /// Why a replica does not store or read.
+    pub enum RejectReason {
+        /// The topologies differ; the replica's operations follow in a TOPOLOGY.
+        StaleTopology = 1,
+        /// The replica neither owns the partition nor stands in for an owner.
+        NotOwner = 2,
+        /// Overload, or a change of topology holds writes: try again.
+        Busy = 3,
+        /// The disk is full.
+        NoSpace = 4,
+        /// The record may be damaged here: a miss would be no answer.
+        Damaged = 5,
+        /// The frame is older than `frame_age_max`.
+        TooOld = 6,
+        /// The shard takes no writes, after a failed sync.
+        ReadOnly = 7,
+        /// The payload is malformed.
+        Malformed = 8,
+    }
+}
+
+/// REJECT: no to REPLICATE or READ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// Order of the key in its partition.
+    pub order: u64,
+}
+
+impl Reject {
+    /// Reads the payload of a REJECT.
+    pub fn new_checked(payload: &[u8]) -> Result<Reject, Malformed> {
+        let fixed = layout::exact::<layout::Reject>(payload)?;
+        if fixed.reserved != [0; 7] {
+            return Err(Malformed);
+        }
+        let reason = RejectReason::from_number(fixed.reason).ok_or(Malformed)?;
+        Ok(Reject { reason, order: fixed.order.get() })
+    }
+}
+
+impl Payload for Reject {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Reject>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let reason = self.reason.number();
+        let fixed = layout::Reject { reason, reserved: [0; 7], order: self.order.into() };
+        assert!(layout::put(&fixed, out).is_empty());
+    }
+}

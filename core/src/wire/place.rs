@@ -1,0 +1,159 @@
+//! Place parts: what the log writes in front of a body, so that a record names its own place.
+//!
+//! Stale bytes (of a recycled block, a misdirected write) may be a sound record, but not of
+//! this place; the guard binds place and body's CRC together, so that the first 36 bytes can be
+//! trusted before the body is read. [`Body::new_checked`](super::body::Body::new_checked) on
+//! the bytes behind then proves the rest.
+
+use core::error::Error;
+use core::fmt;
+
+use super::layout;
+use super::{COVERED_BYTES, FIRST_BYTES, PLACE_MAGIC, VERSION};
+use crate::checksum::Checksum;
+use crate::limits::BODY_BYTES_MAX;
+
+/// Length of a place part, bytes.
+pub const PLACE_BYTES: usize = FIRST_BYTES;
+/// How many bytes [`PlacePart::new_checked`] needs: the place part and the body's CRC.
+pub const PLACE_CHECKED_BYTES: usize = PLACE_BYTES + 4;
+
+codes! {
+    /// What a log record is.
+    pub enum PlaceKind {
+        /// A key and its Record v1.
+        Record = 1,
+        /// The begin of a batch; the log defines its payload.
+        Batch = 2,
+    }
+}
+
+/// The place part of a log record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PlacePart {
+    /// What the record is.
+    pub kind: PlaceKind,
+    /// Length of its body: `COVERED_BYTES..=BODY_BYTES_MAX`.
+    pub body_bytes: u32,
+    /// The segment that it stands in.
+    pub segment: u32,
+    /// Where its place part begins in the segment, bytes.
+    pub offset: u64,
+    /// Index of the local actor in the record's version vector, below `u16::MAX`; `None` if
+    /// this node may not extend one.
+    pub mine: Option<u16>,
+    /// The log's.
+    pub flags: u16,
+}
+
+/// Why bytes are not the place part of the record at this place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PlaceError {
+    /// Fewer than [`PLACE_CHECKED_BYTES`].
+    Truncated,
+    /// They do not begin like a log record.
+    BadMagic,
+    /// The guard does not match: damaged, or not written whole.
+    BadGuard,
+    /// Sound, but of a version other than [`VERSION`].
+    UnknownVersion(u8),
+    /// Sound, but written for another place.
+    Elsewhere,
+    /// Sound, but no [`PlaceKind`], a body length out of bounds, or a reserved field not 0.
+    Malformed,
+}
+
+impl PlacePart {
+    /// Writes the place part of a body with the given CRC.
+    ///
+    /// # Panics
+    /// If `out` is not [`PLACE_BYTES`] long, the body's length is out of bounds, or `mine` is
+    /// `u16::MAX`.
+    pub fn stamp<C: Checksum>(&self, body_crc32c: u32, out: &mut [u8]) {
+        assert!(out.len() == PLACE_BYTES);
+        assert!(self.body_bytes as usize >= COVERED_BYTES);
+        assert!(self.body_bytes as usize <= BODY_BYTES_MAX);
+        assert!(self.mine != Some(u16::MAX));
+        let place = layout::Place {
+            magic: PLACE_MAGIC.into(),
+            version: VERSION,
+            kind: self.kind.number(),
+            body: self.body_bytes.into(),
+            segment: self.segment.into(),
+            mine: self.mine.map_or(0, |index| index + 1).into(),
+            flags: self.flags.into(),
+            offset: self.offset.into(),
+            guard: 0.into(),
+            reserved: 0.into(),
+        };
+        layout::put(&place, out);
+        let guard = guard::<C>(out, &body_crc32c.to_le_bytes());
+        out[GUARD].copy_from_slice(&guard.to_le_bytes());
+    }
+
+    /// Checks the first [`PLACE_CHECKED_BYTES`] of `bytes` as the record at `offset` of
+    /// `segment`. The guard comes before the version: a flipped bit is damage, not a newer
+    /// Ringmain. Later versions keep magic, version and guard where they are.
+    pub fn new_checked<C: Checksum>(
+        bytes: &[u8],
+        segment: u32,
+        offset: u64,
+    ) -> Result<PlacePart, PlaceError> {
+        let (place, rest) =
+            layout::split::<layout::Place>(bytes).map_err(|_| PlaceError::Truncated)?;
+        let body_crc32c: &[u8; 4] = rest.first_chunk().ok_or(PlaceError::Truncated)?;
+        if place.magic.get() != PLACE_MAGIC {
+            return Err(PlaceError::BadMagic);
+        }
+        if place.guard.get() != guard::<C>(bytes, body_crc32c) {
+            return Err(PlaceError::BadGuard);
+        }
+        if place.version != VERSION {
+            return Err(PlaceError::UnknownVersion(place.version));
+        }
+        if place.segment.get() != segment || place.offset.get() != offset {
+            return Err(PlaceError::Elsewhere);
+        }
+        let kind = PlaceKind::from_number(place.kind).ok_or(PlaceError::Malformed)?;
+        let body_bytes = place.body.get();
+        if !(COVERED_BYTES..=BODY_BYTES_MAX).contains(&(body_bytes as usize)) {
+            return Err(PlaceError::Malformed);
+        }
+        if place.reserved.get() != 0 {
+            return Err(PlaceError::Malformed);
+        }
+        let mine = place.mine.get().checked_sub(1);
+        Ok(PlacePart { kind, body_bytes, segment, offset, mine, flags: place.flags.get() })
+    }
+
+    /// Length of the whole record, bytes.
+    pub fn record_bytes(&self) -> usize {
+        PLACE_BYTES + self.body_bytes as usize
+    }
+}
+
+/// Where the guard stands; it covers what is before it.
+const GUARD: core::ops::Range<usize> = 24..28;
+const _: () = assert!(core::mem::offset_of!(layout::Place, guard) == GUARD.start);
+
+/// The guard of a place part that begins `bytes`.
+fn guard<C: Checksum>(bytes: &[u8], body_crc32c: &[u8; 4]) -> u32 {
+    C::crc32c(C::crc32c(0, &bytes[..GUARD.start]), body_crc32c)
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlaceError::Truncated => f.write_str("the log record is cut short"),
+            PlaceError::BadMagic => f.write_str("not a log record"),
+            PlaceError::BadGuard => f.write_str("the guard does not match"),
+            PlaceError::UnknownVersion(version) => {
+                write!(f, "unknown log record version {version}")
+            }
+            PlaceError::Elsewhere => f.write_str("the log record is of another place"),
+            PlaceError::Malformed => f.write_str("the log record is malformed"),
+        }
+    }
+}
+
+impl Error for PlaceError {}

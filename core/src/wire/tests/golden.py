@@ -1,0 +1,172 @@
+"""Makes golden.txt from the table in wire/mod.rs alone, sharing nothing with the Rust code.
+
+    python3 golden.py > golden.txt
+"""
+
+from struct import pack, unpack
+
+
+def crc32c(data, so_far=0):
+    register = so_far ^ 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+def siphash128(key, message):
+    """SipHash-2-4 with 128 bits, from the paper's reference description."""
+    mask = (1 << 64) - 1
+    k0, k1 = unpack("<QQ", key)
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D ^ 0xEE,
+         k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+
+    def rotate(x, bits):
+        return ((x << bits) | (x >> (64 - bits))) & mask
+
+    def half(a, b, bits, turn):
+        v[a] = (v[a] + v[b]) & mask
+        v[b] = rotate(v[b], bits) ^ v[a]
+        if turn:
+            v[a] = rotate(v[a], 32)
+
+    def rounds(count):
+        for _ in range(count):
+            half(0, 1, 13, True)
+            half(2, 3, 16, False)
+            half(0, 3, 21, False)
+            half(2, 1, 17, True)
+
+    whole = len(message) // 8 * 8
+    last = message[whole:].ljust(7, b"\0") + bytes([len(message) & 255])
+    for (word,) in (unpack("<Q", (message[:whole] + last)[at:at + 8])
+                    for at in range(0, whole + 8, 8)):
+        v[3] ^= word
+        rounds(2)
+        v[0] ^= word
+    v[2] ^= 0xEE
+    rounds(4)
+    low = v[0] ^ v[1] ^ v[2] ^ v[3]
+    v[1] ^= 0xDD
+    rounds(4)
+    return pack("<QQ", low, v[0] ^ v[1] ^ v[2] ^ v[3])
+
+
+assert crc32c(b"123456789") == 0xE3069283
+assert siphash128(bytes(range(16)), b"").hex() == "a3817f04ba25a8e66df67214c7550293"
+assert siphash128(bytes(range(16)), b"\0").hex() == "da87c1d86b99af44347659119b22fc45"
+
+DIALER, ACCEPTOR, PROOF = (bytes(range(first, first + 16)) for first in (0x30, 0x40, 0x50))
+CLUSTER = 0x000102030405060708090A0B0C0D0E0F.to_bytes(16, "little")
+SECRET = bytes(range(0x60, 0x81))
+KEY = b"key"
+RECORD = bytes(range(0x80, 0x8C))
+OPERATION = bytes(range(0xC0, 0xC8))
+CONTACT = bytes(range(0xD0, 0xD5))
+ORDER = pack("<Q", 0x0102030405060708)
+
+
+def body(key, payload):
+    rest = pack("<HH", len(key), 0) + key + payload
+    return pack("<I", crc32c(rest)) + rest
+
+
+def frame(op, key, payload):
+    behind = body(key, payload)
+    return pack("<BBBBIIHHQQ", 0xA7, 0x52, 1, op, len(behind), 0x01020304, 1000, 7,
+                0x1112131415161718, 0x2122232425262728) + behind
+
+
+def record(kind, segment, mine, flags, offset, behind):
+    first = pack("<BBBBIIHHQ", 0xA7, 0x4C, 1, kind, len(behind), segment, mine, flags, offset)
+    return first + pack("<II", crc32c(first + behind[:4]), 0) + behind
+
+
+def hello(versions, kind, shard, source, shards, node, boot, cluster):
+    return (pack("<BBBBHHHHIQ", *versions, kind, 0, shard, source, shards, 0, node, boot)
+            + DIALER + cluster)
+
+
+def hello_reply(ring, shards, node, boot, seed, cluster, proof, secret=b""):
+    return (pack("<BBBBBBHIHHQQ", 1, 1 if secret else 0, *ring, shards, node, len(secret), 0,
+                 boot, seed) + cluster + ACCEPTOR + proof + secret)
+
+
+def put(counts, flags, timestamp, expires, context, value):
+    return (pack("<BBBBHHQQII", *counts, flags, 0, timestamp, expires, len(context), len(value))
+            + context + value)
+
+
+def reply(status, needed, got, live, found, context, siblings):
+    out = pack("<BBBBHHIHH", status, needed, got, 0, live, found, len(context), len(siblings), 0)
+    out += context
+    for timestamp, expires, value in siblings:
+        out += pack("<QQII", timestamp, expires, len(value), 0) + value
+    return out
+
+
+SEED = 0x99AABBCCDDEEFF00
+FRAMES = [
+    ("hello_peer", 1, b"", hello((1, 2), 1, 1, 3, 4, 0xAABBCCDD, 0x1234567890, CLUSTER)),
+    ("hello_client", 1, b"", hello((1, 1), 2, 0, 0, 0, 0, 0, bytes(16))),
+    ("hello_joiner", 1, b"", hello((1, 1), 3, 0, 0, 1, 5, 1, bytes(16))),
+    ("hello_reply", 2, b"",
+     hello_reply((10, 3, 2, 2), 4, 0x11223344, (1 << 40) - 1, SEED, CLUSTER, PROOF)),
+    ("hello_reply_secret", 2, b"",
+     hello_reply((10, 3, 2, 2), 4, 0x11223344, 9, SEED, CLUSTER, PROOF, SECRET)),
+    ("hello_reply_alone", 2, b"", hello_reply((0, 0, 0, 0), 1, 7, 1, 0, bytes(16), bytes(16))),
+    ("proof", 3, b"", PROOF),
+    ("welcome", 4, b"", b""),
+    ("refused", 5, b"", pack("<BBB5x", 3, 1, 1)),
+    ("get", 16, KEY, pack("<BBBBI", 2, 1, 1 + 2, 0, 3) + b"ctx"),
+    ("put_given", 17, KEY, put((2, 1, 1, 0), 1 + 256, 1700000000000, 0, b"ctx", b"value")),
+    ("put_local", 17, KEY, put((0, 0, 0, 0), 4 + 8, 0, 1800000000000, b"", b"value")),
+    ("put_read_first", 17, KEY, put((2, 0, 0, 2), 2 + 16 + 64 + 128, 0, 0, b"", b"")),
+    ("reply", 18, b"", reply(0, 2, 3, 2, 1, b"token", [(9, 0, b"new"), (8, 77, b"")])),
+    ("reply_no_quorum", 18, b"", reply(1, 2, 1, 0, 0, b"", [])),
+    ("replicate", 32, KEY, RECORD),
+    ("replicate_sync", 33, KEY, RECORD),
+    ("ack", 34, b"", ORDER + pack("<B7x", 1)),
+    ("read", 35, KEY, pack("<Q", 0)),
+    ("read_reply", 36, KEY, RECORD),
+    ("read_reply_none", 36, KEY, b""),
+    ("reject", 37, b"", pack("<B7x", 1) + ORDER),
+    ("topology", 48, b"", pack("<HHHH", 2, 4, 1, 5) + OPERATION + CONTACT),
+    ("hold", 49, b"", OPERATION),
+    ("held", 50, b"", b"\x01" + OPERATION),
+    ("commit", 51, b"", OPERATION),
+    ("committed", 52, b"", b"\x02" + OPERATION),
+    ("abort", 53, b"", OPERATION),
+    ("aborted", 54, b"", b"\x03" + OPERATION),
+    ("status", 64, b"", b""),
+    ("ring", 65, b"", b""),
+    ("ring_of_key", 65, KEY, b""),
+    ("admin_reply", 66, b"", b"\0" + '{"name":"ä"}'.encode()),
+]
+
+
+def derive(label):
+    rest = SECRET[16:]
+    return siphash128(SECRET[:16], label + rest + pack("<Q", len(rest)))
+
+
+def proof(prover):
+    return siphash128(derive(b"peer"), b"ringmain proof 1" + bytes([prover]) + CLUSTER
+                      + pack("<II", 0xAABBCCDD, 0x11223344) + DIALER + ACCEPTOR)
+
+
+def emit(name, data):
+    print(name)
+    for at in range(0, len(data), 32):
+        print("  " + data[at:at + 32].hex())
+
+
+for name, op, key, payload in FRAMES:
+    emit(name, frame(op, key, payload))
+emit("place_record", record(1, 0x01020304, 6, 0x0708, 0x1112131415, body(KEY, RECORD)))
+emit("place_batch", record(2, 0, 0, 0, 64, body(b"", b"batch")))
+emit("key_context", derive(b"ctx"))
+emit("key_peer", derive(b"peer"))
+emit("proof_dialer", proof(1))
+emit("proof_acceptor", proof(2))

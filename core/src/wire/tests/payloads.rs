@@ -1,0 +1,274 @@
+//! The rules of each payload, against rules written down another way.
+
+use super::*;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::wire::payload::Malformed;
+use crate::wire::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX};
+
+/// The payload of `message`.
+fn payload(message: &impl Payload) -> Vec<u8> {
+    let mut out = vec![0xee; message.bytes()];
+    message.write(&mut out);
+    out
+}
+
+/// A PUT, field by field.
+fn raw_put(flags: u16, r: u8, expires: u64, context: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = vec![1, 2, 3, r];
+    out.extend_from_slice(&flags.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&9_u64.to_le_bytes());
+    out.extend_from_slice(&expires.to_le_bytes());
+    out.extend_from_slice(&(context.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(context);
+    out.extend_from_slice(value);
+    out
+}
+
+/// The contradictions of a PUT, one per line of the table.
+fn contradicts(flags: u16, r: u8, expires: u64, context: &[u8], value: &[u8]) -> bool {
+    let has = |bit: u16| flags & bit != 0;
+    let (tombstone, expiring, local, read_first) = (has(2), has(4), has(8), has(16));
+    let (absent, present, old) = (has(32), has(64), has(128));
+    flags >= 512
+        || (local && read_first)
+        || ((local || read_first) && !context.is_empty())
+        || ((absent || present || old || r != 0) && !read_first)
+        || (absent && present)
+        || (tombstone && expiring)
+        || (tombstone && !value.is_empty())
+        || (expires != 0 && !expiring)
+}
+
+#[test]
+fn every_combination_of_put_flags() {
+    let mut sound = 0;
+    for case in 0..(1 << 10) * 16_u32 {
+        let flags = (case >> 4) as u16;
+        let r = (case & 1) as u8;
+        let expires = u64::from(case >> 1 & 1);
+        let context: &[u8] = if case & 4 != 0 { b"c" } else { b"" };
+        let value: &[u8] = if case & 8 != 0 { b"v" } else { b"" };
+        let bytes = raw_put(flags, r, expires, context, value);
+        let read = PutRequest::new_checked(&bytes);
+        assert_eq!(read.is_err(), contradicts(flags, r, expires, context, value), "{flags:b}");
+        let Ok(put) = read else { continue };
+        sound += 1;
+        assert_eq!((put.w, put.pw, put.dw, put.timestamp), (1, 2, 3, UnixMs(9)));
+        assert_eq!((put.forwarded, put.want_context), (flags & 1 != 0, flags & 256 != 0));
+        assert_eq!(payload(&put), bytes);
+        match put.replaces {
+            Replaces::Given(given) => assert_eq!((given, flags & 24), (context, 0)),
+            Replaces::Local => assert_eq!(flags & 24, 8),
+            Replaces::ReadFirst { r: first, condition, return_old } => {
+                assert_eq!((first, flags & 16, return_old), (r, 16, flags & 128 != 0));
+                assert_eq!(condition == Condition::IfAbsent, flags & 32 != 0);
+                assert_eq!(condition == Condition::IfPresent, flags & 64 != 0);
+            }
+        }
+        match put.content {
+            Content::Tombstone => assert_eq!(flags & 2, 2),
+            Content::Value { expires: at, value: read } => {
+                assert_eq!((read, flags & 2), (value, 0));
+                assert_eq!(at, (flags & 4 != 0).then_some(UnixMs(expires)));
+            }
+        }
+    }
+    assert!(sound > 100, "{sound}");
+    for bit in 9..16 {
+        assert_eq!(PutRequest::new_checked(&raw_put(1 << bit, 0, 0, b"", b"")), Err(Malformed));
+    }
+}
+
+#[test]
+fn values_and_contexts_are_bounded() {
+    let long = vec![7; CONTEXT_BYTES_MAX.max(VALUE_BYTES_MAX) + 1];
+    let put = |context: usize, value: usize| {
+        PutRequest::new_checked(&raw_put(0, 0, 0, &long[..context], &long[..value])).is_ok()
+    };
+    assert!(put(CONTEXT_BYTES_MAX, VALUE_BYTES_MAX));
+    assert!(!put(CONTEXT_BYTES_MAX + 1, 0));
+    assert!(!put(0, VALUE_BYTES_MAX + 1));
+    let get = |bytes: usize| {
+        let head = [&[0; 4][..], &(bytes as u32).to_le_bytes()].concat();
+        GetRequest::new_checked(&[&head, &long[..bytes]].concat()).is_ok()
+    };
+    assert!(get(CONTEXT_BYTES_MAX));
+    assert!(!get(CONTEXT_BYTES_MAX + 1));
+    let text = vec![b' '; ADMIN_BYTES_MAX + 2];
+    let admin = |bytes: usize| AdminReply::new_checked(&[&[0], &text[..bytes]].concat()).is_ok();
+    assert!(admin(ADMIN_BYTES_MAX));
+    assert!(!admin(ADMIN_BYTES_MAX + 1));
+}
+
+#[test]
+fn every_small_topology() {
+    for case in 0..9_u32 * 81 {
+        let [count, bytes, contacts, contact_bytes] =
+            [case % 3, case / 3 % 3, case / 9 % 3, case / 27 % 3].map(|n| n as usize);
+        let length = (case / 81) as usize;
+        let mut raw = Vec::new();
+        for field in [count, bytes, contacts, contact_bytes] {
+            raw.extend_from_slice(&(field as u16).to_le_bytes());
+        }
+        raw.extend_from_slice(&COUNT[..length]);
+        let whole = length == count * bytes + contacts * contact_bytes;
+        let named = (count == 0 || bytes > 0) && (contacts == 0 || contact_bytes > 0);
+        let read = Topology::new_checked(&raw);
+        assert_eq!(read.is_ok(), whole && named, "{raw:?}");
+        let Ok(topology) = read else { continue };
+        let mut at = 0;
+        for (items, count, bytes) in
+            [(topology.operations, count, bytes), (topology.contacts, contacts, contact_bytes)]
+        {
+            assert_eq!((items.len(), items.item_bytes()), (count, bytes));
+            assert_eq!(items.is_empty(), count == 0);
+            for item in items.iter() {
+                assert_eq!(item, &COUNT[at..at + bytes]);
+                at += bytes;
+            }
+        }
+        assert_eq!(at, length);
+    }
+}
+
+#[test]
+fn topologies_are_bounded() {
+    let zeros = vec![0; 1025 * 256];
+    let read = |count: usize, bytes: usize, contacts: usize, contact_bytes: usize| {
+        let mut raw = Vec::new();
+        for field in [count, bytes, contacts, contact_bytes] {
+            raw.extend_from_slice(&(field as u16).to_le_bytes());
+        }
+        raw.extend_from_slice(&zeros[..count * bytes + contacts * contact_bytes]);
+        Topology::new_checked(&raw).is_ok()
+    };
+    assert!(read(1024, 1, 256, 1));
+    assert!(read(1, 256, 1, 256));
+    assert!(!read(1025, 1, 0, 0));
+    assert!(!read(0, 0, 257, 1));
+    assert!(!read(1, 257, 0, 0));
+    assert!(!read(0, 0, 1, 257));
+    assert_eq!(Proposal::new_checked(b""), Err(Malformed));
+    assert!(Proposal::new_checked(&zeros[..256]).is_ok());
+    assert_eq!(Proposal::new_checked(&zeros[..257]), Err(Malformed));
+    assert_eq!(Answer::new_checked(b"\x01"), Err(Malformed));
+}
+
+#[test]
+fn a_hello_fits_its_kind() {
+    let golden = |name| golden::golden(name)[40..].to_vec();
+    let (peer, client) = (golden("hello_peer"), golden("hello_client"));
+    let with = |bytes: &[u8], at: usize, byte: u8| {
+        let mut changed = bytes.to_vec();
+        changed[at] = byte;
+        Hello::new_checked(&changed).is_ok()
+    };
+    assert!(!with(&peer, 0, 0), "version 0");
+    assert!(!with(&peer, 0, 3), "oldest version above the newest");
+    assert!(!with(&peer, 2, 0) && !with(&peer, 2, 4), "no such kind");
+    assert!(!with(&peer, 2, 2), "a client with a node");
+    assert!(with(&peer, 2, 3), "a joiner has all that a peer has");
+    assert!(with(&peer, 4, 255) && !with(&peer, 5, 1), "shards end at 255");
+    assert!(!with(&peer, 6, 4), "a shard that the dialer has not");
+    assert!(!with(&peer, 21, 1), "a boot of 41 bits");
+    for at in [6, 8, 12, 16] {
+        assert!(!with(&client, at, 1), "a client with a node");
+    }
+    assert!(with(&client, 4, 1), "a client may ask for a shard");
+}
+
+#[test]
+fn a_hello_reply_is_whole() {
+    let whole = golden::golden("hello_reply_secret")[40..].to_vec();
+    let alone = golden::golden("hello_reply_alone")[40..].to_vec();
+    let with = |bytes: &[u8], at: usize, byte: u8| {
+        let mut changed = bytes.to_vec();
+        changed[at] = byte;
+        HelloReply::new_checked(&changed).is_ok()
+    };
+    assert!(HelloReply::new_checked(&whole).is_ok());
+    assert!(!with(&whole, 0, 0), "version 0");
+    assert!(!with(&whole, 1, 0), "a secret without its flag");
+    assert!(!with(&whole, 12, 32), "a wrong length");
+    assert!(!with(&whole, 2, 5) && !with(&whole, 2, 15), "partitions out of bounds");
+    assert!(with(&whole, 3, 8) && !with(&whole, 3, 9), "n up to 8");
+    assert!(!with(&whole, 4, 0) && !with(&whole, 4, 4), "r up to n");
+    assert!(!with(&whole, 5, 0) && !with(&whole, 5, 4), "w up to n");
+    for at in [2, 3, 4, 5, 24, 32] {
+        assert!(!with(&alone, at, 1), "no cluster is nothing at all");
+    }
+    assert!(!with(&alone, 1, 1), "a flag without its secret");
+    for length in [0, 31, 32, 256, 257] {
+        let mut raw = whole[..80].to_vec();
+        raw[12..14].copy_from_slice(&(length as u16).to_le_bytes());
+        raw.extend_from_slice(&vec![9; length]);
+        let sound = (32..=256).contains(&length);
+        assert_eq!(HelloReply::new_checked(&raw).is_ok(), sound, "{length}");
+    }
+}
+
+#[test]
+fn replies_are_checked_to_the_last_sibling() {
+    let whole = golden::golden("reply")[40..].to_vec();
+    let with = |at: usize, byte: u8| {
+        let mut changed = whole.to_vec();
+        changed[at] = byte;
+        Reply::new_checked(&changed).is_ok()
+    };
+    assert!(with(0, 13) && !with(0, 14), "statuses end at 13");
+    assert!(!with(12, 1), "bytes behind the last sibling");
+    assert!(!with(12, 3), "a sibling that is not there");
+    assert!(with(21, 8) && !with(21, 7), "the second is newer");
+    assert!(!with(21 + 16, 4), "a value that reaches into the next sibling");
+}
+
+#[test]
+fn siblings_come_back_in_order() {
+    let (_, _, message) = client_samples().swap_remove(4);
+    let Message::Reply(reply) = message else { panic!("the fifth sample is a reply") };
+    assert_eq!(reply.context, b"token");
+    assert_eq!(reply.siblings().len(), 2);
+    let values: Vec<_> = reply.siblings().map(|sibling| sibling.value).collect();
+    assert_eq!(values, [&b"new"[..], b""]);
+    let expires: Vec<_> = reply.siblings().map(|sibling| sibling.expires).collect();
+    assert_eq!(expires, [None, Some(UnixMs(77))]);
+}
+
+#[test]
+#[should_panic(expected = "sibling.timestamp.0 <= self.newest")]
+fn a_writer_refuses_siblings_out_of_order() {
+    let old = ReplySibling { timestamp: UnixMs(8), expires: None, value: b"" };
+    let new = ReplySibling { timestamp: UnixMs(9), ..old };
+    reply(ReplyHead::of(Status::Ok), b"", &[old, new]);
+}
+
+#[test]
+#[should_panic(expected = "self.sibling_count == 0")]
+fn a_writer_refuses_to_end_early() {
+    let mut out = [0; 64];
+    let bytes = reply_bytes(0, 1, 0);
+    ReplyWriter::new(&ReplyHead::of(Status::Ok), 0, 1, &mut out[..bytes]).finish();
+}
+
+#[test]
+#[should_panic(expected = "self.context_bytes == 0")]
+fn a_writer_refuses_to_forget_the_context() {
+    let mut out = [0; 64];
+    let bytes = reply_bytes(5, 0, 0);
+    ReplyWriter::new(&ReplyHead::of(Status::Ok), 5, 0, &mut out[..bytes]).finish();
+}
+
+#[test]
+#[should_panic(expected = "out.len() == frame_length")]
+fn a_frame_fills_its_bytes_exactly() {
+    write_frame::<Software>(&hop(Op::Welcome), b"", &Message::Welcome, &mut [0; 41]);
+}
+
+#[test]
+#[should_panic(expected = "hop.op.takes_key(key.len())")]
+fn a_frame_has_the_key_of_its_op() {
+    let read = Message::Read(Read { known: 0 });
+    write_frame::<Software>(&hop(Op::Read), b"", &read, &mut [0; 48]);
+}

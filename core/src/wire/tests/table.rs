@@ -1,0 +1,155 @@
+//! Holds the table that opens `wire` to the code.
+
+use std::string::String;
+
+use super::*;
+use crate::wire::layout;
+
+/// A part of the table: its heading, the size there and the rest of the line, and its rows.
+struct Part {
+    heading: &'static str,
+    bytes: usize,
+    rest: &'static str,
+    rows: Vec<Row>,
+}
+
+/// Offset and length as the table writes them, and the field.
+struct Row {
+    offset: &'static str,
+    bytes: &'static str,
+    field: &'static str,
+}
+
+fn parts() -> Vec<Part> {
+    let source = include_str!("../mod.rs");
+    let table = source.split("```").nth(1).expect("the table is fenced");
+    let mut parts: Vec<Part> = Vec::new();
+    for line in table.lines().skip(1) {
+        let line = line.trim_start_matches("//!").trim_start_matches("// ");
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line.is_empty() || line.starts_with("        ") {
+            continue; // Between parts, or the end of a long meaning.
+        }
+        if line.starts_with(' ') {
+            let mut words = line.split_whitespace();
+            let mut word = || words.next().expect("offset, bytes and field");
+            let row = Row { offset: word(), bytes: word(), field: word() };
+            parts.last_mut().expect("a heading comes first").rows.push(row);
+        } else {
+            let (heading, rest) = line.split_once(": ").expect("a heading has a colon");
+            let bytes = rest.split(' ').next().and_then(|bytes| bytes.parse().ok());
+            let bytes = bytes.expect("a heading says how many bytes");
+            parts.push(Part { heading, bytes, rest, rows: Vec::new() });
+        }
+    }
+    parts
+}
+
+/// Offset, bytes and name of every field of a struct.
+type Fields = &'static [(usize, usize, &'static str)];
+
+/// Every heading, and the fields of the code.
+fn structs() -> Vec<(&'static str, Fields)> {
+    vec![
+        ("hop part", layout::Hop::FIELDS),
+        ("place part", layout::Place::FIELDS),
+        ("covered header", layout::Covered::FIELDS),
+        ("HELLO=1", layout::Hello::FIELDS),
+        ("HELLO_REPLY=2", layout::HelloReply::FIELDS),
+        ("PROOF=3", layout::Proof::FIELDS),
+        ("WELCOME=4", &[]),
+        ("REFUSED=5", layout::Refused::FIELDS),
+        ("GET=16", layout::Get::FIELDS),
+        ("PUT=17", layout::Put::FIELDS),
+        ("REPLY=18", layout::Reply::FIELDS),
+        ("sibling in a REPLY", layout::Sibling::FIELDS),
+        ("REPLICATE=32 REPLICATE_SYNC=33", &[]),
+        ("ACK=34", layout::Ack::FIELDS),
+        ("READ=35", layout::Read::FIELDS),
+        ("READ_REPLY=36", &[]),
+        ("REJECT=37", layout::Reject::FIELDS),
+        ("TOPOLOGY=48", layout::Topology::FIELDS),
+        ("HOLD=49 COMMIT=51 ABORT=53", &[]),
+        ("HELD=50 COMMITTED=52 ABORTED=54", layout::Answer::FIELDS),
+        ("STATUS=64", &[]),
+        ("RING=65", &[]),
+        ("ADMIN_REPLY=66", layout::AdminReply::FIELDS),
+    ]
+}
+
+#[test]
+fn the_table_has_the_fields_of_the_code() {
+    let parts = parts();
+    let structs = structs();
+    assert_eq!(parts.len(), structs.len());
+    for (part, (heading, fields)) in parts.iter().zip(structs) {
+        assert_eq!(part.heading, heading);
+        let fixed = part
+            .rows
+            .iter()
+            .filter_map(|row| Some((row.offset.parse().ok()?, row.bytes.parse().ok()?, row.field)));
+        assert_eq!(fixed.collect::<Vec<_>>(), fields, "{heading}");
+    }
+}
+
+#[test]
+fn fields_follow_one_another_up_to_the_size_in_the_heading() {
+    for part in parts() {
+        let mut end = 0;
+        for row in &part.rows {
+            if let Ok(offset) = row.offset.parse::<usize>() {
+                assert_eq!(offset, end, "{} {}", part.heading, row.field);
+            } else {
+                assert_eq!(row.offset, "+");
+            }
+            end += row.bytes.parse().unwrap_or(0);
+        }
+        assert_eq!(end, part.bytes, "{}", part.heading);
+    }
+}
+
+#[test]
+fn tails_are_as_long_as_a_field_says() {
+    for part in parts() {
+        for row in part.rows.iter().filter(|row| row.bytes.parse::<usize>().is_err()) {
+            let known = part.rows.iter().any(|other| other.field == row.bytes);
+            assert!(known || row.bytes == "rest", "{} {}", part.heading, row.field);
+        }
+    }
+}
+
+#[test]
+fn the_table_has_the_numbers_of_the_code() {
+    let mut numbers: Vec<(String, u8)> = Vec::new();
+    for part in parts() {
+        for word in part.heading.split(' ') {
+            if let Some((name, number)) = word.split_once('=') {
+                numbers.push((name.replace('_', ""), number.parse().unwrap()));
+            }
+        }
+    }
+    numbers.sort_by_key(|&(_, number)| number);
+    let ops = Op::ALL.iter().map(|op| (std::format!("{op:?}").to_uppercase(), op.number()));
+    assert_eq!(numbers, ops.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_table_says_which_ops_have_keys() {
+    for part in parts() {
+        let numbers = part.heading.split(' ').filter_map(|word| word.split_once('='));
+        for (name, number) in numbers {
+            let op = Op::from_number(number.parse().unwrap()).unwrap();
+            let must = part.rest.ends_with("; has a key");
+            let may = must || part.rest.ends_with("; may have a key");
+            assert_eq!((op.takes_key(0), op.takes_key(1)), (!must, may), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_other_number_is_no_op() {
+    for number in 0..=u8::MAX {
+        let named = Op::ALL.iter().copied().find(|op| op.number() == number);
+        assert_eq!(Op::from_number(number), named);
+    }
+}
