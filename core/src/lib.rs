@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod membership;
 pub mod prng;
 pub mod time;
 pub mod wire;
