@@ -1,6 +1,9 @@
 //! Who belongs to the cluster, and how to reach them.
 
 pub mod member;
+pub mod topology;
 
 #[cfg(test)]
 mod member_tests;
+#[cfg(test)]
+mod topology_tests;
