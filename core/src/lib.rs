@@ -11,5 +11,6 @@ pub mod id;
 pub mod limits;
 pub mod membership;
 pub mod prng;
+pub mod ring;
 pub mod time;
 pub mod wire;
