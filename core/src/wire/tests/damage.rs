@@ -4,7 +4,9 @@ use super::*;
 use crate::checksum::Checksum;
 use crate::limits::BODY_BYTES_MAX;
 use crate::prng::Prng;
+use crate::wire::body::{Body, BodyError};
 use crate::wire::frame::frame_bytes;
+use crate::wire::payload::Malformed;
 
 /// `frame` with `payload` (behind a key of `key_bytes`) in place of its own, sound up to there.
 fn with_payload(frame: &[u8], key_bytes: usize, payload: &[u8]) -> Vec<u8> {
@@ -152,6 +154,25 @@ fn keys_are_bounded() {
     longer[36..38].copy_from_slice(&4097_u16.to_le_bytes());
     let longer = with_payload(&longer, 0, &long);
     assert_eq!(parse(&longer), Err(FrameError::BadKeyLength));
+    let body = |bytes| Body::new_checked::<Software>(bytes);
+    assert_eq!(body(&longer[32..]), Err(BodyError::BadKeyLength));
+}
+
+#[test]
+fn bodies_are_bounded() {
+    let zeros = vec![0; BODY_BYTES_MAX + 1];
+    assert!(Body::without_checksum(&zeros[1..]).is_ok());
+    assert_eq!(Body::without_checksum(&zeros), Err(BodyError::TooLarge));
+    assert_eq!(Body::new_checked::<Software>(&zeros), Err(BodyError::TooLarge));
+}
+
+#[test]
+fn a_record_is_not_empty() {
+    for name in ["replicate", "replicate_sync"] {
+        let bytes = with_payload(&golden::golden(name), 3, b"");
+        let frame = parse(&bytes).unwrap();
+        assert_eq!(Message::new_checked(&frame), Err(Malformed));
+    }
 }
 
 #[test]

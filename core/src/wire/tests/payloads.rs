@@ -96,6 +96,13 @@ fn values_and_contexts_are_bounded() {
     };
     assert!(get(CONTEXT_BYTES_MAX));
     assert!(!get(CONTEXT_BYTES_MAX + 1));
+    let reply = |bytes: usize| {
+        let mut head = [0; 16];
+        head[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
+        Reply::new_checked(&[&head, &long[..bytes]].concat()).is_ok()
+    };
+    assert!(reply(CONTEXT_BYTES_MAX));
+    assert!(!reply(CONTEXT_BYTES_MAX + 1));
     let text = vec![b' '; ADMIN_BYTES_MAX + 2];
     let admin = |bytes: usize| AdminReply::new_checked(&[&[0], &text[..bytes]].concat()).is_ok();
     assert!(admin(ADMIN_BYTES_MAX));
@@ -192,6 +199,14 @@ fn a_hello_reply_is_whole() {
     assert!(!with(&whole, 0, 0), "version 0");
     assert!(!with(&whole, 1, 0), "a secret without its flag");
     assert!(!with(&whole, 12, 32), "a wrong length");
+    assert!(!with(&whole, 6, 0) && !with(&whole, 7, 2), "shards out of bounds");
+    assert!(!with(&whole, 21, 1), "a boot of 41 bits");
+    let mut nobody = whole.clone();
+    nobody[8..12].fill(0);
+    assert!(HelloReply::new_checked(&nobody).is_err(), "no node");
+    let mut nowhere = whole.clone();
+    nowhere[32..48].fill(0);
+    assert!(HelloReply::new_checked(&nowhere).is_err(), "a cluster without its id");
     assert!(!with(&whole, 2, 5) && !with(&whole, 2, 15), "partitions out of bounds");
     assert!(with(&whole, 3, 8) && !with(&whole, 3, 9), "n up to 8");
     assert!(!with(&whole, 4, 0) && !with(&whole, 4, 4), "r up to n");
@@ -258,6 +273,28 @@ fn a_writer_refuses_to_forget_the_context() {
     let mut out = [0; 64];
     let bytes = reply_bytes(5, 0, 0);
     ReplyWriter::new(&ReplyHead::of(Status::Ok), 5, 0, &mut out[..bytes]).finish();
+}
+
+#[test]
+#[should_panic(expected = "self.out.is_empty()")]
+fn a_writer_refuses_to_leave_bytes() {
+    ReplyWriter::new(&ReplyHead::of(Status::Ok), 0, 0, &mut [0; 17]).finish();
+}
+
+#[test]
+#[should_panic(expected = "self.context_bytes == 0")]
+fn a_writer_refuses_a_sibling_before_the_context() {
+    let mut out = [0; 64];
+    let mut writer = ReplyWriter::new(&ReplyHead::of(Status::Ok), 5, 1, &mut out);
+    writer.sibling(&ReplySibling { timestamp: UnixMs(8), expires: None, value: b"" });
+}
+
+#[test]
+#[should_panic(expected = "sibling.expires != Some(UnixMs(0))")]
+fn a_writer_refuses_what_would_read_as_never() {
+    let expires = Some(UnixMs(0));
+    let sibling = ReplySibling { timestamp: UnixMs(8), expires, value: b"" };
+    reply(ReplyHead::of(Status::Ok), b"", &[sibling]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::golden::golden;
 use super::*;
+use crate::limits::BODY_BYTES_MAX;
 use crate::wire::body::{Body, BodyError, body_bytes, write_body};
 use crate::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES, PlaceError, PlaceKind, PlacePart};
 
@@ -120,7 +121,11 @@ fn what_a_guard_cannot_see_is_checked() {
     assert_eq!(with(3, 0), Err(PlaceError::Malformed), "no such kind");
     assert_eq!(with(3, 3), Err(PlaceError::Malformed), "no such kind");
     assert_eq!(with(4, 7), Err(PlaceError::Malformed), "shorter than a header");
-    assert_eq!(with(7, 2), Err(PlaceError::Malformed), "longer than the limit");
+    for (body, sound) in [(BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false)] {
+        let mut changed = bytes.clone();
+        changed[4..8].copy_from_slice(&(body as u32).to_le_bytes());
+        assert_eq!(check(&guarded(changed)).is_ok(), sound, "the limit");
+    }
     assert!(with(14, 0).is_ok(), "flags are free");
 }
 
