@@ -6,6 +6,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod causality;
 pub mod hash;
 pub mod id;
 pub mod limits;
