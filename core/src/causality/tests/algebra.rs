@@ -1,0 +1,253 @@
+//! Join, event and comparison against the formulas of the model on plain sets, for every small
+//! record there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+
+/// The model: numbers by node, and sibling dots.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Plain {
+    seen: BTreeMap<u32, u32>,
+    siblings: BTreeSet<(u32, u32)>,
+}
+
+impl Plain {
+    fn covers(&self, (node, number): (u32, u32)) -> bool {
+        number <= self.seen.get(&node).copied().unwrap_or(0)
+    }
+
+    fn join(&self, other: &Plain) -> Plain {
+        let mut seen = self.seen.clone();
+        for (&node, &number) in &other.seen {
+            let entry = seen.entry(node).or_default();
+            *entry = number.max(*entry);
+        }
+        let stays = |this: &Plain, that: &Plain| -> BTreeSet<(u32, u32)> {
+            let kept = this.siblings.iter().copied();
+            kept.filter(|dot| that.siblings.contains(dot) || !that.covers(*dot)).collect()
+        };
+        Plain { seen, siblings: &stays(self, other) | &stays(other, self) }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let seen: Vec<Dot> = self.seen.iter().map(|(&node, &number)| dot(node, number)).collect();
+        let siblings: Vec<_> = self.siblings.iter().map(|&(n, k)| sibling(dot(n, k))).collect();
+        super::encode(&seen, &siblings)
+    }
+}
+
+/// Every record of nodes 1..=`nodes` with numbers up to 2.
+fn all(nodes: u32) -> Vec<Plain> {
+    let mut records = vec![Plain::default()];
+    for node in 1..=nodes {
+        let mut longer = records.clone();
+        for record in records {
+            for number in 1..=2 {
+                for subset in 0..1 << number {
+                    let mut record = record.clone();
+                    record.seen.insert(node, number);
+                    let members = (1..=number).filter(|k| subset >> (k - 1) & 1 == 1);
+                    record.siblings.extend(members.map(|k| (node, k)));
+                    longer.push(record);
+                }
+            }
+        }
+        records = longer;
+    }
+    records
+}
+
+fn encoded(plain: &[Plain]) -> Vec<Vec<u8>> {
+    plain.iter().map(Plain::encode).collect()
+}
+
+fn written_join(left: Record<'_>, right: Record<'_>) -> Vec<u8> {
+    let mut out = match join(left, right) {
+        Join::KeepLeft => vec![0xaa; left.bytes().len()],
+        Join::TakeRight => vec![0xaa; right.bytes().len()],
+        Join::Both { bytes } => vec![0xaa; bytes],
+    };
+    write_join(left, right, &mut out);
+    out
+}
+
+#[test]
+fn join_is_the_formula_for_all_pairs() {
+    let plain = all(3);
+    let bytes = encoded(&plain);
+    assert_eq!(plain.len(), 343);
+    for (left, left_bytes) in plain.iter().zip(&bytes) {
+        let left_record = Record::new_checked(left_bytes).unwrap();
+        for (right, right_bytes) in plain.iter().zip(&bytes) {
+            let right_record = Record::new_checked(right_bytes).unwrap();
+            let expected = left.join(right);
+            let expected_bytes = expected.encode();
+            assert_eq!(written_join(left_record, right_record), expected_bytes);
+            let decided = match join(left_record, right_record) {
+                Join::KeepLeft => &expected == left,
+                Join::TakeRight => &expected == right && left != right,
+                Join::Both { .. } => &expected != left && &expected != right,
+            };
+            assert!(decided, "{left:?} {right:?}");
+        }
+    }
+}
+
+#[test]
+fn join_is_associative_commutative_idempotent_for_all_triples() {
+    let bytes = encoded(&all(2));
+    let records: Vec<_> = bytes.iter().map(|b| Record::new_checked(b).unwrap()).collect();
+    for &a in &records {
+        assert_eq!(join(a, a), Join::KeepLeft);
+        for &b in &records {
+            let ab = written_join(a, b);
+            assert_eq!(ab, written_join(b, a));
+            let ab = Record::new_checked(&ab).unwrap();
+            assert_eq!(join(ab, b), Join::KeepLeft);
+            for &c in &records {
+                let bc = written_join(b, c);
+                let bc = Record::new_checked(&bc).unwrap();
+                assert_eq!(written_join(ab, c), written_join(a, bc));
+            }
+        }
+    }
+}
+
+#[test]
+fn mine_survives_a_join_unless_the_other_side_knows_more() {
+    let plain = all(3);
+    let bytes = encoded(&plain);
+    for (left, left_bytes) in plain.iter().zip(&bytes) {
+        for (right, right_bytes) in plain.iter().zip(&bytes).step_by(3) {
+            let joined = left.join(right);
+            for node in 1..=3 {
+                let ours = left.seen.get(&node);
+                let expected = (ours.is_some() && right.seen.get(&node) <= ours)
+                    .then(|| joined.seen.range(..node).count() as u16);
+                let left = Record::new_checked(left_bytes).unwrap();
+                let right = Record::new_checked(right_bytes).unwrap();
+                assert_eq!(mine_after_join(left, right, actor(node)), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn version_vectors_compare_as_sets_of_writes() {
+    let bytes = encoded(&all(3).into_iter().filter(|p| p.siblings.is_empty()).collect::<Vec<_>>());
+    let records: Vec<_> = bytes.iter().map(|b| Record::new_checked(b).unwrap()).collect();
+    assert_eq!(records.len(), 27);
+    let universe: Vec<Dot> = (1..=3).flat_map(|node| [1, 2].map(|k| dot(node, k))).collect();
+    for left in records.iter().map(|record| record.version_vector()) {
+        for right in records.iter().map(|record| record.version_vector()) {
+            let covered = |seen: VersionVector<'_>| -> BTreeSet<Dot> {
+                universe.iter().copied().filter(|dot| seen.covers(*dot)).collect()
+            };
+            let (l, r) = (covered(left), covered(right));
+            let expected = match (l.is_superset(&r), l.is_subset(&r)) {
+                (true, true) => Causality::Equal,
+                (true, false) => Causality::Dominates,
+                (false, true) => Causality::Dominated,
+                (false, false) => Causality::Concurrent,
+            };
+            assert_eq!(left.compare(right), expected);
+            assert_eq!(left.covers_all(right), l.is_superset(&r));
+            assert_eq!(l.len() as u32, left.iter().map(Dot::number).sum());
+        }
+    }
+}
+
+/// All records × all contexts × every claim to `mine`, against the formula of the event.
+#[test]
+fn event_is_the_formula_for_all_records_and_contexts() {
+    let plain = all(3);
+    let bytes = encoded(&plain);
+    let contexts: Vec<&Plain> = plain.iter().filter(|p| p.siblings.is_empty()).collect();
+    let (mut extended, mut minted) = (0, 0);
+    for (old, old_bytes) in plain.iter().zip(&bytes) {
+        let record = Record::new_checked(old_bytes).unwrap();
+        for given in contexts.iter().copied().map(Some).chain([None]) {
+            let given_bytes = given.map(Plain::encode);
+            let context = given_bytes.as_ref().map_or(Context::Local, |bytes| {
+                Context::Given(Record::new_checked(bytes).unwrap().version_vector())
+            });
+            let seen = given.unwrap_or(old);
+            let discarded = old.join(&Plain { seen: seen.seen.clone(), ..Plain::default() });
+            for mine in [None, Some(0), Some(1), Some(2), Some(3)] {
+                // Node 2 is this node; the actors of the records are of its boot.
+                let me = 2;
+                let ours = mine.and_then(|m| old.seen.keys().nth(usize::from(m))) == Some(&me);
+                let extends = ours && discarded.seen[&me] == old.seen[&me];
+                let write = Write {
+                    context,
+                    tombstone: false,
+                    timestamp: UnixMs(5),
+                    expires: None,
+                    value: b"new",
+                };
+                let event = Event::plan(Some(record), mine, NodeId(me), Boot(1), 77, &write);
+                assert_eq!(event.minted(), !extends);
+                extended += usize::from(extends);
+                minted += usize::from(!extends);
+                check_event(event, record, &write, &discarded, extends);
+            }
+        }
+    }
+    assert!(extended > 1000, "{extended}");
+    assert!(minted > 1000, "{minted}");
+}
+
+fn check_event(event: Event, old: Record<'_>, write: &Write<'_>, discarded: &Plain, extends: bool) {
+    let expected = match extends {
+        true => dot(2, discarded.seen[&2] + 1),
+        false => Dot::new(Actor::new(NodeId(2), Boot(1), 77), 1),
+    };
+    assert_eq!(event.dot(), expected);
+    let mut out = vec![0xaa; event.bytes()];
+    event.write_to(Some(old), write, &mut out);
+    let record = Record::new_checked(&out).unwrap();
+    assert_canonical(record);
+    assert_eq!(record.sibling_count(), event.sibling_count());
+    assert_eq!(record.version_vector().len(), event.version_vector_count());
+    assert_eq!(record.version_vector().dot(usize::from(event.mine())), expected);
+    let new = record.siblings().find(|sibling| sibling.dot == expected).unwrap();
+    assert_eq!((new.value, new.flags, new.timestamp), (&b"new"[..], 0, UnixMs(5)));
+    let mut seen: BTreeSet<Dot> = discarded.seen.iter().map(|(&n, &k)| dot(n, k)).collect();
+    seen.retain(|entry| entry.actor() != expected.actor());
+    seen.insert(expected);
+    assert!(record.version_vector().iter().eq(seen));
+    let mut siblings: BTreeSet<Dot> = discarded.siblings.iter().map(|&(n, k)| dot(n, k)).collect();
+    siblings.insert(expected);
+    assert!(record.siblings().map(|sibling| sibling.dot).eq(siblings));
+}
+
+#[test]
+fn only_actors_of_this_node_and_boot_with_numbers_left_are_extended() {
+    let write = Write {
+        context: Context::Local,
+        tombstone: true,
+        timestamp: UnixMs(1),
+        expires: Some(UnixMs(2)),
+        value: b"ignored",
+    };
+    let plan = |seen: Dot, node, boot| {
+        let bytes = encode(&[seen], &[]);
+        let record = Record::new_checked(&bytes).unwrap();
+        Event::plan(Some(record), Some(0), NodeId(node), Boot(boot), 3, &write).minted()
+    };
+    assert!(!plan(dot(2, 1), 2, 1));
+    assert!(plan(dot(2, 1), 2, 2), "another boot");
+    assert!(plan(dot(2, 1), 3, 1), "another node");
+    assert!(!plan(dot(2, NUMBER_MAX - 1), 2, 1));
+    assert!(plan(dot(2, NUMBER_MAX), 2, 1), "no number left");
+    // A delete of nothing: neither value nor expiry reach the record.
+    let event = Event::plan(None, None, NodeId(2), Boot(1), 3, &write);
+    let mut out = vec![0; event.bytes()];
+    event.write_to(None, &write, &mut out);
+    let sibling = Record::new_checked(&out).unwrap().siblings().next().unwrap();
+    assert_eq!((sibling.flags, sibling.expires, sibling.value), (TOMBSTONE, None, &b""[..]));
+    assert_eq!(event.dot(), Dot::new(Actor::new(NodeId(2), Boot(1), 3), 1));
+}
