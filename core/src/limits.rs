@@ -33,6 +33,21 @@ pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
+/// After this long without an answer, a read asks one more replica.
+pub const READ_HEDGE: Duration = Duration::from_millis(20);
+/// Pause before a replica that knew another topology is asked again.
+pub const TOPOLOGY_RETRY: Duration = Duration::from_millis(10);
+/// How much longer than the deadline a forwarded request waits for its reply.
+pub const FORWARD_GRACE: Duration = Duration::from_millis(50);
+/// How long a newcomer waits for all members, and a member for a newcomer's decision.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shortest pause between two attempts of a newcomer; the longest is twice that.
+pub const JOIN_PAUSE: Duration = Duration::from_millis(100);
+/// How often a member with a silent newcomer asks the others.
+pub const HOLD_QUERY: Duration = Duration::from_millis(500);
+/// Births of one partition in one process life: they travel in 28 bits.
+pub const BIRTH_MAX: u32 = (1 << 28) - 1;
+
 const _: () = assert!(VALUE_BYTES_MAX < RECORD_BYTES_MAX, "one sibling fits a record");
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "key lengths travel in 16 bits");
 const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 16 bits");

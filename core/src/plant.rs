@@ -1,0 +1,65 @@
+//! Known bugs that the simulator must find. Compiled only with the feature `plant`, which the
+//! tests alone enable; one switch for the whole process.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// A bug that can be switched on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Plant {
+    /// No bug: the shipped behavior.
+    None,
+    /// A replica acknowledges, and a coordinator counts itself, before the log has synced.
+    AckBeforeStored,
+    /// A restarted process keeps extending the actors of its previous life.
+    DotReuse,
+    /// A replica that refused or failed counts as one that stored.
+    FailedReplicaCounted,
+    /// A replica takes frames of another topology.
+    StaleTopologyAccepted,
+    /// The reply to a put gives a context although the record holds siblings unseen by the writer.
+    ContextCoversUnseen,
+    /// A read that R replicas did not answer replies with what it has.
+    ReadQuorumIgnored,
+    /// A late acknowledgment for a reused slot counts for the new request.
+    GenerationIgnored,
+}
+
+impl Plant {
+    /// All bugs, for `simulate --list-plants`.
+    pub const ALL: [Plant; 7] = [
+        Plant::AckBeforeStored,
+        Plant::DotReuse,
+        Plant::FailedReplicaCounted,
+        Plant::StaleTopologyAccepted,
+        Plant::ContextCoversUnseen,
+        Plant::ReadQuorumIgnored,
+        Plant::GenerationIgnored,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plant::None => "none",
+            Plant::AckBeforeStored => "ack-before-stored",
+            Plant::DotReuse => "dot-reuse",
+            Plant::FailedReplicaCounted => "failed-replica-counted",
+            Plant::StaleTopologyAccepted => "stale-topology-accepted",
+            Plant::ContextCoversUnseen => "context-covers-unseen",
+            Plant::ReadQuorumIgnored => "read-quorum-ignored",
+            Plant::GenerationIgnored => "generation-ignored",
+        }
+    }
+}
+
+static PLANTED: AtomicU8 = AtomicU8::new(Plant::None as u8);
+
+/// Switches `plant` on for the whole process, and every other off.
+pub fn set(plant: Plant) {
+    PLANTED.store(plant as u8, Ordering::Relaxed);
+}
+
+/// Whether `plant` is on.
+pub fn is(plant: Plant) -> bool {
+    PLANTED.load(Ordering::Relaxed) == plant as u8
+}

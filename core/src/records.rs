@@ -1,0 +1,248 @@
+//! What a store is to the protocol, and the one place that changes records.
+//!
+//! Reading the local record, event or join, append and Merkle update are one function each here,
+//! generic over [`Records`]; the server's log and the simulator's implement the trait, and nobody
+//! else calls `event` or `join` of [`causality`](crate::causality). Value bytes pass through slices
+//! lent by the store; nothing is allocated.
+//!
+//! Invariant: the leaf of a key always holds the wrapping sum of the
+//! [`version`](crate::causality::Record::version) of each record in it, so equal leaves mean equal
+//! sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
+
+use crate::causality::{self, Event, Join, Record, Write};
+use crate::hash::Key;
+use crate::id::{Boot, NodeId, Partition};
+use crate::limits;
+use crate::wire::body::Body;
+
+/// A position in a shard's log: segment << 32 | offset. Ordered; what lies at a place never
+/// changes. A record is durable once the log's synced position is above its place.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Place(pub u64);
+
+/// A record as the store holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The record.
+    pub record: Record<'a>,
+    /// Index, in the record's version vector, of the actor that this node may extend (V5 of
+    /// the record's invariants). Local: it never leaves the node.
+    pub mine: Option<u16>,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// Why a record could not be read. Neither is "not found".
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unread {
+    /// It is on disk but not in memory: the operation waits for the read.
+    Cold,
+    /// Its bytes fail their checksum.
+    Damaged,
+}
+
+/// Why the log did not take a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Full {
+    /// Too much waits to be written: try again soon.
+    Busy,
+    /// The disk is full.
+    NoSpace,
+    /// A write or sync failed; the log takes no more until the node restarts.
+    ReadOnly,
+}
+
+/// A shard's store, as the protocol sees it.
+pub trait Records {
+    /// The current record of `key`.
+    ///
+    /// # Errors
+    /// [`Unread`] if it exists but cannot be read now.
+    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread>;
+
+    /// Appends a new record of `bytes` bytes for `key` and makes it current. `fill` gets the
+    /// record that was current and writes the whole new one.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing changed and `fill` was not called.
+    fn append(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
+    ) -> Result<Place, Full>;
+
+    /// Appends a body (covered header, key, record) as it was received, with its checksum, and
+    /// makes it current, with no actor of ours.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing changed.
+    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full>;
+
+    /// The body (covered header, key, record) at `place`, where a record was appended.
+    ///
+    /// # Errors
+    /// [`Unread`] if it cannot be read now.
+    fn body(&self, place: Place) -> Result<Body<'_>, Unread>;
+
+    /// The Merkle leaves of `partition`: `limits::MERKLE_LEAF_COUNT` of them.
+    fn leaves(&mut self, partition: Partition) -> &mut [u64];
+}
+
+/// Who coordinates an event, and which birth it may use for a new actor.
+#[derive(Clone, Copy, Debug)]
+pub struct Author {
+    /// This node.
+    pub node: NodeId,
+    /// Its process life.
+    pub boot: Boot,
+    /// The next unused birth of the key's partition.
+    pub birth: u32,
+}
+
+/// What an event did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// Where the new record lies.
+    pub place: Place,
+    /// Siblings that are not tombstones.
+    pub live: u16,
+    /// The new version is the only sibling, so its context may be given to the writer.
+    pub sole: bool,
+    /// [`Author::birth`] was used.
+    pub minted: bool,
+}
+
+/// Why nothing was stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The current record cannot be read.
+    Unread(Unread),
+    /// The log takes nothing.
+    Full(Full),
+    /// The record would have too many siblings or bytes.
+    Siblings,
+    /// The version vector would be too long.
+    TooLarge,
+}
+
+/// Applies a client's write to the record of `key`: discard what the context covers, add the new
+/// version with a new dot (correctness: event; DVV, arXiv 1011.5808), append.
+///
+/// # Errors
+/// [`Refusal`]; then nothing changed. Limits bind client writes only (Riak's lesson: a join that
+/// is refused loses data); a write that shrinks the record always passes.
+pub fn event<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    author: Author,
+    write: &Write<'_>,
+) -> Result<Applied, Refusal> {
+    let old = records.record(key).map_err(Refusal::Unread)?;
+    let (record, mine) = (old.map(|old| old.record), old.and_then(|old| old.mine));
+    let event = Event::plan(record, mine, author.node, author.boot, author.birth, write);
+    admit(record, &event)?;
+    let before = record.map_or(0, |record| record.version(key));
+    let mut after = 0;
+    let mut live = 0;
+    let place = records
+        .append(key, Some(event.mine()), event.bytes(), |old, out| {
+            event.write_to(old.map(|old| old.record), write, out);
+            let record = Record::new_checked(out).expect("an event writes a well-formed record");
+            after = record.version(key);
+            live = record.live_count();
+        })
+        .map_err(Refusal::Full)?;
+    update_leaf(records, key, before, after);
+    Ok(Applied {
+        place,
+        live: live as u16,
+        sole: event.sibling_count() == 1,
+        minted: event.minted(),
+    })
+}
+
+/// What a join did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Joined {
+    /// Where the record that covers the received one lies.
+    pub place: Place,
+    /// This node had lost events of its own actor: its process life must end.
+    pub lost_mine: bool,
+}
+
+/// Joins a received record into the store (replication, repair, handoff, hints: always the same).
+/// `body` is the received body that holds `received`; it is stored unchanged when it wins.
+///
+/// # Errors
+/// [`Refusal`], never for size or count.
+pub fn join<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    received: Record<'_>,
+    body: Body<'_>,
+) -> Result<Joined, Refusal> {
+    let old = records.record(key).map_err(Refusal::Unread)?;
+    let Some(old) = old else {
+        let after = received.version(key);
+        let place = records.append_received(key, body).map_err(Refusal::Full)?;
+        update_leaf(records, key, 0, after);
+        return Ok(Joined { place, lost_mine: false });
+    };
+    let before = old.record.version(key);
+    let mine = mine_after(&old, received);
+    let lost_mine = old.mine.is_some() && mine.is_none();
+    let mut after = 0;
+    let place = match causality::join(old.record, received) {
+        Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: false }),
+        Join::TakeRight if mine.is_none() => {
+            after = received.version(key);
+            records.append_received(key, body)
+        }
+        Join::TakeRight => records.append(key, mine, received.bytes().len(), |_, out| {
+            out.copy_from_slice(received.bytes());
+            after = received.version(key);
+        }),
+        Join::Both { bytes } => records.append(key, mine, bytes, |old, out| {
+            let old = old.expect("the record that was joined is still current").record;
+            causality::write_join(old, received, out);
+            after = Record::new_checked(out).expect("a join is well-formed").version(key);
+        }),
+    };
+    let place = place.map_err(Refusal::Full)?;
+    update_leaf(records, key, before, after);
+    Ok(Joined { place, lost_mine })
+}
+
+/// The index of our actor in the joined version vector; none if the other side knows more events
+/// of it than we do (then we lost state and may never extend it again).
+fn mine_after(old: &Stored<'_>, received: Record<'_>) -> Option<u16> {
+    let mine = old.mine?;
+    let actor = old.record.version_vector().dot(usize::from(mine)).actor();
+    causality::mine_after_join(old.record, received, actor)
+}
+
+fn admit(old: Option<Record<'_>>, event: &Event) -> Result<(), Refusal> {
+    let (siblings, bytes) = old.map_or((0, 0), |old| (old.sibling_count(), old.bytes().len()));
+    if event.sibling_count() > limits::SIBLING_COUNT_MAX && event.sibling_count() >= siblings {
+        return Err(Refusal::Siblings);
+    }
+    if event.bytes() > limits::RECORD_BYTES_MAX && event.bytes() >= bytes {
+        return Err(Refusal::Siblings);
+    }
+    if event.version_vector_count() > limits::VERSION_VECTOR_COUNT_MAX {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(())
+}
+
+fn update_leaf<R: Records>(records: &mut R, key: &Key<'_>, before: u64, after: u64) {
+    let leaf = &mut records.leaves(key.partition)[leaf_index(key)];
+    *leaf = leaf.wrapping_sub(before).wrapping_add(after);
+}
+
+/// The leaf that holds `key`: the top 12 bits of its order.
+pub fn leaf_index(key: &Key<'_>) -> usize {
+    (key.order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
+}

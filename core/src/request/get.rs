@@ -1,0 +1,100 @@
+//! A read (Dynamo §4.5, §5): ask as many owners as R needs, more when one fails or is slow, and
+//! reply when R distinct nodes answered. Their records are joined by the driver as they come.
+
+use super::{Failure, Outcome, Step};
+use crate::id::NodeId;
+use crate::quorum::{Need, Tally, Verdict};
+
+/// A read in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Get {
+    tally: Tally,
+    /// A context was given and what was gathered does not cover it yet.
+    uncovered: bool,
+}
+
+impl Get {
+    /// A read from `owners` in the order in which they should be asked.
+    pub fn new(owners: &[NodeId], need: Need, cover: bool) -> Get {
+        Get { tally: Tally::new(owners, need), uncovered: cover }
+    }
+
+    /// The next node to ask now, marked as asked; none when enough are asked.
+    pub fn next_to_ask(&mut self) -> Option<NodeId> {
+        let next = match self.tally.verdict() {
+            // The quorum has answered without covering the context: everybody else is asked.
+            Verdict::Met if self.uncovered => self.tally.unasked().next(),
+            Verdict::Met | Verdict::Impossible => None,
+            Verdict::Wait => self.tally.next_to_ask(),
+        };
+        if let Some(node) = next {
+            self.tally.on_asked(node);
+        }
+        next
+    }
+
+    /// One more node to ask although enough are asked: an asked one is slow.
+    pub fn hedge(&mut self) -> Option<NodeId> {
+        let node = self.tally.unasked().next()?;
+        self.tally.on_asked(node);
+        Some(node)
+    }
+
+    /// `node` answered; `covered` says whether what was gathered covers the given context.
+    pub fn on_answer(&mut self, node: NodeId, covered: bool) -> Step {
+        self.uncovered &= !covered;
+        self.tally.on_success(node, false);
+        self.step()
+    }
+
+    /// `node` failed, or cannot be reached. A damaged record is a failure, never "not found".
+    pub fn on_failure(&mut self, node: NodeId) -> Step {
+        self.tally.on_failure(node);
+        self.step()
+    }
+
+    /// The answers so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// See [`Tally::on_again`].
+    pub fn on_again(&mut self, node: NodeId) {
+        self.tally.on_again(node);
+    }
+
+    /// See [`Tally::on_asked`].
+    pub fn on_asked(&mut self, node: NodeId) {
+        self.tally.on_asked(node);
+    }
+
+    /// Goes on with another set of owners.
+    pub fn move_to(&mut self, owners: &[NodeId]) -> Step {
+        self.tally = self.tally.moved_to(owners);
+        self.step()
+    }
+
+    /// How the read ends when its deadline passes.
+    pub fn expire(&self) -> Failure {
+        if self.tally.verdict() == Verdict::Met { Failure::NotCovered } else { self.no_quorum() }
+    }
+
+    fn no_quorum(&self) -> Failure {
+        let need = self.tally.need();
+        Failure::NoQuorum { needed: need.nodes.max(need.primaries), got: self.tally.got() }
+    }
+
+    fn step(&self) -> Step {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::ReadQuorumIgnored) && self.tally.got() > 0 {
+            return Step::Reply(Outcome::Got);
+        }
+        let open = self.tally.waited().chain(self.tally.unasked()).chain(self.tally.again());
+        match self.tally.verdict() {
+            Verdict::Met if !self.uncovered => Step::Reply(Outcome::Got),
+            Verdict::Met if open.count() == 0 => Step::Reply(Outcome::Failed(Failure::NotCovered)),
+            Verdict::Impossible => Step::Reply(Outcome::Failed(self.no_quorum())),
+            Verdict::Met | Verdict::Wait => Step::Wait,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A write (Dynamo §4.5): the coordinator has stored it; reply when W distinct owners have.
+
+use super::{Failure, Outcome, Step};
+use crate::id::NodeId;
+use crate::quorum::{Need, Tally, Verdict};
+use crate::records::Applied;
+
+/// A write in flight, from its local append on.
+#[derive(Clone, Copy, Debug)]
+pub struct Put {
+    tally: Tally,
+    applied: Applied,
+}
+
+impl Put {
+    /// A write that this node has appended, to be stored by `owners`.
+    pub fn new(owners: &[NodeId], need: Need, applied: Applied) -> Put {
+        let mut tally = Tally::new(owners, need);
+        for node in owners {
+            tally.on_asked(*node);
+        }
+        Put { tally, applied }
+    }
+
+    /// What the local append did.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    /// The answers so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// `node` stored it, and synced it if `durable`.
+    pub fn on_ack(&mut self, node: NodeId, durable: bool) -> Step {
+        let verdict = self.tally.on_success(node, durable);
+        self.step(verdict)
+    }
+
+    /// `node` refused, or cannot be reached.
+    pub fn on_failure(&mut self, node: NodeId) -> Step {
+        let verdict = self.tally.on_failure(node);
+        self.step(verdict)
+    }
+
+    /// See [`Tally::on_again`].
+    pub fn on_again(&mut self, node: NodeId) {
+        self.tally.on_again(node);
+    }
+
+    /// See [`Tally::on_asked`].
+    pub fn on_asked(&mut self, node: NodeId) {
+        self.tally.on_asked(node);
+    }
+
+    /// Goes on with another set of owners: those that stored it and still own it count.
+    pub fn move_to(&mut self, owners: &[NodeId]) -> Step {
+        self.tally = self.tally.moved_to(owners);
+        self.step(self.tally.verdict())
+    }
+
+    /// How the write ends when its deadline passes: its outcome is unknown.
+    pub fn expire(&self) -> Failure {
+        let need = self.tally.need();
+        let needed = need.nodes.max(need.primaries).max(need.durable);
+        Failure::NoQuorum { needed, got: self.tally.got() }
+    }
+
+    fn step(&self, verdict: Verdict) -> Step {
+        match verdict {
+            Verdict::Wait => Step::Wait,
+            Verdict::Met => Step::Reply(Outcome::Stored(self.applied)),
+            Verdict::Impossible => Step::Reply(Outcome::Failed(self.expire())),
+        }
+    }
+}
