@@ -40,6 +40,8 @@ codes! {
         Unsupported = 12,
         /// The sender may not ask this.
         NotPermitted = 13,
+        /// No answer came to cover the context that the read was given.
+        NotCovered = 14,
     }
 }
 

@@ -232,7 +232,7 @@ fn replies_are_checked_to_the_last_sibling() {
         changed[at] = byte;
         Reply::new_checked(&changed).is_ok()
     };
-    assert!(with(0, 13) && !with(0, 14), "statuses end at 13");
+    assert!(with(0, 14) && !with(0, 15), "statuses end at 14");
     assert!(!with(12, 1), "bytes behind the last sibling");
     assert!(!with(12, 3), "a sibling that is not there");
     assert!(with(21, 8) && !with(21, 7), "the second is newer");

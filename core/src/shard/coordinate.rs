@@ -1,0 +1,486 @@
+//! Client requests: who coordinates them, and what each answer does to them.
+
+use super::{Output, Shard};
+use crate::id::{NodeId, RequestId, ShardIndex};
+use crate::limits::{BIRTH_MAX, FORWARD_GRACE, READ_HEDGE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
+use crate::quorum::{Need, Tally};
+use crate::records::{Applied, Refusal, Unread};
+use crate::replica::Owed;
+use crate::request::{Asked, Failure, Get, Kind, Outcome, Put, Request, Step, Target};
+use crate::request::{Pending, Phase};
+use crate::time::Instant;
+use crate::wire::peer::RejectReason;
+use heapless::Vec;
+
+pub(super) type Owners = Vec<NodeId, REPLICA_COUNT_MAX>;
+
+impl Shard<'_> {
+    pub(super) fn on_request(&mut self, now: Instant, request: Request) {
+        let partition = request.key.partition;
+        if !self.holds(partition) {
+            let shards = self.config.shards;
+            let shard = ShardIndex::of(partition, shards, self.config.partition_bits);
+            return self.forward(now, request, Target::Shard(shard));
+        }
+        if let Err(failure) = self.check_need(request.kind) {
+            return self.refuse(request, failure);
+        }
+        if !self.owns(partition) {
+            let owners = self.ring.owners(partition);
+            let owner = owners.iter().copied().find(|owner| self.is_reachable(*owner));
+            return match owner {
+                Some(owner) if !request.forwarded => {
+                    self.forward(now, request, Target::Node(owner));
+                }
+                _ => self.refuse(request, Failure::Unavailable { needed: 1, got: 0 }),
+            };
+        }
+        match request.kind {
+            Kind::Get { asked, cover } => self.start_read(now, request, asked, cover),
+            Kind::Put { asked, read } => {
+                if let Some(failure) = self.write_refusal(request, asked) {
+                    return self.refuse(request, failure);
+                }
+                match read {
+                    Some(read) => self.start_read(now, request, read, false),
+                    None => self.start_write(now, request),
+                }
+            }
+        }
+    }
+
+    /// What the quorum parameters of `kind` ask beyond the owners that there are.
+    fn check_need(&self, kind: Kind) -> Result<(), Failure> {
+        let (asked, read) = match kind {
+            Kind::Get { asked, .. } => (asked, None),
+            Kind::Put { asked, read } => (asked, read),
+        };
+        let read = read.unwrap_or_default();
+        let most = [asked.nodes, asked.primaries, asked.durable, read.nodes, read.primaries];
+        let needed = most.into_iter().max().unwrap_or(0);
+        let got = self.ring.replica_count() as u8;
+        if got == 0 || needed > got {
+            return Err(Failure::Unavailable { needed: needed.max(1), got });
+        }
+        Ok(())
+    }
+
+    /// The need behind `asked`: the cluster's defaults are capped at the owners there are.
+    fn need(&self, asked: Asked, default: u8) -> Need {
+        let owners = self.ring.replica_count() as u8;
+        let nodes = if asked.nodes == 0 { default.min(owners) } else { asked.nodes };
+        Need { nodes, primaries: asked.primaries, durable: asked.durable }
+    }
+
+    /// Why a write must not even begin.
+    fn write_refusal(&self, request: Request, asked: Asked) -> Option<Failure> {
+        if self.holding || !self.replica.has_room() {
+            return Some(Failure::Busy);
+        }
+        if self.read_only {
+            return Some(Failure::ReadOnly);
+        }
+        let need = self.need(asked, self.config.w);
+        let needed = need.nodes.max(need.primaries).max(need.durable);
+        let owners = self.ring.owners(request.key.partition);
+        let got = owners.iter().filter(|owner| self.is_reachable(**owner)).count() as u8;
+        if got < needed {
+            return Some(Failure::Unavailable { needed, got });
+        }
+        let birth = self.births[self.birth_index(request)];
+        (birth == BIRTH_MAX).then_some(Failure::Busy)
+    }
+
+    fn birth_index(&self, request: Request) -> usize {
+        usize::from(request.key.partition.0 - self.first_partition)
+    }
+
+    fn forward(&mut self, now: Instant, request: Request, target: Target) {
+        let phase = Phase::Forwarded(target);
+        let at = request.deadline + FORWARD_GRACE;
+        if let Some(op) = self.insert(now, request, phase, at) {
+            self.output_forward(now, op, request, target);
+        }
+    }
+
+    fn output_forward(&mut self, now: Instant, op: RequestId, request: Request, target: Target) {
+        let forwarded = request.forwarded || matches!(target, Target::Node(_));
+        let deadline_ms = deadline_ms(now, request.deadline);
+        self.output(Output::Forward { op, target, forwarded, deadline_ms });
+    }
+
+    fn start_read(&mut self, now: Instant, request: Request, asked: Asked, cover: bool) {
+        let need = self.need(asked, self.config.r);
+        let owners = self.read_order(request);
+        let more = owners.len() > usize::from(need.nodes.max(need.primaries));
+        let get = Get::new(&owners, need, cover);
+        let hedge = if more { now + READ_HEDGE } else { request.deadline };
+        let at = request.deadline.min(hedge);
+        if let Some(op) = self.insert(now, request, Phase::Reading(get), at) {
+            self.advance_read(now, op);
+        }
+    }
+
+    /// The owners in the order in which a read asks them: this node, those that can be reached,
+    /// the others.
+    pub(super) fn read_order(&self, request: Request) -> Owners {
+        let owners = self.ring.owners(request.key.partition);
+        let me = self.config.node;
+        let rank =
+            |node: &&NodeId| if **node == me { 0 } else { 2 - u8::from(self.is_reachable(**node)) };
+        let mut order = Owners::new();
+        for wanted in 0..=2 {
+            let ranked = owners.iter().filter(|node| rank(node) == wanted);
+            order.extend(ranked.copied());
+        }
+        order
+    }
+
+    /// Asks as many nodes as the read needs now; ends it if it can end.
+    pub(super) fn advance_read(&mut self, now: Instant, op: RequestId) {
+        loop {
+            let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
+                return;
+            };
+            let Some(node) = get.next_to_ask() else { return };
+            self.ask(now, op, node);
+        }
+    }
+
+    /// Asks `node` for the record of the read `op`; a node out of reach fails at once.
+    fn ask(&mut self, now: Instant, op: RequestId, node: NodeId) {
+        let reachable = self.is_reachable(node);
+        let me = self.config.node;
+        let Some(pending) = self.table.pending(op) else { return };
+        let deadline_ms = deadline_ms(now, pending.request.deadline);
+        if node == me {
+            self.output(Output::Look { op });
+        } else if reachable {
+            self.output(Output::Ask { op, node, deadline_ms });
+        } else if let Phase::Reading(get) = &mut pending.phase {
+            let step = get.on_failure(node);
+            self.on_step(now, op, step);
+        }
+    }
+
+    fn start_write(&mut self, now: Instant, request: Request) {
+        let birth = self.births[self.birth_index(request)] + 1;
+        if let Some(op) = self.insert(now, request, Phase::Applying, request.deadline) {
+            self.output(Output::Apply { op, birth, gathered: false });
+        }
+    }
+
+    pub(super) fn on_looked(&mut self, now: Instant, op: RequestId, result: Result<bool, Unread>) {
+        let me = self.config.node;
+        let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
+            return;
+        };
+        let step = match result {
+            Ok(covered) => get.on_answer(me, covered),
+            Err(_) => get.on_failure(me),
+        };
+        self.on_step(now, op, step);
+        self.advance_read(now, op);
+    }
+
+    pub(super) fn on_answered(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        op: RequestId,
+        order: u64,
+        covered: bool,
+    ) {
+        let Some(pending) = self.table.pending(op) else { return };
+        let (Phase::Reading(get), true) = (&mut pending.phase, pending.request.key.order == order)
+        else {
+            return;
+        };
+        let step = get.on_answer(node, covered);
+        self.on_step(now, op, step);
+        self.advance_read(now, op);
+    }
+
+    pub(super) fn on_applied(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        result: Result<Applied, Refusal>,
+    ) {
+        let pending = self.table.pending(op).expect("what is being applied is in flight");
+        assert!(matches!(pending.phase, Phase::Applying));
+        let request = pending.request;
+        match result {
+            Ok(applied) => self.replicate(now, op, request, applied),
+            Err(Refusal::Unread(Unread::Damaged)) if !request.forwarded => {
+                self.forward_damaged(now, op, request);
+            }
+            Err(refusal) => self.finish(op, Outcome::Failed(refusal.into())),
+        }
+    }
+
+    /// Never an event on a record that cannot be read (riak_kv #679): another owner coordinates.
+    fn forward_damaged(&mut self, now: Instant, op: RequestId, request: Request) {
+        let me = self.config.node;
+        let owners = self.ring.owners(request.key.partition);
+        let other = owners.iter().copied().find(|node| *node != me && self.is_reachable(*node));
+        let Some(other) = other else {
+            return self.finish(op, Outcome::Failed(Failure::Damaged));
+        };
+        let target = Target::Node(other);
+        self.table.pending(op).expect("in flight").phase = Phase::Forwarded(target);
+        self.output_forward(now, op, request, target);
+    }
+
+    fn replicate(&mut self, now: Instant, op: RequestId, request: Request, applied: Applied) {
+        let Kind::Put { asked, .. } = request.kind else {
+            unreachable!("only writes are applied");
+        };
+        if applied.minted {
+            let index = self.birth_index(request);
+            self.births[index] += 1;
+        }
+        let need = self.need(asked, self.config.w);
+        let owners = Owners::from_slice(self.ring.owners(request.key.partition))
+            .expect("a ring has at most REPLICA_COUNT_MAX owners");
+        let put = Put::new(&owners, need, applied);
+        let topology = self.topology;
+        let pending = self.table.pending(op).expect("what is being applied is in flight");
+        pending.phase = Phase::Writing(put);
+        pending.topology = topology;
+        for node in owners {
+            self.send_record(now, op, node);
+        }
+    }
+
+    /// Has `node` store the record of the write `op`: this node by its log, others by a frame.
+    pub(super) fn send_record(&mut self, now: Instant, op: RequestId, node: NodeId) {
+        let (me, reachable) = (self.config.node, self.is_reachable(node));
+        let Some(pending) = self.table.pending(op) else { return };
+        let Phase::Writing(put) = &mut pending.phase else { return };
+        let place = put.applied().place;
+        let sync = self.config.sync_before_ack || put.tally().need().durable > 0;
+        let deadline_ms = deadline_ms(now, pending.request.deadline);
+        put.on_asked(node);
+        if node != me && reachable {
+            return self.output(Output::Replicate { op, node, place, sync, deadline_ms });
+        }
+        let step = if node != me {
+            put.on_failure(node)
+        } else if sync && !self.replica.is_synced(place) {
+            self.replica.push(place, Owed::Own(op));
+            if !self.config.sync_before_ack {
+                self.output(Output::Sync);
+            }
+            return;
+        } else {
+            put.on_ack(me, sync)
+        };
+        self.on_step(now, op, step);
+    }
+
+    pub(super) fn on_condition_failed(&mut self, op: RequestId) {
+        let pending = self.table.pending(op).expect("what is being applied is in flight");
+        assert!(matches!(pending.phase, Phase::Applying));
+        self.finish(op, Outcome::ConditionFailed);
+    }
+
+    pub(super) fn on_acked(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        op: RequestId,
+        order: u64,
+        durable: bool,
+    ) {
+        let Some(pending) = self.table.pending(op) else { return };
+        #[cfg(feature = "plant")]
+        let order = if crate::plant::is(crate::plant::Plant::GenerationIgnored) {
+            pending.request.key.order
+        } else {
+            order
+        };
+        let (Phase::Writing(put), true) = (&mut pending.phase, pending.request.key.order == order)
+        else {
+            return;
+        };
+        let step = put.on_ack(node, durable);
+        self.on_step(now, op, step);
+    }
+
+    pub(super) fn on_rejected(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        op: RequestId,
+        order: u64,
+        reason: RejectReason,
+    ) {
+        if reason == RejectReason::StaleTopology {
+            self.output(Output::TopologyDiffers { node });
+        }
+        let Some(pending) = self.table.pending(op) else { return };
+        if pending.request.key.order != order {
+            return;
+        }
+        let deadline = pending.request.deadline;
+        if reason == RejectReason::StaleTopology {
+            match &mut pending.phase {
+                Phase::Reading(get) => get.on_again(node),
+                Phase::Writing(put) => put.on_again(node),
+                Phase::Forwarded(_) | Phase::Applying => return,
+            }
+            return self.table.arm(op, now, deadline.min(now + TOPOLOGY_RETRY));
+        }
+        self.on_unsent(now, node, op);
+    }
+
+    /// `node` will not do its share of `op`.
+    pub(super) fn on_unsent(&mut self, now: Instant, node: NodeId, op: RequestId) {
+        let Some(pending) = self.table.pending(op) else { return };
+        let step = match &mut pending.phase {
+            Phase::Reading(get) => get.on_failure(node),
+            Phase::Writing(put) => put.on_failure(node),
+            Phase::Forwarded(_) | Phase::Applying => return,
+        };
+        self.on_step(now, op, step);
+        self.advance_read(now, op);
+    }
+
+    pub(super) fn on_forward_replied(&mut self, op: RequestId) {
+        let Some(Pending { phase: Phase::Forwarded(_), .. }) = self.table.pending(op) else {
+            return;
+        };
+        let pending = self.table.remove(op);
+        self.output(Output::Relay { op, origin: pending.request.origin });
+    }
+
+    pub(super) fn on_forward_lost(&mut self, op: RequestId) {
+        let Some(Pending { phase: Phase::Forwarded(target), .. }) = self.table.pending(op) else {
+            return;
+        };
+        let failure = match target {
+            Target::Shard(_) => Failure::Busy,
+            Target::Node(_) => Failure::Unavailable { needed: 1, got: 0 },
+        };
+        self.finish(op, Outcome::Failed(failure));
+    }
+
+    /// The time of `op` has come: its deadline, or a moment to ask again or to ask more.
+    pub(super) fn on_expired(&mut self, now: Instant, op: RequestId) {
+        let pending = self.table.pending(op).expect("what expires is in flight");
+        let deadline = pending.request.deadline;
+        if now >= deadline {
+            let failure = expire(pending);
+            return self.finish(op, Outcome::Failed(failure));
+        }
+        self.table.arm(op, now, deadline);
+        let again = match &self.table.pending(op).expect("in flight").phase {
+            Phase::Reading(get) => nodes_again(get.tally()),
+            Phase::Writing(put) => nodes_again(put.tally()),
+            Phase::Forwarded(_) => {
+                return self.table.arm(op, now, deadline + FORWARD_GRACE);
+            }
+            Phase::Applying => unreachable!("applying ends within the turn"),
+        };
+        for node in again {
+            match &mut self.table.pending(op).map(|pending| &mut pending.phase) {
+                Some(Phase::Reading(get)) => {
+                    get.on_asked(node);
+                    self.ask(now, op, node);
+                }
+                Some(Phase::Writing(_)) => self.send_record(now, op, node),
+                _ => return,
+            }
+        }
+        self.hedge(now, op);
+    }
+
+    fn hedge(&mut self, now: Instant, op: RequestId) {
+        loop {
+            let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
+                return;
+            };
+            let Some(node) = get.hedge() else { return };
+            self.ask(now, op, node);
+        }
+    }
+
+    /// Acts on what a request value decided.
+    pub(super) fn on_step(&mut self, now: Instant, op: RequestId, step: Step) {
+        let Step::Reply(outcome) = step else { return };
+        let pending = self.table.pending(op).expect("a request that steps is in flight");
+        let request = pending.request;
+        let reading = matches!(pending.phase, Phase::Reading(_));
+        let Kind::Put { asked, .. } = request.kind else {
+            return self.finish(op, outcome);
+        };
+        match outcome {
+            Outcome::Got => {
+                if let Some(failure) = self.write_refusal(request, asked) {
+                    return self.finish(op, Outcome::Failed(failure));
+                }
+                let birth = self.births[self.birth_index(request)] + 1;
+                self.table.pending(op).expect("in flight").phase = Phase::Applying;
+                self.table.arm(op, now, request.deadline);
+                self.output(Output::Apply { op, birth, gathered: true });
+            }
+            // The read before a write failed: nothing was written.
+            Outcome::Failed(Failure::NoQuorum { needed, got }) if reading => {
+                self.finish(op, Outcome::Failed(Failure::Unavailable { needed, got }));
+            }
+            outcome => self.finish(op, outcome),
+        }
+    }
+
+    pub(super) fn finish(&mut self, op: RequestId, outcome: Outcome) {
+        let pending = self.table.remove(op);
+        let Request { origin, want_context, .. } = pending.request;
+        self.output(Output::Reply { op: Some(op), origin, outcome, want_context });
+    }
+
+    fn refuse(&mut self, request: Request, failure: Failure) {
+        let outcome = Outcome::Failed(failure);
+        let origin = request.origin;
+        self.output(Output::Reply { op: None, origin, outcome, want_context: false });
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        request: Request,
+        phase: Phase,
+        at: Instant,
+    ) -> Option<RequestId> {
+        let pending = Pending { request, phase, topology: self.topology };
+        let op = self.table.insert(pending, now, at);
+        if op.is_none() {
+            self.refuse(request, Failure::Busy);
+        }
+        op
+    }
+}
+
+/// How a request ends at its deadline.
+fn expire(pending: &Pending) -> Failure {
+    match (&pending.phase, pending.request.kind) {
+        (Phase::Forwarded(_), _) => Failure::NoQuorum { needed: 1, got: 0 },
+        (Phase::Reading(get), Kind::Get { .. }) => get.expire(),
+        (Phase::Reading(get), Kind::Put { .. }) => {
+            let need = get.tally().need();
+            let needed = need.nodes.max(need.primaries);
+            Failure::Unavailable { needed, got: get.tally().got() }
+        }
+        (Phase::Writing(put), _) => put.expire(),
+        (Phase::Applying, _) => unreachable!("applying ends within the turn"),
+    }
+}
+
+fn nodes_again(tally: &Tally) -> Owners {
+    tally.again().collect()
+}
+
+/// Whole milliseconds until `deadline`, at least 1.
+fn deadline_ms(now: Instant, deadline: Instant) -> u16 {
+    (deadline.since(now).as_millis() as u16).max(1)
+}

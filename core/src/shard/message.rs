@@ -1,0 +1,260 @@
+//! What a shard is told and what it asks for: two closed sets.
+
+use crate::id::{NodeId, RequestId, TopologyId};
+use crate::records::{Applied, Joined, Place, Refusal, Unread};
+use crate::request::{KeyPlace, Link, Origin, Outcome, Request, Target};
+use crate::ring::Ring;
+use crate::wire::peer::RejectReason;
+
+/// A data frame of a coordinator, without its bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DataFrame {
+    /// The connection it came over.
+    pub link: Link,
+    /// The node behind it.
+    pub node: NodeId,
+    /// The request number of its frame.
+    pub request: u32,
+    /// The topology that the coordinator works on.
+    pub topology: TopologyId,
+    /// Where its key lives.
+    pub key: KeyPlace,
+    /// Its acknowledgment must wait for a sync.
+    pub sync: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A client request, its bytes at hand.
+    Request(Request),
+    /// [`Output::Look`] was done: whether what is gathered covers the given context.
+    Looked {
+        /// The request.
+        op: RequestId,
+        /// Covered, or why the record could not be read.
+        result: Result<bool, Unread>,
+    },
+    /// [`Output::Apply`] was done.
+    Applied {
+        /// The request.
+        op: RequestId,
+        /// What it did; on an error nothing changed.
+        result: Result<Applied, Refusal>,
+    },
+    /// [`Output::Apply`] found that the write's condition does not hold; nothing changed.
+    ConditionFailed {
+        /// The request.
+        op: RequestId,
+    },
+    /// A record to store, its bytes at hand.
+    Replicate(DataFrame),
+    /// [`Output::Join`] was done.
+    Joined {
+        /// As in the frame.
+        link: Link,
+        /// As in the frame.
+        request: u32,
+        /// As in the frame.
+        order: u64,
+        /// As in the frame.
+        sync: bool,
+        /// What it did.
+        result: Result<Joined, Refusal>,
+    },
+    /// A record to send back.
+    Read(DataFrame),
+    /// A replica stored a record.
+    Acked {
+        /// The replica.
+        node: NodeId,
+        /// The request.
+        op: RequestId,
+        /// The key it stored.
+        order: u64,
+        /// It synced it, too.
+        durable: bool,
+    },
+    /// A replica answered a read; its record has been gathered.
+    Answered {
+        /// The replica.
+        node: NodeId,
+        /// The request.
+        op: RequestId,
+        /// The key it read.
+        order: u64,
+        /// Whether what is gathered covers the given context.
+        covered: bool,
+    },
+    /// A replica refused a record or a read.
+    Rejected {
+        /// The replica.
+        node: NodeId,
+        /// The request.
+        op: RequestId,
+        /// The key.
+        order: u64,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// A frame to a replica was not taken: its queue is full, or it is gone.
+    Unsent {
+        /// The replica.
+        node: NodeId,
+        /// The request.
+        op: RequestId,
+    },
+    /// The reply to a forwarded request is at hand.
+    ForwardReplied {
+        /// The request.
+        op: RequestId,
+    },
+    /// A forwarded request could not be sent: its target's queue is full or gone.
+    ForwardLost {
+        /// The request.
+        op: RequestId,
+    },
+    /// A peer can be reached.
+    PeerUp(NodeId),
+    /// A peer cannot be reached; what was sent to it may or may not have arrived.
+    PeerDown(NodeId),
+    /// The log is on disk below this place.
+    Stored {
+        /// The place.
+        up_to: Place,
+    },
+    /// A write or sync of the log failed: nothing above what was stored counts.
+    LogFailed,
+    /// The node has a new ring; the shard keeps a copy.
+    Ring {
+        /// The ring.
+        ring: &'a Ring<'a>,
+        /// Its topology.
+        topology: TopologyId,
+    },
+    /// Client writes and replication are refused from now on: a member is being added.
+    Hold,
+    /// They go on.
+    Release,
+}
+
+/// What the driver has to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Read the local record of the request and gather it; answer with [`Input::Looked`].
+    Look {
+        /// The request.
+        op: RequestId,
+    },
+    /// Apply the request's write to the local record; answer with [`Input::Applied`].
+    Apply {
+        /// The request.
+        op: RequestId,
+        /// The birth to use if a new actor is minted.
+        birth: u32,
+        /// Use the context of what was gathered, and check the write's condition against it.
+        gathered: bool,
+    },
+    /// Join the record at hand into the store; answer with [`Input::Joined`].
+    Join {
+        /// As in the frame.
+        link: Link,
+        /// As in the frame.
+        request: u32,
+        /// As in the frame.
+        order: u64,
+        /// As in the frame.
+        sync: bool,
+    },
+    /// Send the local record of the read at hand.
+    Serve {
+        /// The connection.
+        link: Link,
+        /// The request number of the read.
+        request: u32,
+        /// Its key.
+        order: u64,
+    },
+    /// Send the record at `place` to a replica.
+    Replicate {
+        /// The request.
+        op: RequestId,
+        /// The replica.
+        node: NodeId,
+        /// The record.
+        place: Place,
+        /// Acknowledge only when synced.
+        sync: bool,
+        /// Milliseconds until the request's deadline.
+        deadline_ms: u16,
+    },
+    /// Ask a replica for its record.
+    Ask {
+        /// The request.
+        op: RequestId,
+        /// The replica.
+        node: NodeId,
+        /// Milliseconds until the request's deadline.
+        deadline_ms: u16,
+    },
+    /// Hand the request at hand to another shard or node.
+    Forward {
+        /// The request.
+        op: RequestId,
+        /// Where to.
+        target: Target,
+        /// Mark it as forwarded by a node.
+        forwarded: bool,
+        /// Milliseconds until the request's deadline.
+        deadline_ms: u16,
+    },
+    /// Acknowledge a record.
+    Ack {
+        /// The connection it came over.
+        link: Link,
+        /// As in the frame.
+        request: u32,
+        /// As in the frame.
+        order: u64,
+        /// It is synced.
+        durable: bool,
+    },
+    /// Refuse a record or a read.
+    Reject {
+        /// The connection it came over.
+        link: Link,
+        /// As in the frame.
+        request: u32,
+        /// As in the frame.
+        order: u64,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// Answer the client; the request is over, and what was kept for it can go.
+    Reply {
+        /// The request; none if it never took a slot.
+        op: Option<RequestId>,
+        /// Who waits.
+        origin: Origin,
+        /// The answer.
+        outcome: Outcome,
+        /// As in the request.
+        want_context: bool,
+    },
+    /// Pass the reply at hand on to the client; the forwarded request is over.
+    Relay {
+        /// The request.
+        op: RequestId,
+        /// Who waits.
+        origin: Origin,
+    },
+    /// A write wants the log synced although its durability mode would not.
+    Sync,
+    /// A peer knows another topology: the node machine must exchange them.
+    TopologyDiffers {
+        /// The peer.
+        node: NodeId,
+    },
+    /// This node lost events of its own actors: the process must restart with a new boot.
+    LostOwnEvents,
+}

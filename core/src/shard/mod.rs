@@ -1,0 +1,264 @@
+//! The machine of one shard: client requests of its partitions as coordinator, and records of
+//! other coordinators as replica.
+//!
+//! ```text
+//!            ┌ not mine ──────────────► Forwarded ── reply at hand ─► relayed
+//! request ───┤ GET, or read-first PUT ► Reading ──── R answered ────► reply, or Writing
+//!            └ PUT ── appended here ──► Writing ──── W stored ──────► reply
+//! ```
+//!
+//! It decides; the driver (see [`drive`](crate::drive)) reads, appends and sends. One mutation,
+//! then drain [`Shard::poll_output`] before the next. An event that concerns many requests (a peer
+//! lost, a new ring, a sync) is remembered and walked in bounded steps by
+//! [`Shard::handle_timeout`]. Source: Dynamo §4.5, §5; correctness of the counting: `quorum`.
+
+mod coordinate;
+mod message;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use message::{DataFrame, Input, Output};
+
+use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
+use crate::limits::MEMBER_COUNT_MAX;
+use crate::replica::{Replica, Unsynced};
+use crate::request::{Slot, Table};
+use crate::ring::Ring;
+use crate::time::Instant;
+use heapless::{Deque, Vec};
+
+/// Most outputs that wait at once. One input makes at most one for each replica and a few more.
+const OUTPUT_COUNT_MAX: usize = 64;
+/// A bounded step stops when fewer outputs than this are free.
+const OUTPUT_COUNT_STEP: usize = 2 * crate::limits::REPLICA_COUNT_MAX + 4;
+
+const _: () = assert!(OUTPUT_COUNT_MAX >= 2 * OUTPUT_COUNT_STEP);
+
+/// What a shard is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Its process life.
+    pub boot: Boot,
+    /// Which shard this is.
+    pub shard: ShardIndex,
+    /// How many shards this node has.
+    pub shards: u16,
+    /// log2 of the number of partitions.
+    pub partition_bits: u32,
+    /// The cluster's default R.
+    pub r: u8,
+    /// The cluster's default W.
+    pub w: u8,
+    /// Acknowledgments wait for a sync (durability `always`).
+    pub sync_before_ack: bool,
+}
+
+/// The memory that a shard works in, lent once.
+#[derive(Debug)]
+pub struct ShardMemory<'a> {
+    /// Requests in flight: at most 65 534.
+    pub slots: &'a mut [Slot],
+    /// Acknowledgments that wait for a sync.
+    pub unsynced: &'a mut [Unsynced],
+    /// Births used in each partition of this shard (see [`Shard::partition_count`]).
+    pub births: &'a mut [u32],
+}
+
+/// The machine. See the module's page.
+#[derive(Debug)]
+pub struct Shard<'a> {
+    config: ShardConfig,
+    ring: Ring<'a>,
+    topology: TopologyId,
+    table: Table<'a>,
+    replica: Replica<'a>,
+    births: &'a mut [u32],
+    first_partition: u16,
+    /// Peers that can be reached, sorted.
+    reachable: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// Peers that came back while a walk still fails what waited for them.
+    returning: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// The next slot that the walk visits; none when no walk is running.
+    walk: Option<usize>,
+    /// Client writes and replication wait: a member is being added.
+    holding: bool,
+    /// The log has failed.
+    read_only: bool,
+    outputs: Deque<Output, OUTPUT_COUNT_MAX>,
+}
+
+impl<'a> Shard<'a> {
+    /// A shard with an empty ring, no peers and no requests.
+    ///
+    /// # Panics
+    /// If the memory does not fit the configuration.
+    pub fn new(config: ShardConfig, memory: ShardMemory<'a>, ring: Ring<'a>) -> Shard<'a> {
+        let first = first_partition(config.shard, config.shards, config.partition_bits);
+        assert_eq!(memory.births.len(), Shard::partition_count(&config));
+        memory.births.fill(0);
+        Shard {
+            config,
+            ring,
+            topology: TopologyId(0),
+            table: Table::new(memory.slots),
+            replica: Replica::new(memory.unsynced),
+            births: memory.births,
+            first_partition: first,
+            reachable: Vec::new(),
+            returning: Vec::new(),
+            walk: None,
+            holding: false,
+            read_only: false,
+            outputs: Deque::new(),
+        }
+    }
+
+    /// How many partitions a shard of this configuration holds.
+    pub fn partition_count(config: &ShardConfig) -> usize {
+        let first = first_partition(config.shard, config.shards, config.partition_bits);
+        let next = ShardIndex(config.shard.0 + 1);
+        let end = first_partition(next, config.shards, config.partition_bits);
+        usize::from(end - first)
+    }
+
+    /// One mutation; drain [`Shard::poll_output`] before the next.
+    ///
+    /// # Panics
+    /// If the outputs were not drained.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        assert!(self.outputs.is_empty(), "outputs are drained before the next input");
+        match input {
+            Input::Request(request) => self.on_request(now, request),
+            Input::Looked { op, result } => self.on_looked(now, op, result),
+            Input::Applied { op, result } => self.on_applied(now, op, result),
+            Input::ConditionFailed { op } => self.on_condition_failed(op),
+            Input::Replicate(frame) => self.on_replicate(frame),
+            Input::Joined { link, request, order, sync, result } => {
+                self.on_joined(link, request, order, sync, result);
+            }
+            Input::Read(frame) => self.on_read(frame),
+            Input::Acked { node, op, order, durable } => {
+                self.on_acked(now, node, op, order, durable)
+            }
+            Input::Answered { node, op, order, covered } => {
+                self.on_answered(now, node, op, order, covered);
+            }
+            Input::Rejected { node, op, order, reason } => {
+                self.on_rejected(now, node, op, order, reason);
+            }
+            Input::Unsent { node, op } => self.on_unsent(now, node, op),
+            Input::ForwardReplied { op } => self.on_forward_replied(op),
+            Input::ForwardLost { op } => self.on_forward_lost(op),
+            Input::PeerUp(node) => self.on_peer_up(node),
+            Input::PeerDown(node) => self.on_peer_down(node),
+            Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::LogFailed => self.on_log_failed(now),
+            Input::Ring { ring, topology } => self.on_ring(ring, topology),
+            Input::Hold => self.holding = true,
+            Input::Release => self.holding = false,
+        }
+        self.check_invariants();
+    }
+
+    /// One bounded step: an expired deadline, or a piece of a walk.
+    ///
+    /// # Panics
+    /// If the outputs were not drained.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        assert!(self.outputs.is_empty(), "outputs are drained before the next step");
+        if self.replica.is_due() || self.read_only {
+            self.release_acks(now);
+        }
+        if self.has_room() && self.walk.is_some() {
+            self.walk(now);
+        }
+        if self.has_room()
+            && let Some(op) = self.table.expired(now)
+        {
+            self.on_expired(now, op);
+        }
+        self.check_invariants();
+    }
+
+    /// What the driver has to do next; none when it is drained.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Shard::handle_timeout`] has something to do; `Instant(0)` = now.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.walk.is_some()
+            || self.replica.is_due()
+            || (self.read_only && self.replica.is_owed())
+        {
+            return Some(Instant(0));
+        }
+        self.table.next()
+    }
+
+    /// The ring this shard works on.
+    pub fn ring(&self) -> &Ring<'a> {
+        &self.ring
+    }
+
+    /// Its topology.
+    pub fn topology(&self) -> TopologyId {
+        self.topology
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ShardConfig {
+        &self.config
+    }
+
+    /// Requests in flight.
+    pub fn request_count(&self) -> usize {
+        self.table.count()
+    }
+
+    /// Whether this node owns `partition` and this shard holds it.
+    pub fn owns(&self, partition: Partition) -> bool {
+        self.holds(partition) && self.ring.owners(partition).contains(&self.config.node)
+    }
+
+    /// Whether a GET of `partition` with this R and PR (0 = default) is answered from the local
+    /// record alone, without a request in flight.
+    pub fn reads_alone(&self, partition: Partition, r: u8, pr: u8) -> bool {
+        let owners = self.ring.owners(partition);
+        let r = if r == 0 { usize::from(self.config.r).min(owners.len()) } else { usize::from(r) };
+        r == 1 && pr <= 1 && self.owns(partition)
+    }
+
+    fn holds(&self, partition: Partition) -> bool {
+        let index = partition.0.wrapping_sub(self.first_partition);
+        usize::from(index) < self.births.len()
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        node == self.config.node || self.reachable.binary_search(&node).is_ok()
+    }
+
+    fn has_room(&self) -> bool {
+        self.outputs.len() + OUTPUT_COUNT_STEP <= OUTPUT_COUNT_MAX
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(output).expect("the bound of outputs per step holds");
+    }
+
+    fn check_invariants(&self) {
+        assert!(self.table.count() <= self.table.capacity());
+        assert!(self.returning.is_empty() || self.walk.is_some());
+    }
+}
+
+/// The first partition of `shard`: the smallest that `ShardIndex::of` maps to it.
+pub fn first_partition(shard: ShardIndex, shards: u16, partition_bits: u32) -> u16 {
+    assert!(shards > 0);
+    assert!(u32::from(shards) <= 1 << partition_bits);
+    (u32::from(shard.0) << partition_bits).div_ceil(u32::from(shards)) as u16
+}

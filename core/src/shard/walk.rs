@@ -1,0 +1,277 @@
+//! The replica's part, and what concerns many requests at once and is walked in bounded steps.
+
+use super::coordinate::Owners;
+use super::message::DataFrame;
+use super::{Output, Shard};
+use crate::id::{NodeId, RequestId, TopologyId};
+use crate::records::{Joined, Place, Refusal, Unread};
+use crate::replica::Owed;
+use crate::request::{Failure, Link, Outcome, Pending, Phase, Target};
+use crate::ring::Ring;
+use crate::time::Instant;
+use crate::wire::peer::RejectReason;
+
+/// Slots that one step of a walk visits.
+const VISIT_COUNT: usize = 256;
+
+impl Shard<'_> {
+    pub(super) fn on_replicate(&mut self, frame: DataFrame) {
+        let refusal = self.refusal(frame).or(if self.holding || !self.replica.has_room() {
+            Some(RejectReason::Busy)
+        } else if self.read_only {
+            Some(RejectReason::ReadOnly)
+        } else {
+            None
+        });
+        let DataFrame { link, request, key, sync, .. } = frame;
+        match refusal {
+            Some(reason) => self.reject(frame, reason),
+            None => self.output(Output::Join { link, request, order: key.order, sync }),
+        }
+    }
+
+    pub(super) fn on_read(&mut self, frame: DataFrame) {
+        let DataFrame { link, request, key, .. } = frame;
+        match self.refusal(frame) {
+            Some(reason) => self.reject(frame, reason),
+            None => self.output(Output::Serve { link, request, order: key.order }),
+        }
+    }
+
+    /// A frame of a coordinator on another topology, or that should not have come here.
+    fn refusal(&self, frame: DataFrame) -> Option<RejectReason> {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::StaleTopologyAccepted) {
+            return None;
+        }
+        if frame.topology != self.topology {
+            return Some(RejectReason::StaleTopology);
+        }
+        (!self.owns(frame.key.partition)).then_some(RejectReason::NotOwner)
+    }
+
+    fn reject(&mut self, frame: DataFrame, reason: RejectReason) {
+        let DataFrame { link, node, request, key, .. } = frame;
+        self.output(Output::Reject { link, request, order: key.order, reason });
+        if reason == RejectReason::StaleTopology {
+            self.output(Output::TopologyDiffers { node });
+        }
+    }
+
+    pub(super) fn on_joined(
+        &mut self,
+        link: Link,
+        request: u32,
+        order: u64,
+        sync: bool,
+        result: Result<Joined, Refusal>,
+    ) {
+        let joined = match result {
+            Ok(joined) => joined,
+            Err(refusal) => {
+                let reason = reason(refusal);
+                return self.output(Output::Reject { link, request, order, reason });
+            }
+        };
+        if joined.lost_mine {
+            self.output(Output::LostOwnEvents);
+        }
+        let sync = sync || self.config.sync_before_ack;
+        if !sync || self.replica.is_synced(joined.place) {
+            return self.output(Output::Ack { link, request, order, durable: sync });
+        }
+        self.replica.push(joined.place, Owed::Peer { link, request, order });
+        if !self.config.sync_before_ack {
+            self.output(Output::Sync);
+        }
+    }
+
+    pub(super) fn on_stored(&mut self, now: Instant, up_to: Place) {
+        self.replica.on_synced(up_to);
+        self.release_acks(now);
+    }
+
+    pub(super) fn on_log_failed(&mut self, now: Instant) {
+        self.read_only = true;
+        self.release_acks(now);
+    }
+
+    /// Sends the acknowledgments that may leave, as many as there is room for; after a failure
+    /// of the log the others are taken back.
+    pub(super) fn release_acks(&mut self, now: Instant) {
+        while self.has_room() {
+            if let Some(owed) = self.replica.pop() {
+                match owed {
+                    Owed::Own(op) => self.on_own_share(now, op, true),
+                    Owed::Peer { link, request, order } => {
+                        self.output(Output::Ack { link, request, order, durable: true });
+                    }
+                }
+            } else if !self.read_only {
+                return;
+            } else if let Some(owed) = self.replica.drop_first() {
+                match owed {
+                    Owed::Own(op) => self.on_own_share(now, op, false),
+                    Owed::Peer { link, request, order } => {
+                        let reason = RejectReason::ReadOnly;
+                        self.output(Output::Reject { link, request, order, reason });
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// This node's own share of the write `op` is on disk, or never will be.
+    fn on_own_share(&mut self, now: Instant, op: RequestId, stored: bool) {
+        let me = self.config.node;
+        let Some(Pending { phase: Phase::Writing(put), .. }) = self.table.pending(op) else {
+            return;
+        };
+        let step = if stored { put.on_ack(me, true) } else { put.on_failure(me) };
+        self.on_step(now, op, step);
+    }
+
+    pub(super) fn on_peer_up(&mut self, node: NodeId) {
+        assert!(node != self.config.node);
+        if self.is_reachable(node) || self.returning.contains(&node) {
+            return;
+        }
+        if self.walk.is_some() {
+            self.returning.push(node).expect("no more peers than members");
+        } else {
+            self.add_reachable(node);
+        }
+    }
+
+    pub(super) fn on_peer_down(&mut self, node: NodeId) {
+        assert!(node != self.config.node);
+        if let Ok(index) = self.reachable.binary_search(&node) {
+            self.reachable.remove(index);
+        }
+        self.returning.retain(|returning| *returning != node);
+        self.walk = Some(0);
+    }
+
+    pub(super) fn on_ring(&mut self, ring: &Ring<'_>, topology: TopologyId) {
+        self.ring.copy_from(ring);
+        self.topology = topology;
+        self.walk = Some(0);
+    }
+
+    fn add_reachable(&mut self, node: NodeId) {
+        if let Err(index) = self.reachable.binary_search(&node) {
+            self.reachable.insert(index, node).expect("no more peers than members");
+        }
+    }
+
+    /// Visits some slots: moves requests to the current ring, and fails what waits for peers that
+    /// are gone.
+    pub(super) fn walk(&mut self, now: Instant) {
+        let Some(start) = self.walk else { return };
+        let end = self.table.capacity().min(start + VISIT_COUNT);
+        for index in start..end {
+            if !self.has_room() {
+                self.walk = Some(index);
+                return;
+            }
+            if let Some(op) = self.table.at(index) {
+                self.visit(now, op);
+            }
+        }
+        self.walk = (end < self.table.capacity()).then_some(end);
+        if self.walk.is_none() {
+            while let Some(node) = self.returning.pop() {
+                self.add_reachable(node);
+            }
+        }
+    }
+
+    fn visit(&mut self, now: Instant, op: RequestId) {
+        let phase = self.table.pending(op).expect("the walk visits what is in flight").phase;
+        match phase {
+            Phase::Forwarded(Target::Node(node)) if !self.is_reachable(node) => {
+                let failure = Failure::NoQuorum { needed: 1, got: 0 };
+                self.finish(op, Outcome::Failed(failure));
+            }
+            Phase::Reading(_) => {
+                self.move_read(now, op);
+                self.fail_lost(now, op);
+                self.advance_read(now, op);
+            }
+            Phase::Writing(_) => {
+                self.move_write(now, op);
+                self.fail_lost(now, op);
+            }
+            Phase::Forwarded(_) => {}
+            Phase::Applying => unreachable!("applying ends within the turn"),
+        }
+    }
+
+    fn move_read(&mut self, now: Instant, op: RequestId) {
+        let topology = self.topology;
+        let Some(pending) = self.table.pending(op) else { return };
+        let request = pending.request;
+        if pending.topology == topology {
+            return;
+        }
+        let owners = self.read_order(request);
+        let pending = self.table.pending(op).expect("in flight");
+        pending.topology = topology;
+        let Phase::Reading(get) = &mut pending.phase else { return };
+        let step = get.move_to(&owners);
+        self.on_step(now, op, step);
+    }
+
+    fn move_write(&mut self, now: Instant, op: RequestId) {
+        let topology = self.topology;
+        let Some(pending) = self.table.pending(op) else { return };
+        let request = pending.request;
+        if pending.topology == topology {
+            return;
+        }
+        let owners = Owners::from_slice(self.ring.owners(request.key.partition))
+            .expect("a ring has at most REPLICA_COUNT_MAX owners");
+        let pending = self.table.pending(op).expect("in flight");
+        pending.topology = topology;
+        let Phase::Writing(put) = &mut pending.phase else { return };
+        let step = put.move_to(&owners);
+        let unasked: Owners = put.tally().unasked().collect();
+        self.on_step(now, op, step);
+        for node in unasked {
+            self.send_record(now, op, node);
+        }
+    }
+
+    /// Fails every node that `op` waits for and that cannot be reached.
+    fn fail_lost(&mut self, now: Instant, op: RequestId) {
+        let waited: Owners = match self.table.pending(op).map(|pending| &pending.phase) {
+            Some(Phase::Reading(get)) => get.tally().waited().collect(),
+            Some(Phase::Writing(put)) => put.tally().waited().collect(),
+            _ => return,
+        };
+        for node in waited {
+            if self.is_reachable(node) {
+                continue;
+            }
+            let step = match self.table.pending(op).map(|pending| &mut pending.phase) {
+                Some(Phase::Reading(get)) => get.on_failure(node),
+                Some(Phase::Writing(put)) => put.on_failure(node),
+                _ => return,
+            };
+            self.on_step(now, op, step);
+        }
+    }
+}
+
+fn reason(refusal: Refusal) -> RejectReason {
+    use crate::records::Full;
+    match refusal {
+        Refusal::Unread(Unread::Damaged) => RejectReason::Damaged,
+        Refusal::Full(Full::NoSpace) => RejectReason::NoSpace,
+        Refusal::Full(Full::ReadOnly) => RejectReason::ReadOnly,
+        Refusal::Unread(Unread::Cold) | Refusal::Full(Full::Busy) => RejectReason::Busy,
+        Refusal::Siblings | Refusal::TooLarge => unreachable!("joins are never refused for size"),
+    }
+}
