@@ -1,0 +1,283 @@
+//! Nodes over a bad network: loss, reordering, duplicates, silence and restarts. At every moment,
+//! whoever is a member and takes writes knows every Add that any member has committed.
+
+use super::*;
+use crate::membership::member::Name;
+use crate::prng::Prng;
+use core::time::Duration;
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::vec::Vec as StdVec;
+
+const RING: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 1 };
+
+enum Frame {
+    Topology(StdVec<u8>),
+    Message(TopologyId, u32, Message, Operation),
+}
+
+type Disk = (StdVec<u8>, Option<Vote>);
+
+struct Server {
+    node: Box<Node<'static>>,
+    disk: Disk,
+    persist: Option<(Instant, Disk)>,
+    /// The shards refuse writes.
+    holding: bool,
+    empty: bool,
+    up: bool,
+}
+
+struct World {
+    servers: BTreeMap<u32, Server>,
+    frames: StdVec<(Instant, u32, u32, Frame)>,
+    now: Instant,
+    prng: Prng,
+    loss_percent: u64,
+}
+
+fn member(node: u32) -> Member {
+    let zone = Name::new("default").unwrap();
+    Member { node: NodeId(node), uuid: node.into(), weight: 100, zone }
+}
+
+fn new_node(node: u32, seed: u64) -> Box<Node<'static>> {
+    let config = NodeConfig { member: member(node), ring: RING, join: true, seed };
+    let operations = std::vec![[0; Operation::BYTES]; 64].leak();
+    let owners = std::vec![NodeId(0); RING.slot_count()].leak();
+    Box::new(Node::new(config, operations, owners))
+}
+
+impl World {
+    /// Node 1 has founded; the others want to join.
+    fn new(seed: u64, count: u32, loss_percent: u64) -> World {
+        let mut prng = Prng::new(seed);
+        let mut servers = BTreeMap::new();
+        for number in 1..=count {
+            let node = new_node(number, prng.next_u64());
+            let disk = Disk::default();
+            let server =
+                Server { node, disk, persist: None, holding: false, empty: true, up: true };
+            servers.insert(number, server);
+        }
+        let now = Instant(1_000_000);
+        let mut world = World { servers, frames: StdVec::new(), now, prng, loss_percent };
+        world.input(1, NodeInput::Found);
+        for from in 1..=count {
+            world.connect(from);
+        }
+        world
+    }
+
+    fn connect(&mut self, from: u32) {
+        let others: StdVec<u32> = self.servers.keys().copied().filter(|n| *n != from).collect();
+        for to in others {
+            if self.servers[&to].up {
+                self.input(from, NodeInput::PeerUp(NodeId(to)));
+                self.input(to, NodeInput::PeerUp(NodeId(from)));
+            }
+        }
+    }
+
+    fn input(&mut self, to: u32, input: NodeInput<'_>) {
+        let now = self.now;
+        let server = self.servers.get_mut(&to).unwrap();
+        if server.up {
+            server.node.handle_input(now, input);
+            self.drain(to);
+        }
+    }
+
+    fn drain(&mut self, at: u32) {
+        let mut held = None;
+        loop {
+            let server = self.servers.get_mut(&at).unwrap();
+            let Some(output) = server.node.poll_output() else { break };
+            match output {
+                NodeOutput::SendTopology { to } => {
+                    let bytes = server.node.operations().bytes().to_vec();
+                    self.transmit(at, to.0, || Frame::Topology(bytes.clone()));
+                }
+                NodeOutput::Send { to, attempt, message, operation } => {
+                    let known = server.node.operations().id();
+                    let frame = || Frame::Message(known, attempt, message, operation);
+                    self.transmit(at, to.0, frame);
+                }
+                NodeOutput::HoldShards => {
+                    server.holding = true;
+                    held = Some(server.empty);
+                }
+                NodeOutput::ReleaseShards => server.holding = false,
+                NodeOutput::Persist { .. } => {
+                    let delay = Duration::from_micros(self.prng.below(20_000));
+                    let disk = (server.node.operations().bytes().to_vec(), server.node.vote());
+                    server.persist = Some((self.now + delay, disk));
+                }
+                NodeOutput::Publish { .. }
+                | NodeOutput::ContactChanged { .. }
+                | NodeOutput::JoinRefused { .. } => {}
+                NodeOutput::TopologyFull => panic!("five nodes fit"),
+            }
+        }
+        if let Some(empty) = held {
+            self.input(at, NodeInput::ShardsHeld { empty });
+        }
+        self.check();
+    }
+
+    fn transmit(&mut self, from: u32, to: u32, frame: impl Fn() -> Frame) {
+        let copies = if self.prng.chance(self.loss_percent / 3) { 2 } else { 1 };
+        for _ in 0..copies {
+            if !self.prng.chance(self.loss_percent) {
+                let slow = if self.prng.chance(self.loss_percent) { 3_000_000 } else { 5_000 };
+                let at = self.now + Duration::from_micros(self.prng.below(slow));
+                self.frames.push((at, from, to, frame()));
+            }
+        }
+    }
+
+    /// An Add that any member has on disk is known to every member that takes writes.
+    fn check(&self) {
+        for server in self.servers.values() {
+            let Ok(disk) = Operations::new_checked(&server.disk.0) else { panic!("torn disk") };
+            for committed in disk.iter() {
+                for (number, other) in &self.servers {
+                    let node = &other.node;
+                    let takes_writes = other.up && node.is_member() && !other.holding;
+                    let knows = node.operations().iter().any(|known| known == committed);
+                    assert!(!takes_writes || knows, "{number} takes writes without {committed:?}");
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let timers = self.servers.values().filter(|s| s.up).filter_map(|s| s.node.poll_timeout());
+        let disks = self.servers.values().filter_map(|s| s.persist.as_ref()).map(|p| p.0);
+        let frames = self.frames.iter().map(|frame| frame.0);
+        let Some(next) = timers.chain(disks).chain(frames).min() else { return };
+        self.now = self.now.max(next);
+        let now = self.now;
+        if let Some(index) = self.frames.iter().position(|frame| frame.0 <= now) {
+            let (_, from, to, frame) = self.frames.swap_remove(index);
+            let from = NodeId(from);
+            match frame {
+                Frame::Topology(bytes) => {
+                    let operations = Operations::new_checked(&bytes).unwrap();
+                    self.input(to, NodeInput::Topology { from, operations });
+                }
+                Frame::Message(topology, attempt, message, operation) => {
+                    let input = NodeInput::Message { from, topology, attempt, message, operation };
+                    self.input(to, input);
+                }
+            }
+            return;
+        }
+        let numbers: StdVec<u32> = self.servers.keys().copied().collect();
+        for number in numbers {
+            let server = self.servers.get_mut(&number).unwrap();
+            if !server.up {
+                continue;
+            }
+            if let Some((_, disk)) = server.persist.take_if(|(at, _)| *at <= now) {
+                server.disk = disk;
+                self.input(number, NodeInput::Persisted);
+            } else if server.node.poll_timeout().is_some_and(|at| at <= now) {
+                server.node.handle_timeout(now);
+                self.drain(number);
+            }
+        }
+    }
+
+    fn crash(&mut self, number: u32) {
+        let seed = self.prng.next_u64();
+        let server = self.servers.get_mut(&number).unwrap();
+        server.up = false;
+        server.holding = false;
+        server.persist = None;
+        server.node = new_node(number, seed);
+        let others: StdVec<u32> = self.servers.keys().copied().filter(|n| *n != number).collect();
+        for other in others {
+            self.input(other, NodeInput::PeerDown(NodeId(number)));
+        }
+    }
+
+    fn restart(&mut self, number: u32) {
+        let server = self.servers.get_mut(&number).unwrap();
+        if server.up {
+            return;
+        }
+        server.up = true;
+        let (disk, vote) = server.disk.clone();
+        let operations = Operations::new_checked(&disk).unwrap();
+        self.input(number, NodeInput::Restored { operations, vote });
+        if number == 1 && self.servers[&1].node.operations().is_empty() {
+            self.input(1, NodeInput::Found);
+        }
+        self.connect(number);
+    }
+
+    fn all_members(&self) -> bool {
+        let count = self.servers.len();
+        self.servers
+            .values()
+            .all(|server| server.up && !server.holding && server.node.ring().nodes().len() == count)
+    }
+}
+
+#[test]
+fn five_nodes_form_a_cluster_on_a_good_network() {
+    let mut world = World::new(1, 5, 0);
+    for _ in 0..20_000 {
+        world.step();
+    }
+    assert!(world.all_members());
+    let hashes: Box<[u64]> = world.servers.values().map(|s| s.node.ring().hash()).collect();
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]));
+}
+
+#[test]
+fn no_write_is_taken_on_a_replaced_ring_and_all_join_once_healed() {
+    for seed in 0..40 {
+        let mut world = World::new(seed, 4, 20);
+        for _ in 0..1500 {
+            world.step();
+            if world.prng.chance(1) {
+                let number = 1 + world.prng.below(4) as u32;
+                world.crash(number);
+            }
+            if world.prng.chance(3) {
+                let number = 1 + world.prng.below(4) as u32;
+                world.restart(number);
+            }
+        }
+        world.loss_percent = 0;
+        for number in 1..=4 {
+            world.restart(number);
+            world.connect(number);
+        }
+        for _ in 0..50_000 {
+            world.step();
+            if world.all_members() {
+                break;
+            }
+        }
+        assert!(world.all_members(), "seed {seed} does not converge");
+    }
+}
+
+#[test]
+fn a_cluster_with_data_refuses_and_goes_on() {
+    let mut world = World::new(3, 2, 0);
+    world.servers.get_mut(&1).unwrap().empty = false;
+    for _ in 0..2000 {
+        world.step();
+    }
+    assert!(!world.servers[&2].node.is_member());
+    assert!(!world.servers[&1].holding || world.servers[&1].node.is_holding());
+    world.servers.get_mut(&1).unwrap().empty = true;
+    for _ in 0..2000 {
+        world.step();
+    }
+    assert!(world.all_members());
+}
