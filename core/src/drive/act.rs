@@ -1,0 +1,420 @@
+//! What the machine asks for, done.
+
+use super::answer::{self, Answer, Token};
+use super::{AtHand, Bodies, Command, Links, Notice, To, Turn};
+use crate::causality::{self, Context, Join, Record, VersionVector, Write};
+use crate::checksum::Checksum;
+use crate::hash::Key;
+use crate::id::{NodeId, RequestId};
+use crate::records::{self, Author, Place, Records, Unread};
+use crate::request::{Link, Origin, Outcome, Target};
+use crate::shard::{Input, Output};
+use crate::wire::FIRST_BYTES;
+use crate::wire::frame::{Hop, frame_length, write_frame};
+use crate::wire::get::GetRequest;
+use crate::wire::op::Op;
+use crate::wire::payload::Payload;
+use crate::wire::peer::{Ack, Read, Reject, RejectReason};
+use crate::wire::put::{Condition, Content, PutRequest, Replaces};
+use crate::wire::reply::Reply;
+
+impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+    /// Does one output; what it returns is fed back once all outputs are drained.
+    pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
+        match output {
+            Output::Look { op } => Some(self.look(op, hand)),
+            Output::Apply { op, birth, gathered } => Some(self.apply(op, birth, gathered, hand)),
+            Output::Join { link, request, order, sync } => {
+                let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
+                let record = Record::new_checked(frame.payload()).expect("checked at the border");
+                let result = records::join(self.store, &key, record, frame.body());
+                Some(Input::Joined { link, request, order, sync, result })
+            }
+            Output::Serve { link, request, order } => {
+                self.serve(link, request, order, hand);
+                None
+            }
+            Output::Replicate { op, node, place, sync, deadline_ms } => {
+                let kind = if sync { Op::ReplicateSync } else { Op::Replicate };
+                let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
+                self.send_body(To::Node(node), hop, place, op)
+            }
+            Output::Ask { op, node, deadline_ms } => self.ask(op, node, deadline_ms, hand),
+            Output::Forward { op, target, forwarded, deadline_ms } => {
+                self.forward(op, target, forwarded, deadline_ms, hand)
+            }
+            Output::Ack { link, request, order, durable } => {
+                self.send(To::Link(link), self.hop(Op::Ack, request), &[], &Ack { order, durable });
+                None
+            }
+            Output::Reject { link, request, order, reason } => {
+                self.reject(link, request, order, reason);
+                None
+            }
+            Output::Reply { op, origin, outcome, want_context } => {
+                self.reply(op, origin, outcome, want_context, hand);
+                None
+            }
+            Output::Relay { op, origin } => {
+                self.relay(op, origin, hand);
+                None
+            }
+            Output::Sync => {
+                self.links.notice(Notice::Sync);
+                None
+            }
+            Output::TopologyDiffers { node } => {
+                self.links.notice(Notice::TopologyDiffers(node));
+                None
+            }
+            Output::LostOwnEvents => {
+                self.links.notice(Notice::LostOwnEvents);
+                None
+            }
+        }
+    }
+
+    fn look(&mut self, op: RequestId, hand: AtHand<'_>) -> Input<'static> {
+        self.keep(op, hand);
+        let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
+        let bits = self.shard.config().partition_bits;
+        let key = Key::new(key, self.settings.hash_seed, bits);
+        match self.store.record(&key) {
+            Err(unread) => return Input::Looked { op, result: Err(unread) },
+            Ok(None) => {}
+            Ok(Some(stored)) => {
+                // The key is lent by what is kept, so the gathering is done by place.
+                let place = stored.place;
+                let Ok(()) = self.gather_place(op, place) else {
+                    return Input::Looked { op, result: Err(Unread::Damaged) };
+                };
+            }
+        }
+        let covered = self.covered(op, hand);
+        Input::Looked { op, result: Ok(covered) }
+    }
+
+    fn gather_place(&mut self, op: RequestId, place: Place) -> Result<(), Unread> {
+        let body = self.store.body(place)?;
+        let record = Record::new_checked(body.payload()).map_err(|_| Unread::Damaged)?;
+        gather(self.bodies, op, record);
+        Ok(())
+    }
+
+    pub(super) fn gather(&mut self, op: RequestId, record: Record<'_>) {
+        gather(self.bodies, op, record);
+    }
+
+    /// Whether what is gathered covers the context that the read was given.
+    pub(super) fn covered(&self, op: RequestId, hand: AtHand<'_>) -> bool {
+        let (key, command) = match hand {
+            AtHand::Command(key, command) => (key.bytes, command),
+            _ => match kept(self.bodies, op) {
+                Some(kept) => kept,
+                None => return true,
+            },
+        };
+        let Command::Get(GetRequest { context, .. }) = command else { return true };
+        if context.is_empty() {
+            return true;
+        }
+        let Ok(wanted) = causality::decode_token(&self.settings.context_key, key, context) else {
+            return false;
+        };
+        match gathered(self.bodies, op) {
+            Some(record) => record.version_vector().covers_all(wanted),
+            None => wanted.is_empty(),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        op: RequestId,
+        birth: u32,
+        use_gathered: bool,
+        hand: AtHand<'_>,
+    ) -> Input<'static> {
+        let bits = self.shard.config().partition_bits;
+        let (key, command) = match hand {
+            AtHand::Command(key, command) => (key, command),
+            _ => {
+                let Some((key, command)) = kept(self.bodies, op) else {
+                    unreachable!("a write that read first was kept");
+                };
+                (Key::new(key, self.settings.hash_seed, bits), command)
+            }
+        };
+        let Command::Put(put) = command else { unreachable!("only writes are applied") };
+        let gathered = gathered(self.bodies, op);
+        let live = gathered.map_or(0, |record| record.live_count());
+        if use_gathered && !holds(put, live) {
+            return Input::ConditionFailed { op };
+        }
+        let context = match put.replaces {
+            Replaces::Local => Context::Local,
+            Replaces::ReadFirst { .. } => {
+                Context::Given(gathered.map_or(VersionVector::EMPTY, |r| r.version_vector()))
+            }
+            Replaces::Given([]) => Context::Given(VersionVector::EMPTY),
+            Replaces::Given(token) => {
+                let context_key = &self.settings.context_key;
+                let context = causality::decode_token(context_key, key.bytes, token)
+                    .expect("the token was checked when the command came");
+                Context::Given(context)
+            }
+        };
+        let write = write_of(put, context, self.wall);
+        let config = self.shard.config();
+        let author = Author { node: config.node, boot: config.boot, birth };
+        let result = records::event(self.store, &key, author, &write);
+        Input::Applied { op, result }
+    }
+
+    fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
+        let AtHand::Frame(key, _) = hand else { unreachable!("a frame asked for it") };
+        match self.store.record(&key) {
+            Ok(None) => {
+                let hop = self.hop(Op::ReadReply, request);
+                let nothing: &[u8] = &[];
+                self.send(To::Link(link), hop, key.bytes, &nothing);
+            }
+            Ok(Some(stored)) => {
+                let (place, hop) = (stored.place, self.hop(Op::ReadReply, request));
+                if self.copy_body(To::Link(link), hop, place).is_none() {
+                    self.reject(link, request, order, RejectReason::Damaged);
+                }
+            }
+            Err(Unread::Cold) => self.reject(link, request, order, RejectReason::Busy),
+            Err(Unread::Damaged) => self.reject(link, request, order, RejectReason::Damaged),
+        }
+    }
+
+    fn reject(&mut self, link: Link, request: u32, order: u64, reason: RejectReason) {
+        let hop = self.hop(Op::Reject, request);
+        self.send(To::Link(link), hop, &[], &Reject { reason, order });
+    }
+
+    /// Sends the stored body at `place` to a replica.
+    fn send_body(
+        &mut self,
+        to: To,
+        hop: Hop,
+        place: Place,
+        op: RequestId,
+    ) -> Option<Input<'static>> {
+        let To::Node(node) = to else { unreachable!("replicas are nodes") };
+        match self.copy_body(to, hop, place) {
+            Some(true) => None,
+            Some(false) | None => self.lost(op, node),
+        }
+    }
+
+    /// Whether the body at `place` was sent; none if it could not be read.
+    fn copy_body(&mut self, to: To, hop: Hop, place: Place) -> Option<bool> {
+        let body = self.store.body(place).ok()?.bytes();
+        let sent = self.links.send(to, FIRST_BYTES + body.len(), |out| {
+            let (first, rest) = out.split_at_mut(FIRST_BYTES);
+            hop.write(body.len(), first);
+            rest.copy_from_slice(body);
+        });
+        Some(sent.is_ok())
+    }
+
+    /// A frame to a replica was not taken: that replica has failed this request.
+    fn lost(&self, op: RequestId, node: NodeId) -> Option<Input<'static>> {
+        Some(Input::Unsent { node, op })
+    }
+
+    fn ask(
+        &mut self,
+        op: RequestId,
+        node: NodeId,
+        deadline_ms: u16,
+        hand: AtHand<'_>,
+    ) -> Option<Input<'static>> {
+        self.keep(op, hand);
+        let hop = Hop { deadline_ms, ..self.hop(Op::Read, op.0) };
+        let (key, _) = kept(self.bodies, op)?;
+        let read = Read { known: 0 };
+        let bytes = frame_length(key.len(), read.bytes());
+        let sent = self.links.send(To::Node(node), bytes, |out| {
+            write_frame::<C>(&hop, key, &read, out);
+        });
+        if sent.is_err() { self.lost(op, node) } else { None }
+    }
+
+    fn forward(
+        &mut self,
+        op: RequestId,
+        target: Target,
+        forwarded: bool,
+        deadline_ms: u16,
+        hand: AtHand<'_>,
+    ) -> Option<Input<'static>> {
+        let kept = kept(self.bodies, op);
+        let (key, mut command) = match hand {
+            AtHand::Command(key, command) => (key.bytes, command),
+            _ => kept?,
+        };
+        let kind = match &mut command {
+            Command::Get(get) => {
+                get.forwarded = forwarded;
+                Op::Get
+            }
+            Command::Put(put) => {
+                put.forwarded = forwarded;
+                Op::Put
+            }
+        };
+        let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
+        let to = match target {
+            Target::Shard(shard) => To::Shard(shard),
+            Target::Node(node) => To::Node(node),
+        };
+        let bytes = frame_length(key.len(), command.bytes());
+        let sent = self.links.send(to, bytes, |out| write_frame::<C>(&hop, key, &command, out));
+        sent.is_err().then_some(Input::ForwardLost { op })
+    }
+
+    fn send(&mut self, to: To, hop: Hop, key: &[u8], payload: &impl Payload) {
+        let bytes = frame_length(key.len(), payload.bytes());
+        // Who does not get an answer finds out by the deadline or by the lost connection.
+        let _lost = self.links.send(to, bytes, |out| write_frame::<C>(&hop, key, payload, out));
+    }
+
+    fn reply(
+        &mut self,
+        op: Option<RequestId>,
+        origin: Origin,
+        outcome: Outcome,
+        want_context: bool,
+        hand: AtHand<'_>,
+    ) {
+        let hop = self.hop(Op::Reply, 0);
+        let context_key = &self.settings.context_key;
+        let gathered = op.and_then(|op| gathered(self.bodies, op));
+        let command = match (hand, op.and_then(|op| kept(self.bodies, op))) {
+            (_, Some(kept)) => Some(kept),
+            (AtHand::Command(key, command), None) => Some((key.bytes, command)),
+            _ => None,
+        };
+        let answer = match outcome {
+            Outcome::Got => {
+                let key = command.map_or(&[][..], |(key, _)| key);
+                let context = Token::of(want_context, context_key, key, gathered);
+                Answer::Local { outcome, record: gathered, context, live: 0, found: 0 }
+            }
+            Outcome::Stored(applied) => {
+                let found = gathered.map_or(0, |record| record.live_count()) as u16;
+                let record = if returns_old(command) { gathered } else { None };
+                let sole = applied.sole;
+                #[cfg(feature = "plant")]
+                let sole = sole || crate::plant::is(crate::plant::Plant::ContextCoversUnseen);
+                let body =
+                    if want_context && sole { self.store.body(applied.place).ok() } else { None };
+                let context = body.and_then(|body| {
+                    let new = Record::new_checked(body.payload()).ok();
+                    Token::of(true, context_key, body.key(), new)
+                });
+                Answer::Local { outcome, record, context, live: applied.live, found }
+            }
+            Outcome::ConditionFailed => {
+                let found = gathered.map_or(0, |record| record.live_count()) as u16;
+                let record = if returns_old(command) { gathered } else { None };
+                Answer::Local { outcome, record, context: None, live: found, found }
+            }
+            Outcome::Failed(failure) => Answer::failed(failure),
+        };
+        answer::give::<L, C>(self.links, hop, origin, answer);
+        if let Some(op) = op {
+            self.bodies.release(op);
+        }
+    }
+
+    fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
+        let AtHand::Frame(_, frame) = hand else { unreachable!("a frame brought it") };
+        let reply = Reply::new_checked(frame.payload()).expect("checked at the border");
+        let hop = self.hop(Op::Reply, 0);
+        answer::give::<L, C>(self.links, hop, origin, Answer::Remote(reply));
+        self.bodies.release(op);
+    }
+
+    /// Keeps the command at hand, since its request outlives this turn.
+    fn keep(&mut self, op: RequestId, hand: AtHand<'_>) {
+        if self.bodies.kept(op).is_some() {
+            return;
+        }
+        let AtHand::Command(key, command) = hand else { return };
+        let bytes = KEPT_BYTES + key.bytes.len() + command.bytes();
+        self.bodies.keep(op, bytes, |out| {
+            out[0] = u8::from(matches!(command, Command::Put(_)));
+            out[1..KEPT_BYTES].copy_from_slice(&(key.bytes.len() as u16).to_le_bytes());
+            let (front, payload) = out[KEPT_BYTES..].split_at_mut(key.bytes.len());
+            front.copy_from_slice(key.bytes);
+            command.write(payload);
+        });
+    }
+}
+
+/// What precedes a kept key: which command, and the length of the key.
+const KEPT_BYTES: usize = 3;
+
+/// The key and command that were kept for `op`.
+pub(super) fn kept<B: Bodies>(bodies: &B, op: RequestId) -> Option<(&[u8], Command<'_>)> {
+    let bytes = bodies.kept(op)?;
+    let key_bytes = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
+    let (key, payload) = bytes[KEPT_BYTES..].split_at(key_bytes);
+    let command = if bytes[0] == 1 {
+        Command::Put(PutRequest::new_checked(payload).expect("it was written by `keep`"))
+    } else {
+        Command::Get(GetRequest::new_checked(payload).expect("it was written by `keep`"))
+    };
+    Some((key, command))
+}
+
+/// The record that was gathered for `op`.
+fn gathered<B: Bodies>(bodies: &B, op: RequestId) -> Option<Record<'_>> {
+    let bytes = bodies.gathered(op)?;
+    Some(Record::new_checked(bytes).expect("what is gathered was written by a join"))
+}
+
+fn gather<B: Bodies>(bodies: &mut B, op: RequestId, record: Record<'_>) {
+    let Some(old) = gathered(bodies, op) else {
+        let bytes = record.bytes();
+        return bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
+    };
+    match causality::join(old, record) {
+        Join::KeepLeft => {}
+        Join::TakeRight => {
+            let bytes = record.bytes();
+            bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
+        }
+        Join::Both { bytes } => bodies.gather(op, bytes, |old, out| {
+            let old = old.expect("it was gathered before");
+            let old = Record::new_checked(old).expect("what is gathered was written by a join");
+            causality::write_join(old, record, out);
+        }),
+    }
+}
+
+fn holds(put: PutRequest<'_>, live: usize) -> bool {
+    match put.replaces {
+        Replaces::ReadFirst { condition: Condition::IfAbsent, .. } => live == 0,
+        Replaces::ReadFirst { condition: Condition::IfPresent, .. } => live > 0,
+        _ => true,
+    }
+}
+
+fn returns_old(command: Option<(&[u8], Command<'_>)>) -> bool {
+    let Some((_, Command::Put(put))) = command else { return false };
+    matches!(put.replaces, Replaces::ReadFirst { return_old: true, .. })
+}
+
+fn write_of<'a>(put: PutRequest<'a>, context: Context<'a>, wall: crate::time::UnixMs) -> Write<'a> {
+    let timestamp = if put.timestamp.0 == 0 { wall } else { put.timestamp };
+    let (tombstone, expires, value) = match put.content {
+        Content::Tombstone => (true, None, &[][..]),
+        Content::Value { expires, value } => (false, expires, value),
+    };
+    Write { context, tombstone, timestamp, expires, value }
+}

@@ -1,0 +1,182 @@
+//! Answers: from records to sessions and REPLY frames.
+
+use super::{Links, To};
+use crate::causality::{self, Record, Sibling, VersionVector};
+use crate::checksum::Checksum;
+use crate::id::RequestId;
+use crate::limits::BODY_BYTES_MAX;
+use crate::request::{Failure, Origin, Outcome};
+use crate::wire::COVERED_BYTES;
+use crate::wire::frame::{Hop, frame_length, write_frame, write_frame_with};
+use crate::wire::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
+
+/// A context that has not been written down yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a> {
+    context_key: &'a [u8; 16],
+    key: &'a [u8],
+    version_vector: VersionVector<'a>,
+}
+
+impl<'a> Token<'a> {
+    /// The context of `record`; none if it is not wanted. A key without a record has the empty
+    /// context, whose token is empty, too.
+    pub(super) fn of(
+        wanted: bool,
+        context_key: &'a [u8; 16],
+        key: &'a [u8],
+        record: Option<Record<'a>>,
+    ) -> Option<Token<'a>> {
+        let version_vector = record?.version_vector();
+        wanted.then_some(Token { context_key, key, version_vector })
+    }
+
+    /// Length of the raw token.
+    pub fn bytes(&self) -> usize {
+        causality::token_bytes(self.version_vector.len())
+    }
+
+    /// Writes the raw token into `out`, which is [`Token::bytes`] long.
+    pub fn write(&self, out: &mut [u8]) {
+        let written = causality::encode_token(self.context_key, self.key, self.version_vector, out);
+        assert_eq!(written, out.len());
+    }
+}
+
+/// How a command ended, with what the client may see of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// Decided here.
+    Local {
+        /// How it ended.
+        outcome: Outcome,
+        /// What was read (GET), or the record before the write where that is to be returned.
+        record: Option<Record<'a>>,
+        /// The context, if it was asked for and may be given.
+        context: Option<Token<'a>>,
+        /// Live siblings after a write.
+        live: u16,
+        /// Live siblings that the read before a write found.
+        found: u16,
+    },
+    /// Decided by another shard or node.
+    Remote(Reply<'a>),
+}
+
+impl Answer<'_> {
+    /// A failure.
+    pub fn failed(failure: Failure) -> Answer<'static> {
+        let outcome = Outcome::Failed(failure);
+        Answer::Local { outcome, record: None, context: None, live: 0, found: 0 }
+    }
+}
+
+/// Gives an answer to whoever waits.
+pub(super) fn give<L: Links, C: Checksum>(
+    links: &mut L,
+    hop: Hop,
+    origin: Origin,
+    answer: Answer<'_>,
+) {
+    let (link, request) = match origin {
+        Origin::Session(ticket) => return links.answer(ticket, answer),
+        Origin::Frame { link, request } => (link, request),
+    };
+    let hop = Hop { request: RequestId(request), ..hop };
+    // Who does not get an answer finds out by the deadline or by the lost connection.
+    let _lost = match answer {
+        Answer::Remote(reply) => send::<L, C>(links, To::Link(link), &hop, &reply),
+        Answer::Local { outcome, record, context, live, found } => {
+            let mut head = head(outcome, live, found);
+            let (siblings, value_bytes) = record.map_or((0, 0), live_bytes);
+            if head.status == Status::Ok && matches!(outcome, Outcome::Got) {
+                head.live = siblings as u16;
+            }
+            let context_bytes = context.map_or(0, |token| token.bytes());
+            let bytes = reply_bytes(context_bytes, siblings, value_bytes);
+            if bytes + COVERED_BYTES > BODY_BYTES_MAX {
+                let head = ReplyHead::of(Status::Siblings);
+                let _lost = send::<L, C>(links, To::Link(link), &hop, &head);
+                return;
+            }
+            links.send(To::Link(link), frame_length(0, bytes), |out| {
+                write_frame_with::<C>(&hop, &[], out, |payload| {
+                    write(payload, &head, context, record, siblings);
+                });
+            })
+        }
+    };
+}
+
+fn send<L: Links, C: Checksum>(
+    links: &mut L,
+    to: To,
+    hop: &Hop,
+    payload: &impl crate::wire::payload::Payload,
+) -> Result<(), super::Lost> {
+    let bytes = frame_length(0, payload.bytes());
+    links.send(to, bytes, |out| write_frame::<C>(hop, &[], payload, out))
+}
+
+fn write(
+    out: &mut [u8],
+    head: &ReplyHead,
+    context: Option<Token<'_>>,
+    record: Option<Record<'_>>,
+    siblings: usize,
+) {
+    let context_bytes = context.map_or(0, |token| token.bytes());
+    let mut writer = ReplyWriter::new(head, context_bytes, siblings as u16, out);
+    if let Some(token) = context {
+        writer.context(|out| token.write(out));
+    }
+    if let Some(record) = record {
+        for_each_winner_first(record, |sibling| {
+            let Sibling { timestamp, expires, value, .. } = sibling;
+            writer.sibling(&ReplySibling { timestamp, expires, value });
+        });
+    }
+    writer.finish();
+}
+
+/// The live siblings, descending by (timestamp, dot). Quadratic: there are rarely more than two,
+/// and hardly ever more than `SIBLING_COUNT_MAX`.
+fn for_each_winner_first(record: Record<'_>, mut each: impl FnMut(Sibling<'_>)) {
+    let rank = |sibling: &Sibling<'_>| (sibling.timestamp, sibling.dot);
+    let mut last = None;
+    loop {
+        let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
+        let below = live.filter(|sibling| last.is_none_or(|last| rank(sibling) < last));
+        let Some(next) = below.max_by_key(rank) else { return };
+        last = Some(rank(&next));
+        each(next);
+    }
+}
+
+fn live_bytes(record: Record<'_>) -> (usize, usize) {
+    let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
+    live.fold((0, 0), |(count, bytes), sibling| (count + 1, bytes + sibling.value.len()))
+}
+
+fn head(outcome: Outcome, live: u16, found: u16) -> ReplyHead {
+    let head = ReplyHead { live, found, ..ReplyHead::of(Status::Ok) };
+    match outcome {
+        Outcome::Got | Outcome::Stored(_) => head,
+        Outcome::ConditionFailed => ReplyHead { status: Status::ConditionFailed, ..head },
+        Outcome::Failed(failure) => {
+            let (status, needed, got) = match failure {
+                Failure::NoQuorum { needed, got } => (Status::NoQuorum, needed, got),
+                Failure::Unavailable { needed, got } => (Status::Unavailable, needed, got),
+                Failure::NotCovered => (Status::NotCovered, 0, 0),
+                Failure::BadContext => (Status::BadContext, 0, 0),
+                Failure::TooLarge => (Status::TooLarge, 0, 0),
+                Failure::Siblings => (Status::Siblings, 0, 0),
+                Failure::Busy => (Status::Busy, 0, 0),
+                Failure::NoSpace => (Status::NoSpace, 0, 0),
+                Failure::ReadOnly => (Status::ReadOnly, 0, 0),
+                Failure::Damaged => (Status::Damaged, 0, 0),
+            };
+            ReplyHead { status, needed, got, ..head }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Frames of peers and native clients, as inputs of the machine.
+
+use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn};
+use crate::causality::Record;
+use crate::checksum::Checksum;
+use crate::hash::Key;
+use crate::id::NodeId;
+use crate::records::Records;
+use crate::request::{KeyPlace, Link, Origin};
+use crate::shard::{DataFrame, Input};
+use crate::wire::frame::Frame;
+use crate::wire::get::GetRequest;
+use crate::wire::op::Op;
+use crate::wire::payload::Malformed;
+use crate::wire::peer::{Ack, Read, Reject};
+use crate::wire::put::PutRequest;
+use crate::wire::reply::Reply;
+
+impl From<Malformed> for FrameRefused {
+    fn from(_: Malformed) -> FrameRefused {
+        FrameRefused::Malformed
+    }
+}
+
+impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+    /// A frame that came over `link`; `node` is the member behind it, none for clients, and this
+    /// node itself for its other shards.
+    ///
+    /// # Errors
+    /// [`FrameRefused`]: the connection should be closed; nothing changed.
+    pub fn frame(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        if !frame.is_of(self.settings.cluster_digest) {
+            return Err(FrameRefused::OtherCluster);
+        }
+        match frame.op() {
+            Op::Get => self.on_get(link, node, frame),
+            Op::Put => self.on_put(link, node, frame),
+            Op::Reply | Op::Ack | Op::Reject | Op::ReadReply => self.on_answer(node, frame),
+            Op::Replicate | Op::ReplicateSync | Op::Read => self.on_data(link, node, frame),
+            _ => Err(FrameRefused::NotForShard),
+        }
+    }
+
+    fn on_get(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        let mut get = GetRequest::new_checked(frame.payload())?;
+        get.forwarded &= node.is_some();
+        self.on_command(link, frame, Command::Get(get));
+        Ok(())
+    }
+
+    fn on_put(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        let mut put = PutRequest::new_checked(frame.payload())?;
+        put.forwarded &= node.is_some();
+        self.on_command(link, frame, Command::Put(put));
+        Ok(())
+    }
+
+    fn on_command(&mut self, link: Link, frame: Frame<'_>, command: Command<'_>) {
+        let origin = Origin::Frame { link, request: frame.hop().request.0 };
+        let deadline = self.deadline(frame.hop().deadline_ms);
+        self.command_until(origin, frame.key(), command, deadline);
+    }
+
+    fn on_data(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        let node = node.ok_or(FrameRefused::NotPermitted)?;
+        let key = self.key(frame);
+        let data = DataFrame {
+            link,
+            node,
+            request: frame.hop().request.0,
+            topology: frame.hop().topology,
+            key: KeyPlace { partition: key.partition, order: key.order },
+            sync: frame.op() == Op::ReplicateSync,
+        };
+        let input = if frame.op() == Op::Read {
+            Read::new_checked(frame.payload())?;
+            Input::Read(data)
+        } else {
+            Record::new_checked(frame.payload()).map_err(|_| FrameRefused::Malformed)?;
+            Input::Replicate(data)
+        };
+        self.run(input, AtHand::Frame(key, frame));
+        Ok(())
+    }
+
+    fn on_answer(&mut self, node: Option<NodeId>, frame: Frame<'_>) -> Result<(), FrameRefused> {
+        let node = node.ok_or(FrameRefused::NotPermitted)?;
+        let op = frame.hop().request;
+        match frame.op() {
+            Op::Reply => {
+                Reply::new_checked(frame.payload())?;
+                let key = self.key(frame);
+                self.run(Input::ForwardReplied { op }, AtHand::Frame(key, frame));
+            }
+            Op::Ack => {
+                let Ack { order, durable } = Ack::new_checked(frame.payload())?;
+                self.input(Input::Acked { node, op, order, durable });
+            }
+            Op::Reject => {
+                let Reject { order, reason } = Reject::new_checked(frame.payload())?;
+                self.input(Input::Rejected { node, op, order, reason });
+            }
+            _ => self.on_read_reply(node, frame)?,
+        }
+        Ok(())
+    }
+
+    fn on_read_reply(&mut self, node: NodeId, frame: Frame<'_>) -> Result<(), FrameRefused> {
+        let op = frame.hop().request;
+        let record = match frame.payload() {
+            [] => None,
+            bytes => Some(Record::new_checked(bytes).map_err(|_| FrameRefused::Malformed)?),
+        };
+        // A late reply finds nothing kept for it, or another key.
+        let Some((kept, _)) = super::act::kept(self.bodies, op) else { return Ok(()) };
+        if kept != frame.key() {
+            return Ok(());
+        }
+        let key = self.key(frame);
+        if let Some(record) = record {
+            self.gather(op, record);
+        }
+        let covered = self.covered(op, AtHand::Nothing);
+        self.input(Input::Answered { node, op, order: key.order, covered });
+        Ok(())
+    }
+
+    fn key<'f>(&self, frame: Frame<'f>) -> Key<'f> {
+        Key::new(frame.key(), self.settings.hash_seed, self.shard.config().partition_bits)
+    }
+}

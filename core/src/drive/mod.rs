@@ -1,0 +1,325 @@
+//! The loop body that every driver of a [`Shard`] shares: the server's, the simulator's, yours.
+//!
+//! The machine decides without seeing bytes. A [`Turn`] puts the bytes to its decisions: it takes
+//! a client's command or a peer's frame, feeds the machine, and does what the machine asks for
+//! (read, apply, join, send, answer) against three things that the driver lends: a store
+//! ([`Records`]), connections ([`Links`]) and memory for requests that outlive their frame
+//! ([`Bodies`]). Nothing is allocated and nothing blocks.
+//!
+//! ```text
+//! command or frame ─► Turn ─ Input ─► Shard ─ Output ─► Turn ─► Records, Links, Bodies
+//!                                       ▲                 │
+//!                                       └─ Input (result)─┘   until both are quiet
+//! ```
+
+mod act;
+mod answer;
+mod frame;
+
+pub use answer::{Answer, Token};
+
+use crate::causality;
+use crate::checksum::Checksum;
+use crate::hash::Key;
+use crate::id::{NodeId, RequestId, ShardIndex};
+use crate::limits::REQUEST_TIMEOUT_MAX;
+use crate::records::Records;
+use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
+use crate::shard::{Input, Shard};
+use crate::time::{Instant, UnixMs};
+use crate::wire::frame::{Frame, Hop};
+use crate::wire::get::GetRequest;
+use crate::wire::op::Op;
+use crate::wire::payload::Payload;
+use crate::wire::put::{Content, PutRequest, Replaces};
+use core::marker::PhantomData;
+use core::time::Duration;
+use heapless::Deque;
+
+/// Results that wait to be fed back: at most one for each output of one drain.
+const RESULT_COUNT_MAX: usize = 128;
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum To {
+    /// Back over a connection.
+    Link(Link),
+    /// To the shard of another node that holds the partition of this shard.
+    Node(NodeId),
+    /// To another shard of this node.
+    Shard(ShardIndex),
+}
+
+/// A frame was not taken: the connection is gone, or its queue is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lost;
+
+/// What the driver must know besides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// A write wants the log synced, although its durability mode would not.
+    Sync,
+    /// A peer knows another topology: the [`Node`](crate::node::Node) must exchange them.
+    TopologyDiffers(NodeId),
+    /// This node lost events of its own actors: the process must restart with a new boot.
+    LostOwnEvents,
+}
+
+/// The driver's connections and sessions.
+pub trait Links {
+    /// Queues a frame of `bytes` bytes; `fill` writes it whole.
+    ///
+    /// # Errors
+    /// [`Lost`]; then `fill` was not called.
+    fn send(&mut self, to: To, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost>;
+
+    /// Gives a session its answer.
+    fn answer(&mut self, ticket: u64, answer: Answer<'_>);
+
+    /// See [`Notice`].
+    fn notice(&mut self, notice: Notice);
+}
+
+/// Memory for requests that wait for others: their own bytes, and what was gathered for them.
+/// Everything of an earlier user of a slot is gone: only the same [`RequestId`] finds it.
+pub trait Bodies {
+    /// Keeps `bytes` bytes for `op`, which `fill` writes.
+    fn keep(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(&mut [u8]));
+
+    /// What was kept for `op`.
+    fn kept(&self, op: RequestId) -> Option<&[u8]>;
+
+    /// Replaces what is gathered for `op` by `bytes` bytes; `fill` gets what was there before.
+    fn gather(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(Option<&[u8]>, &mut [u8]));
+
+    /// What is gathered for `op`.
+    fn gathered(&self, op: RequestId) -> Option<&[u8]>;
+
+    /// `op` is over.
+    fn release(&mut self, op: RequestId);
+}
+
+/// What a turn must know of the cluster and of the node's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnSettings {
+    /// [`ClusterId::digest`](crate::id::ClusterId::digest).
+    pub cluster_digest: u64,
+    /// [`ClusterId::hash_seed`](crate::id::ClusterId::hash_seed).
+    pub hash_seed: u64,
+    /// Signs context tokens.
+    pub context_key: [u8; 16],
+    /// Deadline of a request that names none.
+    pub request_timeout: Duration,
+    /// Longest key that a client may use, bytes.
+    pub key_bytes_max: usize,
+    /// Longest value that a client may write, bytes.
+    pub value_bytes_max: usize,
+}
+
+/// What a client wants done; the same on the wire and in a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Command<'a> {
+    /// Read.
+    Get(GetRequest<'a>),
+    /// Write.
+    Put(PutRequest<'a>),
+}
+
+/// A frame that a driver must not go on after.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FrameRefused {
+    /// It comes from another cluster.
+    OtherCluster,
+    /// Its payload breaks the rules of its op.
+    Malformed,
+    /// Its op is none of a shard's.
+    NotForShard,
+    /// Its sender may not say this.
+    NotPermitted,
+}
+
+/// One turn: a machine, what it works on, and the time.
+#[derive(Debug)]
+pub struct Turn<'d, 'm, S, L, B, C> {
+    /// The machine.
+    pub shard: &'d mut Shard<'m>,
+    /// Its store.
+    pub store: &'d mut S,
+    /// Its connections.
+    pub links: &'d mut L,
+    /// Its memory for requests in flight.
+    pub bodies: &'d mut B,
+    /// Settings.
+    pub settings: &'d TurnSettings,
+    /// Monotonic time.
+    pub now: Instant,
+    /// The wall clock, for the time stamps of new versions.
+    pub wall: UnixMs,
+    /// How checksums are computed.
+    pub checksum: PhantomData<C>,
+}
+
+/// The bytes that came with the current input.
+#[derive(Clone, Copy, Debug)]
+enum AtHand<'a> {
+    Nothing,
+    Command(Key<'a>, Command<'a>),
+    Frame(Key<'a>, Frame<'a>),
+}
+
+impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+    /// A client's command, from a session or a frame. It is answered now or later, once.
+    pub fn command(&mut self, origin: Origin, key: &[u8], command: Command<'_>) {
+        let deadline = self.now + self.settings.request_timeout;
+        self.command_until(origin, key, command, deadline);
+    }
+
+    /// Feeds an input that has no bytes.
+    pub fn input(&mut self, input: Input<'_>) {
+        self.run(input, AtHand::Nothing);
+    }
+
+    /// Does everything that is due now, in bounded steps; at most `steps` of them.
+    pub fn timeouts(&mut self, steps: usize) {
+        for _ in 0..steps {
+            if self.shard.poll_timeout().is_none_or(|at| at > self.now) {
+                return;
+            }
+            self.shard.handle_timeout(self.now);
+            self.drain(AtHand::Nothing);
+        }
+    }
+
+    fn command_until(
+        &mut self,
+        origin: Origin,
+        key: &[u8],
+        command: Command<'_>,
+        deadline: Instant,
+    ) {
+        let bits = self.shard.config().partition_bits;
+        let key = Key::new(key, self.settings.hash_seed, bits);
+        if let Err(failure) = self.check(&key, &command) {
+            return self.answer_failure(origin, failure);
+        }
+        if let Command::Get(get) = command
+            && self.answer_alone(origin, &key, get)
+        {
+            return;
+        }
+        let (kind, forwarded, want_context) = match command {
+            Command::Get(get) => {
+                let asked = Asked { nodes: get.r, primaries: get.pr, durable: 0 };
+                let cover = !get.context.is_empty();
+                (Kind::Get { asked, cover }, get.forwarded, get.want_context)
+            }
+            Command::Put(put) => {
+                let asked = Asked { nodes: put.w, primaries: put.pw, durable: put.dw };
+                let read = match put.replaces {
+                    Replaces::ReadFirst { r, .. } => Some(Asked { nodes: r, ..Asked::default() }),
+                    Replaces::Given(_) | Replaces::Local => None,
+                };
+                (Kind::Put { asked, read }, put.forwarded, put.want_context)
+            }
+        };
+        let place = KeyPlace { partition: key.partition, order: key.order };
+        let request = Request { origin, key: place, kind, deadline, forwarded, want_context };
+        self.run(Input::Request(request), AtHand::Command(key, command));
+    }
+
+    /// What can be said of a command before the machine sees it.
+    fn check(&self, key: &Key<'_>, command: &Command<'_>) -> Result<(), Failure> {
+        if key.bytes.len() > self.settings.key_bytes_max {
+            return Err(Failure::TooLarge);
+        }
+        let context = match command {
+            Command::Get(get) => get.context,
+            Command::Put(put) => {
+                if let Content::Value { value, .. } = put.content
+                    && value.len() > self.settings.value_bytes_max
+                {
+                    return Err(Failure::TooLarge);
+                }
+                if let Replaces::Given(context) = put.replaces { context } else { &[] }
+            }
+        };
+        if context.is_empty() {
+            return Ok(());
+        }
+        match causality::decode_token(&self.settings.context_key, key.bytes, context) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::BadContext),
+        }
+    }
+
+    /// A GET that the local record answers alone needs no request in flight.
+    fn answer_alone(&mut self, origin: Origin, key: &Key<'_>, get: GetRequest<'_>) -> bool {
+        if !get.context.is_empty() || !self.shard.reads_alone(key.partition, get.r, get.pr) {
+            return false;
+        }
+        let Ok(stored) = self.store.record(key) else { return false };
+        let record = stored.map(|stored| stored.record);
+        let token = Token::of(get.want_context, &self.settings.context_key, key.bytes, record);
+        let answer =
+            Answer::Local { outcome: Outcome::Got, record, context: token, live: 0, found: 0 };
+        answer::give::<L, C>(self.links, self.hop(Op::Reply, 0), origin, answer);
+        true
+    }
+
+    fn answer_failure(&mut self, origin: Origin, failure: Failure) {
+        let answer = Answer::failed(failure);
+        answer::give::<L, C>(self.links, self.hop(Op::Reply, 0), origin, answer);
+    }
+
+    fn run(&mut self, input: Input<'_>, hand: AtHand<'_>) {
+        self.shard.handle_input(self.now, input);
+        self.drain(hand);
+    }
+
+    /// Does what the machine asks for, and feeds the results back, until both are quiet.
+    fn drain(&mut self, hand: AtHand<'_>) {
+        let mut results: Deque<Input<'static>, RESULT_COUNT_MAX> = Deque::new();
+        loop {
+            while let Some(output) = self.shard.poll_output() {
+                if let Some(result) = self.act(output, hand) {
+                    results.push_back(result).expect("one result for each output of a drain");
+                }
+            }
+            let Some(result) = results.pop_front() else { return };
+            self.shard.handle_input(self.now, result);
+        }
+    }
+
+    fn hop(&self, op: Op, request: u32) -> Hop {
+        Hop {
+            op,
+            request: RequestId(request),
+            deadline_ms: 0,
+            age_ms: 0,
+            topology: self.shard.topology(),
+            cluster_digest: self.settings.cluster_digest,
+        }
+    }
+
+    /// When a request ends whose frame has that much time left.
+    fn deadline(&self, deadline_ms: u16) -> Instant {
+        let left = Duration::from_millis(u64::from(deadline_ms)).min(REQUEST_TIMEOUT_MAX);
+        self.now + if deadline_ms == 0 { self.settings.request_timeout } else { left }
+    }
+}
+
+impl Payload for Command<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Get(get) => get.bytes(),
+            Command::Put(put) => put.bytes(),
+        }
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        match self {
+            Command::Get(get) => get.write(out),
+            Command::Put(put) => put.write(out),
+        }
+    }
+}
