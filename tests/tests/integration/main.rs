@@ -1,4 +1,6 @@
 //! All integration tests, in one binary: one module per subject.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "all of this binary is tests")]
 
 mod causality;
+mod tidy;
