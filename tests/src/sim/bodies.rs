@@ -1,0 +1,69 @@
+//! Memory of a shard for requests in flight. What is released stays until the oracle has looked
+//! at it, since a write may be applied and answered in one turn.
+
+use std::collections::BTreeMap;
+
+use ringmain_core::drive::Bodies;
+use ringmain_core::id::RequestId;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Kept {
+    requests: BTreeMap<RequestId, Request>,
+    released: BTreeMap<RequestId, Request>,
+}
+
+/// What is kept of one request.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Its own bytes.
+    pub command: Option<Vec<u8>>,
+    /// What was read for it, joined.
+    pub gathered: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// Every request of this turn, those released in it included.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values().chain(self.released.values())
+    }
+
+    /// The turn is over.
+    pub fn forget_released(&mut self) {
+        self.released.clear();
+    }
+
+    /// Requests that are kept.
+    pub fn count(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+impl Bodies for Kept {
+    fn keep(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        let mut command = vec![0; bytes];
+        fill(&mut command);
+        self.requests.entry(op).or_default().command = Some(command);
+    }
+
+    fn kept(&self, op: RequestId) -> Option<&[u8]> {
+        self.requests.get(&op)?.command.as_deref()
+    }
+
+    fn gather(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(Option<&[u8]>, &mut [u8])) {
+        let mut gathered = vec![0; bytes];
+        let request = self.requests.entry(op).or_default();
+        fill(request.gathered.as_deref(), &mut gathered);
+        request.gathered = Some(gathered);
+    }
+
+    fn gathered(&self, op: RequestId) -> Option<&[u8]> {
+        self.requests.get(&op)?.gathered.as_deref()
+    }
+
+    fn release(&mut self, op: RequestId) {
+        if let Some(request) = self.requests.remove(&op) {
+            self.released.insert(op, request);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Coverage marks: rare situations that a range of seeds must reach, each often, or the
+//! simulator proves less than it seems to.
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A situation worth reaching.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Mark { $($(#[$doc])* $name,)* }
+
+        impl Mark {
+            /// All marks, in order.
+            pub const ALL: &'static [Mark] = &[$(Mark::$name,)*];
+        }
+    };
+}
+
+marks! {
+    /// A client was told that its write succeeded.
+    PutOk,
+    /// A client was told, or had to assume, that the outcome of its write is unknown.
+    PutUnknown,
+    /// A write was refused before anything was stored.
+    PutRefused,
+    /// A delete was acknowledged.
+    DeleteOk,
+    /// A plain SET replaced what its coordinator knew.
+    PlainSet,
+    /// A read returned one value.
+    ReadOne,
+    /// A read returned several siblings.
+    ReadSiblings,
+    /// A read found nothing, or only tombstones.
+    ReadNothing,
+    /// A read failed.
+    ReadFailed,
+    /// A read with a context was answered.
+    SessionRead,
+    /// A client tried an unknown write again.
+    Retry,
+    /// A frame was lost.
+    FrameLost,
+    /// A frame arrived twice.
+    FrameDuplicated,
+    /// A frame overtook an earlier one.
+    FrameReordered,
+    /// A frame arrived later than a second after it was sent.
+    FrameLate,
+    /// A frame met a split in the network.
+    FrameBlocked,
+    /// A frame arrived with a flipped bit.
+    FrameCorrupted,
+    /// A connection was reset with frames in flight.
+    LinkReset,
+    /// The network was split both ways.
+    SplitBothWays,
+    /// The network was split one way.
+    SplitOneWay,
+    /// A node crashed.
+    Crash,
+    /// A crash lost records that were not synced.
+    CrashLost,
+    /// A node restarted under a new boot.
+    Restart,
+    /// A node was stopped for a while and went on.
+    Pause,
+    /// The wall clock of a node jumped.
+    ClockStep,
+    /// A sync took longer than 100 milliseconds.
+    SlowSync,
+    /// Two events of one key were concurrent.
+    Concurrent,
+    /// A stored record changed by joining another.
+    Joined,
+    /// A record was found equal, and nothing was stored.
+    AlreadyKnown,
+}
+
+/// How often each mark was reached.
+#[derive(Clone, Debug)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks([0; Mark::ALL.len()])
+    }
+}
+
+impl Marks {
+    /// Counts `mark`.
+    pub fn hit(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// How often `mark` was reached.
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Marks) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// Marks with their counts, rarest first.
+    pub fn rarest_first(&self) -> Vec<(Mark, u64)> {
+        let mut all: Vec<_> = Mark::ALL.iter().map(|mark| (*mark, self.count(*mark))).collect();
+        all.sort_by_key(|(_, count)| *count);
+        all
+    }
+}

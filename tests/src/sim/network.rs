@@ -1,0 +1,245 @@
+//! The network of a run: connections between shards that carry whole frames, and what goes
+//! wrong with them. A frame is delivered, perhaps late, twice or damaged; is held back while
+//! its path is split; or dies with its connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use ringmain_core::time::Instant;
+
+use super::mark::{Mark, Marks};
+use super::random::Random;
+
+/// One shard of one node, both by index.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Site {
+    /// Which node.
+    pub node: usize,
+    /// Which of its shards.
+    pub shard: usize,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}.{}", self.node, self.shard)
+    }
+}
+
+/// What may go wrong, drawn per seed. Shares are per mille of the frames.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkOptions {
+    /// Usual one-way delay between nodes.
+    pub delay: Duration,
+    /// Frames of one connection arrive in order, as on TCP.
+    pub ordered: bool,
+    /// Frames that a split stops wait for its end instead of being lost.
+    pub holds: bool,
+    /// Lost frames.
+    pub lost: u32,
+    /// Frames that arrive twice.
+    pub duplicated: u32,
+    /// Frames that take up to 300 times as long.
+    pub slow: u32,
+    /// Frames with one flipped bit behind the first 32 bytes.
+    pub corrupted: u32,
+}
+
+/// A frame under way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parcel {
+    /// Sender.
+    pub from: Site,
+    /// Receiver.
+    pub to: Site,
+    /// The life of the connection that carries it.
+    pub connection: u32,
+    /// When it was sent.
+    pub sent: Instant,
+    /// The frame.
+    pub bytes: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Network {
+    options: NetworkOptions,
+    random: Random,
+    /// Whether faults happen at all; off once the run heals.
+    faulty: bool,
+    links: BTreeMap<(Site, Site), Link>,
+    /// `blocked[from][to]`: nothing travels.
+    blocked: Vec<Vec<bool>>,
+    held: Vec<Parcel>,
+}
+
+/// One direction between two sites.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    connection: u32,
+    /// The latest arrival that was scheduled.
+    latest: Instant,
+}
+
+impl Network {
+    /// A whole network of `nodes` nodes.
+    pub fn new(nodes: usize, options: NetworkOptions, random: Random) -> Network {
+        let blocked = vec![vec![false; nodes]; nodes];
+        let (links, held) = (BTreeMap::new(), Vec::new());
+        Network { options, random, faulty: true, links, blocked, held }
+    }
+
+    /// Sends `bytes`; the arrivals (none to two) go to `arrive`. Inside a node nothing is lost.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        from: Site,
+        to: Site,
+        bytes: &[u8],
+        marks: &mut Marks,
+        mut arrive: impl FnMut(Instant, Parcel),
+    ) {
+        let connection = self.links.entry((from, to)).or_default().connection;
+        let mut parcel = Parcel { from, to, connection, sent: now, bytes: bytes.to_vec() };
+        if from.node == to.node {
+            let at = self.arrival(now, &parcel, marks);
+            return arrive(at, parcel);
+        }
+        if self.blocked[from.node][to.node] {
+            return self.hold(parcel, marks);
+        }
+        if self.happens(self.options.lost) {
+            return marks.hit(Mark::FrameLost);
+        }
+        if self.happens(self.options.duplicated) {
+            marks.hit(Mark::FrameDuplicated);
+            arrive(self.arrival(now, &parcel, marks), parcel.clone());
+        }
+        if bytes.len() > 32 && self.happens(self.options.corrupted) {
+            marks.hit(Mark::FrameCorrupted);
+            let at = 32 + self.random.below(bytes.len() - 32);
+            parcel.bytes[at] ^= 1 << self.random.below(8);
+        }
+        arrive(self.arrival(now, &parcel, marks), parcel);
+    }
+
+    /// Whether `parcel` gets through at its arrival: its connection still lives and no split
+    /// began meanwhile. One that may wait for the end of the split is kept.
+    pub fn delivers(&mut self, now: Instant, parcel: &Parcel, marks: &mut Marks) -> bool {
+        let (from, to) = (parcel.from, parcel.to);
+        if self.connection(from, to) != parcel.connection {
+            marks.hit(Mark::FrameLost);
+            return false;
+        }
+        if self.blocked[from.node][to.node] {
+            self.hold(parcel.clone(), marks);
+            return false;
+        }
+        if now.since(parcel.sent) > Duration::from_secs(1) {
+            marks.hit(Mark::FrameLate);
+        }
+        true
+    }
+
+    /// The life of the connection from `from` to `to`: a number that every reset raises.
+    pub fn connection(&self, from: Site, to: Site) -> u32 {
+        self.links.get(&(from, to)).map_or(0, |link| link.connection)
+    }
+
+    /// Resets every connection that `concerns` says: their frames under way are lost. Returns
+    /// the directions that were reset.
+    pub fn reset(
+        &mut self,
+        marks: &mut Marks,
+        concerns: impl Fn(Site, Site) -> bool,
+    ) -> Vec<(Site, Site)> {
+        let mut reset = Vec::new();
+        for ((from, to), link) in &mut self.links {
+            if concerns(*from, *to) {
+                link.connection += 1;
+                reset.push((*from, *to));
+            }
+        }
+        if !reset.is_empty() {
+            marks.hit(Mark::LinkReset);
+        }
+        self.held.retain(|parcel| !concerns(parcel.from, parcel.to));
+        reset
+    }
+
+    /// Splits the network in a way that the seed draws. Earlier splits remain.
+    pub fn split(&mut self, marks: &mut Marks) {
+        let nodes = self.blocked.len();
+        let mut order: Vec<usize> = (0..nodes).collect();
+        self.random.shuffle(&mut order);
+        // Who is cut off: one node, a part, or one pair only (a partial split).
+        let (left, right) = match self.random.weighted(&[3, 3, 2]) {
+            0 => order.split_at(1),
+            1 => order.split_at(1 + self.random.below(nodes.max(2) - 1)),
+            _ => (&order[..1], &order[1..nodes.min(2)]),
+        };
+        let one_way = self.random.chance(300);
+        marks.hit(if one_way { Mark::SplitOneWay } else { Mark::SplitBothWays });
+        for a in left {
+            for b in right {
+                self.blocked[*a][*b] = true;
+                self.blocked[*b][*a] |= !one_way;
+            }
+        }
+    }
+
+    /// Ends every split; frames that waited go on.
+    pub fn heal(&mut self, now: Instant, marks: &mut Marks, mut arrive: impl FnMut(Instant, Parcel)) {
+        self.blocked.iter_mut().for_each(|row| row.fill(false));
+        for parcel in std::mem::take(&mut self.held) {
+            arrive(self.arrival(now, &parcel, marks), parcel);
+        }
+    }
+
+    /// No more faults: only delays remain.
+    pub fn calm(&mut self) {
+        self.faulty = false;
+    }
+
+    /// Whether nothing travels from node `from` to node `to`.
+    pub fn is_blocked(&self, from: usize, to: usize) -> bool {
+        self.blocked[from][to]
+    }
+
+    fn hold(&mut self, parcel: Parcel, marks: &mut Marks) {
+        marks.hit(Mark::FrameBlocked);
+        if self.options.holds {
+            self.held.push(parcel);
+        }
+    }
+
+    fn happens(&mut self, permille: u32) -> bool {
+        self.faulty && self.random.chance(permille)
+    }
+
+    /// When `parcel`, which leaves now, arrives.
+    fn arrival(&mut self, now: Instant, parcel: &Parcel, marks: &mut Marks) -> Instant {
+        let inside = parcel.from.node == parcel.to.node;
+        let mut delay = match inside {
+            true => Duration::from_micros(self.random.between(1, 5)),
+            false => self.random.delay(self.options.delay),
+        };
+        if !inside && self.happens(self.options.slow) {
+            delay *= self.random.between(2, 300) as u32;
+        }
+        let link = self.links.entry((parcel.from, parcel.to)).or_default();
+        let mut at = now + delay;
+        if at < link.latest {
+            if inside || self.options.ordered {
+                at = link.latest;
+            } else {
+                marks.hit(Mark::FrameReordered);
+            }
+        }
+        link.latest = link.latest.max(at);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! What a seed turns on. Every run draws its own mix (swarm testing, Groce et al. 2012): a run
+//! with all faults at once hides the bugs that need one of them to be absent.
+
+use std::time::Duration;
+
+use super::network::NetworkOptions;
+use super::random::Random;
+
+/// The mix of one run.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// Shards of each node; its length is the number of nodes.
+    pub shards: Vec<u16>,
+    /// Owners of a partition, R and W, as the cluster was founded.
+    pub n: u8,
+    /// See `n`.
+    pub r: u8,
+    /// See `n`.
+    pub w: u8,
+    /// When a write counts as stored.
+    pub durability: Durability,
+    /// Requests that a shard can have in flight.
+    pub slot_count: usize,
+    /// Acknowledgments of a shard that can wait for a sync.
+    pub unsynced_count: usize,
+    /// Deadline of a request.
+    pub request_timeout: Duration,
+    /// See there.
+    pub network: NetworkOptions,
+    /// See there.
+    pub disk: DiskOptions,
+    /// See there.
+    pub faults: FaultOptions,
+    /// See there.
+    pub clients: ClientOptions,
+}
+
+/// `--durability`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// After a sync.
+    Always,
+    /// When appended; a sync follows within this time.
+    Interval(Duration),
+    /// When appended.
+    None,
+}
+
+/// How disks behave.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOptions {
+    /// Usual time of a sync.
+    pub sync: Duration,
+    /// Syncs, per mille, that take up to 300 times as long.
+    pub slow: u32,
+    /// Appends, per mille, that are refused since too much waits.
+    pub busy: u32,
+}
+
+/// How often faults begin, each as the mean time between two; none = never.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultOptions {
+    /// The network splits.
+    pub split: Option<Duration>,
+    /// Usual length of a split.
+    pub split_length: Duration,
+    /// All connections of two nodes are reset.
+    pub reset: Option<Duration>,
+    /// A node crashes.
+    pub crash: Option<Duration>,
+    /// Usual time until it is back.
+    pub restart: Duration,
+    /// Crashes, per mille, that take the unsynced part of the disk with them.
+    pub power_loss: u32,
+    /// Peers notice a lost node at once, not only by their requests' deadlines.
+    pub notices: bool,
+    /// A node is stopped for a while.
+    pub pause: Option<Duration>,
+    /// Usual length of a pause.
+    pub pause_length: Duration,
+    /// The wall clock of a node jumps by up to years.
+    pub clock_step: Option<Duration>,
+    /// Frames, per mille, that a sender's full queue refuses.
+    pub unsent: u32,
+}
+
+impl FaultOptions {
+    /// No faults.
+    pub const NONE: FaultOptions = FaultOptions {
+        split: None,
+        split_length: Duration::from_millis(1),
+        reset: None,
+        crash: None,
+        restart: Duration::from_millis(1),
+        power_loss: 0,
+        notices: true,
+        pause: None,
+        pause_length: Duration::from_millis(1),
+        clock_step: None,
+        unsent: 0,
+    };
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// How many there are.
+    pub count: usize,
+    /// How many keys they share.
+    pub key_count: usize,
+    /// Usual pause between two operations of a client.
+    pub think: Duration,
+    /// How likely each kind of operation is; see `client::Kind`.
+    pub weights: [u32; 7],
+    /// Requests, per mille, that name R, W, PR, PW or DW themselves.
+    pub explicit: u32,
+    /// Largest value, bytes.
+    pub value_bytes_max: usize,
+    /// Every key has one writer, which reads before it writes.
+    pub sequential: bool,
+    /// Acknowledged operations that a run needs at least.
+    pub acknowledged: u64,
+}
+
+impl Swarm {
+    /// Draws a mix.
+    pub fn draw(random: &mut Random) -> Swarm {
+        let node_count = [1, 2, 3, 3, 3, 4, 5, 6][random.below(8)];
+        let shards = (0..node_count).map(|_| [1, 1, 2, 3, 4][random.below(5)]).collect();
+        let n = [1, 2, 3, 3, 3, 3, 4][random.below(7)];
+        let (r, w) = match random.below(4) {
+            0 => (random.between(1, n) as u8, random.between(1, n) as u8),
+            _ => ((n / 2 + 1) as u8, (n / 2 + 1) as u8),
+        };
+        let calm = random.chance(100);
+        Swarm {
+            shards,
+            n: n as u8,
+            r,
+            w,
+            durability: Durability::draw(random),
+            slot_count: [2, 4, 16, 64][random.below(4)],
+            unsynced_count: [4, 64][random.below(2)],
+            request_timeout: Duration::from_millis(random.between(100, 2000)),
+            network: network(random, calm),
+            disk: DiskOptions {
+                sync: Duration::from_micros(random.between(20, 10_000)),
+                slow: some(random, calm, 50),
+                busy: some(random, calm, 20),
+            },
+            faults: if calm { FaultOptions::NONE } else { FaultOptions::draw(random) },
+            clients: ClientOptions::draw(random),
+        }
+    }
+
+    /// Nothing fails in this run.
+    pub fn is_calm(&self) -> bool {
+        let NetworkOptions { lost, duplicated, slow, corrupted, .. } = self.network;
+        let FaultOptions { split, reset, crash, pause, unsent, .. } = self.faults;
+        let faults = [split, reset, crash, pause];
+        lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
+            && faults.iter().all(Option::is_none)
+    }
+}
+
+impl Durability {
+    fn draw(random: &mut Random) -> Durability {
+        match random.below(10) {
+            0 => Durability::None,
+            1 | 2 => Durability::Interval(Duration::from_millis(random.between(1, 50))),
+            _ => Durability::Always,
+        }
+    }
+}
+
+impl FaultOptions {
+    fn draw(random: &mut Random) -> FaultOptions {
+        FaultOptions {
+            split: every(random, 5_000),
+            split_length: Duration::from_millis(random.between(50, 5_000)),
+            reset: every(random, 2_000),
+            crash: every(random, 5_000),
+            restart: Duration::from_millis(random.between(1, 5_000)),
+            power_loss: [0, 500, 1000][random.below(3)],
+            notices: random.chance(700),
+            pause: every(random, 5_000),
+            pause_length: Duration::from_millis(random.between(1, 3_000)),
+            clock_step: every(random, 5_000),
+            unsent: some(random, false, 20),
+        }
+    }
+}
+
+impl ClientOptions {
+    fn draw(random: &mut Random) -> ClientOptions {
+        let sequential = random.chance(200);
+        let key_count = random.between(1, 8) as usize;
+        let weights = std::array::from_fn(|_| [0, 1, 2, 4][random.below(4)]);
+        ClientOptions {
+            count: random.between(if sequential { key_count as u64 } else { 2 }, 12) as usize,
+            key_count,
+            think: Duration::from_micros(random.between(100, 50_000)),
+            weights,
+            explicit: some(random, false, 500),
+            value_bytes_max: [0, 100, 2000][random.below(3)],
+            sequential,
+            acknowledged: random.between(300, 400),
+        }
+    }
+}
+
+fn network(random: &mut Random, calm: bool) -> NetworkOptions {
+    NetworkOptions {
+        delay: Duration::from_micros(random.between(20, 5_000)),
+        ordered: random.chance(700),
+        holds: random.chance(500),
+        lost: some(random, calm, 100),
+        duplicated: some(random, calm, 100),
+        slow: some(random, calm, 50),
+        corrupted: some(random, calm, 20),
+    }
+}
+
+/// A share per mille: 0 in half of the runs.
+fn some(random: &mut Random, never: bool, max: u64) -> u32 {
+    let share = random.between(1, max) as u32;
+    if random.chance(500) || never { 0 } else { share }
+}
+
+/// A mean time between faults: never in half of the runs.
+fn every(random: &mut Random, max_ms: u64) -> Option<Duration> {
+    let mean = Duration::from_millis(random.between(100, max_ms));
+    random.chance(500).then_some(mean)
+}
