@@ -67,26 +67,27 @@ pub struct Network {
     random: Random,
     /// Whether faults happen at all; off once the run heals.
     faulty: bool,
-    links: BTreeMap<(Site, Site), Link>,
+    /// The latest arrival that was scheduled, from site to site.
+    latest: BTreeMap<(Site, Site), Instant>,
+    /// `lives[a][b]`: which life the connections of two nodes are in; the same both ways.
+    lives: Vec<Vec<u32>>,
     /// `blocked[from][to]`: nothing travels.
     blocked: Vec<Vec<bool>>,
     held: Vec<Parcel>,
 }
 
-/// One direction between two sites.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    connection: u32,
-    /// The latest arrival that was scheduled.
-    latest: Instant,
-}
-
 impl Network {
     /// A whole network of `nodes` nodes.
     pub fn new(nodes: usize, options: NetworkOptions, random: Random) -> Network {
-        let blocked = vec![vec![false; nodes]; nodes];
-        let (links, held) = (BTreeMap::new(), Vec::new());
-        Network { options, random, faulty: true, links, blocked, held }
+        Network {
+            options,
+            random,
+            faulty: true,
+            latest: BTreeMap::new(),
+            lives: vec![vec![0; nodes]; nodes],
+            blocked: vec![vec![false; nodes]; nodes],
+            held: Vec::new(),
+        }
     }
 
     /// Sends `bytes`; the arrivals (none to two) go to `arrive`. Inside a node nothing is lost.
@@ -99,7 +100,7 @@ impl Network {
         marks: &mut Marks,
         mut arrive: impl FnMut(Instant, Parcel),
     ) {
-        let connection = self.links.entry((from, to)).or_default().connection;
+        let connection = self.connection(from, to);
         let mut parcel = Parcel { from, to, connection, sent: now, bytes: bytes.to_vec() };
         if from.node == to.node {
             let at = self.arrival(now, &parcel, marks);
@@ -141,30 +142,17 @@ impl Network {
         true
     }
 
-    /// The life of the connection from `from` to `to`: a number that every reset raises.
+    /// The life of the connections between two sites: a number that every reset raises.
     pub fn connection(&self, from: Site, to: Site) -> u32 {
-        self.links.get(&(from, to)).map_or(0, |link| link.connection)
+        self.lives[from.node][to.node]
     }
 
-    /// Resets every connection that `concerns` says: their frames under way are lost. Returns
-    /// the directions that were reset.
-    pub fn reset(
-        &mut self,
-        marks: &mut Marks,
-        concerns: impl Fn(Site, Site) -> bool,
-    ) -> Vec<(Site, Site)> {
-        let mut reset = Vec::new();
-        for ((from, to), link) in &mut self.links {
-            if concerns(*from, *to) {
-                link.connection += 1;
-                reset.push((*from, *to));
-            }
-        }
-        if !reset.is_empty() {
-            marks.hit(Mark::LinkReset);
-        }
-        self.held.retain(|parcel| !concerns(parcel.from, parcel.to));
-        reset
+    /// Resets all connections between two nodes, or inside one: frames under way are lost.
+    pub fn reset(&mut self, a: usize, b: usize) {
+        self.lives[a][b] += 1;
+        self.lives[b][a] = self.lives[a][b];
+        let concerns = |from: usize, to: usize| (from, to) == (a, b) || (to, from) == (a, b);
+        self.held.retain(|parcel| !concerns(parcel.from.node, parcel.to.node));
     }
 
     /// Splits the network in a way that the seed draws. Earlier splits remain.
@@ -196,9 +184,9 @@ impl Network {
         }
     }
 
-    /// No more faults: only delays remain.
-    pub fn calm(&mut self) {
-        self.faulty = false;
+    /// Whether faults happen; without them only delays remain.
+    pub fn set_faulty(&mut self, faulty: bool) {
+        self.faulty = faulty;
     }
 
     /// Whether nothing travels from node `from` to node `to`.
@@ -227,16 +215,16 @@ impl Network {
         if !inside && self.happens(self.options.slow) {
             delay *= self.random.between(2, 300) as u32;
         }
-        let link = self.links.entry((parcel.from, parcel.to)).or_default();
+        let latest = self.latest.entry((parcel.from, parcel.to)).or_default();
         let mut at = now + delay;
-        if at < link.latest {
+        if at < *latest {
             if inside || self.options.ordered {
-                at = link.latest;
+                at = *latest;
             } else {
                 marks.hit(Mark::FrameReordered);
             }
         }
-        link.latest = link.latest.max(at);
+        *latest = at.max(*latest);
         at
     }
 }

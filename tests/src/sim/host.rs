@@ -1,0 +1,247 @@
+//! One simulated server: what outlives its processes (disk, clock), and the process itself: one
+//! shipped `Node` and some shipped `Shard`s.
+
+use ringmain_core::id::{Boot, NodeId, ShardIndex};
+use ringmain_core::membership::member::{Contact, Member, Name};
+use ringmain_core::membership::topology::Encoded;
+use ringmain_core::node::{Node, NodeConfig};
+use ringmain_core::replica::Unsynced;
+use ringmain_core::request::Slot;
+use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
+use ringmain_core::time::{Instant, UnixMs};
+
+use super::bodies::Kept;
+use super::outbox::{PARTITION_BITS, node_id};
+use super::random::Random;
+use super::store::Store;
+use super::swarm::{Durability, Swarm};
+use super::world::Event;
+
+/// Process lives that a host has at most.
+pub const LIFE_COUNT_MAX: usize = 12;
+
+/// Most members of a simulated cluster.
+const OPERATION_COUNT: usize = 8;
+
+/// The memory of all processes of a run: machines borrow theirs for as long as the run lasts.
+#[derive(Debug)]
+pub struct Memory {
+    shards: Vec<ShardPart>,
+    nodes: Vec<NodePart>,
+}
+
+#[derive(Clone, Debug)]
+struct ShardPart {
+    slots: Vec<Slot>,
+    unsynced: Vec<Unsynced>,
+    births: Vec<u32>,
+    owners: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug)]
+struct NodePart {
+    operations: Vec<Encoded>,
+    owners: Vec<NodeId>,
+}
+
+impl Memory {
+    /// Enough for `swarm`.
+    pub fn new(swarm: &Swarm) -> Memory {
+        let owners = vec![NodeId::default(); ring_config(swarm).slot_count()];
+        let shard = ShardPart {
+            slots: vec![Slot::default(); swarm.slot_count],
+            unsynced: vec![Unsynced::default(); swarm.unsynced_count],
+            births: vec![0; 1 << PARTITION_BITS],
+            owners: owners.clone(),
+        };
+        let node = NodePart { operations: vec![[0; _]; OPERATION_COUNT], owners };
+        let shard_count: usize = swarm.shards.iter().map(|shards| usize::from(*shards)).sum();
+        Memory {
+            shards: vec![shard; shard_count * LIFE_COUNT_MAX],
+            nodes: vec![node; swarm.shards.len() * LIFE_COUNT_MAX],
+        }
+    }
+
+    /// The parts, to be handed out one by one.
+    pub fn pool(&mut self) -> Pool<'_> {
+        Pool { shards: self.shards.iter_mut(), nodes: self.nodes.iter_mut() }
+    }
+}
+
+/// Memory that no process has used yet.
+#[derive(Debug)]
+pub struct Pool<'m> {
+    shards: std::slice::IterMut<'m, ShardPart>,
+    nodes: std::slice::IterMut<'m, NodePart>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Host<'m> {
+    /// One store for each shard.
+    pub stores: Vec<Store>,
+    /// The topology as it is on disk.
+    pub operations: Vec<u8>,
+    /// Process lives so far: also the boot of the latest.
+    pub lives: u64,
+    /// The running process.
+    pub process: Option<Process<'m>>,
+    /// What came in since the process was stopped; none while it runs.
+    pub stopped: Option<Vec<Event>>,
+    /// What its monotonic clock shows at the start of the run, microseconds.
+    origin: u64,
+    /// What its wall clock shows at the start of the run, milliseconds.
+    pub wall: u64,
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process<'m> {
+    /// The machine of the node; away while it is at work.
+    pub node: Option<Box<Node<'m>>>,
+    /// Its shards.
+    pub shards: Vec<ShardProcess<'m>>,
+    /// When the machine of the node is woken.
+    pub wake: Option<Instant>,
+    /// A write of the topology is under way.
+    pub persisting: bool,
+}
+
+/// A shard of a running process.
+#[derive(Debug)]
+pub struct ShardProcess<'m> {
+    /// The machine.
+    pub machine: Box<Shard<'m>>,
+    /// Its memory for requests.
+    pub bodies: Kept,
+    /// When it is woken.
+    pub wake: Option<Instant>,
+    /// A sync is under way.
+    pub syncing: bool,
+    /// Another sync is wanted as soon as possible.
+    pub sync_wanted: bool,
+    /// A sync will begin when the interval ends.
+    pub sync_due: bool,
+}
+
+impl<'m> Host<'m> {
+    /// A host with empty disks whose process does not run.
+    pub fn new(swarm: &Swarm, node: usize, random: &mut Random) -> Host<'m> {
+        let store = |_| Store::new(swarm.disk.busy, random.fork());
+        Host {
+            stores: (0..swarm.shards[node]).map(store).collect(),
+            operations: Vec::new(),
+            lives: 0,
+            process: None,
+            stopped: None,
+            origin: random.between(0, 1 << 40),
+            wall: random.between(0, 1 << 41),
+        }
+    }
+
+    /// The host's monotonic time at `now`.
+    pub fn local(&self, now: Instant) -> Instant {
+        Instant(now.0 + self.origin)
+    }
+
+    /// When the host's monotonic time is `local`, or `now` if that is past.
+    pub fn global(&self, now: Instant, local: Instant) -> Instant {
+        Instant(local.0.saturating_sub(self.origin)).max(now)
+    }
+
+    /// The host's wall clock at `now`.
+    pub fn wall(&self, now: Instant) -> UnixMs {
+        UnixMs(self.wall + now.0 / 1000)
+    }
+
+    /// Runs and is not stopped.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some() && self.stopped.is_none()
+    }
+
+    /// May be started once more.
+    pub fn has_lives(&self) -> bool {
+        self.lives < LIFE_COUNT_MAX as u64
+    }
+
+    /// Starts a process under a new boot.
+    ///
+    /// # Panics
+    /// If one is running, or there is no life left.
+    pub fn start(&mut self, swarm: &Swarm, node: usize, pool: &mut Pool<'m>, seed: u64) {
+        assert!(self.process.is_none());
+        assert!(self.has_lives());
+        self.lives += 1;
+        let memory = pool.nodes.next().expect("there is memory for every life");
+        let config = NodeConfig {
+            member: member(node),
+            ring: ring_config(swarm),
+            join: node > 0,
+            seed,
+        };
+        let machine = Box::new(Node::new(config, &mut memory.operations, &mut memory.owners));
+        let boot = Boot(self.lives);
+        let shards = (0..swarm.shards[node]).map(|shard| {
+            let memory = pool.shards.next().expect("there is memory for every life");
+            let machine = shard_machine(swarm, node, shard, boot, memory);
+            ShardProcess {
+                machine: Box::new(machine),
+                bodies: Kept::default(),
+                wake: None,
+                syncing: false,
+                sync_wanted: false,
+                sync_due: false,
+            }
+        });
+        let shards = shards.collect();
+        self.process = Some(Process { node: Some(machine), shards, wake: None, persisting: false });
+    }
+}
+
+fn shard_machine<'m>(
+    swarm: &Swarm,
+    node: usize,
+    shard: u16,
+    boot: Boot,
+    memory: &'m mut ShardPart,
+) -> Shard<'m> {
+    let config = ShardConfig {
+        node: node_id(node),
+        boot,
+        shard: ShardIndex(shard),
+        shards: swarm.shards[node],
+        partition_bits: PARTITION_BITS,
+        r: swarm.r,
+        w: swarm.w,
+        sync_before_ack: swarm.durability == Durability::Always,
+    };
+    let births = &mut memory.births[..Shard::partition_count(&config)];
+    let ring = Ring::new(&mut memory.owners, ring_config(swarm));
+    let (slots, unsynced) = (&mut memory.slots[..], &mut memory.unsynced[..]);
+    Shard::new(config, ShardMemory { slots, unsynced, births }, ring)
+}
+
+fn ring_config(swarm: &Swarm) -> RingConfig {
+    RingConfig { partition_bits: PARTITION_BITS, n: usize::from(swarm.n), seed: 7 }
+}
+
+fn member(node: usize) -> Member {
+    let zone = Name::new("default").expect("a short word");
+    Member { node: node_id(node), uuid: 1 + node as u128, weight: 100, zone }
+}
+
+/// Where the node at index `node` says that it answers.
+pub fn contact(swarm: &Swarm, node: usize, life: u64) -> Contact {
+    Contact {
+        node: node_id(node),
+        boot: Boot(life),
+        incarnation: 0,
+        name: Name::new("simulated").expect("a short word"),
+        ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1 + node as u8],
+        resp_port: 7379,
+        native_port: 7400,
+        admin_port: 7480,
+        shards: swarm.shards[node],
+    }
+}

@@ -1,0 +1,183 @@
+//! What one turn of a shard sends: frames to other sites, replies to clients, notices to its
+//! node. Collected here, and acted upon when the turn is over.
+
+use std::cell::RefCell;
+
+use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
+use ringmain_core::hash::Key;
+use ringmain_core::id::{NodeId, ShardIndex};
+use ringmain_core::request::{Failure, Link, Outcome};
+use ringmain_core::wire::FIRST_BYTES;
+use ringmain_core::wire::body::Body;
+use ringmain_core::wire::reply::Status;
+
+use super::mark::{Mark, Marks};
+use super::network::{Network, Site};
+use super::random::Random;
+
+/// log2 of the partitions of every simulated cluster: few, so that keys share them.
+pub const PARTITION_BITS: u32 = 6;
+
+/// The node at index `node`, as the cluster knows it.
+pub fn node_id(node: usize) -> NodeId {
+    NodeId(0x1000 + node as u32)
+}
+
+/// The index of a node.
+pub fn node_index(id: NodeId) -> usize {
+    (id.0 - 0x1000) as usize
+}
+
+/// The name, at `at`, of its connection with `other` in that connection's life.
+pub fn link_to(other: Site, connection: u32) -> Link {
+    Link((other.node as u64) << 40 | (other.shard as u64) << 32 | u64::from(connection))
+}
+
+/// The reverse of [`link_to`].
+fn link_target(link: Link) -> (Site, u32) {
+    let site = Site { node: (link.0 >> 40) as usize, shard: (link.0 >> 32 & 0xff) as usize };
+    (site, link.0 as u32)
+}
+
+/// An answer as a client sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// How the request ended.
+    pub status: Status,
+    /// The raw context token; empty for the empty context, or none.
+    pub context: Vec<u8>,
+    /// Live siblings: stamp and value.
+    pub siblings: Vec<(u64, Vec<u8>)>,
+    /// Live siblings after a write.
+    pub live: u16,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outbox<'w> {
+    /// The sender.
+    pub site: Site,
+    /// Shards of each node.
+    pub shards: &'w [u16],
+    /// Seed of the key hash.
+    pub hash_seed: u64,
+    /// Which peers the sender has a connection with.
+    pub connected: &'w [bool],
+    /// The connections.
+    pub network: &'w Network,
+    /// Frames, per mille, that a full queue refuses.
+    pub unsent: u32,
+    /// Draws those.
+    pub random: &'w mut Random,
+    /// Situations reached.
+    pub marks: &'w RefCell<Marks>,
+    /// What was sent.
+    pub sent: Sent,
+}
+
+/// What a turn sent.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Frames.
+    pub frames: Vec<(Site, Vec<u8>)>,
+    /// Replies, by ticket.
+    pub replies: Vec<(u64, Reply)>,
+    /// Notices.
+    pub notices: Vec<Notice>,
+}
+
+impl Outbox<'_> {
+    /// Where the frame in `bytes` goes; none if it cannot go.
+    fn target(&self, to: To, bytes: &[u8]) -> Option<Site> {
+        match to {
+            To::Shard(shard) => Some(Site { node: self.site.node, shard: usize::from(shard.0) }),
+            To::Link(link) => {
+                let (site, connection) = link_target(link);
+                let alive = self.network.connection(self.site, site) == connection;
+                alive.then_some(site)
+            }
+            To::Node(id) => {
+                let node = node_index(id);
+                let body = Body::without_checksum(&bytes[FIRST_BYTES..]);
+                let key = body.expect("a frame was written").key();
+                let key = Key::new(key, self.hash_seed, PARTITION_BITS);
+                let shard = ShardIndex::of(key.partition, self.shards[node], PARTITION_BITS);
+                let site = Site { node, shard: usize::from(shard.0) };
+                self.connected[node].then_some(site)
+            }
+        }
+    }
+}
+
+impl Links for Outbox<'_> {
+    fn send(&mut self, to: To, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost> {
+        if self.unsent > 0 && self.random.chance(self.unsent) {
+            self.marks.borrow_mut().hit(Mark::Unsent);
+            return Err(Lost);
+        }
+        if let To::Node(id) = to
+            && !self.connected[node_index(id)]
+        {
+            return Err(Lost);
+        }
+        if let To::Link(link) = to {
+            let (site, connection) = link_target(link);
+            if self.network.connection(self.site, site) != connection {
+                return Err(Lost);
+            }
+        }
+        let mut frame = vec![0; bytes];
+        fill(&mut frame);
+        let target = self.target(to, &frame).expect("what cannot go was refused before");
+        self.sent.frames.push((target, frame));
+        Ok(())
+    }
+
+    fn answer(&mut self, ticket: u64, answer: Answer<'_>) {
+        self.sent.replies.push((ticket, reply(answer)));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.sent.notices.push(notice);
+    }
+}
+
+fn reply(answer: Answer<'_>) -> Reply {
+    match answer {
+        Answer::Local { outcome, record, context, live, .. } => {
+            let mut token = vec![0; context.map_or(0, |token| token.bytes())];
+            if let Some(context) = context {
+                context.write(&mut token);
+            }
+            let siblings = record.into_iter().flat_map(|record| record.siblings());
+            let live_siblings = siblings.filter(|sibling| !sibling.is_tombstone());
+            let siblings = live_siblings.map(|one| (one.timestamp.0, one.value.to_vec())).collect();
+            Reply { status: status(outcome), context: token, siblings, live }
+        }
+        Answer::Remote(remote) => Reply {
+            status: remote.head.status,
+            context: remote.context.to_vec(),
+            siblings: remote.siblings().map(|one| (one.timestamp.0, one.value.to_vec())).collect(),
+            live: remote.head.live,
+        },
+    }
+}
+
+fn status(outcome: Outcome) -> Status {
+    match outcome {
+        Outcome::Got | Outcome::Stored(_) => Status::Ok,
+        Outcome::ConditionFailed => Status::ConditionFailed,
+        Outcome::Failed(failure) => match failure {
+            Failure::NoQuorum { .. } => Status::NoQuorum,
+            Failure::Unavailable { .. } => Status::Unavailable,
+            Failure::NotCovered => Status::NotCovered,
+            Failure::BadContext => Status::BadContext,
+            Failure::TooLarge => Status::TooLarge,
+            Failure::Siblings => Status::Siblings,
+            Failure::Busy => Status::Busy,
+            Failure::NoSpace => Status::NoSpace,
+            Failure::ReadOnly => Status::ReadOnly,
+            Failure::Damaged => Status::Damaged,
+        },
+    }
+}

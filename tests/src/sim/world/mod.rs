@@ -1,0 +1,301 @@
+//! One run: a cluster of shipped machines, its clients, its faults, and a queue of what happens
+//! next. Everything follows from the seed.
+//!
+//! ```text
+//! forming ── a member published the whole ring ──► running ── enough was acknowledged ──► healing
+//!         faults off                               faults on                              faults off
+//! healing ── clients are done ──► closing: every key read from all, written to all ──► judged
+//! ```
+
+mod clients;
+mod faults;
+mod finish;
+mod links;
+mod membership;
+mod turn;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmain_core::drive::TurnSettings;
+use ringmain_core::id::ClusterId;
+use ringmain_core::records::Place;
+use ringmain_core::time::Instant;
+
+use super::client::{Clients, Operation};
+use super::host::{Host, Pool, contact};
+use super::judge::Judge;
+use super::mark::{Mark, Marks};
+use super::network::{Network, Parcel, Site};
+use super::oracle::{Invariant, Violation};
+use super::queue::Queue;
+use super::random::Random;
+use super::swarm::Swarm;
+use super::trace::Trace;
+
+/// Most events of a run; more mean that it does not end.
+const EVENT_COUNT_MAX: u64 = 2_000_000;
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A frame arrives.
+    Arrive(Parcel),
+    /// A client's command reaches a shard.
+    Command { site: Site, life: u64, ticket: u64, operation: Operation },
+    /// A shard has something to do.
+    Wake { site: Site, life: u64 },
+    /// The machine of a node has something to do.
+    WakeNode { node: usize, life: u64 },
+    /// A sync of a shard's log is done.
+    Synced { site: Site, life: u64, up_to: Place },
+    /// The interval after which a log is synced is over.
+    SyncDue { site: Site, life: u64 },
+    /// The topology is on disk.
+    Persisted { node: usize, life: u64, operations: Vec<u8> },
+    /// A connection between two nodes came up or was lost, as one of them sees it.
+    Peer { node: usize, life: u64, peer: usize, up: bool },
+    /// Two nodes try to connect.
+    Connect { a: usize, b: usize },
+    /// Two nodes lose their connections.
+    Disconnect { a: usize, b: usize },
+    /// A client begins its next operation.
+    Client { client: usize },
+    /// A client has waited long enough for a reply.
+    GiveUp { ticket: u64 },
+    /// A fault of that kind begins, if faults still happen.
+    Fault(Fault),
+    /// Splits end.
+    Heal,
+    /// A stopped process goes on.
+    Resume { node: usize },
+    /// A crashed process starts again.
+    Restart { node: usize },
+}
+
+/// Kinds of faults that begin at times the seed draws.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The network is split.
+    Split,
+    /// Two nodes lose their connections.
+    Reset,
+    /// A node crashes.
+    Crash,
+    /// A process is stopped for a while.
+    Pause,
+    /// A wall clock jumps.
+    ClockStep,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    Forming,
+    Running,
+    Healing,
+    Closing,
+}
+
+/// See the module.
+pub struct World<'m> {
+    pub(super) now: Instant,
+    pub(super) queue: Queue<Event>,
+    pub(super) swarm: Swarm,
+    pub(super) random: Random,
+    pub(super) hosts: Vec<Host<'m>>,
+    pub(super) pool: Pool<'m>,
+    pub(super) network: Network,
+    /// `connected[a][b]`: a has connections with b, as far as a knows.
+    pub(super) connected: Vec<Vec<bool>>,
+    pub(super) settings: TurnSettings,
+    pub(super) clients: Clients,
+    pub(super) judge: Judge,
+    pub(super) stage: Stage,
+    /// When the stage began.
+    pub(super) since: Instant,
+    pub(super) marks: Marks,
+    pub(super) trace: Rc<RefCell<Trace>>,
+}
+
+/// Notes a line in the trace of a world.
+macro_rules! note {
+    ($world:expr, $($format:tt)*) => {
+        $world.trace.borrow_mut().note($world.now, format_args!($($format)*))
+    };
+}
+use note;
+
+impl<'m> World<'m> {
+    /// A cluster that has not been formed.
+    pub fn new(
+        swarm: Swarm,
+        mut random: Random,
+        pool: Pool<'m>,
+        trace: Rc<RefCell<Trace>>,
+    ) -> World<'m> {
+        let nodes = swarm.shards.len();
+        let cluster = ClusterId(u128::from(random.bits()));
+        let settings = TurnSettings {
+            cluster_digest: cluster.digest(),
+            hash_seed: cluster.hash_seed(),
+            context_key: [7; 16],
+            request_timeout: swarm.request_timeout,
+            key_bytes_max: 64,
+            value_bytes_max: 4096,
+        };
+        let mut network = Network::new(nodes, swarm.network, random.fork());
+        network.set_faulty(false);
+        let hosts = (0..nodes).map(|node| Host::new(&swarm, node, &mut random)).collect();
+        let clients = Clients::new(&swarm, &mut random);
+        let judge = Judge::new(&swarm, clients.keys());
+        World {
+            now: Instant(0),
+            queue: Queue::default(),
+            random,
+            hosts,
+            pool,
+            network,
+            connected: vec![vec![false; nodes]; nodes],
+            settings,
+            clients,
+            judge,
+            stage: Stage::Forming,
+            since: Instant(0),
+            marks: Marks::default(),
+            trace,
+            swarm,
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        note!(self, "{:?}", self.swarm);
+        for node in 0..self.hosts.len() {
+            self.start(node)?;
+        }
+        for _ in 0..EVENT_COUNT_MAX {
+            if self.advance()? {
+                return Ok(());
+            }
+            let Some((at, event)) = self.queue.pop() else {
+                let detail = format!("nothing is left to happen while {:?}", self.stage);
+                return Err(Violation::new(Invariant::Recovery, detail));
+            };
+            self.now = at;
+            self.handle(event)?;
+        }
+        Err(Violation::new(Invariant::Recovery, "the run does not end"))
+    }
+
+    /// Schedules `event` for `delay` from now.
+    pub(super) fn after(&mut self, delay: Duration, event: Event) {
+        self.queue.push(self.now + delay, event);
+    }
+
+    /// The life of the running process of `node`; 0 if none runs.
+    pub(super) fn life(&self, node: usize) -> u64 {
+        if self.hosts[node].process.is_some() { self.hosts[node].lives } else { 0 }
+    }
+
+    pub(super) fn handle(&mut self, event: Event) -> Result<(), Violation> {
+        let event = match self.park(event) {
+            Some(event) => event,
+            None => return Ok(()),
+        };
+        match event {
+            Event::Arrive(parcel) => self.on_arrive(&parcel),
+            Event::Command { site, life, ticket, operation } => {
+                if life == self.life(site.node) {
+                    return self.on_command(site, ticket, &operation);
+                }
+                Ok(())
+            }
+            Event::Wake { site, life } if life == self.life(site.node) => {
+                self.shard_mut(site).wake = None;
+                self.turn(site, |_| {})
+            }
+            Event::WakeNode { node, life } if life == self.life(node) => self.on_wake_node(node),
+            Event::Synced { site, life, up_to } if life == self.life(site.node) => {
+                self.on_synced(site, up_to)
+            }
+            Event::SyncDue { site, life } if life == self.life(site.node) => {
+                self.on_sync_due(site);
+                Ok(())
+            }
+            Event::Persisted { node, life, operations } if life == self.life(node) => {
+                self.on_persisted(node, operations)
+            }
+            Event::Peer { node, life, peer, up } if life == self.life(node) => {
+                self.on_peer(node, peer, up)
+            }
+            Event::Wake { .. }
+            | Event::WakeNode { .. }
+            | Event::Synced { .. }
+            | Event::SyncDue { .. }
+            | Event::Persisted { .. }
+            | Event::Peer { .. } => Ok(()),
+            Event::Connect { a, b } => self.on_connect(a, b),
+            Event::Disconnect { a, b } => self.disconnect(a, b),
+            Event::Client { client } => self.on_client(client),
+            Event::GiveUp { ticket } => self.on_give_up(ticket),
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Heal => {
+                self.heal();
+                Ok(())
+            }
+            Event::Resume { node } => self.resume(node),
+            Event::Restart { node } => {
+                if self.hosts[node].process.is_none() { self.start(node) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// What concerns a stopped process waits until it goes on.
+    fn park(&mut self, event: Event) -> Option<Event> {
+        let node = match &event {
+            Event::Arrive(parcel) => parcel.to.node,
+            Event::Command { site, .. }
+            | Event::Wake { site, .. }
+            | Event::Synced { site, .. }
+            | Event::SyncDue { site, .. } => site.node,
+            Event::WakeNode { node, .. }
+            | Event::Persisted { node, .. }
+            | Event::Peer { node, .. } => *node,
+            _ => return Some(event),
+        };
+        match &mut self.hosts[node].stopped {
+            Some(waiting) => {
+                waiting.push(event);
+                None
+            }
+            None => Some(event),
+        }
+    }
+
+    /// Starts a process at `node`.
+    pub(super) fn start(&mut self, node: usize) -> Result<(), Violation> {
+        let seed = self.random.bits();
+        self.hosts[node].start(&self.swarm, node, &mut self.pool, seed);
+        let life = self.life(node);
+        note!(self, "n{node} starts, boot {life}");
+        if life > 1 {
+            self.marks.hit(Mark::Restart);
+        }
+        self.recover(node)?;
+        let own = contact(&self.swarm, node, life);
+        self.on_started(node, own)?;
+        for peer in 0..self.hosts.len() {
+            if peer != node {
+                let (a, b) = (node.min(peer), node.max(peer));
+                let delay = self.random.delay(Duration::from_millis(1));
+                self.after(delay, Event::Connect { a, b });
+            }
+        }
+        Ok(())
+    }
+}
