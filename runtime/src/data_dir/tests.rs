@@ -1,0 +1,258 @@
+use std::os::unix::fs::PermissionsExt;
+
+use ringmain_core::id::ClusterId;
+
+use super::*;
+
+fn identity() -> Identity {
+    Identity {
+        cluster: ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
+        node: NodeId(0xdead_beef),
+        shards: 2,
+        partition_bits: 10,
+        n: 3,
+        r: 2,
+        w: 2,
+        name: "oak".into(),
+    }
+}
+
+fn secret() -> Secret {
+    Secret::new(&(0..40).collect::<Vec<u8>>()).unwrap()
+}
+
+/// A directory in which every file is written.
+fn filled() -> (tempfile::TempDir, DataDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path()).unwrap();
+    dir.next_boot(Boot(0)).unwrap();
+    dir.write_secret(&secret()).unwrap();
+    dir.write_members(b"operations").unwrap();
+    dir.write_identity(&identity()).unwrap();
+    (folder, dir)
+}
+
+/// Reads the file of `kind` as its own reader does.
+fn read(dir: &DataDir, kind: Kind) -> Result<(), DataDirError> {
+    match kind {
+        Kind::Boot => dir.next_boot(Boot(0)).map(drop),
+        Kind::Secret => dir.secret().map(drop),
+        Kind::Members => dir.members().map(drop),
+        Kind::Identity => dir.identity().map(drop),
+    }
+}
+
+#[test]
+fn what_was_written_is_read_after_reopening() {
+    let (folder, dir) = filled();
+    drop(dir);
+    let dir = DataDir::open(folder.path()).unwrap();
+    assert_eq!(dir.identity().unwrap(), Some(identity()));
+    assert_eq!(dir.secret().unwrap(), Some(secret()));
+    assert_eq!(dir.members().unwrap().as_deref(), Some(&b"operations"[..]));
+    assert_eq!(dir.path(), folder.path());
+    dir.write_members(b"").unwrap();
+    assert_eq!(dir.members().unwrap().as_deref(), Some(&b""[..]));
+    for kind in Kind::ALL {
+        assert!(!folder.path().join(format!("{}.new", kind.name())).exists());
+    }
+}
+
+#[test]
+fn an_empty_directory_knows_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(&folder.path().join("deep/er")).unwrap();
+    assert_eq!(dir.identity().unwrap(), None);
+    assert_eq!(dir.secret().unwrap(), None);
+    assert_eq!(dir.members().unwrap(), None);
+}
+
+#[test]
+fn every_truncation_and_every_flipped_byte_is_damage() {
+    let (folder, dir) = filled();
+    for kind in Kind::ALL {
+        let path = folder.path().join(kind.name());
+        let whole = fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            match read(&dir, kind) {
+                Err(DataDirError::Damaged { file }) => assert_eq!(file, path),
+                other => panic!("{kind:?} {bytes:?}: {other:?}"),
+            }
+        };
+        for bytes in 0..whole.len() {
+            refused(&whole[..bytes]);
+        }
+        for at in 0..whole.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= mask;
+                refused(&bytes);
+            }
+        }
+        refused(&[&whole[..], b"x"].concat());
+        fs::write(&path, &whole).unwrap();
+        read(&dir, kind).unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_the_future_is_named_with_both_versions() {
+    let (folder, dir) = filled();
+    for kind in Kind::ALL {
+        let path = folder.path().join(kind.name());
+        fs::write(&path, file::encode(kind, 7, b"12345678")).unwrap();
+        let error = read(&dir, kind).unwrap_err();
+        assert!(matches!(error, DataDirError::UnknownVersion { found: 7, known: 1, .. }));
+        let text = error.to_string();
+        assert!(text.contains("format 7") && text.contains("format 1"), "{text}");
+        fs::remove_file(path).unwrap();
+        dir.write_identity(&identity()).unwrap();
+    }
+}
+
+#[test]
+fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
+    let (folder, dir) = filled();
+    let whole = identity().to_bytes();
+    for (at, value) in [(20, 0), (22, 5), (22, 15), (23, 0), (23, 9), (24, 4), (25, 0), (26, 9)] {
+        let mut body = whole.clone();
+        body[at] = value;
+        let path = folder.path().join("identity");
+        fs::write(path, file::encode(Kind::Identity, 1, &body)).unwrap();
+        assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{at}");
+    }
+    let short = file::encode(Kind::Secret, 1, b"too short");
+    fs::write(folder.path().join("secret"), short).unwrap();
+    assert!(matches!(dir.secret(), Err(DataDirError::Damaged { .. })));
+    fs::write(folder.path().join("boot"), file::encode(Kind::Boot, 1, b"1234567")).unwrap();
+    dir.write_identity(&identity()).unwrap();
+    assert!(matches!(dir.next_boot(Boot(0)), Err(DataDirError::Damaged { .. })));
+}
+
+#[test]
+fn the_lock_names_its_holder_and_ends_with_it() {
+    let (folder, dir) = filled();
+    match DataDir::open(folder.path()).unwrap_err() {
+        DataDirError::Locked { pid, .. } => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("{other}"),
+    }
+    drop(dir);
+    DataDir::open(folder.path()).unwrap();
+}
+
+#[test]
+fn the_lock_without_a_number_is_still_a_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = File::create(folder.path().join("lock")).unwrap();
+    holder.lock().unwrap();
+    let error = DataDir::open(folder.path()).unwrap_err();
+    assert!(matches!(error, DataDirError::Locked { pid: None, .. }));
+    assert!(error.to_string().ends_with("in use by another process"));
+}
+
+#[test]
+fn foreign_directories_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("boot.new"), b"torn").unwrap();
+    DataDir::open(folder.path()).unwrap();
+    fs::write(folder.path().join("letter.txt"), b"dear").unwrap();
+    let error = DataDir::open(folder.path()).unwrap_err();
+    assert!(matches!(&error, DataDirError::Foreign { file } if file.ends_with("letter.txt")));
+    fs::remove_file(folder.path().join("letter.txt")).unwrap();
+    fs::create_dir(folder.path().join("shard-000")).unwrap();
+    let error = DataDir::open(folder.path()).unwrap_err();
+    assert!(matches!(&error, DataDirError::Missing { file } if file.ends_with("identity")));
+}
+
+#[test]
+fn boots_only_grow() {
+    let (folder, dir) = filled();
+    let mut last = dir.next_boot(Boot(0)).unwrap();
+    for _ in 0..10 {
+        let next = dir.next_boot(Boot(0)).unwrap();
+        assert!(next > last);
+        last = next;
+    }
+    let floor = Boot(last.0 + 1_000_000);
+    assert_eq!(dir.next_boot(floor).unwrap(), Boot(floor.0 + 1));
+    fs::remove_file(folder.path().join("boot")).unwrap();
+    let error = dir.next_boot(Boot(0)).unwrap_err();
+    assert!(matches!(error, DataDirError::Missing { .. }));
+}
+
+#[test]
+fn the_clock_only_adds_to_boots() {
+    assert_eq!(boot_after(0, 0, 9), Some(Boot(9)));
+    assert_eq!(boot_after(9, 0, 9), Some(Boot(10)));
+    assert_eq!(boot_after(5, 1 << 20, 3), Some(Boot((1 << 28) + 3)));
+    assert_eq!(boot_after(5, 1 << 32, 3), Some(Boot(6)), "a clock beyond its bits");
+    assert_eq!(boot_after((1 << 40) - 2, 0, 0), Some(Boot((1 << 40) - 1)));
+    assert_eq!(boot_after((1 << 40) - 1, 0, 0), None);
+    assert_eq!(boot_after(u64::MAX, 0, 0), None);
+}
+
+#[test]
+fn modes_keep_others_out() {
+    let (folder, dir) = filled();
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+    assert_eq!(mode("secret") & 0o777, 0o600);
+    // A file left by a crash, readable by all, does not lend the secret its mode.
+    let beside = folder.path().join("secret.new");
+    fs::write(&beside, b"torn").unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).unwrap();
+    dir.write_secret(&secret()).unwrap();
+    assert_eq!(mode("secret") & 0o777, 0o600);
+    let shard = dir.shard_dir(ShardIndex(7)).unwrap();
+    assert_eq!(shard, folder.path().join("shard-007"));
+    assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), shard);
+    assert_eq!(mode("shard-007") & 0o777, 0o700);
+}
+
+#[test]
+fn what_the_file_system_refuses_is_an_error_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plain");
+    fs::write(&file, b"").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = DataDir::open(&path).unwrap_err();
+        assert!(matches!(error, DataDirError::Io { step: Step::Create, .. }), "{error:?}");
+        assert_eq!(error.remedy(), "give another path");
+    }
+    let (folder, dir) = filled();
+    let beside = folder.path().join("members.new");
+    fs::create_dir(&beside).unwrap();
+    assert!(matches!(dir.write_members(b"new"), Err(DataDirError::Io { step: Step::Write, .. })));
+    assert_eq!(dir.members().unwrap().as_deref(), Some(&b"operations"[..]), "the old one holds");
+    fs::remove_file(folder.path().join("secret")).unwrap();
+    fs::create_dir(folder.path().join("secret")).unwrap();
+    assert!(matches!(dir.secret(), Err(DataDirError::Io { step: Step::Read, .. })));
+    let full = DataDirError::io(Step::Write, &file, io::ErrorKind::StorageFull.into());
+    assert_eq!(full.remedy(), "free space on its file system");
+}
+
+#[test]
+fn an_operators_secret_is_raw_or_a_kept_one() {
+    let (folder, _dir) = filled();
+    let raw = folder.path().join("raw");
+    fs::write(&raw, [b'k'; 32]).unwrap();
+    assert_eq!(read_secret_file(&raw).unwrap().bytes(), [b'k'; 32]);
+    assert_eq!(read_secret_file(&folder.path().join("secret")).unwrap(), secret());
+    for bytes in [31, 4097, 10_000] {
+        fs::write(&raw, vec![b'k'; bytes]).unwrap();
+        assert!(matches!(read_secret_file(&raw), Err(DataDirError::SecretBounds { .. })));
+    }
+    let none = folder.path().join("none");
+    assert!(matches!(read_secret_file(&none), Err(DataDirError::Io { step: Step::Read, .. })));
+    let kept = fs::read(folder.path().join("secret")).unwrap();
+    fs::write(&raw, &kept[..kept.len() - 1]).unwrap();
+    assert!(matches!(read_secret_file(&raw), Err(DataDirError::Damaged { .. })));
+}
+
+#[test]
+fn random_ids_are_not_zero_and_differ() {
+    let ids: Vec<_> = (0..8).map(|_| random_node_id().unwrap()).collect();
+    assert!(ids.iter().all(|id| id.0 != 0));
+    assert!(ids.windows(2).any(|pair| pair[0] != pair[1]));
+}

@@ -1,0 +1,199 @@
+//! What a shard counts while it serves. A counter that several cores write costs a cache miss
+//! per request, and a locked instruction costs more than the counting: so each shard has cells
+//! of its own that it alone writes (relaxed load, then relaxed store), and readers add them up.
+//!
+//! Invariant: one [`Recorder`] per shard exists, it cannot be cloned or shared between threads,
+//! so no update is lost. Readers may see counters of one moment and sums of the next; each
+//! counter alone only grows. Encoding for people and Prometheus is the reader's business.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+mod histogram;
+
+use histogram::Histogram;
+pub use histogram::{BUCKET_COUNT, Buckets, bucket_of, bucket_top};
+
+/// Declares a closed enum of measured things with their Prometheus names and help texts; the
+/// sizes of the cells derive from it.
+macro_rules! measured {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident $name:literal $help:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum $type { $(#[doc = $help] $variant,)* }
+
+        impl $type {
+            /// All of them, in the order of declaration.
+            pub const ALL: &'static [$type] = &[$($type::$variant,)*];
+
+            /// Name without the `ringmain_` in front.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$variant => $name,)* }
+            }
+
+            /// What it measures, with the unit.
+            pub fn help(self) -> &'static str {
+                match self { $($type::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+measured! {
+    /// What only grows.
+    Counter {
+        ConnectionsAccepted "connections_accepted_total" "Connections accepted.",
+        ConnectionsRefused "connections_refused_total" "Connections closed at the limit.",
+        BytesReceived "received_bytes_total" "Bytes received from sockets.",
+        BytesSent "sent_bytes_total" "Bytes sent to sockets.",
+        FramesRefused "frames_refused_total" "Frames of another cluster or version.",
+        FramesMalformed "frames_malformed_total" "Frames that failed their checks.",
+        RequestsFailed "requests_failed_total" "Requests answered with an error.",
+        RequestsBusy "requests_busy_total" "Requests refused by admission.",
+        StaleTopology "stale_topology_total" "Frames sent under an older topology.",
+        ReadRepairs "read_repairs_total" "Records sent to replicas that lacked them.",
+        HintsStored "hints_stored_total" "Hints taken for absent primaries.",
+        HintsDelivered "hints_delivered_total" "Hints brought home.",
+        Exchanges "exchanges_total" "Anti-entropy exchanges ended.",
+        ExchangeDifferences "exchange_differences_total" "Leaves that differed in exchanges.",
+        LogBytes "log_bytes_total" "Bytes appended to the log.",
+        LogSyncs "log_syncs_total" "Syncs of the log ended.",
+        LogErrors "log_errors_total" "Reads, writes and syncs of the log that failed.",
+        Turns "turns_total" "Turns of the driver.",
+        Parks "parks_total" "Times the driver gave its core back.",
+    }
+}
+
+measured! {
+    /// What rises and falls.
+    Gauge {
+        Connections "connections" "Open connections.",
+        Requests "requests_in_flight" "Requests being coordinated.",
+        Hints "hints_held" "Hints held for absent primaries.",
+        Records "records" "Records in the index.",
+        LogLiveBytes "log_live_bytes" "Bytes of the log that reads can reach.",
+        LogFileBytes "log_file_bytes" "Bytes of the log on disk.",
+        VersionVectorMax "version_vector_entries_max" "Longest version vector seen.",
+    }
+}
+
+measured! {
+    /// What is timed, in nanoseconds; encoded in seconds.
+    Timing {
+        Get "get_seconds" "From a get's arrival to its reply.",
+        Put "put_seconds" "From a put's arrival to its reply.",
+        Delete "delete_seconds" "From a delete's arrival to its reply.",
+        Replicate "replicate_seconds" "From a replica write's arrival to its acknowledgement.",
+        LogSync "log_sync_seconds" "One sync of the log.",
+        Turn "turn_seconds" "One busy turn of the driver.",
+    }
+}
+
+/// The writing end of one shard's cells: may move to the shard's thread, cannot be shared.
+#[derive(Debug)]
+pub struct Recorder {
+    cells: Arc<Cells>,
+    /// `Cell` is not `Sync`, so neither is this: one thread at a time writes.
+    single_writer: PhantomData<Cell<()>>,
+}
+
+/// The reading end of all shards' cells.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    shards: Arc<[Arc<Cells>]>,
+}
+
+/// Aligned so that two shards' first cells share no cache line, nor a pair of prefetched ones.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Cells {
+    counters: [AtomicU64; Counter::ALL.len()],
+    gauges: [AtomicU64; Gauge::ALL.len()],
+    timings: [Histogram; Timing::ALL.len()],
+}
+
+impl Metrics {
+    /// Cells for `shards` shards: the reader, and one recorder per shard in order.
+    /// About 27 KiB per shard.
+    pub fn new(shards: usize) -> (Metrics, Vec<Recorder>) {
+        let cells: Arc<[Arc<Cells>]> = (0..shards).map(|_| Arc::new(Cells::new())).collect();
+        let recorders = cells
+            .iter()
+            .map(|cells| Recorder { cells: Arc::clone(cells), single_writer: PhantomData });
+        let recorders = recorders.collect();
+        (Metrics { shards: cells }, recorders)
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A counter of one shard.
+    ///
+    /// # Panics
+    /// If there is no such shard; so do [`gauge`](Self::gauge) and [`timing`](Self::timing).
+    pub fn counter(&self, shard: usize, counter: Counter) -> u64 {
+        self.shards[shard].counters[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// A counter of the node: the sum over its shards.
+    pub fn counter_total(&self, counter: Counter) -> u64 {
+        (0..self.shard_count()).map(|shard| self.counter(shard, counter)).sum()
+    }
+
+    /// A gauge of one shard.
+    pub fn gauge(&self, shard: usize, gauge: Gauge) -> u64 {
+        self.shards[shard].gauges[gauge as usize].load(Ordering::Relaxed)
+    }
+
+    /// A copy of one shard's histogram.
+    pub fn timing(&self, shard: usize, timing: Timing) -> Buckets {
+        self.shards[shard].timings[timing as usize].read()
+    }
+}
+
+impl Recorder {
+    /// Counts `more` of something.
+    pub fn add(&self, counter: Counter, more: u64) {
+        bump(&self.cells.counters[counter as usize], more);
+    }
+
+    /// Says where something stands now.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        self.cells.gauges[gauge as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// Says where something stands, if it never stood higher.
+    pub fn set_max(&self, gauge: Gauge, value: u64) {
+        let cell = &self.cells.gauges[gauge as usize];
+        if value > cell.load(Ordering::Relaxed) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Records one duration, in nanoseconds. Three cells are written.
+    pub fn time(&self, timing: Timing, nanoseconds: u64) {
+        self.cells.timings[timing as usize].record(nanoseconds);
+    }
+}
+
+impl Cells {
+    fn new() -> Cells {
+        Cells {
+            counters: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+            gauges: [const { AtomicU64::new(0) }; Gauge::ALL.len()],
+            timings: [const { Histogram::new() }; Timing::ALL.len()],
+        }
+    }
+}
+
+/// Adds without a locked instruction: right only because one thread writes the cell.
+fn bump(cell: &AtomicU64, more: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;
