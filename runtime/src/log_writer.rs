@@ -25,7 +25,8 @@ pub struct LogQueue {
     dropped: Arc<AtomicU64>,
 }
 
-/// One line being written; dropping it puts it into the queue.
+/// One line being written; dropping it puts it into the queue. Control characters become
+/// spaces, but for the newline at the end, which is added if it is missing.
 #[derive(Debug)]
 pub struct LogLine<'a> {
     queue: &'a LogQueue,
@@ -99,10 +100,16 @@ impl Drop for LogLine<'_> {
         if self.bytes.is_empty() {
             return;
         }
-        if self.bytes.len() == LINE_BYTES_MAX {
-            self.bytes[LINE_BYTES_MAX - 1] = b'\n';
+        let mut bytes = std::mem::take(&mut self.bytes);
+        // Whatever a message quotes, it stays one line and cannot pose as another.
+        for byte in bytes.iter_mut().filter(|byte| byte.is_ascii_control()) {
+            *byte = b' ';
         }
-        let line = Item::Line(std::mem::take(&mut self.bytes));
+        if bytes.last() == Some(&b' ') || bytes.len() == LINE_BYTES_MAX {
+            bytes.pop();
+        }
+        bytes.push(b'\n');
+        let line = Item::Line(bytes);
         if self.queue.items.try_send(line).is_err() {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }

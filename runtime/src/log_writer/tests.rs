@@ -93,6 +93,16 @@ fn a_long_line_is_cut_and_still_ends() {
 }
 
 #[test]
+fn a_quoted_newline_does_not_make_a_second_line() {
+    let page = Page::default();
+    let queue = LogQueue::start(page.clone()).unwrap();
+    queue.line().write_all(b"key 'a\nready node=1\x1b[2J'\n").unwrap();
+    queue.line().write_all(b"no end").unwrap();
+    assert!(queue.flush(PATIENCE));
+    assert_eq!(page.text(), "key 'a ready node=1 [2J'\nno end\n");
+}
+
+#[test]
 fn a_sink_that_fails_loses_lines_only() {
     struct Closed;
     impl Write for Closed {

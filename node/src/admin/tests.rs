@@ -1,0 +1,99 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn start(patience: Duration) -> Admin {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut asked = 0;
+    let status = move || {
+        asked += 1;
+        (asked > 1).then(|| format!("{{\"asked\":{asked}}}"))
+    };
+    Admin::start_with(listener, status, patience).unwrap()
+}
+
+fn connect(admin: &Admin) -> TcpStream {
+    let stream = TcpStream::connect(admin.address()).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+fn rest(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn ask(admin: &Admin, request: &str) -> String {
+    let mut stream = connect(admin);
+    stream.write_all(request.as_bytes()).unwrap();
+    rest(stream)
+}
+
+#[test]
+fn pages_answer() {
+    let admin = start(LONG);
+    let health = ask(&admin, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert!(health.starts_with("HTTP/1.1 200 OK\r\n"), "{health}");
+    assert!(health.ends_with("\r\ncontent-length: 3\r\ncache-control: no-store\r\nconnection: close\r\n\r\nok\n"));
+    let head = ask(&admin, "HEAD /health?x=1 HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(ask(&admin, "GET /status HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+    let status = ask(&admin, "GET /status HTTP/1.1\r\n\r\n");
+    assert!(status.contains("application/json") && status.ends_with("{\"asked\":2}"), "{status}");
+    assert!(ask(&admin, "GET /secret HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    assert!(ask(&admin, "POST /health HTTP/1.1\r\n\r\nbody").starts_with("HTTP/1.1 405 "));
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let admin = start(LONG);
+    assert!(ask(&admin, "\0\x01\x02").starts_with("HTTP/1.1 400 "));
+    let many = "a: b\r\n".repeat(65);
+    let many = format!("GET /health HTTP/1.1\r\n{many}\r\n");
+    assert!(ask(&admin, &many).starts_with("HTTP/1.1 431 "));
+    let endless = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20 << 10));
+    assert!(ask(&admin, &endless).starts_with("HTTP/1.1 431 "));
+}
+
+#[test]
+fn a_request_in_single_bytes_is_one_request() {
+    let admin = start(LONG);
+    let mut stream = connect(&admin);
+    stream.set_nodelay(true).unwrap();
+    for byte in b"GET /health HTTP/1.1\r\n\r\n" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    assert!(rest(stream).ends_with("ok\n"));
+}
+
+#[test]
+fn silence_is_closed() {
+    let admin = start(Duration::from_millis(20));
+    assert_eq!(rest(connect(&admin)), "");
+    let mut half = connect(&admin);
+    half.write_all(b"GET /hea").unwrap();
+    let mut answer = [0; 1];
+    // The end, or a reset when it closed over unread bytes: never an answer.
+    assert!(!matches!(half.read(&mut answer), Ok(1..)));
+}
+
+#[test]
+fn silent_connections_cannot_shut_out_others() {
+    let admin = start(LONG);
+    let mut silent: Vec<_> = (0..CONNECTION_COUNT_MAX).map(|_| connect(&admin)).collect();
+    assert!(ask(&admin, "GET /health HTTP/1.1\r\n\r\n").ends_with("ok\n"));
+    assert_eq!(rest(silent.remove(0)), "", "the oldest gave way");
+}
+
+#[test]
+fn it_stops_and_frees_its_port() {
+    let admin = start(LONG);
+    let (address, open) = (admin.address(), connect(&admin));
+    drop(admin);
+    drop(open);
+    assert!(TcpStream::connect(address).is_err());
+}
