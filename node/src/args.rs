@@ -194,7 +194,7 @@ pub(crate) struct DemoArgs {
   ringmain get cart
   ringmain get cart --r 3 --json
 With --json: {\"key\":…,\"context\":\"…\",\"values\":[…]}; bytes that are not UTF-8 stand as
-{\"base64\":\"…\"}; not found is an empty list.")]
+{\"base64url\":\"…\"}; not found is an empty list.")]
 pub(crate) struct GetArgs {
     /// The key
     pub(crate) key: OsString,

@@ -10,9 +10,9 @@
 //! Nothing of a cluster is written here: who founds or enters writes `secret` and `members`
 //! first and `identity` last, once it has them.
 
-use ringmain_core::id::{Boot, ClusterId, NodeId};
+use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::limits::SHARD_COUNT_MAX;
-use ringmain_runtime::data_dir::{DataDir, Identity, random_bytes, random_node_id};
+use ringmain_runtime::data_dir::{DataDir, Identity, random_bytes, random_cluster_id, random_node_id};
 use ringmain_runtime::settings::{Secret, Settings};
 
 use crate::config::units::cpus_text;
@@ -144,7 +144,7 @@ fn made_secret() -> Result<Secret, Failure> {
 
 fn new_identity(settings: &Settings, shards: u16) -> Result<Identity, Failure> {
     Ok(Identity {
-        cluster: ClusterId(u128::from_le_bytes(random_bytes()?)),
+        cluster: random_cluster_id()?,
         node: random_node_id()?,
         shards,
         partition_bits: settings.partitions.ilog2() as u8,

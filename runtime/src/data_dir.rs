@@ -29,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringmain_core::id::{Boot, NodeId, ShardIndex};
+use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
 
 use crate::settings::Secret;
 
@@ -238,6 +238,19 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], DataDirError> {
 pub fn random_node_id() -> Result<NodeId, DataDirError> {
     loop {
         let id = NodeId(u32::from_le_bytes(random_bytes()?));
+        if id.0 != 0 {
+            return Ok(id);
+        }
+    }
+}
+
+/// A new cluster's id.
+///
+/// # Errors
+/// As for [`random_bytes`].
+pub fn random_cluster_id() -> Result<ClusterId, DataDirError> {
+    loop {
+        let id = ClusterId(u128::from_le_bytes(random_bytes()?));
         if id.0 != 0 {
             return Ok(id);
         }

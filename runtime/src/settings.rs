@@ -76,10 +76,10 @@ pub struct Settings {
 pub const SEED_COUNT_MAX: usize = 64;
 /// Largest `--weight`.
 pub const WEIGHT_MAX: u32 = 10_000;
-/// Shortest secret, bytes.
-pub const SECRET_BYTES_MIN: usize = 32;
-/// Longest secret, bytes.
-pub const SECRET_BYTES_MAX: usize = 4096;
+/// Shortest and longest secret, bytes: as it may travel to a joiner over loopback.
+pub const SECRET_BYTES_MIN: usize = ringmain_core::wire::SECRET_BYTES_MIN;
+/// See [`SECRET_BYTES_MIN`].
+pub const SECRET_BYTES_MAX: usize = ringmain_core::wire::SECRET_BYTES_MAX;
 
 /// When a stored write may be acknowledged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

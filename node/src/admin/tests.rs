@@ -6,7 +6,11 @@ use super::*;
 const LONG: Duration = Duration::from_secs(600);
 
 fn start(patience: Duration) -> Admin {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    start_on("127.0.0.1:0", patience)
+}
+
+fn start_on(address: &str, patience: Duration) -> Admin {
+    let listener = TcpListener::bind(address).unwrap();
     let mut asked = 0;
     let status = move || {
         asked += 1;
@@ -91,7 +95,8 @@ fn silent_connections_cannot_shut_out_others() {
 
 #[test]
 fn it_stops_and_frees_its_port() {
-    let admin = start(LONG);
+    // An address that no other test uses, so that none takes the port over.
+    let admin = start_on("127.93.8.1:0", LONG);
     let (address, open) = (admin.address(), connect(&admin));
     drop(admin);
     drop(open);

@@ -2,7 +2,7 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 0..16 | cluster id, u128 |
+//! | 0..16 | cluster id, u128, not 0 |
 //! | 16..20 | node id, u32, not 0 |
 //! | 20..22 | shard count, u16 |
 //! | 22 | log2 of the partition count |
@@ -20,7 +20,7 @@ const NAME_AT: usize = 27;
 /// Which node of which cluster a data directory belongs to, and the cluster's constants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// The cluster.
+    /// The cluster; never 0.
     pub cluster: ClusterId,
     /// The node; never 0.
     pub node: NodeId,
@@ -72,7 +72,8 @@ impl Identity {
     }
 
     fn is_bounded(&self) -> bool {
-        self.node.0 != 0
+        self.cluster.0 != 0
+            && self.node.0 != 0
             && (1..=SHARD_COUNT_MAX).contains(&usize::from(self.shards))
             && (PARTITION_BITS_MIN..=PARTITION_BITS_MAX).contains(&u32::from(self.partition_bits))
             && (1..=REPLICA_COUNT_MAX).contains(&usize::from(self.n))

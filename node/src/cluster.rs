@@ -1,0 +1,39 @@
+//! `ringmain cluster …`: what a node knows of its cluster. The node answers in JSON (contract
+//! §5); here it is checked and made readable, or passed on as it came.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringmain_runtime::client::{Client, ClientError};
+
+use crate::args::ClusterCommand;
+use crate::failure::Failure;
+use crate::operation::refused;
+
+mod ring;
+mod status;
+
+pub(crate) use status::Status;
+
+/// How long one look at the forming ring may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(command: &ClusterCommand) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Status(args) => status::run(args),
+        ClusterCommand::Ring(args) => ring::run(args),
+    }
+}
+
+/// One look at the cluster through one node; a failed one is worth as much as an empty one.
+pub(crate) fn status_of(node: SocketAddr) -> Result<Status, Failure> {
+    let failed = |error: ClientError| refused(node, &error);
+    let mut client = Client::connect(node, None, LOOK_TIMEOUT).map_err(failed)?;
+    Status::parse(&client.status().map_err(failed)?)
+}
+
+/// JSON that is not what the contract says.
+fn unreadable(error: &serde_json::Error) -> Failure {
+    let what = format!("the node's answer is unreadable: {error}");
+    Failure::failed(what, "check that node and command have the same version")
+}

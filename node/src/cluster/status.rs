@@ -1,0 +1,147 @@
+//! `ringmain cluster status`.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Deserialize;
+
+use super::unreadable;
+use crate::args::NodeArgs;
+use crate::failure::Failure;
+use crate::operation::{connect, refused};
+use crate::output::print_line;
+
+/// What a node knows of its cluster, as far as people are shown it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Status {
+    cluster: String,
+    topology: String,
+    partitions: u32,
+    n: u8,
+    r: u8,
+    w: u8,
+    nodes: Vec<Member>,
+    active_topologies: u64,
+    hints_pending: u64,
+    converged: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+struct Member {
+    node: String,
+    name: String,
+    zone: String,
+    weight: u32,
+    state: String,
+    resp: String,
+    native: String,
+    owned: u64,
+    leads: u64,
+    hints_held: u64,
+}
+
+pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
+    let mut client = connect(args)?;
+    let text = client.status().map_err(|error| refused(args.node, &error))?;
+    let status = Status::parse(&text)?;
+    if args.json { print_line(&text) } else { print_line(&status.text()) }
+}
+
+impl Status {
+    /// Reads the JSON of the contract; fields that it does not name are left out.
+    pub(crate) fn parse(text: &str) -> Result<Status, Failure> {
+        serde_json::from_str(text).map_err(|error| unreadable(&error))
+    }
+
+    /// How many nodes are alive.
+    pub(crate) fn alive(&self) -> usize {
+        self.nodes.iter().filter(|member| member.state == "alive").count()
+    }
+
+    fn text(&self) -> String {
+        let Status { cluster, topology, partitions, n, r, w, .. } = self;
+        let mut text = format!("cluster {cluster}  topology {topology}  {partitions} partitions  ");
+        text += &format!("n={n} r={r} w={w}\n");
+        text += &self.table().to_string();
+        text += match self.converged {
+            true => "\nconverged",
+            false => "\nnot converged",
+        };
+        if self.active_topologies > 1 {
+            text += &format!(", {} active topologies", self.active_topologies);
+        }
+        if self.hints_pending > 0 {
+            text += &format!(", {} hints pending", self.hints_pending);
+        }
+        if self.nodes.len() == 1 {
+            text += "\nnothing is replicated yet: a lone node keeps the only copy";
+        }
+        text
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        if table.is_tty() {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        table.set_header([
+            "node", "name", "state", "zone", "weight", "owned", "leads", "hints", "resp", "native",
+        ]);
+        for member in &self.nodes {
+            table.add_row([
+                &member.node,
+                &member.name,
+                &member.state,
+                &member.zone,
+                &member.weight.to_string(),
+                &member.owned.to_string(),
+                &member.leads.to_string(),
+                &member.hints_held.to_string(),
+                &member.resp,
+                &member.native,
+            ]);
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"cluster":"0123","topology":"89ab","ring_hash":"cd","partitions":1024,
+        "n":3,"r":2,"w":2,"nodes":[
+        {"node":"0000002a","name":"oak","zone":"a","weight":100,"state":"alive",
+         "resp":"127.0.0.1:7379","native":"127.0.0.1:7400","admin":"127.0.0.1:7480",
+         "owned":1024,"leads":512,"hints_held":3,"oldest_hint_s":1},
+        {"node":"0000002b","name":"elm","zone":"b","weight":100,"state":"down",
+         "resp":"127.0.0.2:7379","native":"127.0.0.2:7400","admin":"127.0.0.2:7480",
+         "owned":1024,"leads":512,"hints_held":0,"oldest_hint_s":0}],
+        "active_topologies":2,"hints_pending":3,"converged":false}"#;
+
+    #[test]
+    fn the_contracts_json_is_read_and_told() {
+        let status = Status::parse(TEXT).unwrap();
+        assert_eq!(status.alive(), 1);
+        let text = status.text();
+        for part in
+            ["0000002a", "elm", "down", "2 active topologies", "3 hints pending", "not converged"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("nothing is replicated"));
+    }
+
+    #[test]
+    fn a_lone_node_is_told_that_nothing_is_replicated() {
+        let mut status = Status::parse(TEXT).unwrap();
+        status.nodes.pop();
+        assert!(status.text().contains("nothing is replicated"));
+    }
+
+    #[test]
+    fn other_json_is_an_error() {
+        for text in ["", "{}", "[]", "{\"cluster\":1}"] {
+            assert!(Status::parse(text).is_err(), "{text}");
+        }
+    }
+}

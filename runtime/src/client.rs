@@ -1,0 +1,371 @@
+//! A native client that blocks: for commands, tests and tools, one request at a time.
+//!
+//! It speaks to one node, which coordinates or passes on; it does not follow the ring. Frames
+//! are checked whole before any of them is believed, and memory grows only as bytes arrive.
+//!
+//! Connections: HELLO, HELLO_REPLY; with a secret also PROOF, and the node's own proof is
+//! checked. A WELCOME is taken whenever it comes, so requests need not wait for it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use ringmain_core::checksum::Software;
+use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
+use ringmain_core::limits::REQUEST_TIMEOUT_MAX;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
+use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
+use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason};
+use ringmain_core::wire::message::Message;
+use ringmain_core::wire::op::Op;
+use ringmain_core::wire::payload::{Malformed, Payload};
+use ringmain_core::wire::put::PutRequest;
+use ringmain_core::wire::reply::{Reply, Status};
+use ringmain_core::wire::{FIRST_BYTES, VERSION};
+
+use crate::data_dir::random_bytes;
+use crate::settings::Secret;
+
+/// A connection to one node.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    timeout: Duration,
+    /// The frame being received; kept for its capacity.
+    received: Vec<u8>,
+    requests: u32,
+    node: NodeId,
+    cluster: Option<Cluster>,
+}
+
+/// The live values of a key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Found {
+    /// Raw token of all that was read; empty for a key never written.
+    pub context: Vec<u8>,
+    /// Siblings, the one that a plain GET answers first.
+    pub values: Vec<Value>,
+}
+
+/// One live sibling.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Value {
+    /// Its stamp.
+    pub timestamp: UnixMs,
+    /// When it ends by itself; `None` = never.
+    pub expires: Option<UnixMs>,
+    /// The value.
+    pub bytes: Vec<u8>,
+}
+
+/// What a write left.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// Raw token of the new version, if nothing stands beside it.
+    pub context: Option<Vec<u8>>,
+    /// Live siblings after it.
+    pub live: u16,
+    /// Live siblings that its read found, if it read first.
+    pub found: u16,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Unreachable(io::Error),
+    /// The connection broke. What was asked may have happened.
+    #[error("the connection broke: {0}")]
+    Lost(io::Error),
+    /// No answer in time. What was asked may have happened.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The other end does not speak this protocol.
+    #[error("not a native port of Ringmain: {0}")]
+    Foreign(FrameError),
+    /// A frame that says what it cannot say.
+    #[error("the answer is malformed")]
+    Malformed,
+    /// The node closed the connection with this reason.
+    #[error("the node refused the connection: {0:?}")]
+    Refused(Reason),
+    /// The node does not know the given secret.
+    #[error("the node does not have this cluster secret")]
+    OtherSecret,
+    /// This host gives no random numbers.
+    #[error("no random numbers: {0}")]
+    NoRandom(io::Error),
+    /// The node answered with an error.
+    #[error("{}", failure(.status, *.needed, *.got))]
+    Failed {
+        /// Which.
+        status: Status,
+        /// Answers that were needed.
+        needed: u8,
+        /// Answers that came.
+        got: u8,
+    },
+}
+
+impl Client {
+    /// Connects and says hello. `timeout` bounds this and every later request; a node is told
+    /// at most `limits::REQUEST_TIMEOUT_MAX`.
+    ///
+    /// # Errors
+    /// All but [`ClientError::Failed`].
+    pub fn connect(
+        address: SocketAddr,
+        secret: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<Client, ClientError> {
+        let deadline = Instant::now() + timeout;
+        let stream =
+            TcpStream::connect_timeout(&address, timeout).map_err(ClientError::Unreachable)?;
+        stream.set_nodelay(true).map_err(ClientError::Lost)?;
+        let mut client = Client {
+            stream,
+            timeout,
+            received: Vec::new(),
+            requests: 0,
+            node: NodeId(0),
+            cluster: None,
+        };
+        client.say_hello(secret, deadline)?;
+        Ok(client)
+    }
+
+    /// The node it speaks to.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The node's cluster; `None` while it is in none.
+    pub fn cluster(&self) -> Option<Cluster> {
+        self.cluster
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// Any; not found is no error.
+    ///
+    /// # Panics
+    /// If the key has no or more than `limits::KEY_BYTES_MAX` bytes, or the context is longer
+    /// than `wire::CONTEXT_BYTES_MAX`; so do the other requests.
+    pub fn get(&mut self, key: &[u8], request: &GetRequest<'_>) -> Result<Found, ClientError> {
+        let frame = self.ask(Op::Get, key, request)?;
+        let reply = done(&frame)?;
+        let values = reply.siblings().map(|sibling| Value {
+            timestamp: sibling.timestamp,
+            expires: sibling.expires,
+            bytes: sibling.value.into(),
+        });
+        Ok(Found { context: reply.context.into(), values: values.collect() })
+    }
+
+    /// Writes or deletes a key.
+    ///
+    /// # Errors
+    /// Any. `NoQuorum`, `Lost` and `TimedOut` leave the outcome unknown.
+    pub fn put(&mut self, key: &[u8], request: &PutRequest<'_>) -> Result<Stored, ClientError> {
+        let frame = self.ask(Op::Put, key, request)?;
+        let reply = done(&frame)?;
+        let context = (!reply.context.is_empty()).then(|| reply.context.into());
+        Ok(Stored { context, live: reply.head.live, found: reply.head.found })
+    }
+
+    /// The cluster's status as this node sees it: the JSON of contract §5.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn status(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::Status, &[])
+    }
+
+    /// Owners and fallbacks of the partition of `key`, or of all: the JSON of contract §5.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn ring(&mut self, key: Option<&[u8]>) -> Result<String, ClientError> {
+        self.ask_admin(Op::Ring, key.unwrap_or_default())
+    }
+
+    fn ask_admin(&mut self, op: Op, key: &[u8]) -> Result<String, ClientError> {
+        let frame = self.ask(op, key, &[].as_slice())?;
+        let Message::AdminReply(reply) = message(&frame)? else {
+            return Err(ClientError::Malformed);
+        };
+        match reply.status {
+            Status::Ok => Ok(reply.text.into()),
+            status => Err(ClientError::Failed { status, needed: 0, got: 0 }),
+        }
+    }
+
+    fn say_hello(&mut self, secret: Option<&Secret>, deadline: Instant) -> Result<(), ClientError> {
+        let nonce = random_bytes().map_err(|_| ClientError::NoRandom(io::Error::other("none")))?;
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            kind: Kind::Client,
+            shard: ShardIndex(0),
+            source_shard: ShardIndex(0),
+            shards: 0,
+            node: NodeId(0),
+            boot: Boot(0),
+            nonce,
+            cluster: ClusterId(0),
+        };
+        self.send(Op::Hello, RequestId(0), &[], &hello)?;
+        self.receive(deadline)?;
+        let frame = Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)?;
+        let Message::HelloReply(reply) = message(&frame)? else {
+            return Err(ClientError::Malformed);
+        };
+        let proof = secret.map(|secret| prove(secret, &hello, &reply)).transpose()?;
+        (self.node, self.cluster) = (reply.node, reply.cluster);
+        match proof {
+            Some(proof) => self.send(Op::Proof, RequestId(0), &[], &proof),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one request and waits for the frame that answers it.
+    fn ask(
+        &mut self,
+        op: Op,
+        key: &[u8],
+        payload: &impl Payload,
+    ) -> Result<Frame<'_>, ClientError> {
+        let deadline = Instant::now() + self.timeout;
+        // 0 names the frames of the handshake.
+        self.requests = self.requests.wrapping_add(1).max(1);
+        let request = RequestId(self.requests);
+        self.send(op, request, key, payload)?;
+        loop {
+            self.receive(deadline)?;
+            let frame =
+                Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)?;
+            message(&frame)?;
+            // A WELCOME, or else the answer to a request that was given up.
+            if frame.hop().request == request {
+                break;
+            }
+        }
+        Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)
+    }
+
+    fn send(
+        &mut self,
+        op: Op,
+        request: RequestId,
+        key: &[u8],
+        payload: &impl Payload,
+    ) -> Result<(), ClientError> {
+        let hop = Hop {
+            op,
+            request,
+            deadline_ms: self.timeout.min(REQUEST_TIMEOUT_MAX).as_millis() as u16,
+            age_ms: 0,
+            topology: TopologyId(0),
+            cluster_digest: self.cluster.map_or(0, |cluster| cluster.id.digest()),
+        };
+        let mut frame = vec![0; frame_length(key.len(), payload.bytes())];
+        write_frame::<Software>(&hop, key, payload, &mut frame);
+        self.stream.set_write_timeout(Some(self.timeout)).map_err(ClientError::Lost)?;
+        self.stream.write_all(&frame).map_err(lost)
+    }
+
+    /// Receives one frame into `received`, which is checked in length only.
+    fn receive(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        self.received.clear();
+        let mut piece = [0; 16 << 10];
+        loop {
+            let whole = frame_bytes(&self.received).map_err(ClientError::Foreign)?;
+            let missing = whole.unwrap_or(FIRST_BYTES).saturating_sub(self.received.len());
+            if missing == 0 {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ClientError::TimedOut);
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(ClientError::Lost)?;
+            let room = missing.min(piece.len());
+            match self.stream.read(&mut piece[..room]) {
+                Ok(0) => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.received.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+    }
+}
+
+/// Checks the node's proof and makes the client's.
+fn prove(secret: &Secret, hello: &Hello, reply: &HelloReply<'_>) -> Result<Proof, ClientError> {
+    let keys = Keys::derive(secret.bytes()).map_err(|_| ClientError::OtherSecret)?;
+    let challenge = Challenge {
+        cluster: reply.cluster.map_or(ClusterId(0), |cluster| cluster.id),
+        dialer: hello.node,
+        acceptor: reply.node,
+        dialer_nonce: hello.nonce,
+        acceptor_nonce: reply.nonce,
+    };
+    if !challenge.verify(&keys.peer, Prover::Acceptor, &reply.proof) {
+        return Err(ClientError::OtherSecret);
+    }
+    Ok(Proof(challenge.proof(&keys.peer, Prover::Dialer)))
+}
+
+/// The message of a frame; a REFUSED is an error.
+fn message<'a>(frame: &Frame<'a>) -> Result<Message<'a>, ClientError> {
+    match Message::new_checked(frame) {
+        Ok(Message::Refused(refused)) => Err(ClientError::Refused(refused.reason)),
+        Ok(message) => Ok(message),
+        Err(Malformed) => Err(ClientError::Malformed),
+    }
+}
+
+/// The reply of a frame that says that all is well.
+fn done<'a>(frame: &Frame<'a>) -> Result<Reply<'a>, ClientError> {
+    let Message::Reply(reply) = message(frame)? else { return Err(ClientError::Malformed) };
+    let head = reply.head;
+    match head.status {
+        Status::Ok => Ok(reply),
+        status => Err(ClientError::Failed { status, needed: head.needed, got: head.got }),
+    }
+}
+
+fn lost(error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::TimedOut,
+        _ => ClientError::Lost(error),
+    }
+}
+
+/// The words of contract §3.
+fn failure(status: &Status, needed: u8, got: u8) -> String {
+    match status {
+        Status::Ok => "OK".into(),
+        Status::NoQuorum => format!("NOQUORUM {needed} {got}: the outcome is unknown"),
+        Status::Unavailable if needed > 0 => format!("UNAVAILABLE needed={needed} nodes={got}"),
+        Status::Unavailable => "UNAVAILABLE".into(),
+        Status::BadContext => "BADCONTEXT: not a context of this key".into(),
+        Status::TooLarge => "TOOLARGE: the key or value exceeds the node's limits".into(),
+        Status::Siblings => "SIBLINGS: too many concurrent values".into(),
+        Status::Busy => "BUSY".into(),
+        Status::NoSpace => "NOSPACE: the node's disk is full".into(),
+        Status::ReadOnly => "READONLY: the node takes no writes".into(),
+        Status::ConditionFailed => "the condition does not hold".into(),
+        Status::Damaged => "the record is damaged, and no other copy answered".into(),
+        Status::Malformed => "the node found the request malformed".into(),
+        Status::Unsupported => "the node does not do this".into(),
+        Status::NotPermitted => "NOPERM".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
