@@ -6,3 +6,4 @@ pub mod data_dir;
 pub mod log_writer;
 pub mod metrics;
 pub mod settings;
+pub mod session;

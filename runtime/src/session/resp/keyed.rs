@@ -1,0 +1,175 @@
+//! Plain commands of one key, with the texts of Redis.
+
+use super::answer::{Member, Shape};
+use super::command::Command;
+use super::encode;
+use super::parse::{self, Stop, word, word_of};
+use super::slots::Form;
+use super::{RespSession, Skip};
+use crate::session::request::{Condition, Request, Requests, Source};
+
+impl RespSession {
+    /// GET, without the detour of a list of arguments.
+    #[inline]
+    pub(super) fn get<R: Requests>(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        requests: &mut R,
+    ) -> Result<usize, Stop> {
+        let (key, end) = match parse::bulk(bytes, at, self.limits.key_bytes_max) {
+            Err(Stop::Long { body, bytes }) => {
+                return Ok(self.skip_long(Command::Get, 1, 0, body, bytes));
+            }
+            read => read?,
+        };
+        if key.is_empty() {
+            self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
+            return Ok(end);
+        }
+        self.submit(requests, Request::read(key), self.form(Shape::Value))?;
+        Ok(end)
+    }
+
+    /// SET without options, likewise.
+    #[inline]
+    pub(super) fn set<R: Requests>(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        requests: &mut R,
+    ) -> Result<usize, Stop> {
+        let (key, at) = match parse::bulk(bytes, at, self.limits.key_bytes_max) {
+            Err(Stop::Long { body, bytes }) => {
+                return Ok(self.skip_long(Command::Set, 1, 1, body, bytes));
+            }
+            read => read?,
+        };
+        let (value, end) = match parse::bulk(bytes, at, self.limits.value_bytes_max) {
+            Err(Stop::Long { body, bytes }) => {
+                return Ok(self.skip_long(Command::Set, 2, 0, body, bytes));
+            }
+            read => read?,
+        };
+        if key.is_empty() {
+            self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
+            return Ok(end);
+        }
+        let request = Request::write(key, Some(value), Source::Local, Condition::Always);
+        self.submit(requests, request, self.form(Shape::Ok))?;
+        Ok(end)
+    }
+
+    /// A command of one key, `arguments[1]`, that was read whole.
+    pub(super) fn keyed<R: Requests>(
+        &mut self,
+        command: Command,
+        arguments: &[&[u8]],
+        requests: &mut R,
+    ) -> Result<(), Stop> {
+        let key = arguments[1];
+        if key.is_empty() {
+            self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
+            return Ok(());
+        }
+        let (request, shape) = match command {
+            Command::Strlen => (Request::read(key), Shape::Length),
+            Command::Type => (Request::read(key), Shape::Type),
+            Command::Getdel => {
+                let put = Request::write(key, None, Source::ReadFirst, Condition::IfPresent);
+                (put.with_old(), Shape::Old)
+            }
+            Command::Set => match set_options(&arguments[3..]) {
+                Ok(options) => options.request(key, arguments[2]),
+                Err(error) => {
+                    self.reply(|out| encode::error(out, &[error]));
+                    return Ok(());
+                }
+            },
+            _ => return self.with_context(command, arguments, requests),
+        };
+        self.submit(requests, request, self.form(shape))
+    }
+
+    /// How the answer to a command of one key is shown.
+    #[inline]
+    pub(super) fn form(&self, shape: Shape) -> Form {
+        Form { shape, member: Member::default(), resp3: self.resp3 }
+    }
+
+    /// Refuses argument `index` of a command, of which `bytes` bytes begin at `body` and
+    /// `arguments` more follow.
+    #[cold]
+    pub(super) fn skip_long(
+        &mut self,
+        command: Command,
+        index: usize,
+        arguments: usize,
+        body: usize,
+        bytes: usize,
+    ) -> usize {
+        self.reply(|out| command.write_too_long(index, out));
+        self.skip = Skip { arguments, bytes };
+        body
+    }
+}
+
+/// The options of SET that are not about expiry.
+#[derive(Clone, Copy, Debug, Default)]
+struct SetOptions {
+    if_absent: bool,
+    if_present: bool,
+    old: bool,
+}
+
+impl SetOptions {
+    fn request<'a>(self, key: &'a [u8], value: &'a [u8]) -> (Request<'a>, Shape) {
+        let condition = match (self.if_absent, self.if_present) {
+            (true, _) => Condition::IfAbsent,
+            (_, true) => Condition::IfPresent,
+            _ => Condition::Always,
+        };
+        let put = Request::write(key, Some(value), Source::ReadFirst, condition);
+        match (self.old, condition) {
+            (true, _) => (put.with_old(), Shape::Old),
+            (false, Condition::Always) => (put, Shape::Ok),
+            (false, _) => (put, Shape::OkOrNull),
+        }
+    }
+}
+
+/// Reads `options`, or gives the text of the error.
+fn set_options(options: &[&[u8]]) -> Result<SetOptions, &'static [u8]> {
+    const NX: u64 = word("nx");
+    const XX: u64 = word("xx");
+    const GET: u64 = word("get");
+    const KEEPTTL: u64 = word("keepttl");
+    const EX: u64 = word("ex");
+    const PX: u64 = word("px");
+    const EXAT: u64 = word("exat");
+    const PXAT: u64 = word("pxat");
+    let mut read = SetOptions::default();
+    let mut expiry_count = 0;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match word_of(option) {
+            NX => read.if_absent = true,
+            XX => read.if_present = true,
+            GET => read.old = true,
+            KEEPTTL => expiry_count += 1,
+            EX | PX | EXAT | PXAT => {
+                let time = options.next().ok_or(encode::SYNTAX)?;
+                parse::integer(time).ok_or(encode::NO_INTEGER)?;
+                expiry_count += 1;
+            }
+            _ => return Err(encode::SYNTAX),
+        }
+    }
+    if read.if_absent && read.if_present || expiry_count > 1 {
+        return Err(encode::SYNTAX);
+    }
+    if expiry_count > 0 {
+        return Err(b"ERR SET with an expiry (EX PX EXAT PXAT KEEPTTL) is not supported yet");
+    }
+    Ok(read)
+}

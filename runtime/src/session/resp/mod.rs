@@ -1,0 +1,467 @@
+//! RESP2 and RESP3: what Redis clients speak (contract.md §3).
+//!
+//! The problem: replies leave in request order while answers come in any order, commands of one
+//! connection on one key take effect in order, and nothing that a client announces may cost
+//! memory. The answer: parse in the caller's buffer; submit single-key requests; hold replies
+//! that come early in a bounded ring of slots.
+//!
+//! - A command is read whole and then done, but for commands of many keys: those are submitted
+//!   key by key as they arrive. So the caller buffers at most one value, one key and a few small
+//!   arguments. When such a command breaks off, its first keys have been written.
+//! - An argument over its limit is refused when its length is read, and skipped as it streams.
+//! - A command on a key with an earlier request pending stops the parsing of its connection,
+//!   unless both only read, or the driver orders them
+//!   ([`LaterInOrder`](super::request::Submitted::LaterInOrder)).
+//! - Parsing also stops with [`SLOT_COUNT`](slots) replies waiting, and at 256 KiB of output.
+//!
+//! Invariants: what a transcript answers does not depend on how it was cut; a session that says
+//! [`Next::Wait`] has an answer to come or output to be taken.
+
+mod answer;
+mod base64;
+mod command;
+mod connection;
+mod context;
+mod encode;
+mod glob;
+mod inline;
+mod keyed;
+mod multi;
+mod parse;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use answer::{Group, Member};
+use command::{Command, FIXED_COUNT_MAX, Kind};
+use multi::Multi;
+use parse::{ProtocolError, Stop};
+use slots::{Effect, Form, Slots};
+
+use super::request::{Answer, Request, Requests, Submitted, Ticket};
+
+/// Output above this stops a connection's parsing, bytes.
+pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
+
+/// What a session refuses, and with which error the connection goes on (`TOOLARGE`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Longest key, bytes.
+    pub key_bytes_max: usize,
+    /// Longest value, bytes.
+    pub value_bytes_max: usize,
+    /// Longest reply to a command of many keys, bytes.
+    pub reply_bytes_max: usize,
+}
+
+/// What came of the bytes that a session was given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// So many bytes are done with. The caller keeps the rest and gives it again.
+    pub consumed: usize,
+    /// What it takes to go on.
+    pub next: Next,
+}
+
+/// What a session waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// More bytes: nothing happens before the rest is so many bytes long, so a caller may size
+    /// its buffer by it, but should grow it with what arrives. At most one value and one key
+    /// and the other arguments of one command.
+    Bytes(usize),
+    /// An answer, or that output is taken: then give the same rest again.
+    Wait,
+    /// Nothing: what else arrives is of no use. To be closed once nothing is pending and all
+    /// output was sent.
+    Close,
+}
+
+/// One client connection on the RESP port.
+#[derive(Debug)]
+pub struct RespSession {
+    connection: u64,
+    limits: Limits,
+    /// Replies in order; the last ones may belong to an unfinished group.
+    out: Vec<u8>,
+    group: Group,
+    slots: Slots,
+    resp3: bool,
+    closing: bool,
+    /// What is skipped before anything else is read.
+    skip: Skip,
+    /// The command of several keys that is being read.
+    multi: Option<Multi>,
+    /// Typed commands, translated, from `typed_at` on.
+    typed: Vec<u8>,
+    typed_at: usize,
+    /// So many unconsumed bytes hold no line feed.
+    scanned: usize,
+    /// The last context token, decoded.
+    token: Vec<u8>,
+    name: Vec<u8>,
+}
+
+/// The rest of a refused command.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Skip {
+    /// Whole arguments, behind the bytes.
+    arguments: usize,
+    /// Bytes of an argument that has begun.
+    bytes: usize,
+}
+
+/// Longest command name that is read and shown in an error, bytes, as in Redis.
+const NAME_BYTES_MAX: usize = 128;
+/// Memory for typed commands above this is given back, bytes.
+const TYPED_CAPACITY_MAX: usize = 4 << 10;
+
+impl RespSession {
+    /// A new connection, which speaks RESP2. `connection` comes back in its tickets and is what
+    /// CLIENT ID shows: never reuse one while answers to an older connection may still come.
+    pub fn new(connection: u64, limits: Limits) -> RespSession {
+        RespSession {
+            connection,
+            limits,
+            out: Vec::new(),
+            group: Group::default(),
+            slots: Slots::default(),
+            resp3: false,
+            closing: false,
+            skip: Skip::default(),
+            multi: None,
+            typed: Vec::new(),
+            typed_at: 0,
+            scanned: 0,
+            token: Vec::new(),
+            name: Vec::new(),
+        }
+    }
+
+    /// Reads `bytes`: the rest that the last call left, with whatever arrived since behind it.
+    /// Submits requests, and goes on until a command is incomplete or the session is full.
+    pub fn receive<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Progress {
+        let mut consumed = 0;
+        let next = loop {
+            if self.closing {
+                consumed = bytes.len();
+                break Next::Close;
+            }
+            if !self.has_room() {
+                break Next::Wait;
+            }
+            match self.step(&bytes[consumed..], requests) {
+                Ok(bytes) => consumed += bytes,
+                Err(Stop::Need(bytes)) => break Next::Bytes(bytes),
+                Err(Stop::Wait) => break Next::Wait,
+                Err(Stop::Bad(error)) => self.refuse(error),
+                Err(Stop::Long { .. }) => unreachable!("each step answers for its arguments"),
+            }
+        };
+        if next == Next::Wait {
+            assert!(self.slots.pending() > 0 || self.output_bytes() > 0);
+        }
+        Progress { consumed, next }
+    }
+
+    /// Takes the answer to a request. False: nothing waits for it, and it was ignored. After a
+    /// true, parsing that was stopped may go on.
+    pub fn answer(&mut self, ticket: Ticket, answer: Answer<'_>) -> bool {
+        assert_eq!(ticket.connection, self.connection);
+        let number = ticket.operation;
+        let Some((form, at_head)) = self.slots.form(number) else {
+            return false;
+        };
+        if !at_head {
+            self.slots.done(number, |slot| {
+                slot.outcome = answer::write(&mut slot.held, form.shape, form.resp3, &answer);
+            });
+            return true;
+        }
+        self.write_head(form, &answer);
+        self.slots.done(number, |_| {});
+        self.slots.pop();
+        self.release();
+        true
+    }
+
+    /// Bytes that may be sent now.
+    #[inline]
+    pub fn output_bytes(&self) -> usize {
+        self.group.released(&self.out)
+    }
+
+    /// Takes all bytes that may be sent, in exchange for an empty buffer to go on with.
+    ///
+    /// # Panics
+    /// If `buffer` is not empty.
+    pub fn take_output(&mut self, buffer: &mut Vec<u8>) {
+        assert!(buffer.is_empty());
+        let bytes = self.output_bytes();
+        std::mem::swap(&mut self.out, buffer);
+        self.out.extend_from_slice(&buffer[bytes..]);
+        buffer.truncate(bytes);
+        self.group.output_taken(bytes);
+    }
+
+    /// Requests whose answer is still to come.
+    pub fn pending(&self) -> u32 {
+        self.slots.pending()
+    }
+
+    /// The name that the client gave itself; empty without one.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// One more reply fits, and the output is not over its bound.
+    #[inline]
+    fn has_room(&self) -> bool {
+        !self.slots.is_full()
+            && self.output_bytes() < OUTPUT_BYTES_MAX
+            && self.slots.held_bytes() < OUTPUT_BYTES_MAX
+    }
+
+    /// Reads one command, one key of a command, or what is skipped. Writes at most one reply.
+    #[inline]
+    fn step<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Result<usize, Stop> {
+        if self.typed.is_empty() {
+            return self.read(bytes, requests);
+        }
+        let typed = std::mem::take(&mut self.typed);
+        let result = self.read(&typed[self.typed_at..], requests);
+        self.typed = typed;
+        self.typed_at += result?;
+        if self.typed_at == self.typed.len() {
+            self.typed_at = 0;
+            self.typed.clear();
+            self.typed.shrink_to(TYPED_CAPACITY_MAX);
+        }
+        Ok(0)
+    }
+
+    #[inline]
+    fn read<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Result<usize, Stop> {
+        let Some(&first) = bytes.first() else {
+            return Err(Stop::Need(1));
+        };
+        if self.skip != Skip::default() {
+            return self.skip(bytes);
+        }
+        if let Some(multi) = self.multi {
+            return self.member(multi, bytes, requests);
+        }
+        if first == b'*' {
+            return self.command(bytes, requests);
+        }
+        self.line(bytes)
+    }
+
+    #[inline]
+    fn command<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Result<usize, Stop> {
+        let (count, at) = parse::count(bytes)?;
+        if count == 0 {
+            return Ok(at);
+        }
+        let (name, at) = match parse::bulk(bytes, at, NAME_BYTES_MAX) {
+            Err(Stop::Long { body, bytes }) => {
+                self.reply(|out| encode::error(out, &[b"ERR unknown command of too many bytes"]));
+                self.skip = Skip { arguments: count - 1, bytes };
+                return Ok(body);
+            }
+            read => read?,
+        };
+        let Some(command) = Command::of(name) else {
+            self.unknown(name);
+            self.skip.arguments = count - 1;
+            return Ok(at);
+        };
+        match (command, count) {
+            (Command::Get, 2) => return self.get(bytes, at, requests),
+            (Command::Set, 3) => return self.set(bytes, at, requests),
+            _ => {}
+        }
+        let entry = command.entry();
+        if !entry.accepts(count) {
+            self.wrong_count(command, count);
+            self.skip.arguments = count - 1;
+            return Ok(at);
+        }
+        match entry.kind {
+            Kind::Connection | Kind::Keyed => self.fixed(command, count, bytes, at, requests),
+            Kind::Multi => {
+                self.multi = Some(Multi::new(command, count, self.resp3));
+                Ok(at)
+            }
+            Kind::Later => {
+                let name = entry.name.to_ascii_uppercase();
+                self.reply(|out| {
+                    encode::error(out, &[b"ERR ", name.as_bytes(), b" is not supported yet"]);
+                });
+                self.skip.arguments = count - 1;
+                Ok(at)
+            }
+        }
+    }
+
+    /// A command that is read whole; its name ends at `at`.
+    fn fixed<R: Requests>(
+        &mut self,
+        command: Command,
+        count: usize,
+        bytes: &[u8],
+        mut at: usize,
+        requests: &mut R,
+    ) -> Result<usize, Stop> {
+        let mut arguments: [&[u8]; FIXED_COUNT_MAX] = [&[]; FIXED_COUNT_MAX];
+        for (index, argument) in arguments[..count].iter_mut().enumerate().skip(1) {
+            let bytes_max = command.argument_bytes_max(index, &self.limits);
+            match parse::bulk(bytes, at, bytes_max) {
+                Ok((read, next)) => (*argument, at) = (read, next),
+                Err(Stop::Long { body, bytes }) => {
+                    self.reply(|out| command.write_too_long(index, out));
+                    self.skip = Skip { arguments: count - index - 1, bytes };
+                    return Ok(body);
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        match command.entry().kind {
+            Kind::Keyed => self.keyed(command, &arguments[..count], requests)?,
+            _ => self.converse(command, &arguments[..count], requests),
+        }
+        Ok(at)
+    }
+
+    /// A line that someone typed.
+    fn line(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        match inline::line_end(bytes, self.scanned) {
+            Ok(end) => {
+                self.scanned = 0;
+                inline::translate(&bytes[..end], &mut self.typed).map_err(Stop::Bad)?;
+                Ok(end)
+            }
+            Err(stop) => {
+                self.scanned = bytes.len();
+                Err(stop)
+            }
+        }
+    }
+
+    fn skip(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        if self.skip.bytes > 0 {
+            let skipped = self.skip.bytes.min(bytes.len());
+            self.skip.bytes -= skipped;
+            return Ok(skipped);
+        }
+        let end = match parse::bulk(bytes, 0, 0) {
+            Ok((_, end)) => end,
+            Err(Stop::Long { body, bytes }) => {
+                self.skip.bytes = bytes;
+                body
+            }
+            Err(stop) => return Err(stop),
+        };
+        self.skip.arguments -= 1;
+        Ok(end)
+    }
+
+    /// Submits a request, whose answer is its reply or a part of it.
+    #[inline]
+    fn submit<R: Requests>(
+        &mut self,
+        requests: &mut R,
+        request: Request<'_>,
+        form: Form,
+    ) -> Result<(), Stop> {
+        if self.slots.orders_keys() && self.slots.must_wait(Effect::of(&request)) {
+            return Err(Stop::Wait);
+        }
+        let ticket = Ticket { connection: self.connection, operation: self.slots.next() };
+        match requests.submit(ticket, request) {
+            Submitted::Done(answer) => self.place(form, &answer),
+            Submitted::Later => self.slots.push_pending(form, Some(Effect::of(&request))),
+            Submitted::LaterInOrder => self.slots.push_pending(form, None),
+        }
+        Ok(())
+    }
+
+    /// A reply that is there at once, at the end of the connection's replies.
+    #[inline]
+    fn place(&mut self, form: Form, answer: &Answer<'_>) {
+        if self.slots.is_empty() {
+            return self.write_head(form, answer);
+        }
+        self.slots.push_done(form.member, |slot| {
+            slot.outcome = answer::write(&mut slot.held, form.shape, form.resp3, answer);
+        });
+    }
+
+    /// A reply whose turn it is.
+    #[inline]
+    fn write_head(&mut self, form: Form, answer: &Answer<'_>) {
+        let Form { shape, member, resp3 } = form;
+        match member.group {
+            None => {
+                answer::write(&mut self.out, shape, resp3, answer);
+            }
+            Some(_) => self.group.put(&mut self.out, member, self.limits.reply_bytes_max, |out| {
+                answer::write(out, shape, resp3, answer)
+            }),
+        }
+    }
+
+    /// Puts the replies whose turn has come into the output.
+    fn release(&mut self) {
+        while let Some((slot, member)) = self.slots.head() {
+            let bytes_max = self.limits.reply_bytes_max;
+            match member.group {
+                None => self.out.extend_from_slice(&slot.held),
+                Some(_) => self.group.put(&mut self.out, member, bytes_max, |out| {
+                    out.extend_from_slice(&slot.held);
+                    slot.outcome
+                }),
+            }
+            self.slots.pop();
+        }
+    }
+
+    /// A reply that needs no request.
+    fn reply(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.slots.is_empty() {
+            assert!(!self.group.is_open());
+            return write(&mut self.out);
+        }
+        self.slots.push_done(Member::default(), |slot| write(&mut slot.held));
+    }
+
+    #[cold]
+    fn unknown(&mut self, name: &[u8]) {
+        // What a browser says first, when a page makes it talk to this port.
+        if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
+            self.closing = true;
+            return;
+        }
+        self.reply(|out| encode::error(out, &[b"ERR unknown command '", name, b"'"]));
+    }
+
+    #[cold]
+    fn wrong_count(&mut self, command: Command, count: usize) {
+        let entry = command.entry();
+        if entry.options && count > entry.count_max {
+            return self.reply(|out| encode::error(out, &[encode::SYNTAX]));
+        }
+        self.reply(|out| encode::wrong_count(out, entry.name));
+    }
+
+    /// Answers bytes that are not RESP; nothing is read behind them.
+    #[cold]
+    fn refuse(&mut self, error: ProtocolError) {
+        self.closing = true;
+        match self.multi {
+            // Its reply will never be whole: the error takes its place.
+            Some(multi) => self.fail_member(multi.cut_short(), |out| error.write(out)),
+            None => self.reply(|out| error.write(out)),
+        }
+    }
+}

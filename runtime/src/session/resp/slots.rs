@@ -1,0 +1,204 @@
+//! Replies in request order, whatever the order of the answers.
+//!
+//! A request whose answer comes later takes a *slot* of a bounded ring, and so does every reply
+//! behind it; a reply that is there before its turn is held in its slot. With an empty ring a
+//! reply goes straight to the output.
+//!
+//! Invariant: the first slot is always pending; what becomes done at the head leaves at once.
+
+use super::answer::{Member, Outcome, Shape};
+use crate::session::request::Request;
+
+/// Most requests and replies of one connection that wait for their turn.
+pub(super) const SLOT_COUNT: u32 = 64;
+/// A held reply's memory above this is given back, bytes.
+const HELD_CAPACITY_MAX: usize = 16 << 10;
+
+const _: () = assert!(SLOT_COUNT.is_power_of_two(), "numbers may wrap");
+
+/// How the answer to a request becomes a reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Form {
+    pub(super) shape: Shape,
+    pub(super) member: Member,
+    pub(super) resp3: bool,
+}
+
+/// What a request does to its key, for the order of commands on one key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Effect {
+    /// Hash of the key.
+    pub(super) key: u64,
+    pub(super) writes: bool,
+}
+
+impl Effect {
+    /// What `request` does.
+    pub(super) fn of(request: &Request<'_>) -> Effect {
+        Effect { key: xxhash_rust::xxh3::xxh3_64(request.key()), writes: request.writes() }
+    }
+}
+
+/// A reply that waits for its turn.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The reply, once it is done.
+    pub(super) held: Vec<u8>,
+    /// What it counts to its group, once it is done.
+    pub(super) outcome: Outcome,
+    /// How its answer is to be written; `None` once it is done.
+    pending: Option<Form>,
+    /// For its turn, when it is done.
+    member: Member,
+    /// `None`: a later request on the same key need not wait.
+    effect: Option<Effect>,
+}
+
+/// The ring. Takes no memory before the first answer that comes later.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    ring: Vec<Slot>,
+    head: u32,
+    tail: u32,
+    /// Slots that are pending.
+    pending: u32,
+    /// Slots that have an effect to wait for.
+    effects: u32,
+    /// Bytes in all held replies.
+    held_bytes: usize,
+}
+
+impl Slots {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.tail.wrapping_sub(self.head) == SLOT_COUNT
+    }
+
+    /// Answers that are still to come.
+    pub(super) fn pending(&self) -> u32 {
+        self.pending
+    }
+
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// The number that the next request gets.
+    #[inline]
+    pub(super) fn next(&self) -> u32 {
+        self.tail
+    }
+
+    /// Whether any later request may have to wait: if not, no key needs to be hashed.
+    #[inline]
+    pub(super) fn orders_keys(&self) -> bool {
+        self.effects > 0
+    }
+
+    /// Whether a request with `effect` has to wait for an earlier one on its key. A wrong yes,
+    /// when two keys share a hash, costs a wait. O(slots in use).
+    pub(super) fn must_wait(&self, effect: Effect) -> bool {
+        let mut number = self.head;
+        while number != self.tail {
+            let slot = &self.ring[(number % SLOT_COUNT) as usize];
+            if let Some(earlier) = slot.effect
+                && earlier.key == effect.key
+                && (earlier.writes || effect.writes)
+            {
+                return true;
+            }
+            number = number.wrapping_add(1);
+        }
+        false
+    }
+
+    /// Takes a slot for a request whose answer comes later.
+    ///
+    /// # Panics
+    /// If the ring is full.
+    pub(super) fn push_pending(&mut self, form: Form, effect: Option<Effect>) {
+        let slot = self.push();
+        slot.pending = Some(form);
+        slot.member = form.member;
+        slot.effect = effect;
+        self.pending += 1;
+        self.effects += u32::from(effect.is_some());
+    }
+
+    /// Takes a slot for a reply that is there already, and lets `write` fill it.
+    ///
+    /// # Panics
+    /// If the ring is full, or empty: then there is nothing to wait for.
+    pub(super) fn push_done(&mut self, member: Member, write: impl FnOnce(&mut Slot)) {
+        assert!(!self.is_empty());
+        let slot = self.push();
+        slot.member = member;
+        write(slot);
+        self.held_bytes += slot.held.len();
+    }
+
+    /// The form of the pending request with this number, `None` if there is none: then the
+    /// answer is late, or was never asked for. True: it is the head's.
+    pub(super) fn form(&self, number: u32) -> Option<(Form, bool)> {
+        if number.wrapping_sub(self.head) >= self.tail.wrapping_sub(self.head) {
+            return None;
+        }
+        let slot = &self.ring[(number % SLOT_COUNT) as usize];
+        slot.pending.map(|form| (form, number == self.head))
+    }
+
+    /// Marks a pending slot as done; `write` fills it, unless it is the head: then it fills
+    /// nothing, and the caller takes it with [`pop`](Self::pop).
+    pub(super) fn done(&mut self, number: u32, write: impl FnOnce(&mut Slot)) {
+        let slot = &mut self.ring[(number % SLOT_COUNT) as usize];
+        assert!(slot.pending.is_some());
+        slot.pending = None;
+        self.pending -= 1;
+        self.effects -= u32::from(slot.effect.take().is_some());
+        write(slot);
+        self.held_bytes += slot.held.len();
+    }
+
+    /// The reply at the head and its member, if it is done.
+    pub(super) fn head(&self) -> Option<(&Slot, Member)> {
+        if self.is_empty() {
+            return None;
+        }
+        let slot = &self.ring[(self.head % SLOT_COUNT) as usize];
+        slot.pending.is_none().then_some((slot, slot.member))
+    }
+
+    /// Frees the slot at the head.
+    ///
+    /// # Panics
+    /// If it is pending.
+    pub(super) fn pop(&mut self) {
+        assert!(!self.is_empty());
+        let slot = &mut self.ring[(self.head % SLOT_COUNT) as usize];
+        assert!(slot.pending.is_none());
+        self.held_bytes -= slot.held.len();
+        slot.held.clear();
+        if slot.held.capacity() > HELD_CAPACITY_MAX {
+            slot.held = Vec::new();
+        }
+        slot.outcome = Outcome::default();
+        self.head = self.head.wrapping_add(1);
+    }
+
+    fn push(&mut self) -> &mut Slot {
+        assert!(!self.is_full());
+        if self.ring.is_empty() {
+            self.ring.resize_with(SLOT_COUNT as usize, Slot::default);
+        }
+        let slot = &mut self.ring[(self.tail % SLOT_COUNT) as usize];
+        assert!(slot.held.is_empty());
+        self.tail = self.tail.wrapping_add(1);
+        slot
+    }
+}
