@@ -1,0 +1,41 @@
+//! Every bound of the log, in one place.
+
+use ringmain_core::limits::BODY_BYTES_MAX;
+
+use super::record::{BATCH_HEADER_BYTES, PLACE_PART_BYTES};
+use super::segment::SEGMENT_HEADER_BYTES;
+
+/// First segment of a log, bytes: a small disk and a demo must start.
+pub const SEGMENT_BYTES_MIN: u32 = 4 << 20;
+/// Largest segment unless one record needs more, bytes.
+pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;
+/// A segment takes at most this part of the free space (unless one record needs more).
+pub const SEGMENT_FREE_SPACE_PART: u64 = 16;
+/// One tail buffer, bytes: the largest write that is not a single record.
+pub const TAIL_BUFFER_BYTES: usize = 1 << 20;
+/// Most bytes that wait in the tail to be written; above it appends are refused.
+pub const TAIL_BYTES_MAX: usize = 32 << 20;
+/// Empty tail buffers kept for reuse.
+pub const TAIL_SPARE_COUNT_MAX: usize = 4;
+/// In `always`, a sync follows at the latest after this many written bytes.
+pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+/// Records start at multiples of this many bytes, so that a scan can find them again.
+pub const RECORD_ALIGN: usize = 8;
+/// Highest segment id: the index keeps places in 63 bits.
+pub const SEGMENT_ID_MAX: u32 = (1 << 31) - 1;
+
+/// The largest record with its place part and padding, bytes.
+pub const FRAME_BYTES_MAX: usize =
+    (PLACE_PART_BYTES + BODY_BYTES_MAX).next_multiple_of(RECORD_ALIGN);
+
+const _: () = assert!(
+    FRAME_BYTES_MAX + BATCH_HEADER_BYTES <= TAIL_BYTES_MAX,
+    "an empty tail takes any record, so a refused append succeeds once the tail was written"
+);
+const _: () = assert!(
+    SEGMENT_HEADER_BYTES + FRAME_BYTES_MAX + 2 * BATCH_HEADER_BYTES <= SEGMENT_BYTES_MAX as usize,
+    "any record fits some segment"
+);
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(BATCH_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);

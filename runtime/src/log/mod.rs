@@ -1,0 +1,337 @@
+//! The log of one shard: every record it holds, in the order of writing.
+//!
+//! *Problem.* Keep records durable and findable at memory speed, and lose nothing that was
+//! acknowledged, whatever moment the power chooses. *Answer.* Appends go into the [tail] in
+//! memory, the only copy, and the [index] points at them at once; the tail is written to
+//! preallocated [segments](segment) in order, and reads below the written place come from maps of
+//! the segments, which the caller lends as [`Maps`]. The log makes no file call: it emits
+//! [`Request`]s and takes [`Completion`]s, so the simulator runs it on a simulated disk.
+//! [`record`] has the byte layout. *Invariants.* A place never changes what it holds. Only what
+//! lies before [`Log::synced`] is claimed stored, and that place never falls. A segment's file is
+//! written front to back, once, and never truncated. *Source.* Bitcask (Sheehy and Smith 2010)
+//! for index and log; what a crash may leave is answered in [`recovery`](recover).
+//!
+//! One turn of the driver:
+//! 1. [`Log::handle_completion`] for what has ended, [`Log::handle_timeout`] if due;
+//! 2. reads and appends ([`Records`]);
+//! 3. [`Log::poll_request`] until `None`;
+//! 4. acknowledge what lies before [`Log::synced`] (or was appended, as the durability says);
+//! 5. sleep until a completion or [`Log::poll_timeout`].
+
+mod index;
+mod leaves;
+pub mod limits;
+pub mod record;
+mod recovery;
+mod request;
+mod seam;
+mod segment;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod tests;
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::Partition;
+use ringmain_core::limits::BODY_BYTES_MAX;
+use ringmain_core::time::Instant;
+
+use index::{Index, Probe};
+use leaves::Leaves;
+use record::{COVERED_HEADER_BYTES, Frame, KIND_RECORD, PLACE_PART_BYTES, PlacePart};
+pub use recovery::{Cut, File, OpenError, Recovered, recover};
+pub use request::{Completion, Durability, Errno, Failure, Refusal, Request};
+pub use seam::{Full, MalformedRecord, Place, Record, Records, Stored, Unread};
+pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
+pub use tail::Buffer;
+use tail::Filled;
+use writer::{Settings, Writer};
+
+/// Reads the written part of segments as memory.
+pub trait Maps {
+    /// The `bytes` bytes at `offset` of `segment`; `None` if they are not in memory now. A range
+    /// outside of its segment may be `None` too: the log asks for none but after damage.
+    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
+}
+
+/// Settings of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Whose log it is.
+    pub identity: Identity,
+    /// When a write counts as stored.
+    pub durability: Durability,
+    /// Bounds of segment sizes.
+    pub sizes: SegmentSizes,
+    /// Random; for the nonces of segments.
+    pub seed: u64,
+}
+
+/// The log of one shard. Operations cost one index probe and touch the record.
+pub struct Log<M> {
+    maps: M,
+    index: Index,
+    leaves: Leaves,
+    writer: Writer,
+    refusal: Option<Refusal>,
+}
+
+impl<M: Maps> Log<M> {
+    /// Goes on where `recovered` ends. `maps` serve every segment that recovery was given;
+    /// `free_bytes` is the free space of the file system.
+    ///
+    /// Reads work at once. Appends are refused until the first completion of a `Create`; nothing
+    /// recovered may be acknowledged or counted as stored before [`Log::is_ready`].
+    pub fn new(config: Config, maps: M, recovered: Recovered, free_bytes: u64) -> Log<M> {
+        let Recovered { index, leaves, standing, .. } = recovered;
+        let Config { identity, durability, sizes, seed } = config;
+        let settings = Settings { identity, durability, sizes };
+        let writer = Writer::new(settings, standing, free_bytes, seed);
+        Log { maps, index, leaves, writer, refusal: None }
+    }
+
+    /// The next thing to do on disk; call it until `None` at the end of each turn.
+    pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
+        self.writer.poll_request(now)
+    }
+
+    /// Takes the answer to a request. An answer to none is ignored.
+    pub fn handle_completion(&mut self, completion: Completion) {
+        self.writer.handle_completion(completion);
+    }
+
+    /// Starts the sync of `interval` if it is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.writer.handle_timeout(now);
+    }
+
+    /// When to call [`Log::handle_timeout`]; `None` if nothing waits for time.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.writer.poll_timeout()
+    }
+
+    /// Asks for a sync of everything appended so far, whatever the durability (DW > 0).
+    pub fn sync_wanted(&mut self) {
+        self.writer.sync_wanted();
+    }
+
+    /// Takes no more appends; writes and syncs everything, then a last batch header.
+    pub fn stop(&mut self) {
+        self.writer.stop();
+    }
+
+    /// Whether a stop has come to its end.
+    pub fn is_stopped(&self) -> bool {
+        self.writer.is_stopped()
+    }
+
+    /// Tells the free space of the file system, bytes: segments are sized by it, and after a
+    /// failed `Create` another is tried.
+    pub fn offer_space(&mut self, free_bytes: u64) {
+        self.writer.offer_space(free_bytes);
+    }
+
+    /// The place behind the last appended record.
+    pub fn end(&self) -> Place {
+        self.writer.end()
+    }
+
+    /// Everything before this place is in the maps.
+    pub fn written(&self) -> Place {
+        self.writer.written()
+    }
+
+    /// Everything before this place is on disk: a record at `place` is if `place < synced()`.
+    pub fn synced(&self) -> Place {
+        self.writer.synced()
+    }
+
+    /// Whether what was recovered is on disk and the log's new end is marked there.
+    pub fn is_ready(&self) -> bool {
+        self.writer.is_ready()
+    }
+
+    /// Why the log takes no appends for good. Then nothing above the last durable place is served.
+    pub fn failure(&self) -> Option<Failure> {
+        self.writer.failure()
+    }
+
+    /// Why the last append that answered [`Full`] did.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// Keys in the index, tombstones included. Cost: one addition per partition.
+    pub fn key_count(&self) -> usize {
+        self.index.key_count()
+    }
+
+    /// Memory of the index, bytes. Cost: one addition per partition.
+    pub fn index_bytes(&self) -> usize {
+        self.index.bytes()
+    }
+
+    /// Orders and places of the keys of `partition` from `order` on, ascending by order.
+    ///
+    /// # Panics
+    /// If the partition is not of this shard; so do all methods that take one or a key.
+    pub fn keys_from(
+        &self,
+        partition: Partition,
+        order: u64,
+    ) -> impl Iterator<Item = (u64, Place)> + '_ {
+        self.index.table(partition).iter_from(order)
+    }
+
+    /// The stored bytes at `place`, place part and body, to send from; `None` if nothing of a
+    /// record is readable there.
+    pub fn frame(&self, place: Place) -> Option<&[u8]> {
+        self.source().frame(place).ok().map(|frame| frame.bytes())
+    }
+
+    /// The key and record at `place`, which the index or an append named.
+    pub fn record_at(&self, place: Place) -> Result<(&[u8], Stored<'_>), Unread> {
+        let frame = self.source().frame(place)?;
+        Ok((frame.key(), frame.stored()?))
+    }
+
+    /// The maps, to add or drop those of segments.
+    pub fn maps_mut(&mut self) -> &mut M {
+        &mut self.maps
+    }
+
+    fn source(&self) -> Source<'_, M> {
+        Source {
+            maps: &self.maps,
+            tail: self.writer.tail.filled(),
+            written: self.writer.written(),
+            served_below: self.writer.served_below(),
+        }
+    }
+
+    /// Appends a body of `body_bytes` for `key`. `fill` gets the current record and writes the
+    /// body but for nothing; it returns `mine` and the body's checksum.
+    fn append_body(
+        &mut self,
+        key: &Key<'_>,
+        body_bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]) -> (Option<u16>, u32),
+    ) -> Result<Place, Refusal> {
+        if body_bytes > BODY_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let padded = record::padded_bytes(body_bytes);
+        let place = self.writer.reserve(padded)?;
+        let (written, served_below) = (self.writer.written(), self.writer.served_below());
+        let (tail, free) = self.writer.tail.parts();
+        let source = Source { maps: &self.maps, tail, written, served_below };
+        let table = self.index.table_mut(key.partition);
+        let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
+
+        let (part, rest) = free[..padded].split_at_mut(PLACE_PART_BYTES);
+        let (body, padding) = rest.split_at_mut(body_bytes);
+        let (mine, checksum) = fill(current, body);
+        padding.fill(0);
+        let mine = mine.map_or(0, |index| index + 1);
+        let head = PlacePart { kind: KIND_RECORD, body: body_bytes as u32, mine, flags: 0 };
+        part.copy_from_slice(&head.encode(place, checksum));
+
+        table.put(probe, key.order, place, true);
+        self.writer.tail.commit(padded);
+        Ok(place)
+    }
+
+    fn noted(&mut self, result: Result<Place, Refusal>) -> Result<Place, Full> {
+        self.refusal = result.err();
+        result.map_err(|_| Full)
+    }
+}
+
+impl<M: Maps> Records for Log<M> {
+    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        Ok(self.source().find(self.index.table(key.partition), key)?.1)
+    }
+
+    fn append(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
+    ) -> Result<Place, Full> {
+        let record_at = COVERED_HEADER_BYTES + key.bytes.len();
+        let result = self.append_body(key, record_at + bytes, |current, body| {
+            record::write_body_start(body, key.bytes);
+            fill(current, &mut body[record_at..]);
+            (mine, record::write_checksum(body))
+        });
+        self.noted(result)
+    }
+
+    fn append_received(&mut self, key: &Key<'_>, body: &[u8]) -> Result<Place, Full> {
+        let start = record::body_start(body).filter(|&(_, found)| found == key.bytes);
+        let (checksum, _) = start.expect("the border checked the body, and the key came from it");
+        let result = self.append_body(key, body.len(), |_, out| {
+            out.copy_from_slice(body);
+            (None, checksum)
+        });
+        self.noted(result)
+    }
+
+    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
+        self.leaves.of(partition)
+    }
+}
+
+/// What reads read from: the tail from the written place on, the maps below it.
+#[derive(Clone, Copy)]
+struct Source<'a, M> {
+    maps: &'a M,
+    tail: Filled<'a>,
+    written: Place,
+    served_below: Place,
+}
+
+impl<'a, M: Maps> Source<'a, M> {
+    fn frame(&self, place: Place) -> Result<Frame<'a>, Unread> {
+        if place >= self.served_below {
+            return Err(Unread::Damaged);
+        }
+        if place >= self.written {
+            let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
+            return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
+        }
+        let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
+        let part = bytes(PLACE_PART_BYTES).ok_or(Unread::Cold)?;
+        let part = PlacePart::new_checked(part, place).ok_or(Unread::Damaged)?;
+        let bytes = bytes(part.frame_bytes()).ok_or(Unread::Cold)?;
+        Frame::new_checked(bytes, place).ok_or(Unread::Damaged)
+    }
+
+    /// Where the index has `key`, and its record there.
+    fn find(
+        &self,
+        table: &index::Table,
+        key: &Key<'_>,
+    ) -> Result<(Probe, Option<Stored<'a>>), Unread> {
+        let mut found = None;
+        let probe = table.find(key.order, |place, is_verified| {
+            let frame = self.frame(place)?;
+            if !is_verified && !frame.is_intact() {
+                return Err(Unread::Damaged);
+            }
+            let is_same = frame.key() == key.bytes;
+            if is_same {
+                found = Some(frame);
+            }
+            Ok(is_same)
+        })?;
+        if let Probe::Found(at) = probe {
+            table.set_verified(at);
+        }
+        Ok((probe, found.map(|frame| frame.stored()).transpose()?))
+    }
+}

@@ -1,0 +1,120 @@
+//! What the log asks of the disk, and the answers. The log makes no file call itself.
+
+use super::segment::SEGMENT_HEADER_BYTES;
+use super::tail::Buffer;
+
+/// One thing to do. At most one `Write`, one `Sync` and one `Create` are open at a time.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Make a segment: under another name, allocate `bytes` zeros, write `header` at 0, sync;
+    /// then rename it to its own name and sync the folder; map it; then [`Completion::Created`].
+    /// So a file with a segment's name is whole, whenever power fails.
+    Create {
+        /// Its id, which is its name.
+        segment: u32,
+        /// Bytes of the whole file.
+        bytes: u32,
+        /// Its first bytes.
+        header: [u8; SEGMENT_HEADER_BYTES],
+    },
+    /// Write `buffer` at `offset`, then [`Completion::Written`]. With `then_sync`, a data sync of
+    /// the file is linked behind it: after a whole write [`Completion::Synced`] follows too, after
+    /// a short or failed one nothing does.
+    Write {
+        /// Where.
+        segment: u32,
+        /// Where in it, bytes.
+        offset: u32,
+        /// What.
+        buffer: Buffer,
+        /// Whether to sync behind it.
+        then_sync: bool,
+    },
+    /// Sync the data of a segment, then [`Completion::Synced`].
+    Sync {
+        /// Which.
+        segment: u32,
+    },
+    /// Unlink a segment in which no part of the log lies. Unmap it once nothing reads from it.
+    /// Has no completion.
+    Remove {
+        /// Which.
+        segment: u32,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Completion {
+    /// Of `Create`. The maps serve the segment from now on.
+    Created {
+        /// Which.
+        segment: u32,
+        /// How it went.
+        result: Result<(), Errno>,
+    },
+    /// Of `Write`: the bytes written, visible in the maps from now on. Fewer than asked for is no
+    /// error: the rest is asked for again.
+    Written {
+        /// Bytes, at least 1; 0 counts as a failure.
+        result: Result<usize, Errno>,
+    },
+    /// Of `Sync`, or of a `Write` with `then_sync`.
+    Synced {
+        /// How it went.
+        result: Result<(), Errno>,
+    },
+}
+
+/// An error number of the operating system.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Errno(pub i32);
+
+/// When a write counts as stored (`--durability`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// After its sync; the writes that come meanwhile share the next one.
+    Always,
+    /// When appended; a sync starts this long after the first unsynced write.
+    Interval(core::time::Duration),
+    /// When appended; only a clean stop syncs.
+    None,
+}
+
+/// What made a log refuse appends for good. Nothing above the synced place is claimed stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// A write failed.
+    Write(Errno),
+    /// A sync failed. It is never tried again: the kernel may have dropped the pages (fsyncgate).
+    Sync(Errno),
+    /// There is no segment id left.
+    Exhausted,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Write(Errno(errno)) => write!(f, "writing the log failed (errno {errno})"),
+            Failure::Sync(Errno(errno)) => write!(f, "syncing the log failed (errno {errno})"),
+            Failure::Exhausted => write!(f, "the log has no segment id left"),
+        }
+    }
+}
+
+/// Why an append was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Too much waits to be written, or the next segment is not there yet: wait for completions.
+    Busy,
+    /// The next segment could not be made: wait for [`Log::offer_space`](super::Log::offer_space).
+    NoSpace,
+    /// The record is larger than any frame.
+    TooLarge,
+    /// The current record of the key is not in memory or damaged.
+    Unread,
+    /// The log is stopping.
+    Stopping,
+    /// The log failed; it takes no writes any more.
+    Failed(Failure),
+}

@@ -1,0 +1,214 @@
+//! The end of the log in memory: the only copy of a record until its segment holds it.
+//!
+//! Appends go into one contiguous filling buffer. To write it, the buffer is sealed: its batch
+//! header is stamped, it never changes again and is shared with the request in flight, while
+//! appends go on in the next one. Sealed batches leave in order, when they were written.
+//! A batch lies in one segment; the total is bounded.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use super::limits::{RECORD_ALIGN, TAIL_BUFFER_BYTES, TAIL_BYTES_MAX, TAIL_SPARE_COUNT_MAX};
+use super::record::{BATCH_HEADER_BYTES, BatchHeader};
+use super::seam::Place;
+
+/// A sealed batch: bytes that never change, at their place in the log.
+pub(super) struct Batch {
+    bytes: Box<[u8]>,
+    used: usize,
+    start: Place,
+}
+
+impl Batch {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+
+    /// The place behind its last byte.
+    pub(super) fn end(&self) -> Place {
+        self.start.after(self.used)
+    }
+
+    /// The place of its first byte.
+    pub(super) fn start(&self) -> Place {
+        self.start
+    }
+}
+
+/// What a write request writes. Cheap to clone; drop it before the completion is handed in, so
+/// that its memory is used again.
+#[derive(Clone)]
+pub struct Buffer {
+    batch: Rc<Batch>,
+    from: usize,
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.batch.bytes()[self.from..]
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes)", self.len())
+    }
+}
+
+/// The filling buffer and the sealed batches before it.
+pub(super) struct Tail {
+    filling: Box<[u8]>,
+    /// Bytes of `filling` that are taken, the room of its batch header included; 0 = no batch.
+    used: usize,
+    /// Place of the first byte of `filling`.
+    start: Place,
+    nonce: u64,
+    /// Of a segment's first batch: where the segment before it ends.
+    previous: Option<Place>,
+    sealed: VecDeque<Rc<Batch>>,
+    sealed_bytes: usize,
+    spare: Vec<Box<[u8]>>,
+}
+
+impl Tail {
+    /// An empty tail of a log that ends at `end`; [`Tail::begin_segment`] comes before any append.
+    pub(super) fn new(end: Place) -> Tail {
+        Tail {
+            filling: Box::default(),
+            used: 0,
+            start: end,
+            nonce: 0,
+            previous: None,
+            sealed: VecDeque::new(),
+            sealed_bytes: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// The place of the next byte, where the next batch begins if none is open.
+    pub(super) fn end(&self) -> Place {
+        self.start.after(self.used)
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.sealed_bytes + self.used
+    }
+
+    /// Whether a batch is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.used > 0
+    }
+
+    /// Goes on in another segment, at `start`.
+    ///
+    /// # Panics
+    /// If a batch is open.
+    pub(super) fn begin_segment(&mut self, start: Place, nonce: u64, previous: Place) {
+        assert!(!self.is_open());
+        assert!(self.start < start);
+        self.start = start;
+        self.nonce = nonce;
+        self.previous = Some(previous);
+    }
+
+    /// Makes room for `bytes` more in an open batch, sealing the one before if needed; false if
+    /// too much waits already. A tail in which nothing waits has room for any record.
+    pub(super) fn reserve(&mut self, bytes: usize, synced: Place) -> bool {
+        debug_assert!(bytes.is_multiple_of(RECORD_ALIGN));
+        if self.used > 0 && self.used + bytes <= self.filling.len() {
+            return true;
+        }
+        if self.waiting_bytes() + BATCH_HEADER_BYTES + bytes > TAIL_BYTES_MAX {
+            return false;
+        }
+        self.seal(synced, false);
+        let need = BATCH_HEADER_BYTES + bytes;
+        if self.filling.len() < need {
+            let spare = if need <= TAIL_BUFFER_BYTES { self.spare.pop() } else { None };
+            let new = || vec![0; need.max(TAIL_BUFFER_BYTES)].into_boxed_slice();
+            self.filling = spare.unwrap_or_else(new);
+        }
+        self.used = BATCH_HEADER_BYTES;
+        true
+    }
+
+    /// Takes `bytes` of the free part, which were reserved and filled.
+    pub(super) fn commit(&mut self, bytes: usize) {
+        assert!(self.used >= BATCH_HEADER_BYTES);
+        assert!(self.used + bytes <= self.filling.len());
+        self.used += bytes;
+    }
+
+    /// Ends the open batch, if there is one. `synced` goes into its header.
+    pub(super) fn seal(&mut self, synced: Place, is_stop: bool) {
+        if !self.is_open() {
+            return;
+        }
+        debug_assert!(synced <= self.start);
+        let header =
+            BatchHeader { synced, nonce: self.nonce, previous: self.previous.take(), is_stop };
+        self.filling[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(self.start));
+        let bytes = std::mem::take(&mut self.filling);
+        let batch = Batch { bytes, used: self.used, start: self.start };
+        self.start = batch.end();
+        self.sealed_bytes += self.used;
+        self.used = 0;
+        self.sealed.push_back(Rc::new(batch));
+    }
+
+    /// The batch to write next, and the one after it.
+    pub(super) fn sealed(&self) -> (Option<&Batch>, Option<&Batch>) {
+        (self.sealed.front().map(Rc::as_ref), self.sealed.get(1).map(Rc::as_ref))
+    }
+
+    /// The front batch for a write request, without its first `from` bytes.
+    pub(super) fn buffer(&self, from: usize) -> Option<Buffer> {
+        self.sealed.front().map(|batch| Buffer { batch: Rc::clone(batch), from })
+    }
+
+    /// Lets go of the front batch: its segment holds it.
+    pub(super) fn release(&mut self) {
+        let Some(batch) = self.sealed.pop_front() else { return };
+        self.sealed_bytes -= batch.used;
+        if let Ok(batch) = Rc::try_unwrap(batch) {
+            let is_common = batch.bytes.len() == TAIL_BUFFER_BYTES;
+            if is_common && self.spare.len() < TAIL_SPARE_COUNT_MAX {
+                self.spare.push(batch.bytes);
+            }
+        }
+    }
+
+    /// What an append reads from while it writes the free part.
+    pub(super) fn parts(&mut self) -> (Filled<'_>, &mut [u8]) {
+        let (bytes, free) = self.filling.split_at_mut(self.used);
+        (Filled { bytes, start: self.start, sealed: &self.sealed }, free)
+    }
+
+    /// What reads at or above the written place read from.
+    pub(super) fn filled(&self) -> Filled<'_> {
+        Filled { bytes: &self.filling[..self.used], start: self.start, sealed: &self.sealed }
+    }
+}
+
+/// The readable part of a tail.
+#[derive(Clone, Copy)]
+pub(super) struct Filled<'a> {
+    bytes: &'a [u8],
+    start: Place,
+    sealed: &'a VecDeque<Rc<Batch>>,
+}
+
+impl<'a> Filled<'a> {
+    /// The bytes from `place` to the end of its batch; `None` if no batch here holds it.
+    pub(super) fn at(&self, place: Place) -> Option<&'a [u8]> {
+        if place >= self.start {
+            return self.bytes.get((place.0 - self.start.0) as usize..);
+        }
+        let after = self.sealed.partition_point(|batch| batch.start <= place);
+        let batch = self.sealed.get(after.checked_sub(1)?)?;
+        batch.bytes().get((place.0 - batch.start.0) as usize..)
+    }
+}

@@ -1,0 +1,439 @@
+//! How appended bytes reach the disk: watermarks, segments, requests and their completions.
+//!
+//! Everything before `synced` is on disk, everything before `written` is in the maps, everything
+//! before the tail's end exists; synced ≤ written ≤ end, and none of them ever falls. Batches are
+//! written in order, one at a time. A sync covers what was written to its segment when it was
+//! asked for, and segments are synced in order, so one watermark is enough. After a failed write
+//! or sync all three stand still for ever.
+
+use ringmain_core::prng::Prng;
+use ringmain_core::time::Instant;
+
+use super::limits::{SEGMENT_ID_MAX, UNSYNCED_BYTES_MAX};
+use super::record::BATCH_HEADER_BYTES;
+use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
+use super::seam::Place;
+use super::segment::{Fresh, Identity, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSizes, Supply};
+use super::tail::{Batch, Tail};
+
+/// A finished segment of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Finished {
+    pub(super) segment: u32,
+    /// Where the log goes on in the next segment; what may lie behind is not part of it.
+    pub(super) end: u32,
+}
+
+impl Finished {
+    fn end(&self) -> Place {
+        Place::new(self.segment, self.end)
+    }
+}
+
+/// Settings of a writer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) identity: Identity,
+    pub(super) durability: Durability,
+    pub(super) sizes: SegmentSizes,
+}
+
+/// Where a log stands that was just recovered.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    pub(super) finished: Vec<Finished>,
+    pub(super) synced: Place,
+    pub(super) next_segment: u32,
+    /// Files in which no part of the log lies.
+    pub(super) void: Vec<u32>,
+}
+
+/// The write side of a log.
+pub(super) struct Writer {
+    settings: Settings,
+    prng: Prng,
+    pub(super) tail: Tail,
+    finished: Vec<Finished>,
+    active: Option<Fresh>,
+    supply: Supply,
+    next_segment: u32,
+    /// Bytes that an append needed and no segment had.
+    need: u32,
+    free_bytes: u64,
+    /// Files to unlink once the active segment has proved itself.
+    void: Vec<u32>,
+    written: Place,
+    synced: Place,
+    /// Someone waits until everything before this place is synced.
+    goal: Place,
+    due: Option<Instant>,
+    writing: Option<Writing>,
+    /// Bytes of the front batch that short writes have written.
+    written_part: usize,
+    /// A sync is under way; it covers everything before this place.
+    syncing: Option<Place>,
+    failure: Option<Failure>,
+    served_below: Place,
+    /// Where the first segment since the start was begun.
+    begun: Option<Place>,
+    stop: Stop,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Writing {
+    bytes: usize,
+    then_sync: bool,
+}
+
+/// The life of a writer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stop {
+    Running,
+    /// Everything is being written and synced.
+    Draining,
+    /// The last batch header is.
+    LastHeader,
+}
+
+impl Writer {
+    pub(super) fn new(
+        settings: Settings,
+        standing: Standing,
+        free_bytes: u64,
+        seed: u64,
+    ) -> Writer {
+        let end = standing.finished.last().map_or(Place(0), Finished::end);
+        assert!(standing.synced <= end);
+        assert!(standing.next_segment > end.segment());
+        Writer {
+            settings,
+            prng: Prng::new(seed),
+            tail: Tail::new(end),
+            finished: standing.finished,
+            active: None,
+            supply: Supply::Empty,
+            next_segment: standing.next_segment,
+            need: 0,
+            free_bytes,
+            void: standing.void,
+            written: end,
+            synced: standing.synced,
+            goal: end,
+            due: None,
+            writing: None,
+            written_part: 0,
+            syncing: None,
+            failure: None,
+            served_below: Place(u64::MAX),
+            begun: None,
+            stop: Stop::Running,
+        }
+    }
+
+    pub(super) fn end(&self) -> Place {
+        self.tail.end()
+    }
+
+    pub(super) fn written(&self) -> Place {
+        self.written
+    }
+
+    pub(super) fn synced(&self) -> Place {
+        self.synced
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// Nothing at or above this place is served.
+    pub(super) fn served_below(&self) -> Place {
+        self.served_below
+    }
+
+    /// Whether the active segment is begun and everything recovered is on disk.
+    pub(super) fn is_ready(&self) -> bool {
+        self.begun.is_some_and(|begun| self.synced > begun)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        let is_last = self.stop == Stop::LastHeader || self.active.is_none();
+        self.stop != Stop::Running && is_last && self.synced == self.end()
+    }
+
+    pub(super) fn stop(&mut self) {
+        if self.stop == Stop::Running {
+            self.stop = Stop::Draining;
+        }
+        self.sync_wanted();
+    }
+
+    pub(super) fn sync_wanted(&mut self) {
+        self.goal = self.end();
+    }
+
+    pub(super) fn offer_space(&mut self, free_bytes: u64) {
+        self.free_bytes = free_bytes;
+        if self.supply == Supply::Refused {
+            self.supply = Supply::Empty;
+        }
+    }
+
+    /// Makes room for `bytes` (a padded frame) at [`Writer::end`].
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Place, Refusal> {
+        if let Some(failure) = self.failure {
+            return Err(Refusal::Failed(failure));
+        }
+        if self.stop != Stop::Running {
+            return Err(Refusal::Stopping);
+        }
+        // A new batch may have to begin, and a clean stop must always find room for its header.
+        let need = (bytes + 2 * BATCH_HEADER_BYTES) as u64;
+        let active = self.active.ok_or(Refusal::Busy)?;
+        if u64::from(self.end().offset()) + need > u64::from(active.bytes) {
+            self.roll(need as u32)?;
+        }
+        if !self.tail.reserve(bytes, self.synced) {
+            return Err(Refusal::Busy);
+        }
+        Ok(self.end())
+    }
+
+    /// Goes on in the segment made ready.
+    fn roll(&mut self, need: u32) -> Result<(), Refusal> {
+        let room_needed = need + SEGMENT_HEADER_BYTES as u32;
+        match self.supply {
+            Supply::Ready(fresh) if fresh.bytes >= room_needed => {
+                self.tail.seal(self.synced, false);
+                self.begin(fresh);
+                return Ok(());
+            }
+            Supply::Ready(fresh) => {
+                self.void.push(fresh.segment);
+                self.supply = Supply::Empty;
+            }
+            Supply::Refused => return Err(Refusal::NoSpace),
+            Supply::Empty | Supply::Creating(_) => {}
+        }
+        self.need = self.need.max(room_needed);
+        Err(Refusal::Busy)
+    }
+
+    fn begin(&mut self, fresh: Fresh) {
+        let end = self.end();
+        if self.active.is_some() {
+            self.finished.push(Finished { segment: end.segment(), end: end.offset() });
+        }
+        self.tail.begin_segment(start_of(fresh.segment), fresh.nonce, end);
+        self.active = Some(fresh);
+        self.begun.get_or_insert(self.tail.end());
+        self.supply = Supply::Empty;
+    }
+
+    /// The next thing to do, until `None`. Call it at the end of each turn.
+    pub(super) fn poll_request(&mut self, now: Instant) -> Option<Request> {
+        if self.failure.is_some() {
+            return None;
+        }
+        self.on_drained();
+        self.poll_write(now).or_else(|| self.poll_sync()).or_else(|| self.poll_files())
+    }
+
+    fn poll_write(&mut self, now: Instant) -> Option<Request> {
+        let is_always = self.settings.durability == Durability::Always;
+        if self.writing.is_some() || is_always && self.syncing.is_some() {
+            return None;
+        }
+        if self.tail.sealed().0.is_none() {
+            self.tail.seal(self.synced, self.stop == Stop::LastHeader);
+        }
+        let (start, end) = self.tail.sealed().0.map(|batch| (batch.start(), batch.end()))?;
+        let is_first_unsynced = self.first_unsynced_segment() == start.segment();
+        if is_always && !is_first_unsynced {
+            return None;
+        }
+        let unsynced = end.0 - self.synced.max(start_of(start.segment())).0;
+        let then_sync = (self.is_last_of_segment() || unsynced >= UNSYNCED_BYTES_MAX)
+            && is_first_unsynced
+            && self.syncing.is_none()
+            && self.goal() > self.synced;
+        if let Durability::Interval(interval) = self.settings.durability {
+            self.due.get_or_insert(now + interval);
+        }
+        let buffer = self.tail.buffer(self.written_part)?;
+        self.writing = Some(Writing { bytes: buffer.len(), then_sync });
+        let offset = start.offset() + self.written_part as u32;
+        Some(Request::Write { segment: start.segment(), offset, buffer, then_sync })
+    }
+
+    /// Whether nothing waits behind the front batch in its segment.
+    fn is_last_of_segment(&self) -> bool {
+        let (Some(batch), next) = self.tail.sealed() else { return false };
+        let after = next.map_or(self.end(), Batch::start);
+        let is_more = next.is_some() || self.tail.is_open();
+        !is_more || after.segment() != batch.start().segment()
+    }
+
+    fn poll_sync(&mut self) -> Option<Request> {
+        let is_always = self.settings.durability == Durability::Always;
+        let is_linked = self.writing.is_some_and(|writing| writing.then_sync || is_always);
+        let is_due = self.goal() > self.synced && self.written > self.synced;
+        if self.syncing.is_some() || is_linked || !is_due {
+            return None;
+        }
+        let segment = self.first_unsynced_segment();
+        let whole = self.finished.iter().rev().find(|finished| finished.segment == segment);
+        let covers = whole.map_or(self.written, |whole| whole.end().min(self.written));
+        self.syncing = Some(covers);
+        Some(Request::Sync { segment })
+    }
+
+    fn poll_files(&mut self) -> Option<Request> {
+        let is_wanted = self.supply == Supply::Empty && self.stop == Stop::Running;
+        if is_wanted && let Some(request) = self.create() {
+            return Some(request);
+        }
+        // Only now is it on disk that the log does not go on in these files.
+        let is_safe = self.is_ready();
+        is_safe.then(|| self.void.pop())?.map(|segment| Request::Remove { segment })
+    }
+
+    fn create(&mut self) -> Option<Request> {
+        if self.next_segment > SEGMENT_ID_MAX {
+            self.failure = Some(Failure::Exhausted);
+            return None;
+        }
+        let active_bytes = self.active.map_or(0, |active| u64::from(active.bytes));
+        let finished_bytes: u64 = self.finished.iter().map(|one| u64::from(one.end)).sum();
+        let log_bytes = finished_bytes + active_bytes;
+        let bytes = self.settings.sizes.next(log_bytes, self.free_bytes, self.need);
+        self.need = 0;
+        let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
+        self.next_segment += 1;
+        self.supply = Supply::Creating(fresh);
+        let identity = self.settings.identity;
+        let Fresh { segment, bytes, nonce } = fresh;
+        let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
+        Some(Request::Create { segment, bytes, header })
+    }
+
+    /// Takes the answer to a request.
+    pub(super) fn handle_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Created { segment, result } => self.on_created(segment, result),
+            Completion::Written { result } => self.on_written(result),
+            Completion::Synced { result } => self.on_synced(result),
+        }
+        self.check_invariants();
+    }
+
+    fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {
+        let Supply::Creating(fresh) = self.supply else { return };
+        if fresh.segment != segment {
+            return;
+        }
+        if result.is_err() {
+            self.supply = Supply::Refused;
+            return;
+        }
+        self.supply = Supply::Ready(fresh);
+        if self.active.is_none() && self.failure.is_none() && self.stop == Stop::Running {
+            // Its first batch header, alone if need be, says where the recovered log ends.
+            self.begin(fresh);
+            let is_open = self.tail.reserve(0, self.synced);
+            assert!(is_open, "nothing waits yet");
+            self.sync_wanted();
+        }
+    }
+
+    fn on_written(&mut self, result: Result<usize, Errno>) {
+        let Some(writing) = self.writing.take() else { return };
+        let written = match result {
+            Ok(0) => return self.on_failure(Failure::Write(Errno(0))),
+            Ok(bytes) => bytes.min(writing.bytes),
+            Err(errno) => return self.on_failure(Failure::Write(errno)),
+        };
+        if self.failure.is_some() {
+            return;
+        }
+        if written < writing.bytes {
+            self.written_part += written;
+            return;
+        }
+        self.written_part = 0;
+        if let (Some(batch), _) = self.tail.sealed() {
+            self.written = batch.end();
+        }
+        self.tail.release();
+        if writing.then_sync {
+            self.syncing = Some(self.written);
+        }
+    }
+
+    fn on_synced(&mut self, result: Result<(), Errno>) {
+        let Some(covers) = self.syncing.take() else { return };
+        match result {
+            Err(errno) => self.on_failure(Failure::Sync(errno)),
+            Ok(()) if self.failure.is_none() => self.synced = self.synced.max(covers),
+            Ok(()) => {}
+        }
+    }
+
+    fn on_failure(&mut self, failure: Failure) {
+        let served = match failure {
+            Failure::Sync(_) => self.synced,
+            Failure::Write(_) | Failure::Exhausted => self.written,
+        };
+        self.served_below = self.served_below.min(served);
+        self.failure.get_or_insert(failure);
+        self.due = None;
+    }
+
+    /// Once all is on disk, a stop writes its last header.
+    fn on_drained(&mut self) {
+        let is_drained = self.stop == Stop::Draining && self.synced == self.end();
+        if !is_drained || self.active.is_none() {
+            return;
+        }
+        self.stop = Stop::LastHeader;
+        let is_open = self.tail.reserve(0, self.synced);
+        assert!(is_open, "nothing waits any more");
+        self.sync_wanted();
+    }
+
+    /// Starts the sync that is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.sync_wanted();
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn goal(&self) -> Place {
+        match self.settings.durability {
+            Durability::Always => self.end(),
+            Durability::Interval(_) | Durability::None => self.goal,
+        }
+    }
+
+    /// The oldest segment that may hold bytes above the synced place.
+    fn first_unsynced_segment(&self) -> u32 {
+        let unsynced = self.finished.iter().rev().take_while(|one| one.end() > self.synced);
+        let active = self.active.map_or(0, |active| active.segment);
+        unsynced.last().map_or(active, |one| one.segment)
+    }
+
+    fn check_invariants(&self) {
+        assert!(self.synced <= self.written);
+        assert!(self.written <= self.end());
+        assert!(self.syncing.is_none_or(|covers| covers <= self.written));
+    }
+}
+
+fn start_of(segment: u32) -> Place {
+    Place::new(segment, SEGMENT_HEADER_BYTES as u32)
+}
