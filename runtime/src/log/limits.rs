@@ -1,8 +1,9 @@
 //! Every bound of the log, in one place.
 
 use ringmain_core::limits::BODY_BYTES_MAX;
+use ringmain_core::wire::place::PLACE_BYTES;
 
-use super::record::{BATCH_HEADER_BYTES, PLACE_PART_BYTES};
+use super::record::BATCH_HEADER_BYTES;
 use super::segment::SEGMENT_HEADER_BYTES;
 
 /// First segment of a log, bytes: a small disk and a demo must start.
@@ -25,8 +26,7 @@ pub const RECORD_ALIGN: usize = 8;
 pub const SEGMENT_ID_MAX: u32 = (1 << 31) - 1;
 
 /// The largest record with its place part and padding, bytes.
-pub const FRAME_BYTES_MAX: usize =
-    (PLACE_PART_BYTES + BODY_BYTES_MAX).next_multiple_of(RECORD_ALIGN);
+pub const FRAME_BYTES_MAX: usize = (PLACE_BYTES + BODY_BYTES_MAX).next_multiple_of(RECORD_ALIGN);
 
 const _: () = assert!(
     FRAME_BYTES_MAX + BATCH_HEADER_BYTES <= TAIL_BYTES_MAX,

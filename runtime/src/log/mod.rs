@@ -30,18 +30,18 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
-mod disk;
-#[cfg(test)]
 mod tests;
 
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::time::Instant;
+use ringmain_core::wire::body::{Body, body_bytes, write_body};
+use ringmain_core::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES};
 
 use index::{Index, Probe};
 use leaves::Leaves;
-use record::{COVERED_HEADER_BYTES, Frame, KIND_RECORD, PLACE_PART_BYTES, PlacePart};
+use record::Frame;
 pub use recovery::{Cut, File, OpenError, Recovered, recover};
 pub use request::{Completion, Durability, Errno, Failure, Refusal, Request};
 pub use seam::{Full, MalformedRecord, Place, Record, Records, Stored, Unread};
@@ -49,6 +49,8 @@ pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
 pub use tail::Buffer;
 use tail::Filled;
 use writer::{Settings, Writer};
+
+use crate::checksum::Hardware;
 
 /// Reads the written part of segments as memory.
 pub trait Maps {
@@ -213,7 +215,7 @@ impl<M: Maps> Log<M> {
     }
 
     /// Appends a body of `body_bytes` for `key`. `fill` gets the current record and writes the
-    /// body but for nothing; it returns `mine` and the body's checksum.
+    /// body; it returns `mine` and the body's checksum.
     fn append_body(
         &mut self,
         key: &Key<'_>,
@@ -231,13 +233,11 @@ impl<M: Maps> Log<M> {
         let table = self.index.table_mut(key.partition);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
 
-        let (part, rest) = free[..padded].split_at_mut(PLACE_PART_BYTES);
+        let (part, rest) = free[..padded].split_at_mut(PLACE_BYTES);
         let (body, padding) = rest.split_at_mut(body_bytes);
         let (mine, checksum) = fill(current, body);
         padding.fill(0);
-        let mine = mine.map_or(0, |index| index + 1);
-        let head = PlacePart { kind: KIND_RECORD, body: body_bytes as u32, mine, flags: 0 };
-        part.copy_from_slice(&head.encode(place, checksum));
+        record::stamp_record(part, place, body_bytes, mine, checksum);
 
         table.put(probe, key.order, place, true);
         self.writer.tail.commit(padded);
@@ -262,21 +262,19 @@ impl<M: Maps> Records for Log<M> {
         bytes: usize,
         fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
     ) -> Result<Place, Full> {
-        let record_at = COVERED_HEADER_BYTES + key.bytes.len();
-        let result = self.append_body(key, record_at + bytes, |current, body| {
-            record::write_body_start(body, key.bytes);
-            fill(current, &mut body[record_at..]);
-            (mine, record::write_checksum(body))
+        let bytes = body_bytes(key.bytes.len(), bytes);
+        let result = self.append_body(key, bytes, |current, out| {
+            (mine, write_body::<Hardware>(key.bytes, out, |record| fill(current, record)))
         });
         self.noted(result)
     }
 
     fn append_received(&mut self, key: &Key<'_>, body: &[u8]) -> Result<Place, Full> {
-        let start = record::body_start(body).filter(|&(_, found)| found == key.bytes);
-        let (checksum, _) = start.expect("the border checked the body, and the key came from it");
-        let result = self.append_body(key, body.len(), |_, out| {
-            out.copy_from_slice(body);
-            (None, checksum)
+        let body = Body::without_checksum(body).expect("the border checked the same bytes");
+        assert!(body.key() == key.bytes);
+        let result = self.append_body(key, body.bytes().len(), |_, out| {
+            out.copy_from_slice(body.bytes());
+            (None, body.crc32c())
         });
         self.noted(result)
     }
@@ -305,9 +303,9 @@ impl<'a, M: Maps> Source<'a, M> {
             return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
         }
         let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
-        let part = bytes(PLACE_PART_BYTES).ok_or(Unread::Cold)?;
-        let part = PlacePart::new_checked(part, place).ok_or(Unread::Damaged)?;
-        let bytes = bytes(part.frame_bytes()).ok_or(Unread::Cold)?;
+        let part = bytes(PLACE_CHECKED_BYTES).ok_or(Unread::Cold)?;
+        let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
+        let bytes = bytes(part.record_bytes()).ok_or(Unread::Cold)?;
         Frame::new_checked(bytes, place).ok_or(Unread::Damaged)
     }
 

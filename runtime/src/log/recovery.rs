@@ -22,11 +22,12 @@
 //! should such bytes rot before a later batch header vouches for them, they look like a torn tail.
 
 use ringmain_core::hash::Key;
+use ringmain_core::wire::place::PlaceKind;
 
 use super::index::{Index, Probe};
 use super::leaves::Leaves;
 use super::limits::{RECORD_ALIGN, SEGMENT_ID_MAX};
-use super::record::{BATCH_HEADER_BYTES, BatchHeader, Frame, KIND_BATCH, KIND_RECORD};
+use super::record::{BATCH_HEADER_BYTES, BatchHeader, FRAME_FIRST_BYTE, Frame};
 use super::seam::Place;
 use super::segment::{FORMAT_VERSION, HeaderError, Identity, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::writer::{Finished, Standing};
@@ -198,7 +199,7 @@ impl<'a> Segment<'a> {
     fn vouches(&self, offset: usize, place: Place) -> bool {
         let offsets = (offset..self.bytes.len()).step_by(RECORD_ALIGN);
         offsets
-            .filter(|&at| self.bytes[at] != 0)
+            .filter(|&at| self.bytes[at] == FRAME_FIRST_BYTE)
             .any(|at| self.batch_header(at).is_some_and(|header| header.synced > place))
     }
 
@@ -298,14 +299,13 @@ impl<'a> Scan<'a> {
                 return Ok(at);
             }
             match frame.kind() {
-                KIND_RECORD => self.record(segment, at, &frame)?,
-                KIND_BATCH => {
+                PlaceKind::Record => self.record(segment, at, &frame)?,
+                PlaceKind::Batch => {
                     let header = frame.batch_header(segment.nonce);
                     let header = header.ok_or(segment.damaged(at))?;
                     self.synced = self.synced.max(header.synced);
                     self.is_clean = header.is_stop;
                 }
-                _ => return Err(segment.damaged(at)),
             }
             at = next;
         }
@@ -349,7 +349,8 @@ impl<'a> Scan<'a> {
         let found = self.segments.iter().find(|segment| segment.segment == one.segment);
         found.is_some_and(|segment| {
             let mut offsets = (SEGMENT_HEADER_BYTES..one.end as usize).step_by(BATCH_HEADER_BYTES);
-            offsets.all(|at| segment.frame(at).is_some_and(|frame| frame.kind() == KIND_BATCH))
+            offsets
+                .all(|at| segment.frame(at).is_some_and(|frame| frame.kind() == PlaceKind::Batch))
         })
     }
 }

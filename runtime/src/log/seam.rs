@@ -1,7 +1,10 @@
 //! What the log is to the protocol.
 
+use ringmain_core::checksum::Checksum;
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
+
+use crate::checksum::Hardware;
 
 /// A position in a shard's log: segment << 32 | offset. What lies there never changes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,7 +31,7 @@ impl<'a> Record<'a> {
 
     /// A hash of what the record holds for `key`.
     pub fn version(&self, key: &Key<'_>) -> u64 {
-        u64::from(crate::checksum::crc32c(key.hash.0 as u32, self.0)) << 1 | 1
+        u64::from(Hardware::crc32c(key.hash.0 as u32, self.0)) << 1 | 1
     }
 }
 

@@ -18,11 +18,12 @@
 //! written once, before the file gets its name, and never again; what only becomes known when
 //! the segment is begun (where the one before it ends) stands in its first batch header.
 
+use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART};
-use super::record::{u32_at, u64_at};
-use crate::checksum::crc32c;
+use super::record::u64_at;
+use crate::checksum::Hardware;
 
 /// Bytes of the header that opens every segment.
 pub const SEGMENT_HEADER_BYTES: usize = CHECKSUM + 4;
@@ -106,7 +107,7 @@ impl SegmentHeader {
     ) -> Result<SegmentHeader, HeaderError> {
         let bytes = file.first_chunk::<SEGMENT_HEADER_BYTES>().ok_or(HeaderError::Damaged)?;
         if bytes[..VERSION] != *MAGIC_VALUE
-            || u32_at(bytes, CHECKSUM) != crc32c(0, &bytes[..CHECKSUM])
+            || u32_at(bytes, CHECKSUM) != Hardware::crc32c(0, &bytes[..CHECKSUM])
         {
             return Err(HeaderError::Damaged);
         }
@@ -141,7 +142,7 @@ impl SegmentHeader {
         bytes[SHARD..SHARDS].copy_from_slice(&self.identity.shard.0.to_le_bytes());
         bytes[SHARDS..PARTITION_BITS].copy_from_slice(&self.identity.shards.to_le_bytes());
         bytes[PARTITION_BITS] = self.identity.partition_bits as u8;
-        let checksum = crc32c(0, &bytes[..CHECKSUM]);
+        let checksum = Hardware::crc32c(0, &bytes[..CHECKSUM]);
         bytes[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -166,6 +167,10 @@ pub(super) struct Fresh {
     pub(super) segment: u32,
     pub(super) bytes: u32,
     pub(super) nonce: u64,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 const MAGIC_VALUE: &[u8; 8] = b"RINGMLOG";

@@ -150,7 +150,7 @@ impl Tail {
         debug_assert!(synced <= self.start);
         let header =
             BatchHeader { synced, nonce: self.nonce, previous: self.previous.take(), is_stop };
-        self.filling[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(self.start));
+        header.encode(self.start, &mut self.filling[..BATCH_HEADER_BYTES]);
         let bytes = std::mem::take(&mut self.filling);
         let batch = Batch { bytes, used: self.used, start: self.start };
         self.start = batch.end();

@@ -1,0 +1,250 @@
+//! One thing at a time.
+
+use super::*;
+
+#[test]
+fn a_record_is_readable_at_once_from_the_tail_then_from_the_map() {
+    let mut world = World::ready(config(Durability::Always));
+    let name = &names(1)[0];
+    let place = world.append(name, b"one").unwrap();
+    assert!(place >= world.log.written());
+    world.check();
+    world.submit();
+    assert!(place >= world.log.written(), "in flight");
+    world.check();
+    let second = world.append(name, b"two").unwrap();
+    world.check();
+    world.settle();
+    assert!(second < world.log.synced());
+    world.check();
+    world.log.maps_mut().is_cold = true;
+    assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Cold);
+    assert_eq!(world.append(name, b"three"), Err(Full));
+    assert_eq!(world.log.refusal(), Some(Refusal::Unread));
+    world.log.maps_mut().is_cold = false;
+    world.check();
+}
+
+#[test]
+fn always_groups_what_comes_during_a_sync() {
+    let mut world = World::ready(config(Durability::Always));
+    let names = names(8);
+    let before = world.log.maps_mut().sync_count;
+    let first = world.append(&names[0], b"first").unwrap();
+    world.submit();
+    for name in &names[1..] {
+        world.append(name, b"meanwhile").unwrap();
+        world.submit();
+    }
+    world.complete(0, Fate::Whole);
+    assert!(world.log.synced() <= first, "written, not synced");
+    world.complete(0, Fate::Whole);
+    assert!(world.log.synced() > first);
+    world.settle();
+    assert_eq!(world.log.synced(), world.log.end());
+    assert_eq!(world.log.maps_mut().sync_count, before + 2);
+}
+
+#[test]
+fn interval_writes_each_turn_and_syncs_when_due() {
+    let mut world = World::ready(config(MODES[1]));
+    let name = &names(1)[0];
+    let before = world.log.maps_mut().sync_count;
+    assert_eq!(world.log.poll_timeout(), Some(world.now + Duration::from_millis(10)));
+    world.now = world.now + Duration::from_millis(10);
+    world.log.handle_timeout(world.now);
+    assert_eq!(world.log.poll_timeout(), None);
+    world.settle();
+    for _ in 0..3 {
+        world.append(name, b"x").unwrap();
+        world.settle();
+    }
+    assert_eq!(world.log.maps_mut().sync_count, before);
+    assert_eq!(world.log.poll_timeout(), Some(world.now + Duration::from_millis(10)));
+    world.now = world.now + Duration::from_millis(10);
+    world.log.handle_timeout(world.now);
+    world.settle();
+    assert_eq!(world.log.maps_mut().sync_count, before + 1);
+    assert_eq!(world.log.synced(), world.log.end());
+}
+
+#[test]
+fn none_syncs_only_when_wanted() {
+    let mut world = World::ready(config(Durability::None));
+    let name = &names(1)[0];
+    let before = world.log.maps_mut().sync_count;
+    world.append(name, b"x").unwrap();
+    world.settle();
+    assert_eq!((world.log.poll_timeout(), world.log.maps_mut().sync_count), (None, before));
+    world.append(name, b"y").unwrap();
+    world.log.sync_wanted();
+    world.settle();
+    assert_eq!(world.log.maps_mut().sync_count, before + 1);
+    assert_eq!(world.log.synced(), world.log.end());
+}
+
+#[test]
+fn a_tail_that_is_not_written_refuses_and_then_takes_again() {
+    let config = Config { sizes: SegmentSizes::default(), ..config(Durability::Always) };
+    let mut world = World::ready(config);
+    let names = names(20);
+    let value = vec![7; 3 << 20];
+    let mut taken = 0;
+    for name in names.iter().cycle() {
+        if world.append(name, &value).is_err() {
+            break;
+        }
+        taken += 1;
+        // Segments come, writes do not.
+        world.submit();
+        if let Some(choice) = world.log.maps_mut().creating() {
+            world.complete(choice, Fate::Whole);
+        }
+    }
+    assert_eq!(world.log.refusal(), Some(Refusal::Busy));
+    assert!((5..11).contains(&taken), "{taken} records of 3 MiB wait");
+    world.settle();
+    world.append(&names[0], &value).unwrap();
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_record_larger_than_segments_gets_a_segment_of_its_size() {
+    let mut world = World::ready(config(Durability::Always));
+    let name = &names(1)[0];
+    let value = vec![1; 100_000];
+    assert_eq!(world.append(name, &value), Err(Full));
+    assert_eq!(world.log.refusal(), Some(Refusal::Busy));
+    world.settle();
+    world.append(name, &value).unwrap();
+    world.settle();
+    world.check();
+    let key = key(name);
+    let too_large = world.log.append(&key, None, BODY_BYTES_MAX, |_, _| panic!("not called"));
+    assert_eq!((too_large, world.log.refusal()), (Err(Full), Some(Refusal::TooLarge)));
+}
+
+#[test]
+fn no_space_for_a_segment_is_told_and_healed() {
+    let mut world = World::ready(config(Durability::Always));
+    let name = &names(1)[0];
+    let mut refused = None;
+    for _ in 0..100 {
+        if world.append(name, &[1; 1000]).is_err() && refused.is_some() {
+            break;
+        }
+        world.submit();
+        while !world.log.maps_mut().is_idle() {
+            // The segment after the one made ready fails.
+            let is_full = world.log.end().segment() > 1;
+            match world.log.maps_mut().creating().filter(|_| is_full) {
+                Some(choice) => world.complete(choice, Fate::Error),
+                None => world.complete(0, Fate::Whole),
+            }
+            world.submit();
+        }
+        refused = world.log.refusal();
+    }
+    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
+    world.check();
+    world.log.offer_space(FREE);
+    world.settle();
+    world.append(name, &[1; 1000]).unwrap();
+    world.check();
+}
+
+#[test]
+fn keys_of_equal_order_are_kept_apart() {
+    let mut world = World::ready(config(Durability::Always));
+    let name = &names(1)[0];
+    let twins: Vec<Key<'_>> =
+        [&b"a"[..], b"b", b"c"].iter().map(|bytes| Key { bytes, ..key(name) }).collect();
+    for round in 0..3u32 {
+        for (n, twin) in twins.iter().enumerate() {
+            let record = record_of(10 * round + n as u32 + 1, b"v");
+            let put = |_: Option<Stored<'_>>, out: &mut [u8]| out.copy_from_slice(&record);
+            world.log.append(twin, None, record.len(), put).unwrap();
+        }
+        world.settle();
+    }
+    assert_eq!(world.log.key_count(), 3);
+    for (n, twin) in twins.iter().enumerate() {
+        let found = world.log.record(twin).unwrap().unwrap();
+        assert_eq!(found.record.bytes(), record_of(20 + n as u32 + 1, b"v"));
+    }
+}
+
+#[test]
+fn an_unverified_record_is_checked_when_read() {
+    let mut world = World::ready(config(Durability::Always));
+    let names = names(2);
+    for name in &names {
+        let place = world.append(name, b"value").unwrap();
+        let key = key(name);
+        let table = world.log.index.table_mut(key.partition);
+        let probe = table.find(key.order, |_, _| Ok::<_, Unread>(true)).unwrap();
+        table.put(probe, key.order, place, false);
+    }
+    world.settle();
+    let damaged = world.history[1].place;
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    let file = files.get_mut(&damaged.segment()).unwrap();
+    file[damaged.offset() as usize + 50] ^= 1;
+    *world.log.maps_mut() = Disk::from_files(&files);
+    world.check_read(&names[0], Some(&world.history[0]));
+    world.check_read(&names[0], Some(&world.history[0]));
+    assert_eq!(world.log.record(&key(&names[1])).unwrap_err(), Unread::Damaged);
+}
+
+#[test]
+fn restarts_without_writes_leave_no_files_behind() {
+    let mut world = World::ready(config(Durability::Always));
+    world.append(&names(1)[0], b"x").unwrap();
+    world.settle();
+    for round in 0..10 {
+        if round % 2 == 0 {
+            world.log.stop();
+        }
+        world.settle();
+        assert!(world.log.maps_mut().files().len() <= 3);
+        world.reopen();
+    }
+    assert_eq!(world.history.len(), 1);
+}
+
+#[test]
+fn segment_sizes_double_within_their_bounds() {
+    let sizes = SegmentSizes::default();
+    let mib = |n: u64| n << 20;
+    assert_eq!(sizes.next(0, FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(4), FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(8), FREE, 0), 8 << 20);
+    assert_eq!(sizes.next(mib(9), FREE, 0), 16 << 20);
+    assert_eq!(sizes.next(mib(9), mib(160), 0), 10 << 20);
+    assert_eq!(sizes.next(mib(4000), mib(100_000), 0), 256 << 20);
+    assert_eq!(sizes.next(mib(4000), 0, 0), 4 << 20);
+    assert_eq!(sizes.next(0, 0, 5 << 20), 5 << 20);
+}
+
+#[test]
+fn shards_share_all_partitions_out() {
+    for partition_bits in [6, 10] {
+        for shards in [1, 2, 3, 7, 64] {
+            let mut next = 0;
+            for shard in 0..shards {
+                let one =
+                    Identity { shard: ShardIndex(shard), shards, partition_bits, ..identity() };
+                let (first, count) = one.partitions();
+                assert_eq!(usize::from(first.0), next);
+                for partition in next..next + count {
+                    let partition = Partition(partition as u16);
+                    let holder = ShardIndex::of(partition, shards, partition_bits);
+                    assert_eq!(holder, ShardIndex(shard));
+                }
+                next += count;
+            }
+            assert_eq!(next, 1 << partition_bits);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Random histories with crashes, in every durability mode.
+
+use super::*;
+
+/// How often each thing came up, so that the test shows what it did.
+#[derive(Debug, Default)]
+struct Seen {
+    crashes: usize,
+    kills: usize,
+    cuts: usize,
+    lost: usize,
+    stops: usize,
+    failures: usize,
+    full: usize,
+    segments: u32,
+}
+
+struct Run {
+    world: World,
+    prng: Prng,
+    names: Vec<Vec<u8>>,
+    seen: Seen,
+}
+
+impl Run {
+    fn step(&mut self) {
+        match self.prng.below(1000) {
+            0..400 => self.append(),
+            400..450 => self.read(),
+            450..650 => self.world.submit(),
+            650..920 => self.complete(),
+            920..950 => self.pass_time(),
+            950..960 => self.world.log.sync_wanted(),
+            960..970 => self.world.log.offer_space(FREE),
+            970..976 => self.crash(true),
+            976..981 => self.crash(false),
+            981..984 => self.stop(),
+            _ => self.world.settle(),
+        }
+    }
+
+    fn append(&mut self) {
+        let name = self.names[self.prng.below(self.names.len() as u64) as usize].clone();
+        let bytes = match self.prng.below(100) {
+            0..80 => self.prng.below(300),
+            80..99 => self.prng.below(3000),
+            _ => self.prng.below(40_000),
+        };
+        let value = value(&mut self.prng, bytes as usize);
+        let result = if self.prng.chance(30) {
+            self.world.append_received(&name, &value)
+        } else {
+            self.world.append(&name, &value)
+        };
+        self.seen.full += usize::from(result.is_err());
+    }
+
+    fn read(&mut self) {
+        let name = &self.names[self.prng.below(self.names.len() as u64) as usize];
+        let wanted = self.world.expected().get(name).cloned().cloned();
+        self.world.check_read(name, wanted.as_ref());
+    }
+
+    fn complete(&mut self) {
+        let choice = self.prng.next_u64();
+        let fate = match self.prng.below(1000) {
+            0..930 => Fate::Whole,
+            930..992 => Fate::Short,
+            _ => Fate::Error,
+        };
+        self.world.complete(choice, fate);
+        if self.world.log.failure().is_some() {
+            self.seen.failures += 1;
+            self.fail();
+        }
+    }
+
+    /// After a failure nothing above the last durable place is served or taken.
+    fn fail(&mut self) {
+        let served = self.world.log.written();
+        let name = self.names[0].clone();
+        assert_eq!(self.world.append(&name, b"x"), Err(Full));
+        assert!(matches!(self.world.log.refusal(), Some(Refusal::Failed(_))));
+        assert!(self.world.log.poll_request(self.world.now).is_none());
+        for entry in self.world.history.iter().filter(|entry| entry.place >= served) {
+            assert_eq!(self.world.log.record_at(entry.place).unwrap_err(), Unread::Damaged);
+        }
+        let synced = self.world.log.synced();
+        while !self.world.log.maps_mut().is_idle() {
+            self.world.complete(0, Fate::Whole);
+        }
+        assert_eq!(self.world.log.synced(), synced, "it stands still");
+        self.crash(true);
+    }
+
+    fn pass_time(&mut self) {
+        let world = &mut self.world;
+        world.now = world.now + Duration::from_micros(self.prng.below(12_000));
+        world.log.handle_timeout(world.now);
+    }
+
+    fn crash(&mut self, is_power: bool) {
+        let disk = self.world.log.maps_mut();
+        if is_power {
+            disk.crash(&mut self.prng)
+        } else {
+            disk.kill(&mut self.prng)
+        }
+        let before = self.world.history.len();
+        self.seen.cuts += usize::from(
+            recover(&identity(), &self.world.log.maps_mut().files()).unwrap().cut.is_some(),
+        );
+        self.world.reopen();
+        self.seen.lost += before - self.world.history.len();
+        self.seen.segments = self.seen.segments.max(self.world.log.end().segment());
+        *(if is_power { &mut self.seen.crashes } else { &mut self.seen.kills }) += 1;
+    }
+
+    fn stop(&mut self) {
+        self.world.log.stop();
+        let name = self.names[0].clone();
+        assert_eq!(self.world.append(&name, b"x"), Err(Full));
+        self.world.settle();
+        assert!(self.world.log.is_stopped());
+        let is_begun = self.world.log.is_ready();
+        self.world.log.maps_mut().crash(&mut self.prng);
+        let before = self.world.history.len();
+        let recovered = recover(&identity(), &self.world.log.maps_mut().files()).unwrap();
+        // Stopped before it had a segment, the log still ends where the last crash cut it.
+        assert!(!is_begun || recovered.is_clean && recovered.cut.is_none());
+        self.world.reopen();
+        assert_eq!(self.world.history.len(), before, "a clean stop loses nothing");
+        self.seen.stops += 1;
+    }
+}
+
+fn run(durability: Durability, seed: u64, seen: Seen) -> Seen {
+    let world = World::new(config(durability));
+    let mut run = Run { world, prng: Prng::new(seed), names: names(12), seen };
+    for _ in 0..900 {
+        run.step();
+    }
+    run.crash(true);
+    run.seen
+}
+
+#[test]
+fn nothing_claimed_is_lost_and_nothing_is_invented() {
+    for durability in MODES {
+        let mut seen = Seen::default();
+        for seed in 0..30 {
+            seen = run(durability, seed, seen);
+        }
+        println!("{durability:?}: {seen:?}");
+        assert!(seen.crashes > 100 && seen.kills > 50 && seen.cuts > 20, "{seen:?}");
+        assert!(seen.lost > 20 && seen.stops > 20 && seen.failures > 5, "{seen:?}");
+        assert!(seen.full > 20 && seen.segments > 20, "{seen:?}");
+    }
+}
+
+/// Every subset of the sectors that a batch touched: the log keeps a prefix of it.
+#[test]
+fn every_subset_of_sectors_of_an_unsynced_batch() {
+    let names = names(6);
+    let sizes = SegmentSizes { min: 16384, max: 16384 };
+    let mut world = World::ready(Config { sizes, ..config(Durability::None) });
+    world.append(&names[0], b"synced").unwrap();
+    world.log.sync_wanted();
+    world.settle();
+    let before = Disk::into_files(std::mem::take(world.log.maps_mut()));
+    *world.log.maps_mut() = Disk::from_files(&before);
+    for (n, name) in names.iter().enumerate() {
+        world.append(name, &vec![n as u8; 40 + 300 * n]).unwrap();
+    }
+    world.settle();
+    let after = Disk::into_files(std::mem::take(world.log.maps_mut()));
+    let segment = world.log.end().segment();
+    let (old, new) = (&before[&segment], &after[&segment]);
+    let sectors = old.len() / 512;
+    let differ: Vec<_> =
+        (0..sectors).filter(|n| old[n * 512..][..512] != new[n * 512..][..512]).collect();
+    assert!((8..13).contains(&differ.len()), "{} sectors", differ.len());
+    let mut prefixes = std::collections::BTreeSet::new();
+    for subset in 0..1u32 << differ.len() {
+        let mut files = before.clone();
+        let file = files.get_mut(&segment).unwrap();
+        for (bit, n) in differ.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1) {
+            let _ = bit;
+            file[n * 512..][..512].copy_from_slice(&new[n * 512..][..512]);
+        }
+        let mut crashed = World {
+            log: Log::new(
+                world.config,
+                Disk::from_files(&files),
+                recover(&identity(), &[]).unwrap(),
+                FREE,
+            ),
+            history: world.history.clone(),
+            ..World::new(world.config)
+        };
+        crashed.claimed = 1;
+        crashed.reopen();
+        prefixes.insert(crashed.history.len());
+    }
+    assert_eq!(prefixes.into_iter().collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+}

@@ -1,0 +1,167 @@
+//! Damaged files: never a wrong value.
+
+use std::collections::BTreeMap;
+
+use ringmain_core::checksum::Checksum;
+
+use super::*;
+
+type Files = BTreeMap<u32, Vec<u8>>;
+
+/// A log of a few segments: records synced one by one, then a tail that no header vouches for.
+fn small_log() -> (Vec<Entry>, Files) {
+    let names = names(5);
+    let mut world = World::ready(config(Durability::Always));
+    for n in 0..24 {
+        world.append(&names[n % 5], &vec![n as u8; 20 + n * 23]).unwrap();
+        if n % 2 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    assert!(world.log.end().segment() >= 3);
+    (world.history.clone(), std::mem::take(world.log.maps_mut()).into_files())
+}
+
+fn views(files: &Files) -> Vec<File<'_>> {
+    files.iter().map(|(&segment, bytes)| File { segment, bytes }).collect()
+}
+
+/// Recovers and compares with the history: a prefix of it, or an error. Returns how many entries
+/// are left.
+fn outcome(history: &[Entry], files: &Files) -> Result<usize, OpenError> {
+    let recovered = recover(&identity(), &views(files))?;
+    let end = recovered.end();
+    let kept = history.partition_point(|entry| entry.place < end);
+    let latest: BTreeMap<_, _> =
+        history[..kept].iter().map(|entry| (&entry.name[..], entry)).collect();
+    let log = Log::new(config(Durability::Always), Disk::from_files(files), recovered, FREE);
+    assert_eq!(log.key_count(), latest.len());
+    for (name, entry) in latest {
+        let found = log.record(&key(name)).unwrap().unwrap();
+        assert_eq!((found.place, found.mine), (entry.place, entry.mine));
+        assert_eq!(found.record.bytes(), entry.record);
+    }
+    Ok(kept)
+}
+
+/// Entries before the place that the newest batch header vouches for.
+fn vouched(history: &[Entry], files: &Files) -> usize {
+    let synced = recover(&identity(), &views(files)).unwrap().synced();
+    history.partition_point(|entry| entry.place < synced)
+}
+
+#[test]
+fn every_flipped_byte_is_harmless_a_torn_tail_or_an_error() {
+    let (history, files) = small_log();
+    assert_eq!(outcome(&history, &files), Ok(history.len()));
+    let vouched = vouched(&history, &files);
+    assert!(vouched > 10 && vouched < history.len());
+    let (mut same, mut shorter, mut damaged) = (0, 0, 0);
+    for (&segment, bytes) in &files {
+        for at in 0..bytes.len() {
+            // Zeros far behind the end are all alike.
+            if at % 97 != 0 && bytes[at.saturating_sub(64)..].iter().all(|&byte| byte == 0) {
+                continue;
+            }
+            let mut files = files.clone();
+            files.get_mut(&segment).unwrap()[at] ^= 1 << (at % 8);
+            match outcome(&history, &files) {
+                Ok(kept) if kept == history.len() => same += 1,
+                Ok(kept) => {
+                    assert!(kept >= vouched, "segment {segment} byte {at}: {kept} left");
+                    shorter += 1;
+                }
+                Err(OpenError::Damaged { segment: named, offset }) => {
+                    assert_eq!(named, segment, "byte {at}");
+                    assert!(offset as usize <= at, "byte {at} blamed on {offset}");
+                    damaged += 1;
+                }
+                Err(error) => panic!("segment {segment} byte {at}: {error}"),
+            }
+        }
+    }
+    println!("{same} the same, {shorter} shorter, {damaged} damaged");
+    assert!(same > 100 && shorter > 100 && damaged > 1000);
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let (history, files) = small_log();
+    for (&segment, bytes) in &files {
+        for len in 0..bytes.len() {
+            let mut files = files.clone();
+            files.get_mut(&segment).unwrap().truncate(len);
+            let error = outcome(&history, &files).unwrap_err();
+            assert!(matches!(error, OpenError::Damaged { segment: named, .. } if named == segment));
+        }
+    }
+}
+
+/// As a file system does that lost the length of a file, or handed out zeros: zeros to the end.
+#[test]
+fn zeros_from_every_byte_on_are_a_torn_tail_or_an_error() {
+    let (history, files) = small_log();
+    let vouched = vouched(&history, &files);
+    for (&segment, bytes) in &files {
+        for from in 0..bytes.len() {
+            if from % 97 != 0 && bytes[from..].iter().all(|&byte| byte == 0) {
+                continue;
+            }
+            let mut files = files.clone();
+            files.get_mut(&segment).unwrap()[from..].fill(0);
+            match outcome(&history, &files) {
+                // Without headers behind them, a file's last records are not vouched for.
+                Ok(kept) => {
+                    assert!(kept >= vouched || kept == history.len() || is_last(&files, segment))
+                }
+                Err(OpenError::Damaged { segment: named, .. }) => assert_eq!(named, segment),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn is_last(files: &Files, segment: u32) -> bool {
+    files.range(segment + 1..).all(|(_, bytes)| bytes[64..].iter().all(|&byte| byte == 0))
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let (_, files) = small_log();
+    let used: Vec<u32> =
+        files.iter().filter(|(_, bytes)| bytes[64] != 0).map(|(&segment, _)| segment).collect();
+    assert!(used.len() >= 3);
+    for &segment in &used[..used.len() - 1] {
+        let mut files = files.clone();
+        files.remove(&segment);
+        assert_eq!(
+            recover(&identity(), &views(&files)).unwrap_err(),
+            OpenError::Missing { segment }
+        );
+    }
+}
+
+#[test]
+fn segments_of_others_are_refused() {
+    let (_, files) = small_log();
+    let segment = 1;
+    let mine = identity();
+    for other in [
+        Identity { cluster: ClusterId(78), ..mine },
+        Identity { shard: ShardIndex(0), ..mine },
+        Identity { shards: 3, ..mine },
+        Identity { partition_bits: BITS + 1, ..mine },
+    ] {
+        let error = recover(&other, &views(&files)).unwrap_err();
+        assert_eq!(error, OpenError::Foreign { segment });
+    }
+    let mut newer = files.clone();
+    let header = &mut newer.get_mut(&segment).unwrap()[..SEGMENT_HEADER_BYTES];
+    header[8] = 2;
+    let checksum = Hardware::crc32c(0, &header[..60]);
+    header[60..].copy_from_slice(&checksum.to_le_bytes());
+    let error = recover(&mine, &views(&newer)).unwrap_err();
+    assert_eq!(error, OpenError::Version { segment, found: 2 });
+    assert!(error.to_string().contains("version 2") && error.to_string().contains("knows 1"));
+}

@@ -1,0 +1,207 @@
+//! A disk with a page cache: what is written is readable at once and durable after a sync; a
+//! crash keeps any subset of the unsynced sectors, and of some only a part.
+
+use std::collections::BTreeMap;
+
+use super::super::*;
+use ringmain_core::prng::Prng;
+
+/// What a crash keeps or loses as one.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+struct Image {
+    cached: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+/// Something under way.
+#[derive(Debug)]
+enum Open {
+    Create {
+        segment: u32,
+        bytes: u32,
+        header: [u8; SEGMENT_HEADER_BYTES],
+    },
+    Write {
+        segment: u32,
+        offset: u32,
+        buffer: Buffer,
+        then_sync: bool,
+    },
+    /// Makes what was cached when it was asked for durable.
+    Sync {
+        segment: u32,
+        image: Vec<u8>,
+    },
+}
+
+/// How one request ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fate {
+    Whole,
+    /// Of a write: about half of it.
+    Short,
+    Error,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    images: BTreeMap<u32, Image>,
+    open: Vec<Open>,
+    /// Nothing is in memory.
+    pub(crate) is_cold: bool,
+    /// Syncs ended, linked ones included.
+    pub(crate) sync_count: usize,
+    pub(crate) write_count: usize,
+}
+
+impl Maps for Disk {
+    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        let image = self.images.get(&segment).filter(|_| !self.is_cold)?;
+        image.cached.get(offset as usize..offset as usize + bytes)
+    }
+}
+
+impl Disk {
+    pub(crate) fn submit(&mut self, request: Request) {
+        let open = match request {
+            Request::Create { segment, bytes, header } => Open::Create { segment, bytes, header },
+            Request::Write { segment, offset, buffer, then_sync } => {
+                assert!(!buffer.is_empty());
+                Open::Write { segment, offset, buffer, then_sync }
+            }
+            Request::Sync { segment } => {
+                Open::Sync { segment, image: self.images[&segment].cached.clone() }
+            }
+            Request::Remove { segment } => {
+                assert!(self.images.remove(&segment).is_some());
+                return;
+            }
+        };
+        let kind = std::mem::discriminant(&open);
+        assert!(self.open.iter().all(|one| std::mem::discriminant(one) != kind), "one at a time");
+        self.open.push(open);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Which choice ends the open `Create`.
+    pub(crate) fn creating(&self) -> Option<u64> {
+        let creates = |open: &Open| matches!(open, Open::Create { .. });
+        self.open.iter().position(creates).map(|at| at as u64)
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_idle() && self.images.values().all(|image| image.cached == image.durable)
+    }
+
+    /// Ends the request that `choice` picks.
+    pub(crate) fn complete(&mut self, choice: u64, fate: Fate) -> Option<Completion> {
+        if self.open.is_empty() {
+            return None;
+        }
+        let open = self.open.remove(choice as usize % self.open.len());
+        let error = Err(Errno(5));
+        Some(match open {
+            Open::Create { segment, .. } if fate == Fate::Error => {
+                Completion::Created { segment, result: error }
+            }
+            Open::Create { segment, bytes, header } => {
+                let mut cached = vec![0; bytes as usize];
+                cached[..header.len()].copy_from_slice(&header);
+                let image = Image { durable: cached.clone(), cached };
+                assert!(self.images.insert(segment, image).is_none(), "ids are new");
+                Completion::Created { segment, result: Ok(()) }
+            }
+            Open::Write { .. } if fate == Fate::Error => {
+                Completion::Written { result: Err(Errno(5)) }
+            }
+            Open::Write { segment, offset, buffer, then_sync } => {
+                self.write_count += 1;
+                let bytes =
+                    if fate == Fate::Short { buffer.len().div_ceil(2) } else { buffer.len() };
+                self.write(segment, offset, &buffer[..bytes]);
+                if then_sync && bytes == buffer.len() {
+                    let image = self.images[&segment].cached.clone();
+                    self.open.push(Open::Sync { segment, image });
+                }
+                Completion::Written { result: Ok(bytes) }
+            }
+            Open::Sync { .. } if fate == Fate::Error => {
+                Completion::Synced { result: Err(Errno(5)) }
+            }
+            Open::Sync { segment, image } => {
+                self.sync_count += 1;
+                if let Some(file) = self.images.get_mut(&segment) {
+                    file.durable = image;
+                }
+                Completion::Synced { result: Ok(()) }
+            }
+        })
+    }
+
+    fn write(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
+        let image = self.images.get_mut(&segment).unwrap();
+        image.cached[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// The process dies: what it asked for may happen in part, and the page cache lives on.
+    pub(crate) fn kill(&mut self, prng: &mut Prng) {
+        for open in std::mem::take(&mut self.open) {
+            if let Open::Write { segment, offset, buffer, .. } = open {
+                let bytes = prng.below(buffer.len() as u64 + 1) as usize;
+                self.write(segment, offset, &buffer[..bytes]);
+            } else if let Open::Create { segment, bytes, header } = open
+                && prng.chance(50)
+            {
+                let mut cached = vec![0; bytes as usize];
+                cached[..header.len()].copy_from_slice(&header);
+                self.images.insert(segment, Image { durable: cached.clone(), cached });
+            }
+        }
+    }
+
+    /// The power fails.
+    pub(crate) fn crash(&mut self, prng: &mut Prng) {
+        self.kill(prng);
+        // All, none, or any subset: each sector by itself, some only in part.
+        let kept_percent = [0, 100, 50, 90, 10][prng.below(5) as usize];
+        for image in self.images.values_mut() {
+            let sectors = image.cached.chunks(SECTOR_BYTES);
+            for (cached, durable) in sectors.zip(image.durable.chunks_mut(SECTOR_BYTES)) {
+                if cached == durable {
+                    continue;
+                }
+                if prng.chance(10) {
+                    let torn = prng.below(cached.len() as u64) as usize;
+                    durable[..torn].copy_from_slice(&cached[..torn]);
+                } else if prng.chance(kept_percent) {
+                    durable.copy_from_slice(cached);
+                }
+            }
+            image.cached.clone_from(&image.durable);
+        }
+    }
+
+    /// What recovery is given.
+    pub(crate) fn files<'a>(&'a self) -> Vec<File<'a>> {
+        let file =
+            |(segment, image): (&u32, &'a Image)| File { segment: *segment, bytes: &image.cached };
+        self.images.iter().map(file).collect()
+    }
+
+    /// The files by themselves, to damage them.
+    pub(crate) fn into_files(self) -> BTreeMap<u32, Vec<u8>> {
+        self.images.into_iter().map(|(segment, image)| (segment, image.cached)).collect()
+    }
+
+    /// A disk on which just these files lie.
+    pub(crate) fn from_files(files: &BTreeMap<u32, Vec<u8>>) -> Disk {
+        let image = |bytes: &Vec<u8>| Image { cached: bytes.clone(), durable: bytes.clone() };
+        let images = files.iter().map(|(&segment, bytes)| (segment, image(bytes))).collect();
+        Disk { images, ..Disk::default() }
+    }
+}

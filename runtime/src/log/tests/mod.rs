@@ -1,0 +1,266 @@
+//! The log on a simulated disk.
+
+mod basic;
+mod crash;
+mod damage;
+mod disk;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::{ClusterId, ShardIndex};
+use ringmain_core::limits::MERKLE_LEAF_COUNT;
+use ringmain_core::prng::Prng;
+
+use super::*;
+use disk::{Disk, Fate};
+
+pub(super) const BITS: u32 = 6;
+pub(super) const FREE: u64 = 1 << 30;
+
+/// The second of two shards, so that partitions do not begin at 0.
+pub(super) fn identity() -> Identity {
+    Identity { cluster: ClusterId(77), shard: ShardIndex(1), shards: 2, partition_bits: BITS }
+}
+
+pub(super) fn config(durability: Durability) -> Config {
+    let sizes = SegmentSizes { min: 4096, max: 16384 };
+    Config { identity: identity(), durability, sizes, seed: 9 }
+}
+
+pub(super) const MODES: [Durability; 3] =
+    [Durability::Always, Durability::Interval(Duration::from_millis(10)), Durability::None];
+
+pub(super) fn key(bytes: &[u8]) -> Key<'_> {
+    Key::new(bytes, identity().cluster.hash_seed(), BITS)
+}
+
+/// `count` keys that belong to the shard.
+pub(super) fn names(count: usize) -> Vec<Vec<u8>> {
+    let all = (0..).map(|n| format!("key-{n}").into_bytes());
+    let of_shard = |name: &Vec<u8>| ShardIndex::of(key(name).partition, 2, BITS) == ShardIndex(1);
+    all.filter(of_shard).take(count).collect()
+}
+
+/// A Record v1 with one actor and one sibling: write number `n`, 1..2^28.
+pub(super) fn record_of(n: u32, value: &[u8]) -> Vec<u8> {
+    let varint = |mut n: u32| {
+        let mut bytes = Vec::new();
+        while n >= 0x80 {
+            bytes.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let dot = (7u128 << 96 | 1 << 28 | u128::from(n)).to_be_bytes();
+    let parts: [&[u8]; 8] = [
+        &[1, 1],
+        &dot,
+        &[1, 0, 0],
+        &varint(n),
+        &5u64.to_le_bytes(),
+        &varint(value.len() as u32),
+        value,
+        &[],
+    ];
+    parts.concat()
+}
+
+/// One append that succeeded.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) name: Vec<u8>,
+    pub(super) record: Vec<u8>,
+    pub(super) mine: Option<u16>,
+}
+
+/// A log on a disk, what was appended to it, and what it has claimed.
+pub(super) struct World {
+    pub(super) log: Log<Disk>,
+    pub(super) config: Config,
+    pub(super) history: Vec<Entry>,
+    /// That many entries of the history were claimed synced.
+    pub(super) claimed: usize,
+    pub(super) now: Instant,
+    /// The synced place of this life.
+    synced: Place,
+    number: u32,
+}
+
+impl World {
+    pub(super) fn new(config: Config) -> World {
+        let recovered = recover(&config.identity, &[]).unwrap();
+        let log = Log::new(config, Disk::default(), recovered, FREE);
+        let synced = Place(0);
+        World { log, config, history: Vec::new(), claimed: 0, now: Instant(0), synced, number: 0 }
+    }
+
+    /// A world whose log takes appends.
+    pub(super) fn ready(config: Config) -> World {
+        let mut world = World::new(config);
+        world.settle();
+        world
+    }
+
+    /// Appends a new record; on success notes it. `filled` checks the current record it saw.
+    pub(super) fn append(&mut self, name: &[u8], value: &[u8]) -> Result<Place, Full> {
+        self.number += 1;
+        let record = record_of(self.number, value);
+        let mine = self.number.is_multiple_of(3).then_some(0);
+        let wanted = self.expected().get(name).map(|entry| entry.record.clone());
+        let result = self.log.append(&key(name), mine, record.len(), |current, out| {
+            assert_eq!(current.map(|stored| stored.record.bytes().to_vec()), wanted);
+            out.copy_from_slice(&record);
+        });
+        let place = result?;
+        self.note(Entry { place, name: name.to_vec(), record, mine });
+        Ok(place)
+    }
+
+    /// As [`World::append`], of a body as a peer sends it.
+    pub(super) fn append_received(&mut self, name: &[u8], value: &[u8]) -> Result<Place, Full> {
+        self.number += 1;
+        let record = record_of(self.number, value);
+        let mut body = vec![0; body_bytes(name.len(), record.len())];
+        write_body::<Hardware>(name, &mut body, |out| out.copy_from_slice(&record));
+        let place = self.log.append_received(&key(name), &body)?;
+        let frame = self.log.frame(place).unwrap();
+        assert_eq!(&frame[PLACE_BYTES..], body, "stored unchanged");
+        self.note(Entry { place, name: name.to_vec(), record, mine: None });
+        Ok(place)
+    }
+
+    fn note(&mut self, entry: Entry) {
+        assert!(self.history.last().is_none_or(|last| last.place < entry.place));
+        self.history.push(entry);
+    }
+
+    /// The latest entry of each key.
+    pub(super) fn expected(&self) -> BTreeMap<Vec<u8>, &Entry> {
+        self.history.iter().map(|entry| (entry.name.clone(), entry)).collect()
+    }
+
+    /// Polls once and hands requests to the disk.
+    pub(super) fn submit(&mut self) {
+        while let Some(request) = self.log.poll_request(self.now) {
+            self.log.maps_mut().submit(request);
+        }
+        self.note_claims();
+    }
+
+    /// Lets the disk end one thing, chosen by `choice`.
+    pub(super) fn complete(&mut self, choice: u64, fate: Fate) {
+        if let Some(completion) = self.log.maps_mut().complete(choice, fate) {
+            self.log.handle_completion(completion);
+        }
+        self.note_claims();
+    }
+
+    fn note_claims(&mut self) {
+        assert!(self.log.synced() <= self.log.written());
+        assert!(self.log.written() <= self.log.end());
+        let synced = self.log.synced();
+        assert!(synced >= self.synced, "a claim is never taken back");
+        self.synced = synced;
+        let claimed = self.history.partition_point(|entry| entry.place < synced);
+        self.claimed = self.claimed.max(claimed);
+    }
+
+    /// Polls and completes until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        loop {
+            self.submit();
+            if self.log.maps_mut().is_idle() {
+                break;
+            }
+            self.complete(0, Fate::Whole);
+        }
+    }
+
+    /// Recovers from what the disk holds, checks that and goes on.
+    pub(super) fn reopen(&mut self) {
+        let disk = std::mem::take(self.log.maps_mut());
+        let recovered = recover(&self.config.identity, &disk.files()).unwrap();
+        let end = recovered.end();
+        let kept = self.history.partition_point(|entry| entry.place < end);
+        assert!(kept >= self.claimed, "{kept} of {} claimed are left", self.claimed);
+        self.history.truncate(kept);
+        self.config.seed += 1;
+        self.synced = Place(0);
+        self.log = Log::new(self.config, disk, recovered, FREE);
+        self.check();
+    }
+
+    /// Compares everything that can be read with the history, leaves included.
+    pub(super) fn check(&mut self) {
+        let expected: BTreeMap<_, _> =
+            self.expected().into_iter().map(|(name, entry)| (name, entry.clone())).collect();
+        assert_eq!(self.log.key_count(), expected.len());
+        let mut leaves: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
+        let mut places: BTreeMap<Partition, Vec<(u64, Place)>> = BTreeMap::new();
+        for entry in expected.values() {
+            self.check_read(&entry.name, Some(entry));
+            let key = key(&entry.name);
+            let of_partition =
+                leaves.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
+            let leaf = &mut of_partition[(key.order >> 52) as usize];
+            let record = Record::new_checked(&entry.record).unwrap();
+            *leaf = leaf.wrapping_add(record.version(&key));
+            places.entry(key.partition).or_default().push((key.order, entry.place));
+        }
+        let (first, count) = self.config.identity.partitions();
+        for number in 0..count as u16 {
+            let partition = Partition(first.0 + number);
+            let mut wanted = places.remove(&partition).unwrap_or_default();
+            wanted.sort();
+            assert_eq!(self.log.keys_from(partition, 0).collect::<Vec<_>>(), wanted);
+        }
+        self.check_leaves(&leaves);
+        for entry in &self.history {
+            let (name, stored) = self.log.record_at(entry.place).unwrap();
+            assert_eq!((name, stored.record.bytes()), (&entry.name[..], &entry.record[..]));
+        }
+    }
+
+    /// The log only rebuilds leaves; in operation `execute` maintains them. So they are compared
+    /// after a reopen, and brought up to date by it.
+    fn check_leaves(&mut self, wanted: &BTreeMap<Partition, Vec<u64>>) {
+        let disk = self.log.maps_mut();
+        if !disk.is_synced() {
+            return;
+        }
+        let recovered = recover(&self.config.identity, &disk.files()).unwrap();
+        if recovered.end() < self.history.last().map_or(Place(0), |entry| entry.place) {
+            return;
+        }
+        let Recovered { mut leaves, .. } = recovered;
+        let (first, count) = self.config.identity.partitions();
+        for number in 0..count as u16 {
+            let partition = Partition(first.0 + number);
+            let zero = vec![0; MERKLE_LEAF_COUNT];
+            assert_eq!(leaves.of(partition), wanted.get(&partition).unwrap_or(&zero));
+        }
+    }
+
+    pub(super) fn check_read(&self, name: &[u8], wanted: Option<&Entry>) {
+        let found = self.log.record(&key(name)).unwrap();
+        assert_eq!(found.is_some(), wanted.is_some(), "{:?}", String::from_utf8_lossy(name));
+        if let (Some(found), Some(wanted)) = (found, wanted) {
+            assert_eq!(found.place, wanted.place);
+            assert_eq!(found.mine, wanted.mine);
+            assert_eq!(found.record.bytes(), wanted.record);
+        }
+    }
+}
+
+/// A value of `bytes` bytes that looks like log frames here and there.
+pub(super) fn value(prng: &mut Prng, bytes: usize) -> Vec<u8> {
+    let mut value: Vec<u8> = (0..bytes).map(|_| prng.next_u64() as u8).collect();
+    if bytes > 0 && prng.chance(20) {
+        value.fill(record::FRAME_FIRST_BYTE);
+    }
+    value
+}
