@@ -20,6 +20,23 @@ use crate::wire::body::Body;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place(pub u64);
 
+impl Place {
+    /// The place of `offset` (bytes) in `segment`.
+    pub fn new(segment: u32, offset: u32) -> Place {
+        Place(u64::from(segment) << 32 | u64::from(offset))
+    }
+
+    /// The segment; 0 is none.
+    pub fn segment(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The offset in the segment, bytes.
+    pub fn offset(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// A record as the store holds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {

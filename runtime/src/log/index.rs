@@ -12,8 +12,7 @@
 use std::cell::Cell;
 
 use ringmain_core::id::Partition;
-
-use super::seam::Place;
+use ringmain_core::records::Place;
 
 /// One key's entry.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
+use ringmain_core::records::leaf_index;
 
 /// The leaves of a shard. A partition that was never touched takes no memory.
 #[derive(Debug)]
@@ -31,12 +32,7 @@ impl Leaves {
 
     /// Replaces a key's version hash (0 = no record) in its leaf.
     pub(super) fn replace(&mut self, key: &Key<'_>, old: u64, new: u64) {
-        let leaf = &mut self.of(key.partition)[leaf_of(key)];
+        let leaf = &mut self.of(key.partition)[leaf_index(key)];
         *leaf = leaf.wrapping_sub(old).wrapping_add(new);
     }
-}
-
-/// The leaf of a key: the top bits of its order.
-fn leaf_of(key: &Key<'_>) -> usize {
-    (key.order >> (u64::BITS - MERKLE_LEAF_COUNT.ilog2())) as usize
 }

@@ -24,7 +24,6 @@ pub mod limits;
 pub mod record;
 mod recovery;
 mod request;
-mod seam;
 mod segment;
 mod tail;
 mod writer;
@@ -35,6 +34,7 @@ mod tests;
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
+use ringmain_core::records::{Full, Place, Records, Stored, Unread};
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES};
@@ -44,7 +44,6 @@ use leaves::Leaves;
 use record::Frame;
 pub use recovery::{Cut, File, OpenError, Recovered, recover};
 pub use request::{Completion, Durability, Errno, Failure, Refusal, Request};
-pub use seam::{Full, MalformedRecord, Place, Record, Records, Stored, Unread};
 pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
 pub use tail::Buffer;
 use tail::Filled;
@@ -161,7 +160,7 @@ impl<M: Maps> Log<M> {
         self.writer.failure()
     }
 
-    /// Why the last append that answered [`Full`] did.
+    /// Why the last append that failed did, in more detail than [`Full`].
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
@@ -246,7 +245,7 @@ impl<M: Maps> Log<M> {
 
     fn noted(&mut self, result: Result<Place, Refusal>) -> Result<Place, Full> {
         self.refusal = result.err();
-        result.map_err(|_| Full)
+        result.map_err(Refusal::full)
     }
 }
 
@@ -269,14 +268,17 @@ impl<M: Maps> Records for Log<M> {
         self.noted(result)
     }
 
-    fn append_received(&mut self, key: &Key<'_>, body: &[u8]) -> Result<Place, Full> {
-        let body = Body::without_checksum(body).expect("the border checked the same bytes");
+    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
         assert!(body.key() == key.bytes);
         let result = self.append_body(key, body.bytes().len(), |_, out| {
             out.copy_from_slice(body.bytes());
             (None, body.crc32c())
         });
         self.noted(result)
+    }
+
+    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
+        Ok(self.source().frame(place)?.body())
     }
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {

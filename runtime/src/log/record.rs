@@ -13,12 +13,13 @@
 //! | 48 | 8 | nonce | of the segment: no client can forge a batch header inside a value |
 //! | 56 | 8 | previous | if first: where the segment before it ends, 0 = there is none; else 0 |
 
+use ringmain_core::causality::Record;
+use ringmain_core::records::{Place, Stored, Unread};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::{PLACE_BYTES, PlaceKind, PlacePart};
 use ringmain_core::wire::{COVERED_BYTES, PLACE_MAGIC};
 
 use super::limits::RECORD_ALIGN;
-use super::seam::{Place, Record, Stored, Unread};
 use crate::checksum::Hardware;
 
 /// Bytes of a whole batch header.
@@ -60,6 +61,11 @@ impl<'a> Frame<'a> {
         self.part.kind
     }
 
+    /// The body.
+    pub(super) fn body(&self) -> Body<'a> {
+        self.body
+    }
+
     /// The key of a record.
     pub(super) fn key(&self) -> &'a [u8] {
         self.body.key()
@@ -71,8 +77,12 @@ impl<'a> Frame<'a> {
             return Err(Unread::Damaged);
         }
         let record = Record::new_checked(self.body.payload()).map_err(|_| Unread::Damaged)?;
+        let mine = self.part.mine;
+        if mine.is_some_and(|index| usize::from(index) >= record.version_vector().len()) {
+            return Err(Unread::Damaged);
+        }
         let place = Place::new(self.part.segment, self.part.offset as u32);
-        Ok(Stored { record, mine: self.part.mine, place })
+        Ok(Stored { record, mine, place })
     }
 
     /// The batch header that this frame is, if it is an intact one of the segment with `nonce`.
@@ -145,27 +155,10 @@ pub(super) fn padded_bytes(body: usize) -> usize {
     (PLACE_BYTES + body).next_multiple_of(RECORD_ALIGN)
 }
 
-impl Place {
-    /// The place of `offset` in `segment`.
-    pub fn new(segment: u32, offset: u32) -> Place {
-        Place(u64::from(segment) << 32 | u64::from(offset))
-    }
-
-    /// The segment; 0 is none.
-    pub fn segment(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// The offset in the segment, bytes.
-    pub fn offset(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The place `bytes` further on in the same segment.
-    pub(super) fn after(self, bytes: usize) -> Place {
-        debug_assert!(self.offset() as usize + bytes <= u32::MAX as usize);
-        Place(self.0 + bytes as u64)
-    }
+/// The place `bytes` behind `place` in the same segment.
+pub(super) fn after(place: Place, bytes: usize) -> Place {
+    debug_assert!(place.offset() as usize + bytes <= u32::MAX as usize);
+    Place(place.0 + bytes as u64)
 }
 
 fn stamp(

@@ -22,13 +22,13 @@
 //! should such bytes rot before a later batch header vouches for them, they look like a torn tail.
 
 use ringmain_core::hash::Key;
+use ringmain_core::records::Place;
 use ringmain_core::wire::place::PlaceKind;
 
 use super::index::{Index, Probe};
 use super::leaves::Leaves;
 use super::limits::{RECORD_ALIGN, SEGMENT_ID_MAX};
 use super::record::{BATCH_HEADER_BYTES, BatchHeader, FRAME_FIRST_BYTE, Frame};
-use super::seam::Place;
 use super::segment::{FORMAT_VERSION, HeaderError, Identity, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::writer::{Finished, Standing};
 

@@ -1,5 +1,7 @@
 //! What the log asks of the disk, and the answers. The log makes no file call itself.
 
+use ringmain_core::records::Full;
+
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::tail::Buffer;
 
@@ -117,4 +119,15 @@ pub enum Refusal {
     Stopping,
     /// The log failed; it takes no writes any more.
     Failed(Failure),
+}
+
+impl Refusal {
+    /// What the protocol is told.
+    pub(super) fn full(self) -> Full {
+        match self {
+            Refusal::Busy | Refusal::Unread => Full::Busy,
+            Refusal::NoSpace | Refusal::TooLarge => Full::NoSpace,
+            Refusal::Stopping | Refusal::Failed(_) => Full::ReadOnly,
+        }
+    }
 }

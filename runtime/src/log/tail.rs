@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::rc::Rc;
 
+use ringmain_core::records::Place;
+
 use super::limits::{RECORD_ALIGN, TAIL_BUFFER_BYTES, TAIL_BYTES_MAX, TAIL_SPARE_COUNT_MAX};
-use super::record::{BATCH_HEADER_BYTES, BatchHeader};
-use super::seam::Place;
+use super::record::{BATCH_HEADER_BYTES, BatchHeader, after};
 
 /// A sealed batch: bytes that never change, at their place in the log.
 pub(super) struct Batch {
@@ -27,7 +28,7 @@ impl Batch {
 
     /// The place behind its last byte.
     pub(super) fn end(&self) -> Place {
-        self.start.after(self.used)
+        after(self.start, self.used)
     }
 
     /// The place of its first byte.
@@ -89,7 +90,7 @@ impl Tail {
 
     /// The place of the next byte, where the next batch begins if none is open.
     pub(super) fn end(&self) -> Place {
-        self.start.after(self.used)
+        after(self.start, self.used)
     }
 
     /// Bytes that wait to be written.
@@ -207,8 +208,8 @@ impl<'a> Filled<'a> {
         if place >= self.start {
             return self.bytes.get((place.0 - self.start.0) as usize..);
         }
-        let after = self.sealed.partition_point(|batch| batch.start <= place);
-        let batch = self.sealed.get(after.checked_sub(1)?)?;
+        let behind = self.sealed.partition_point(|batch| batch.start <= place);
+        let batch = self.sealed.get(behind.checked_sub(1)?)?;
         batch.bytes().get((place.0 - batch.start.0) as usize..)
     }
 }

@@ -7,12 +7,12 @@
 //! or sync all three stand still for ever.
 
 use ringmain_core::prng::Prng;
+use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
 use super::limits::{SEGMENT_ID_MAX, UNSYNCED_BYTES_MAX};
 use super::record::BATCH_HEADER_BYTES;
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
-use super::seam::Place;
 use super::segment::{Fresh, Identity, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSizes, Supply};
 use super::tail::{Batch, Tail};
 

@@ -1,5 +1,10 @@
 //! One thing at a time.
 
+use ringmain_core::causality::{Context, Write};
+use ringmain_core::id::{Boot, NodeId};
+use ringmain_core::records::{self, Author};
+use ringmain_core::time::UnixMs;
+
 use super::*;
 
 #[test]
@@ -19,7 +24,7 @@ fn a_record_is_readable_at_once_from_the_tail_then_from_the_map() {
     world.check();
     world.log.maps_mut().is_cold = true;
     assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Cold);
-    assert_eq!(world.append(name, b"three"), Err(Full));
+    assert_eq!(world.append(name, b"three"), Err(Full::Busy));
     assert_eq!(world.log.refusal(), Some(Refusal::Unread));
     world.log.maps_mut().is_cold = false;
     world.check();
@@ -114,7 +119,7 @@ fn a_record_larger_than_segments_gets_a_segment_of_its_size() {
     let mut world = World::ready(config(Durability::Always));
     let name = &names(1)[0];
     let value = vec![1; 100_000];
-    assert_eq!(world.append(name, &value), Err(Full));
+    assert_eq!(world.append(name, &value), Err(Full::Busy));
     assert_eq!(world.log.refusal(), Some(Refusal::Busy));
     world.settle();
     world.append(name, &value).unwrap();
@@ -122,7 +127,7 @@ fn a_record_larger_than_segments_gets_a_segment_of_its_size() {
     world.check();
     let key = key(name);
     let too_large = world.log.append(&key, None, BODY_BYTES_MAX, |_, _| panic!("not called"));
-    assert_eq!((too_large, world.log.refusal()), (Err(Full), Some(Refusal::TooLarge)));
+    assert_eq!((too_large, world.log.refusal()), (Err(Full::NoSpace), Some(Refusal::TooLarge)));
 }
 
 #[test]
@@ -247,4 +252,45 @@ fn shards_share_all_partitions_out() {
             assert_eq!(next, 1 << partition_bits);
         }
     }
+}
+
+/// The leaves that `event` and `join` of core maintain, in tail and map, are those of a recovery.
+#[test]
+fn leaves_are_rebuilt_as_they_were_maintained() {
+    let mut world = World::ready(config(Durability::Always));
+    let names = names(40);
+    let mut prng = Prng::new(3);
+    let author = Author { node: NodeId(5), boot: Boot(7), birth: 0 };
+    for n in 0..200u32 {
+        let name = &names[prng.below(40) as usize];
+        let key = key(name);
+        if n % 3 == 0 {
+            let record = record_of(n + 1, b"theirs");
+            let mut body = vec![0; body_bytes(name.len(), record.len())];
+            write_body::<Hardware>(name, &mut body, |out| out.copy_from_slice(&record));
+            let body = Body::without_checksum(&body).unwrap();
+            let record = Record::new_checked(&record).unwrap();
+            records::join(&mut world.log, &key, record, body).unwrap();
+        } else {
+            let timestamp = UnixMs(n.into());
+            let value: &[u8] = if n % 5 == 0 { &[] } else { b"ours" };
+            let tombstone = value.is_empty();
+            let write =
+                Write { context: Context::Local, tombstone, timestamp, expires: None, value };
+            let author = Author { birth: n, ..author };
+            records::event(&mut world.log, &key, author, &write).unwrap();
+        }
+        world.settle();
+    }
+    let disk = std::mem::take(world.log.maps_mut());
+    let mut recovered = recover(&identity(), &disk.files()).unwrap();
+    let (first, count) = identity().partitions();
+    let mut nonzero = 0;
+    for partition in (first.0..).take(count).map(Partition) {
+        let leaves = recovered.leaves.of(partition);
+        assert_eq!(leaves, world.log.leaves(partition));
+        nonzero += leaves.iter().filter(|&&leaf| leaf != 0).count();
+    }
+    assert_eq!(nonzero, world.log.key_count());
+    assert!(nonzero > 30);
 }

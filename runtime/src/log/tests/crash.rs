@@ -79,7 +79,7 @@ impl Run {
     fn fail(&mut self) {
         let served = self.world.log.written();
         let name = self.names[0].clone();
-        assert_eq!(self.world.append(&name, b"x"), Err(Full));
+        assert_eq!(self.world.append(&name, b"x"), Err(Full::ReadOnly));
         assert!(matches!(self.world.log.refusal(), Some(Refusal::Failed(_))));
         assert!(self.world.log.poll_request(self.world.now).is_none());
         for entry in self.world.history.iter().filter(|entry| entry.place >= served) {
@@ -119,7 +119,7 @@ impl Run {
     fn stop(&mut self) {
         self.world.log.stop();
         let name = self.names[0].clone();
-        assert_eq!(self.world.append(&name, b"x"), Err(Full));
+        assert_eq!(self.world.append(&name, b"x"), Err(Full::ReadOnly));
         self.world.settle();
         assert!(self.world.log.is_stopped());
         let is_begun = self.world.log.is_ready();

@@ -8,6 +8,7 @@ mod disk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ringmain_core::causality::Record;
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
@@ -126,9 +127,10 @@ impl World {
         let record = record_of(self.number, value);
         let mut body = vec![0; body_bytes(name.len(), record.len())];
         write_body::<Hardware>(name, &mut body, |out| out.copy_from_slice(&record));
-        let place = self.log.append_received(&key(name), &body)?;
+        let place = self.log.append_received(&key(name), Body::without_checksum(&body).unwrap())?;
         let frame = self.log.frame(place).unwrap();
         assert_eq!(&frame[PLACE_BYTES..], body, "stored unchanged");
+        assert_eq!(self.log.body(place).unwrap().bytes(), body);
         self.note(Entry { place, name: name.to_vec(), record, mine: None });
         Ok(place)
     }
