@@ -364,6 +364,7 @@ fn failure(status: &Status, needed: u8, got: u8) -> String {
         Status::Malformed => "the node found the request malformed".into(),
         Status::Unsupported => "the node does not do this".into(),
         Status::NotPermitted => "NOPERM".into(),
+        Status::NotCovered => "UNAVAILABLE: no reachable copy covers the context".into(),
     }
 }
 
