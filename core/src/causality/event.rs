@@ -141,13 +141,12 @@ fn walk(
     let actor = version.dot.actor();
     let mut siblings = old.siblings().peekable();
     let mut mine = None;
-    let mut index = 0;
+    let mut row_count = 0;
     for row in Rows::new(old.version_vector(), seen) {
         if mine.is_none() && actor < row.actor {
             sink.entry(version.dot);
             sink.sibling(version);
-            mine = Some(index);
-            index += 1;
+            mine = Some(row_count);
         }
         let extends = actor == row.actor;
         sink.entry(if extends { version.dot } else { row.joined() });
@@ -158,13 +157,13 @@ fn walk(
         }
         if extends {
             sink.sibling(version);
-            mine = Some(index);
+            mine = Some(row_count);
         }
-        index += 1;
+        row_count += 1;
     }
     mine.unwrap_or_else(|| {
         sink.entry(version.dot);
         sink.sibling(version);
-        index
+        row_count
     })
 }

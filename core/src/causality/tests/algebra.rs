@@ -243,6 +243,11 @@ fn only_actors_of_this_node_and_boot_with_numbers_left_are_extended() {
     assert!(plan(dot(2, 1), 3, 1), "another node");
     assert!(!plan(dot(2, NUMBER_MAX - 1), 2, 1));
     assert!(plan(dot(2, NUMBER_MAX), 2, 1), "no number left");
+    // Whatever the birth, no write that anyone has seen is named again.
+    let seen = entries(&[Dot::new(Actor::new(NodeId(2), Boot(1), 3), 5)]);
+    let context = Context::Given(VersionVector::new_checked(&seen).unwrap());
+    let event = Event::plan(None, None, NodeId(2), Boot(1), 3, &Write { context, ..write });
+    assert_eq!((event.dot().number(), event.minted()), (6, true));
     // A delete of nothing: neither value nor expiry reach the record.
     let event = Event::plan(None, None, NodeId(2), Boot(1), 3, &write);
     let mut out = vec![0; event.bytes()];

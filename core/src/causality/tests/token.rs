@@ -1,7 +1,10 @@
 //! Context tokens and their text form. The golden tokens are test vectors of their own.
 
+use core::hash::Hasher as _;
 use std::vec;
 use std::vec::Vec;
+
+use siphasher::sip::SipHasher24;
 
 use super::*;
 use crate::prng::Prng;
@@ -42,6 +45,41 @@ fn no_mutilated_token_is_taken() {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(decode_token(&SECRET, b"key", &bytes), Err(BadContext));
+    }
+}
+
+/// Even with the right hash, only the one form is a token.
+#[test]
+fn a_signed_token_out_of_form_is_refused() {
+    let [one, two] = [dot(1, 1).to_bytes(), dot(2, 1).to_bytes()];
+    let body = |head: &[u8], entries: &[[u8; 16]]| [head, entries.as_flattened()].concat();
+    let signed = |mut body: Vec<u8>| {
+        let mut hasher = SipHasher24::new_with_key(&SECRET);
+        hasher.write(b"ctx1\0\0\0\x03key");
+        hasher.write(&body);
+        body.extend(hasher.finish().to_le_bytes());
+        body
+    };
+    let good = signed(body(&[1, 0, 2], &[one, two]));
+    assert!(decode_token(&SECRET, b"key", &good).is_ok());
+    for bad in [
+        body(&[2, 0, 2], &[one, two]),
+        body(&[1, 1, 2], &[one, two]),
+        body(&[1, 0, 1], &[one, two]),
+        body(&[1, 0, 3], &[one, two]),
+        body(&[1, 0, 0x82, 0], &[one, two]),
+        body(&[1, 0, 2], &[two, one]),
+        body(&[1, 0, 2], &[one, one]),
+        body(&[1, 0, 1], &[[0; 16]]),
+        body(&[1, 0, 0, 0], &[]),
+        body(&[1, 0], &[]),
+        body(&[1], &[]),
+    ] {
+        assert_eq!(
+            decode_token(&SECRET, b"key", &signed(bad.clone())),
+            Err(BadContext),
+            "{bad:x?}"
+        );
     }
 }
 
