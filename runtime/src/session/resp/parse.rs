@@ -142,8 +142,8 @@ pub(super) const fn word(name: &str) -> u64 {
     word
 }
 
-/// The word of `name` in any case; 0, which is no name's word, when it is empty or longer than
-/// eight bytes.
+/// The word of `name` in any case; 0, which is no name's word, when it is empty, longer than
+/// eight bytes, or ends with a zero byte.
 #[inline(always)]
 pub(super) fn word_of(name: &[u8]) -> u64 {
     let length = name.len();
@@ -160,8 +160,12 @@ pub(super) fn word_of(name: &[u8]) -> u64 {
             u64::from(low) | u64::from(high) << (8 * (length - 4))
         }
         ([only], _) => u64::from(*only),
-        _ => 0,
+        _ => return 0,
     };
+    // A zero at the end would make a longer name of a shorter one.
+    if word >> (8 * (length - 1)) == 0 {
+        return 0;
+    }
     lower_case(word)
 }
 
