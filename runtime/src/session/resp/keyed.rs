@@ -130,10 +130,10 @@ impl SetOptions {
             _ => Condition::Always,
         };
         let put = Request::write(key, Some(value), Source::ReadFirst, condition);
-        match (self.old, condition) {
-            (true, _) => (put.with_old(), Shape::Old),
-            (false, Condition::Always) => (put, Shape::Ok),
-            (false, _) => (put, Shape::OkOrNull),
+        match self.old {
+            true => (put.with_old(), Shape::Old),
+            // One of the two conditions was given, or there would be no options.
+            false => (put, Shape::OkOrNull),
         }
     }
 }

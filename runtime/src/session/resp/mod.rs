@@ -12,7 +12,7 @@
 //! - A command on a key with an earlier request pending stops the parsing of its connection,
 //!   unless both only read, or the driver orders them
 //!   ([`LaterInOrder`](super::request::Submitted::LaterInOrder)).
-//! - Parsing also stops with [`SLOT_COUNT`](slots) replies waiting, and at 256 KiB of output.
+//! - Parsing also stops with 64 replies waiting for their turn, and at [`OUTPUT_BYTES_MAX`].
 //!
 //! Invariants: what a transcript answers does not depend on how it was cut; a session that says
 //! [`Next::Wait`] has an answer to come or output to be taken.

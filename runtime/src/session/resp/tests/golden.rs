@@ -127,19 +127,22 @@ fn the_answers_do_not_depend_on_cuts() {
 #[test]
 fn typed_commands_answer_alike() {
     let (_, expected) = transcript(2);
+    let mut sent = b"HELLO 2\r\n\r\n  \n".to_vec();
+    for line in SCRIPT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (command, _) = line.split_once(" → ").unwrap();
+        // Empty words need quotes on a line.
+        let quote = |word| if word == "" { "''" } else { word };
+        let quoted: Vec<&str> = command.split(' ').map(quote).collect();
+        sent.extend_from_slice(format!("{}\n", quoted.join(" ")).as_bytes());
+    }
+    sent.extend_from_slice(b"quit\r\n");
     for speed in [Speed::Now, Speed::Mixed] {
-        let mut client = Client::new(speed, 3);
-        client.send(b"HELLO 2\r\n\r\n  \n");
-        for line in SCRIPT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (command, _) = line.split_once(" → ").unwrap();
-            // Empty words need quotes on a line.
-            let quoted: Vec<&str> =
-                command.split(' ').map(|word| if word.is_empty() { "''" } else { word }).collect();
-            client.send(format!("{}\n", quoted.join(" ")).as_bytes());
+        for bytes in [1, 2, 3, 5, 11, 100, sent.len()] {
+            let mut client = Client::new(speed, 3);
+            sent.chunks(bytes).for_each(|piece| client.send(piece));
+            assert!(client.closed);
+            assert_same(&client.finish(), &expected, &format!("{speed:?} {bytes}"));
         }
-        client.send(b"quit\r\n");
-        assert!(client.closed);
-        assert_same(&client.finish(), &expected, "typed");
     }
 }
 
