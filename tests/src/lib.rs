@@ -1,2 +1,4 @@
 //! The simulator of Ringmain and its checkers.
 #![forbid(unsafe_code)]
+
+pub mod sim;

@@ -1,11 +1,11 @@
 //! One simulated server: what outlives its processes (disk, clock), and the process itself: one
 //! shipped `Node` and some shipped `Shard`s.
 
+use ringmain_core::Unsynced;
 use ringmain_core::id::{Boot, NodeId, ShardIndex};
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Encoded;
-use ringmain_core::node::{Node, NodeConfig};
-use ringmain_core::replica::Unsynced;
+use ringmain_core::node::{Node, NodeConfig, Vote};
 use ringmain_core::request::Slot;
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
@@ -81,8 +81,8 @@ pub struct Pool<'m> {
 pub struct Host<'m> {
     /// One store for each shard.
     pub stores: Vec<Store>,
-    /// The topology as it is on disk.
-    pub operations: Vec<u8>,
+    /// The topology and the vote as they are on disk; none if never written.
+    pub persisted: Option<Persisted>,
     /// Process lives so far: also the boot of the latest.
     pub lives: u64,
     /// The running process.
@@ -93,6 +93,15 @@ pub struct Host<'m> {
     origin: u64,
     /// What its wall clock shows at the start of the run, milliseconds.
     pub wall: u64,
+}
+
+/// What the machine of a node keeps on disk.
+#[derive(Clone, Debug)]
+pub struct Persisted {
+    /// The committed operations.
+    pub operations: Vec<u8>,
+    /// The vote.
+    pub vote: Option<Vote>,
 }
 
 /// A running process.
@@ -131,7 +140,7 @@ impl<'m> Host<'m> {
         let store = |_| Store::new(swarm.disk.busy, random.fork());
         Host {
             stores: (0..swarm.shards[node]).map(store).collect(),
-            operations: Vec::new(),
+            persisted: None,
             lives: 0,
             process: None,
             stopped: None,

@@ -71,9 +71,33 @@ marks! {
     Concurrent,
     /// A stored record changed by joining another.
     Joined,
-    /// A record was found equal, and nothing was stored.
-    AlreadyKnown,
+    /// A record arrived and nothing was stored: it was known, or refused.
+    NothingStored,
+    /// A full queue refused a frame.
+    Unsent,
+    /// A shard met a peer on another topology.
+    TopologyDiffers,
+    /// A node was not added at once.
+    JoinRefused,
 }
+
+/// Marks of faults that had an effect.
+pub const EFFECTIVE: [Mark; 14] = [
+    Mark::FrameLost,
+    Mark::FrameDuplicated,
+    Mark::FrameReordered,
+    Mark::FrameLate,
+    Mark::FrameBlocked,
+    Mark::FrameCorrupted,
+    Mark::LinkReset,
+    Mark::Crash,
+    Mark::CrashLost,
+    Mark::Restart,
+    Mark::Pause,
+    Mark::ClockStep,
+    Mark::SlowSync,
+    Mark::Unsent,
+];
 
 /// How often each mark was reached.
 #[derive(Clone, Debug)]

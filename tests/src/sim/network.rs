@@ -60,6 +60,9 @@ pub struct Parcel {
     pub bytes: Vec<u8>,
 }
 
+/// The longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(10);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Network {
@@ -153,6 +156,7 @@ impl Network {
         self.lives[b][a] = self.lives[a][b];
         let concerns = |from: usize, to: usize| (from, to) == (a, b) || (to, from) == (a, b);
         self.held.retain(|parcel| !concerns(parcel.from.node, parcel.to.node));
+        self.latest.retain(|(from, to), _| !concerns(from.node, to.node));
     }
 
     /// Splits the network in a way that the seed draws. Earlier splits remain.
@@ -215,6 +219,7 @@ impl Network {
         if !inside && self.happens(self.options.slow) {
             delay *= self.random.between(2, 300) as u32;
         }
+        delay = delay.min(DELAY_MAX);
         let latest = self.latest.entry((parcel.from, parcel.to)).or_default();
         let mut at = now + delay;
         if at < *latest {

@@ -1,8 +1,6 @@
 //! What one turn of a shard sends: frames to other sites, replies to clients, notices to its
 //! node. Collected here, and acted upon when the turn is over.
 
-use std::cell::RefCell;
-
 use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, ShardIndex};
@@ -70,7 +68,7 @@ pub struct Outbox<'w> {
     /// Draws those.
     pub random: &'w mut Random,
     /// Situations reached.
-    pub marks: &'w RefCell<Marks>,
+    pub marks: &'w mut Marks,
     /// What was sent.
     pub sent: Sent,
 }
@@ -112,7 +110,7 @@ impl Outbox<'_> {
 impl Links for Outbox<'_> {
     fn send(&mut self, to: To, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost> {
         if self.unsent > 0 && self.random.chance(self.unsent) {
-            self.marks.borrow_mut().hit(Mark::Unsent);
+            self.marks.hit(Mark::Unsent);
             return Err(Lost);
         }
         if let To::Node(id) = to

@@ -20,6 +20,8 @@ use super::random::Random;
 pub struct Entry {
     mine: Option<u16>,
     body: Vec<u8>,
+    /// The entry of the same key that it replaced.
+    before: Option<usize>,
     /// Its exact history, once the oracle has seen it.
     pub history: Option<Set>,
 }
@@ -133,14 +135,17 @@ impl Store {
 
     /// The latest record of `key` that is on disk.
     pub fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries[..self.synced].iter().rev().find(|entry| entry.key() == key)
+        let mut index = *self.current.get(key)?;
+        while index >= self.synced {
+            index = self.entries[index].before?;
+        }
+        Some(&self.entries[index])
     }
 
     /// The next entry that the oracle has not seen: it, and the one that it replaced.
     pub fn unseen(&self) -> Option<(&Entry, Option<&Entry>)> {
         let entry = self.entries.get(self.seen)?;
-        let before = self.entries[..self.seen].iter().rev().find(|one| one.key() == entry.key());
-        Some((entry, before))
+        Some((entry, entry.before.map(|before| &self.entries[before])))
     }
 
     /// The oracle has seen the next entry, and knows its history.
@@ -150,10 +155,9 @@ impl Store {
     }
 
     fn push(&mut self, key: &Key<'_>, mine: Option<u16>, body: Vec<u8>) -> Place {
-        self.entries.push(Entry { mine, body, history: None });
-        let place = Place(self.entries.len() as u64);
-        self.current.insert(key.bytes.to_vec(), self.entries.len() - 1);
-        place
+        let before = self.current.insert(key.bytes.to_vec(), self.entries.len());
+        self.entries.push(Entry { mine, body, before, history: None });
+        Place(self.entries.len() as u64)
     }
 
     fn refuses(&mut self) -> bool {

@@ -39,13 +39,13 @@ impl Decoded {
             value: sibling.value.to_vec(),
         });
         let siblings = siblings.collect();
-        Decoded { entries: entries(record.version_vector()), siblings }
+        Decoded { entries: decoded_entries(record.version_vector()), siblings }
     }
 }
 
 /// The entries of a version vector.
-pub(crate) fn entries(version_vector: VersionVector<'_>) -> Vec<Dot> {
-    (0..version_vector.len()).map(|index| version_vector.dot(index)).collect()
+pub fn decoded_entries(version_vector: VersionVector<'_>) -> Vec<Dot> {
+    version_vector.iter().collect()
 }
 
 /// What a write replaces, as its client meant it.
@@ -70,6 +70,8 @@ pub struct Issue {
     pub value: Vec<u8>,
     /// The events that it led to: none yet, one, or more where it was applied twice.
     pub events: Vec<usize>,
+    /// Its client was told that it was not applied.
+    pub refused: bool,
 }
 
 /// One event: a write as a coordinator applied it.
@@ -114,14 +116,39 @@ impl History {
     pub fn issue(&mut self, stamp: u64, context: Context, value: Option<&[u8]>) {
         let tombstone = value.is_none();
         let value = value.unwrap_or_default().to_vec();
-        let issue = Issue { context, tombstone, value, events: Vec::new() };
+        let issue = Issue { context, tombstone, value, events: Vec::new(), refused: false };
         let other = self.issues.insert(stamp, issue);
         assert!(other.is_none(), "stamps are unique");
     }
 
-    /// The write stamped `stamp`.
-    pub fn issued(&self, stamp: u64) -> Option<&Issue> {
-        self.issues.get(&stamp)
+    /// Whether `history` covers the write stamped `stamp`.
+    pub fn holds(&self, stamp: u64, history: &Set) -> bool {
+        let issue = self.issues.get(&stamp);
+        issue.is_some_and(|issue| issue.events.iter().any(|event| history.contains(*event)))
+    }
+
+    /// The event of the write stamped `stamp`; none unless there is exactly one.
+    pub fn only_event(&self, stamp: u64) -> Option<usize> {
+        let events = &self.issues.get(&stamp)?.events;
+        if let [event] = events[..] { Some(event) } else { None }
+    }
+
+    /// S9: the write stamped `stamp` was refused, so no event of it may exist.
+    pub fn refuse(&mut self, stamp: u64) -> Result<(), Violation> {
+        let issue = self.issues.get_mut(&stamp).expect("it was issued");
+        issue.refused = true;
+        if issue.events.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("write {stamp} was refused, and yet applied before");
+        Err(Violation::new(Invariant::AckAccounting, detail))
+    }
+
+    /// Stamps and values of those of `siblings` that are no deletes.
+    pub fn live(&self, siblings: &Set) -> Vec<(u64, Vec<u8>)> {
+        let events = siblings.iter().map(|event| &self.events[event]);
+        let live = events.filter(|event| !event.tombstone);
+        live.map(|event| (event.stamp, self.issues[&event.stamp].value.clone())).collect()
     }
 
     /// An event, by its number.
@@ -166,14 +193,16 @@ impl History {
     /// S2, S3: a record says exactly what its events imply. Returns its history.
     pub fn check(&self, record: &Decoded) -> Result<Set, Violation> {
         let covered = self.covered(&record.entries)?;
-        let mut implied = Set::default();
+        let mut replaced = Set::default();
         let mut named = Set::default();
         for sibling in &record.siblings {
             let event = self.check_sibling(sibling)?;
-            implied.extend(&self.events[event].past);
-            implied.insert(event);
+            replaced.extend(&self.events[event].past);
             named.insert(event);
         }
+        // Pasts are closed, so these two facts also mean that no sibling is missing.
+        let mut implied = replaced.clone();
+        implied.extend(&named);
         let exact = |wrong: Option<usize>, text: &str| match wrong {
             None => Ok(()),
             Some(event) => {
@@ -184,9 +213,7 @@ impl History {
         };
         exact(covered.first_missing_in(&implied), "the version vector covers an unseen")?;
         exact(implied.first_missing_in(&covered), "the version vector lacks a seen")?;
-        let siblings = self.siblings(&covered);
-        exact(named.first_missing_in(&siblings), "a sibling was replaced:")?;
-        exact(siblings.first_missing_in(&named), "a sibling is missing:")?;
+        exact(named.iter().find(|event| replaced.contains(*event)), "a sibling was replaced:")?;
         Ok(covered)
     }
 
@@ -236,6 +263,9 @@ impl History {
         let Some(issue) = self.issues.get(&sibling.stamp) else {
             return wrong(Invariant::NoInvention, "nobody wrote this");
         };
+        if issue.refused {
+            return wrong(Invariant::AckAccounting, "a write that was refused is applied");
+        }
         let contexts = match &issue.context {
             Context::Local => std::slice::from_ref(before),
             Context::Given(context) => std::slice::from_ref(context),

@@ -11,10 +11,9 @@
 mod history;
 mod set;
 
-#[cfg(test)]
-mod tests;
-
-pub use history::{Appended, Context, Decoded, DecodedSibling, Event, History, Issue};
+pub use history::{
+    Appended, Context, Decoded, DecodedSibling, Event, History, Issue, decoded_entries,
+};
 pub use set::Set;
 
 use std::fmt;

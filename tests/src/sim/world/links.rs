@@ -26,7 +26,9 @@ impl World<'_> {
     pub(super) fn on_arrive(&mut self, parcel: &Parcel) -> Result<(), Violation> {
         let Parcel { from, to, connection, .. } = *parcel;
         let delivers = self.network.delivers(self.now, parcel, &mut self.marks);
-        if !delivers || self.hosts[to.node].process.is_none() {
+        let inside = from.node == to.node;
+        let connected = inside || self.connected[to.node][from.node];
+        if !delivers || !connected || self.hosts[to.node].process.is_none() {
             return Ok(());
         }
         let Ok(frame) = Frame::new_checked::<Software>(&parcel.bytes) else {
@@ -48,6 +50,9 @@ impl World<'_> {
             return Err(Violation::new(Invariant::OneReply, detail));
         }
         let stored = self.hosts[to.node].stores[to.shard].end() > before;
+        if records && !stored {
+            self.marks.hit(Mark::NothingStored);
+        }
         if records && stored && frame.hop().topology != topology {
             let detail = format!("{to:?} took a record of {from:?} from another topology");
             return Err(Violation::new(Invariant::RingAgreement, detail));

@@ -11,6 +11,7 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
 use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
 
+use super::super::host::Persisted;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
@@ -20,16 +21,12 @@ use super::{Event, World, note};
 impl World<'_> {
     /// The first inputs of a fresh node machine.
     pub(super) fn on_started(&mut self, node: usize, own: Contact) -> Result<(), Violation> {
-        let persisted = std::mem::take(&mut self.hosts[node].operations);
-        if persisted.is_empty() {
-            if node == 0 {
-                self.node_turn(node, NodeInput::Found)?;
-            }
-        } else {
-            let operations = Operations::new_checked(&persisted).expect("as it was persisted");
-            self.node_turn(node, NodeInput::Restored(operations))?;
+        if let Some(Persisted { operations, vote }) = self.hosts[node].persisted.clone() {
+            let operations = Operations::new_checked(&operations).expect("as it was persisted");
+            self.node_turn(node, NodeInput::Restored { operations, vote })?;
+        } else if node == 0 {
+            self.node_turn(node, NodeInput::Found)?;
         }
-        self.hosts[node].operations = persisted;
         self.node_turn(node, NodeInput::Contact(own))
     }
 
@@ -60,9 +57,9 @@ impl World<'_> {
     pub(super) fn on_persisted(
         &mut self,
         node: usize,
-        operations: Vec<u8>,
+        persisted: Persisted,
     ) -> Result<(), Violation> {
-        self.hosts[node].operations = operations;
+        self.hosts[node].persisted = Some(persisted);
         self.node_turn(node, NodeInput::Persisted)
     }
 
@@ -101,8 +98,9 @@ impl World<'_> {
         };
         let operation = operation.try_into().map_err(|_| malformed())?;
         let operation = Operation::from_bytes(operation).map_err(|_| malformed())?;
-        let attempt = frame.hop().request.0;
-        self.node_turn(node, NodeInput::Message { from, attempt, message, operation })
+        let (attempt, topology) = (frame.hop().request.0, frame.hop().topology);
+        let input = NodeInput::Message { from, topology, attempt, message, operation };
+        self.node_turn(node, input)
     }
 
     fn on_topology(
@@ -167,8 +165,9 @@ impl World<'_> {
                 let process = self.hosts[node].process.as_ref().expect("its process runs");
                 let machine = process.node.as_ref().expect("it is not at work");
                 let operations = machine.operations().bytes().to_vec();
+                let persisted = Persisted { operations, vote: machine.vote() };
                 let (life, delay) = (self.life(node), self.random.delay(self.swarm.disk.sync));
-                self.after(delay, Event::Persisted { node, life, operations });
+                self.after(delay, Event::Persisted { node, life, persisted });
             }
             NodeOutput::Publish { topology } => {
                 note!(self, "n{node} publishes topology {:016x}", topology.0);
@@ -257,12 +256,14 @@ impl World<'_> {
         if !self.connected[node][to] {
             return;
         }
+        let process = self.hosts[node].process.as_ref().expect("its process runs");
+        let Some(machine) = process.node.as_ref() else { return };
         let hop = Hop {
             op,
             request: RequestId(request),
             deadline_ms: 0,
             age_ms: 0,
-            topology: Default::default(),
+            topology: machine.operations().id(),
             cluster_digest: self.settings.cluster_digest,
         };
         let mut frame = vec![0; frame_length(0, payload.bytes())];

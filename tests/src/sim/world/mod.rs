@@ -19,12 +19,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmain_core::drive::TurnSettings;
-use ringmain_core::id::ClusterId;
+use ringmain_core::id::{ClusterId, NodeId};
+use ringmain_core::node::NodeInput;
 use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
 use super::client::{Clients, Operation};
-use super::host::{Host, Pool, contact};
+use super::host::{Host, Persisted, Pool, contact};
 use super::judge::Judge;
 use super::mark::{Mark, Marks};
 use super::network::{Network, Parcel, Site};
@@ -33,6 +34,8 @@ use super::queue::Queue;
 use super::random::Random;
 use super::swarm::Swarm;
 use super::trace::Trace;
+use clients::Tickets;
+use finish::Closing;
 
 /// Most events of a run; more mean that it does not end.
 const EVENT_COUNT_MAX: u64 = 2_000_000;
@@ -53,9 +56,11 @@ pub enum Event {
     /// The interval after which a log is synced is over.
     SyncDue { site: Site, life: u64 },
     /// The topology is on disk.
-    Persisted { node: usize, life: u64, operations: Vec<u8> },
+    Persisted { node: usize, life: u64, persisted: Persisted },
     /// A connection between two nodes came up or was lost, as one of them sees it.
     Peer { node: usize, life: u64, peer: usize, up: bool },
+    /// A shard met a peer on another topology.
+    Differs { node: usize, life: u64, peer: NodeId },
     /// Two nodes try to connect.
     Connect { a: usize, b: usize },
     /// Two nodes lose their connections.
@@ -64,6 +69,8 @@ pub enum Event {
     Client { client: usize },
     /// A client has waited long enough for a reply.
     GiveUp { ticket: u64 },
+    /// The last requests go on.
+    Close,
     /// A fault of that kind begins, if faults still happen.
     Fault(Fault),
     /// Splits end.
@@ -111,6 +118,8 @@ pub struct World<'m> {
     pub(super) connected: Vec<Vec<bool>>,
     pub(super) settings: TurnSettings,
     pub(super) clients: Clients,
+    pub(super) tickets: Tickets,
+    pub(super) closing: Closing,
     pub(super) judge: Judge,
     pub(super) stage: Stage,
     /// When the stage began.
@@ -160,6 +169,8 @@ impl<'m> World<'m> {
             connected: vec![vec![false; nodes]; nodes],
             settings,
             clients,
+            tickets: Tickets::default(),
+            closing: Closing::default(),
             judge,
             stage: Stage::Forming,
             since: Instant(0),
@@ -227,14 +238,18 @@ impl<'m> World<'m> {
                 self.on_sync_due(site);
                 Ok(())
             }
-            Event::Persisted { node, life, operations } if life == self.life(node) => {
-                self.on_persisted(node, operations)
+            Event::Persisted { node, life, persisted } if life == self.life(node) => {
+                self.on_persisted(node, persisted)
             }
             Event::Peer { node, life, peer, up } if life == self.life(node) => {
                 self.on_peer(node, peer, up)
             }
+            Event::Differs { node, life, peer } if life == self.life(node) => {
+                self.node_turn(node, NodeInput::Differs(peer))
+            }
             Event::Wake { .. }
             | Event::WakeNode { .. }
+            | Event::Differs { .. }
             | Event::Synced { .. }
             | Event::SyncDue { .. }
             | Event::Persisted { .. }
@@ -242,6 +257,7 @@ impl<'m> World<'m> {
             Event::Connect { a, b } => self.on_connect(a, b),
             Event::Disconnect { a, b } => self.disconnect(a, b),
             Event::Client { client } => self.on_client(client),
+            Event::Close => self.on_close(),
             Event::GiveUp { ticket } => self.on_give_up(ticket),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal => {
@@ -265,6 +281,7 @@ impl<'m> World<'m> {
             | Event::SyncDue { site, .. } => site.node,
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
+            | Event::Differs { node, .. }
             | Event::Peer { node, .. } => *node,
             _ => return Some(event),
         };

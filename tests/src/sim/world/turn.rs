@@ -2,11 +2,10 @@
 //! what the oracle sees of them.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use ringmain_core::checksum::Software;
 use ringmain_core::drive::{Command, Notice, Turn};
-use ringmain_core::causality::Record;
-use ringmain_core::node::NodeInput;
 use ringmain_core::records::Place;
 use ringmain_core::request::Origin;
 use ringmain_core::shard::Input;
@@ -15,7 +14,7 @@ use ringmain_core::time::Instant;
 use super::super::bodies::Kept;
 use super::super::client::Operation;
 use super::super::host::ShardProcess;
-use super::super::judge::{Seen, found_by_reads};
+use super::super::judge::Seen;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
@@ -85,8 +84,7 @@ impl<'m> World<'m> {
         while let Some((entry, before)) = store.unseen() {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
-            let found = found_by_reads(bodies, self.judge.history(key))?;
-            let seen = Seen { node, boot, before: &before, record: entry.record(), found: &found };
+            let seen = Seen { node, boot, before: &before, record: entry.record(), kept: bodies };
             let (history, text) = self.judge.on_append(key, &seen, &mut self.marks)?;
             let now = self.now;
             let mut trace = self.trace.borrow_mut();
@@ -118,7 +116,8 @@ impl<'m> World<'m> {
                 Notice::TopologyDiffers(peer) => {
                     self.marks.hit(Mark::TopologyDiffers);
                     note!(self, "{site:?} and n{} differ in topology", node_index(peer));
-                    self.node_turn(site.node, NodeInput::Differs(peer))?;
+                    let (node, life) = (site.node, self.life(site.node));
+                    self.after(Duration::ZERO, Event::Differs { node, life, peer });
                 }
                 Notice::LostOwnEvents => {
                     // Disks keep what was synced, and boots never return: nothing is lost.
@@ -217,11 +216,5 @@ impl<'m> World<'m> {
     /// The local time of the node's machine.
     pub(super) fn local(&self, node: usize) -> Instant {
         self.hosts[node].local(self.now)
-    }
-
-    /// The current record of key `key` at `node`, if that node has one.
-    pub(super) fn stored(&self, node: usize, key: &[u8]) -> Option<Record<'_>> {
-        let stores = self.hosts[node].stores.iter();
-        stores.filter_map(|store| store.get(key)).map(|entry| entry.record()).next()
     }
 }

@@ -1,0 +1,368 @@
+//! What clients want: a few hot keys, read and written in every way that the protocol offers.
+
+use std::fmt;
+
+use ringmain_core::drive::Command;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::put::{Condition, Content, PutRequest, Replaces};
+
+use super::oracle::{Context, Set};
+use super::random::Random;
+use super::swarm::Swarm;
+
+/// Stamps of writes: 1, 2, 3, ... from here, in milliseconds since 1970.
+const FIRST_STAMP: u64 = 1_700_000_000_000;
+
+/// A context that a client was given: the token, and what it stands for.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Known {
+    /// The raw token.
+    pub token: Vec<u8>,
+    /// The events that it covers.
+    pub events: Set,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events.fmt(f)
+    }
+}
+
+/// One request of a client.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Which key.
+    pub key: usize,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What a request does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Reads, with a context that the answer must cover, if any.
+    Get { r: u8, pr: u8, cover: Option<Known> },
+    /// Writes.
+    Put(Put),
+}
+
+/// A write.
+#[derive(Clone)]
+pub struct Put {
+    /// Its name.
+    pub stamp: u64,
+    /// The value; none for a delete.
+    pub value: Option<Vec<u8>>,
+    /// What it replaces.
+    pub replaces: Replace,
+    /// Quorum parameters; 0 = default or none.
+    pub w: u8,
+    /// See `w`.
+    pub pw: u8,
+    /// See `w`.
+    pub dw: u8,
+    /// Whether the reply should bring a context.
+    pub want_context: bool,
+}
+
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Put { stamp, value, replaces, w, pw, dw, .. } = self;
+        let kind = if value.is_some() { "value" } else { "delete" };
+        write!(f, "{kind} {stamp} replaces {replaces:?} W {w} PW {pw} DW {dw}")
+    }
+}
+
+/// What a write replaces.
+#[derive(Clone, Debug)]
+pub enum Replace {
+    /// This; nothing, if it is empty.
+    Given(Known),
+    /// What the coordinator knows.
+    Local,
+    /// What a read by the coordinator finds.
+    ReadFirst {
+        /// R of that read.
+        r: u8,
+    },
+}
+
+impl Operation {
+    /// The operation as a command of the protocol.
+    pub fn command(&self) -> Command<'_> {
+        match &self.action {
+            Action::Get { r, pr, cover } => Command::Get(GetRequest {
+                r: *r,
+                pr: *pr,
+                forwarded: false,
+                want_context: true,
+                context: cover.as_ref().map_or(&[], |known| &known.token),
+            }),
+            Action::Put(put) => Command::Put(put.request()),
+        }
+    }
+}
+
+impl Put {
+    fn request(&self) -> PutRequest<'_> {
+        let replaces = match &self.replaces {
+            Replace::Given(known) => Replaces::Given(&known.token),
+            Replace::Local => Replaces::Local,
+            Replace::ReadFirst { r } => {
+                let condition = Condition::Always;
+                Replaces::ReadFirst { r: *r, condition, return_old: false }
+            }
+        };
+        let content = match &self.value {
+            Some(value) => Content::Value { expires: None, value },
+            None => Content::Tombstone,
+        };
+        PutRequest {
+            w: self.w,
+            pw: self.pw,
+            dw: self.dw,
+            forwarded: false,
+            want_context: self.want_context,
+            timestamp: UnixMs(self.stamp),
+            replaces,
+            content,
+        }
+    }
+
+    /// What the oracle must know of it.
+    pub fn context(&self) -> Context {
+        match &self.replaces {
+            Replace::Given(known) => Context::Given(known.events.clone()),
+            Replace::Local => Context::Local,
+            Replace::ReadFirst { .. } => Context::ReadFirst,
+        }
+    }
+}
+
+/// Kinds of operations, in the order of `ClientOptions::weights`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A read.
+    Read,
+    /// A read, then a write with its context.
+    Modify,
+    /// A read, then a delete with its context.
+    Delete,
+    /// A write with the empty context.
+    Blind,
+    /// A plain SET.
+    Plain,
+    /// A delete whose coordinator reads first.
+    DeleteFirst,
+    /// A read that must cover what the client knows.
+    Session,
+}
+
+const KINDS: [Kind; 7] = [
+    Kind::Read,
+    Kind::Modify,
+    Kind::Delete,
+    Kind::Blind,
+    Kind::Plain,
+    Kind::DeleteFirst,
+    Kind::Session,
+];
+
+/// One client: serial, with at most one request under way.
+#[derive(Debug)]
+pub struct Client {
+    random: Random,
+    /// The ticket it waits for.
+    pub waits: Option<u64>,
+    /// What it does once the read under way is answered: a value, or a delete.
+    then: Option<Kind>,
+    /// What it knows of each key.
+    known: Vec<Known>,
+    /// A write of this client has an unknown outcome.
+    unsure: bool,
+    /// The write to be tried again.
+    again: Option<Operation>,
+}
+
+/// All clients of a run.
+#[derive(Debug)]
+pub struct Clients {
+    swarm: Swarm,
+    keys: Vec<Vec<u8>>,
+    clients: Vec<Client>,
+    stamp: u64,
+    /// Operations that ended well.
+    pub acknowledged: u64,
+}
+
+impl Clients {
+    /// Clients as `swarm` says.
+    pub fn new(swarm: &Swarm, random: &mut Random) -> Clients {
+        let options = &swarm.clients;
+        let keys: Vec<Vec<u8>> =
+            (0..options.key_count).map(|key| format!("key-{key}").into_bytes()).collect();
+        let client = |_| Client {
+            random: random.fork(),
+            waits: None,
+            then: None,
+            known: vec![Known::default(); options.key_count],
+            unsure: false,
+            again: None,
+        };
+        let clients = (0..options.count).map(client).collect();
+        Clients { swarm: swarm.clone(), keys, clients, stamp: FIRST_STAMP, acknowledged: 0 }
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    /// Key `key`.
+    pub fn key(&self, key: usize) -> &[u8] {
+        &self.keys[key]
+    }
+
+    /// How many clients there are.
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Client `client`.
+    pub fn client(&mut self, client: usize) -> &mut Client {
+        &mut self.clients[client]
+    }
+
+    /// Whether a write of `client` ever had an unknown outcome.
+    pub fn is_unsure(&self, client: usize) -> bool {
+        self.clients[client].unsure
+    }
+
+    /// No client waits for a reply.
+    pub fn are_idle(&self) -> bool {
+        self.clients.iter().all(|client| client.waits.is_none())
+    }
+
+    /// The next request of `client`.
+    pub fn next(&mut self, client: usize) -> Operation {
+        let options = &self.swarm.clients;
+        let Client { random, then, known, again, .. } = &mut self.clients[client];
+        if let Some(Operation { key, action: Action::Put(put) }) = again.take() {
+            self.stamp += 1;
+            let value = put.value.as_ref().map(|_| self.value(client, self.stamp, key));
+            let put = Put { stamp: self.stamp, value, ..put };
+            return Operation { key, action: Action::Put(put) };
+        }
+        let own = options.sequential && client < options.key_count;
+        let key = if own { client } else { random.below(options.key_count) };
+        let kind = match random.weighted(&options.weights) {
+            _ if options.sequential && !own => Kind::Read,
+            kind if options.sequential => [Kind::Read, Kind::Modify, Kind::Delete][kind % 3],
+            kind => KINDS[kind],
+        };
+        *then = matches!(kind, Kind::Modify | Kind::Delete).then_some(kind);
+        let (first, cover) = (known[key].clone(), known[key].clone());
+        match kind {
+            Kind::Read | Kind::Modify | Kind::Delete => self.get(client, key, None),
+            Kind::Session => self.get(client, key, Some(cover)),
+            Kind::Plain => self.put(client, key, Replace::Local, true),
+            Kind::Blind => {
+                // Now and then a context that is old, not empty.
+                let old = self.clients[client].random.chance(200);
+                let known = if old { first } else { Known::default() };
+                self.put(client, key, Replace::Given(known), true)
+            }
+            Kind::DeleteFirst => {
+                let r = self.explicit(client);
+                self.put(client, key, Replace::ReadFirst { r }, false)
+            }
+        }
+    }
+
+    /// The write that follows a read, if the client meant to write.
+    pub fn follow(&mut self, client: usize, key: usize, read: &Known) -> Option<Operation> {
+        self.clients[client].known[key] = read.clone();
+        let kind = self.clients[client].then.take()?;
+        let replaces = Replace::Given(read.clone());
+        Some(self.put(client, key, replaces, kind == Kind::Modify))
+    }
+
+    /// A read or write failed: what was to follow does not.
+    pub fn give_up(&mut self, client: usize) {
+        self.clients[client].then = None;
+    }
+
+    /// The client will, perhaps, try `operation` again. Returns whether it will.
+    pub fn retry(&mut self, client: usize, operation: &Operation) -> bool {
+        let Client { random, again, unsure, .. } = &mut self.clients[client];
+        *unsure = true;
+        let retries = random.chance(500);
+        *again = retries.then(|| operation.clone());
+        retries
+    }
+
+    /// The client learned the context behind its own write.
+    pub fn learn(&mut self, client: usize, key: usize, known: Known) {
+        self.clients[client].known[key] = known;
+    }
+
+    /// A read of all owners.
+    pub fn get_all(&self, key: usize, r: u8) -> Operation {
+        Operation { key, action: Action::Get { r, pr: 0, cover: None } }
+    }
+
+    /// A write to all owners that replaces what a read found.
+    pub fn put_all(&mut self, key: usize, w: u8, read: &Known) -> Operation {
+        self.stamp += 1;
+        let put = Put {
+            stamp: self.stamp,
+            value: Some(self.value(usize::MAX, self.stamp, key)),
+            replaces: Replace::Given(read.clone()),
+            w,
+            pw: 0,
+            dw: 0,
+            want_context: true,
+        };
+        Operation { key, action: Action::Put(put) }
+    }
+
+    fn get(&mut self, client: usize, key: usize, cover: Option<Known>) -> Operation {
+        let (r, pr) = (self.explicit(client), self.explicit(client));
+        Operation { key, action: Action::Get { r, pr, cover } }
+    }
+
+    fn put(&mut self, client: usize, key: usize, replaces: Replace, is_value: bool) -> Operation {
+        self.stamp += 1;
+        let stamp = self.stamp;
+        let put = Put {
+            stamp,
+            value: is_value.then(|| self.value(client, stamp, key)),
+            replaces,
+            w: self.explicit(client),
+            pw: self.explicit(client),
+            dw: self.explicit(client),
+            want_context: self.clients[client].random.chance(500),
+        };
+        Operation { key, action: Action::Put(put) }
+    }
+
+    /// A quorum parameter: mostly 0, for the default.
+    fn explicit(&mut self, client: usize) -> u8 {
+        let n = u64::from(self.swarm.n);
+        let random = &mut self.clients[client].random;
+        let share = self.swarm.clients.explicit;
+        // Rarely more than there are nodes: refused.
+        let most = if random.chance(50) { n + 1 } else { n };
+        let drawn = random.between(0, most) as u8;
+        if random.chance(share) { drawn } else { 0 }
+    }
+
+    /// A value that names its writer, its write and its key, of some length.
+    fn value(&self, client: usize, stamp: u64, key: usize) -> Vec<u8> {
+        let mut value = format!("{client}:{stamp}:{key}:").into_bytes();
+        let padding = stamp as usize * 31 % (self.swarm.clients.value_bytes_max + 1);
+        value.resize(value.len() + padding, b'.');
+        value
+    }
+}

@@ -1,0 +1,348 @@
+//! Judges what nodes store and what clients are told. Every function states the invariant that
+//! it checks; their numbers are those of correctness §7.
+
+use std::collections::BTreeMap;
+
+use ringmain_core::causality::{Record, decode_token};
+use ringmain_core::id::{Boot, TopologyId};
+use ringmain_core::ring::Ring;
+use ringmain_core::wire::put::{PutRequest, Replaces};
+
+use super::bodies::Kept;
+use super::client::{Known, Put};
+use super::host::Host;
+use super::mark::{Mark, Marks};
+use super::oracle::{
+    Appended, Decoded, History, Invariant, Set, Violation, decoded_entries as entries,
+};
+use super::outbox::{Reply, node_id};
+use super::swarm::{Durability, Swarm};
+
+/// A write whose client was told that it succeeded.
+#[derive(Clone, Copy, Debug)]
+struct Acked {
+    stamp: u64,
+    /// Nodes that must have stored it.
+    w: u8,
+}
+
+/// A record that was stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// By this node.
+    pub node: usize,
+    /// In this process life.
+    pub boot: u64,
+    /// The history of the record that it replaced.
+    pub before: &'a Set,
+    /// The record.
+    pub record: Record<'a>,
+    /// What the shard keeps of requests in flight.
+    pub kept: &'a Kept,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Judge {
+    swarm: Swarm,
+    index: BTreeMap<Vec<u8>, usize>,
+    histories: Vec<History>,
+    acked: Vec<Vec<Acked>>,
+    /// The hash of the ring of each topology, and its number of nodes.
+    rings: BTreeMap<TopologyId, (u64, usize)>,
+    /// A ring of all nodes was published.
+    pub formed: bool,
+}
+
+impl Judge {
+    /// Nothing has happened to `keys`.
+    pub fn new(swarm: &Swarm, keys: &[Vec<u8>]) -> Judge {
+        let index = keys.iter().cloned().zip(0..).collect();
+        Judge {
+            swarm: swarm.clone(),
+            index,
+            histories: keys.iter().map(|_| History::default()).collect(),
+            acked: keys.iter().map(|_| Vec::new()).collect(),
+            rings: BTreeMap::new(),
+            formed: false,
+        }
+    }
+
+    /// The owners that every partition has once the cluster is formed.
+    pub fn owner_count(&self) -> u8 {
+        (self.swarm.shards.len() as u8).min(self.swarm.n)
+    }
+
+    /// The history of key `key`.
+    pub fn history(&self, key: usize) -> &History {
+        &self.histories[key]
+    }
+
+    /// S2: what is stored is stored under a key that somebody wrote.
+    pub fn key_index(&self, key: &[u8]) -> Result<usize, Violation> {
+        let invented = || Violation::new(Invariant::NoInvention, format!("key {key:?}"));
+        self.index.get(key).copied().ok_or_else(invented)
+    }
+
+    /// A client sends a write.
+    pub fn on_issue(&mut self, key: usize, put: &Put) {
+        self.histories[key].issue(put.stamp, put.context(), put.value.as_deref());
+    }
+
+    /// S2, S3, S4, S8: what a node stores is the exact result of an event, or of a join; and its
+    /// history does not shrink. Returns that history, and what happened in words.
+    pub fn on_append(
+        &mut self,
+        key: usize,
+        seen: &Seen<'_>,
+        marks: &mut Marks,
+    ) -> Result<(Set, String), Violation> {
+        let record = Decoded::of(seen.record);
+        let history = &mut self.histories[key];
+        let news = record.siblings.iter().find(|sibling| history.find(sibling.dot).is_none());
+        let (after, text) = match news.map(|sibling| sibling.stamp) {
+            Some(stamp) => {
+                let found = found_by_reads(seen.kept, history, stamp)?;
+                let appended = Appended {
+                    node: node_id(seen.node),
+                    boot: Boot(seen.boot),
+                    before: seen.before,
+                    after: &record,
+                    found: &found,
+                };
+                let (event, after) = history.append(&appended)?;
+                (after, format!("write {stamp}, event {event}"))
+            }
+            None => {
+                marks.hit(Mark::Joined);
+                (history.check(&record)?, "a join".into())
+            }
+        };
+        if let Some(lost) = seen.before.first_missing_in(&after) {
+            let detail = format!("n{} forgot event {lost} of k{key}: {record:?}", seen.node);
+            return Err(Violation::new(Invariant::MonotoneContexts, detail));
+        }
+        if record.siblings.len() > 1 {
+            marks.hit(Mark::Concurrent);
+        }
+        Ok((after.clone(), format!("{text}, siblings {:?}", history.siblings(&after))))
+    }
+
+    /// S9: a client is told that its write succeeded.
+    pub fn on_stored(
+        &mut self,
+        hosts: &[Host<'_>],
+        (key, key_bytes): (usize, &[u8]),
+        put: &Put,
+    ) -> Result<(), Violation> {
+        let history = &self.histories[key];
+        let w = self.needed(put.w, self.swarm.w).max(put.pw).max(put.dw);
+        let covers = |set: Option<&Set>| set.is_some_and(|set| history.holds(put.stamp, set));
+        let (mut stored, mut synced) = (0, 0);
+        for host in hosts {
+            let current = host.stores.iter().find_map(|store| store.get(key_bytes));
+            let durable = host.stores.iter().find_map(|store| store.get_synced(key_bytes));
+            stored += u8::from(covers(current.and_then(|entry| entry.history.as_ref())));
+            synced += u8::from(covers(durable.and_then(|entry| entry.history.as_ref())));
+        }
+        let always = self.swarm.durability == Durability::Always;
+        let durable = if always { w } else { put.dw };
+        if stored < w || synced < durable {
+            let stamp = put.stamp;
+            let detail = format!(
+                "write {stamp} of k{key} succeeded with W {w}, DW {durable}: {stored} nodes \
+                 stored it, {synced} synced it",
+            );
+            return Err(Violation::new(Invariant::AckAccounting, detail));
+        }
+        self.acked[key].push(Acked { stamp: put.stamp, w });
+        Ok(())
+    }
+
+    /// S9: a client is told that its write was refused: it was not applied, and never will be.
+    pub fn on_refused(&mut self, key: usize, stamp: u64) -> Result<(), Violation> {
+        if self.swarm.network.duplicated > 0 {
+            // A duplicated command may be refused and applied.
+            return Ok(());
+        }
+        self.histories[key].refuse(stamp)
+    }
+
+    /// S10: what a read with this R must cover if it begins now.
+    pub fn required(&self, key: usize, r: u8, pr: u8) -> Set {
+        let r = self.needed(r, self.swarm.r).max(pr);
+        let n = self.owner_count();
+        let meets = |acked: &&Acked| acked.w + r > n;
+        let events = self.acked[key].iter().filter(meets);
+        let single = events.filter_map(|acked| self.histories[key].only_event(acked.stamp));
+        single.collect()
+    }
+
+    /// S2, S3, S8, S10: a read was answered with exactly the siblings that its context implies,
+    /// and the context covers what it must.
+    pub fn on_read(
+        &self,
+        (key, key_bytes): (usize, &[u8]),
+        reply: &Reply,
+        context_key: &[u8; 16],
+        required: &Set,
+        cover: Option<&Known>,
+    ) -> Result<Known, Violation> {
+        let known = self.decode(key, key_bytes, &reply.context, context_key)?;
+        let history = &self.histories[key];
+        let mut expected = history.live(&history.siblings(&known.events));
+        let mut got = reply.siblings.clone();
+        expected.sort_unstable();
+        got.sort_unstable();
+        if expected != got {
+            let stamps = |all: &[(u64, Vec<u8>)]| all.iter().map(|one| one.0).collect::<Vec<_>>();
+            let (expected, got) = (stamps(&expected), stamps(&got));
+            let detail = format!("a read of k{key} gave {got:?} and the context of {expected:?}");
+            return Err(Violation::new(Invariant::Exactness, detail));
+        }
+        if let Some(event) = required.first_missing_in(&known.events) {
+            let stamp = history.event(event).stamp;
+            let detail = format!("a read of k{key} missed write {stamp}, acknowledged before");
+            return Err(Violation::new(Invariant::StrictQuorum, detail));
+        }
+        let uncovered = cover.and_then(|cover| cover.events.first_missing_in(&known.events));
+        if let Some(event) = uncovered {
+            let detail = format!("a read of k{key} does not cover event {event} of its context");
+            return Err(Violation::new(Invariant::MonotoneContexts, detail));
+        }
+        Ok(known)
+    }
+
+    /// S3: the context that comes with a put covers it and nothing that its writer did not see:
+    /// the new version is all that is left of what it covers.
+    pub fn on_put_context(
+        &self,
+        (key, key_bytes): (usize, &[u8]),
+        stamp: u64,
+        context: &[u8],
+        context_key: &[u8; 16],
+    ) -> Result<Known, Violation> {
+        let known = self.decode(key, key_bytes, context, context_key)?;
+        let history = &self.histories[key];
+        let siblings = history.siblings(&known.events);
+        if siblings.len() != 1 || !history.holds(stamp, &siblings) {
+            let detail = format!("write {stamp} of k{key} got the context of {siblings:?}");
+            return Err(Violation::new(Invariant::Exactness, detail));
+        }
+        Ok(known)
+    }
+
+    /// S6: a serial client that reads before it writes sees at most one sibling.
+    pub fn on_sequential(&self, key: usize, read: &Known) -> Result<(), Violation> {
+        let siblings = self.histories[key].siblings(&read.events);
+        if siblings.len() > 1 {
+            let detail = format!("k{key} has {siblings:?} though its one writer saw each");
+            return Err(Violation::new(Invariant::SequentialWriter, detail));
+        }
+        Ok(())
+    }
+
+    /// S1: some copy that is not destroyed covers every acknowledged write.
+    pub fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
+        for (key_bytes, &key) in &self.index {
+            let mut held = Set::default();
+            for store in hosts.iter().flat_map(|host| &host.stores) {
+                if let Some(history) = store.get(key_bytes).and_then(|entry| entry.history.as_ref())
+                {
+                    held.extend(history);
+                }
+            }
+            self.check_covered(key, &held, "no copy")?;
+        }
+        Ok(())
+    }
+
+    /// S1: `held` covers every acknowledged write of key `key`.
+    pub fn check_covered(&self, key: usize, held: &Set, who: &str) -> Result<(), Violation> {
+        let history = &self.histories[key];
+        match self.acked[key].iter().find(|acked| !history.holds(acked.stamp, held)) {
+            None => Ok(()),
+            Some(Acked { stamp, .. }) => {
+                let detail = format!("write {stamp} of k{key} was acknowledged, {who} covers it");
+                Err(Violation::new(Invariant::NoLostWrite, detail))
+            }
+        }
+    }
+
+    /// S11: equal operations give equal rings, and owners are distinct members.
+    pub fn on_ring(
+        &mut self,
+        node: usize,
+        topology: TopologyId,
+        ring: &Ring<'_>,
+    ) -> Result<(), Violation> {
+        let nodes = ring.nodes().len();
+        let (hash, _) = *self.rings.entry(topology).or_insert((ring.hash(), nodes));
+        let wrong = |text: &str| {
+            let detail = format!("n{node}, topology {:016x}: {text}", topology.0);
+            Err(Violation::new(Invariant::RingAgreement, detail))
+        };
+        if hash != ring.hash() {
+            return wrong("another ring from the same operations");
+        }
+        for partition in 0..ring.config().partition_count() {
+            let owners = ring.owners(ringmain_core::id::Partition(partition as u16));
+            let distinct = (1..owners.len()).all(|at| !owners[..at].contains(&owners[at]));
+            let members = owners.iter().all(|owner| ring.contains(*owner));
+            if !distinct || !members || owners.len() != nodes.min(usize::from(self.swarm.n)) {
+                return wrong("owners are not distinct members");
+            }
+        }
+        self.formed |= nodes == self.swarm.shards.len();
+        Ok(())
+    }
+
+    /// A quorum parameter, or its default capped at the owners there are.
+    fn needed(&self, asked: u8, default: u8) -> u8 {
+        if asked == 0 { default.min(self.owner_count()) } else { asked }
+    }
+
+    /// S3: the exact history behind a context token.
+    fn decode(
+        &self,
+        key: usize,
+        key_bytes: &[u8],
+        token: &[u8],
+        context_key: &[u8; 16],
+    ) -> Result<Known, Violation> {
+        if token.is_empty() {
+            return Ok(Known::default());
+        }
+        let version_vector = decode_token(context_key, key_bytes, token).map_err(|_| {
+            Violation::new(Invariant::Exactness, format!("k{key}: a token that does not verify"))
+        })?;
+        let events = self.histories[key].covered(&entries(version_vector))?;
+        Ok(Known { token: token.to_vec(), events })
+    }
+}
+
+/// What the reads before the write stamped `stamp` found, for each request that has it.
+fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>, Violation> {
+    let mut found = Vec::new();
+    for request in kept.requests() {
+        let Some(put) = request.command.as_deref().and_then(kept_put) else { continue };
+        if put.timestamp.0 != stamp || !matches!(put.replaces, Replaces::ReadFirst { .. }) {
+            continue;
+        }
+        found.push(match &request.gathered {
+            None => Set::default(),
+            Some(bytes) => {
+                let record = Record::new_checked(bytes).expect("what is gathered is a record");
+                history.check(&Decoded::of(record))?
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// The write in what a turn kept of a request: a kind, the length of the key, the key, the rest.
+fn kept_put(bytes: &[u8]) -> Option<PutRequest<'_>> {
+    let (&[kind, low, high], rest) = bytes.split_first_chunk::<3>()?;
+    let payload = rest.get(usize::from(u16::from_le_bytes([low, high]))..)?;
+    if kind == 1 { PutRequest::new_checked(payload).ok() } else { None }
+}

@@ -1,0 +1,317 @@
+//! Requests of clients: sent, answered, lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringmain_core::wire::reply::Status;
+
+use super::super::client::{Action, Known, Operation, Put};
+use super::super::mark::Mark;
+use super::super::network::Site;
+use super::super::oracle::{Invariant, Set, Violation};
+use super::super::outbox::Reply;
+use super::{Event, Stage, World, note};
+
+/// Requests that wait for their reply.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    latest: u64,
+    open: BTreeMap<u64, Ticket>,
+}
+
+/// One request that waits for its reply.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    /// Who sent it.
+    sender: Sender,
+    operation: Operation,
+    /// To this node, in this life of it.
+    node: usize,
+    life: u64,
+    /// What a read must cover.
+    required: Set,
+}
+
+/// Who sends requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sender {
+    /// A client.
+    Client(usize),
+    /// The last reads and writes of the run.
+    Closer,
+}
+
+impl Tickets {
+    /// Nothing waits for a reply.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The requests that wait, for a trace.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.open.keys().copied().collect()
+    }
+}
+
+impl World<'_> {
+    /// A client begins its next operation, unless the run has had enough.
+    pub(super) fn on_client(&mut self, client: usize) -> Result<(), Violation> {
+        let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
+        if self.stage == Stage::Closing || self.stage == Stage::Healing && enough {
+            return Ok(());
+        }
+        let operation = self.clients.next(client);
+        self.request(Sender::Client(client), operation);
+        Ok(())
+    }
+
+    /// Sends `operation` to some shard of some process.
+    pub(super) fn request(&mut self, sender: Sender, operation: Operation) {
+        let alive = |node: &usize| self.hosts[*node].process.is_some();
+        let nodes: Vec<usize> = (0..self.hosts.len()).filter(alive).collect();
+        if nodes.is_empty() {
+            return self.rest(sender);
+        }
+        let node = *self.random.pick(&nodes);
+        let shard = self.random.below(self.hosts[node].stores.len());
+        let required = match &operation.action {
+            Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr),
+            Action::Put(put) => {
+                self.judge.on_issue(operation.key, put);
+                Set::default()
+            }
+        };
+        self.tickets.latest += 1;
+        let (ticket, life) = (self.tickets.latest, self.life(node));
+        let site = Site { node, shard };
+        self.after(
+            Duration::from_micros(1),
+            Event::Command { site, life, ticket, operation: operation.clone() },
+        );
+        let patience = self.swarm.request_timeout + Duration::from_secs(1);
+        self.after(patience, Event::GiveUp { ticket });
+        match sender {
+            Sender::Client(client) => self.clients.client(client).waits = Some(ticket),
+            Sender::Closer => self.closing.waits = Some(ticket),
+        }
+        self.tickets.open.insert(ticket, Ticket { sender, operation, node, life, required });
+    }
+
+    /// S17: every request gets exactly one reply.
+    pub(super) fn on_reply(
+        &mut self,
+        site: Site,
+        ticket: u64,
+        reply: &Reply,
+    ) -> Result<(), Violation> {
+        let Some(open) = self.tickets.open.remove(&ticket) else {
+            let detail = format!("{site:?} answers request {ticket} again: {reply:?}");
+            return Err(Violation::new(Invariant::OneReply, detail));
+        };
+        let stamps: Vec<u64> = reply.siblings.iter().map(|sibling| sibling.0).collect();
+        note!(self, "{site:?} answers {ticket}: {:?} {stamps:?}", reply.status);
+        match &open.operation.action {
+            Action::Get { cover, .. } => self.on_read_reply(ticket, &open, reply, cover.as_ref()),
+            Action::Put(put) => self.on_put_reply(ticket, &open, reply, put),
+        }
+    }
+
+    /// The process of `node` is gone: what it had not answered, it never will.
+    pub(super) fn lose_tickets(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        let lost = |ticket: &Ticket| ticket.node == node && ticket.life == life;
+        let open = &self.tickets.open;
+        let numbers: Vec<u64> =
+            open.iter().filter(|(_, ticket)| lost(ticket)).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let open = self.tickets.open.remove(&number).expect("it was open just now");
+            self.on_lost(number, &open);
+        }
+        Ok(())
+    }
+
+    /// A client stops waiting; the reply may still come, and is then judged, but of no use.
+    pub(super) fn on_give_up(&mut self, ticket: u64) -> Result<(), Violation> {
+        if let Some(open) = self.tickets.open.get(&ticket).cloned()
+            && self.waits(ticket, &open)
+        {
+            self.on_lost(ticket, &open);
+        }
+        Ok(())
+    }
+
+    /// Whether the sender of `open` still waits for it.
+    fn waits(&mut self, ticket: u64, open: &Ticket) -> bool {
+        match open.sender {
+            Sender::Client(client) => self.clients.client(client).waits == Some(ticket),
+            Sender::Closer => self.closing.waits == Some(ticket),
+        }
+    }
+
+    fn on_lost(&mut self, ticket: u64, open: &Ticket) {
+        if !self.waits(ticket, open) {
+            return;
+        }
+        note!(self, "nobody answers {ticket}");
+        match &open.operation.action {
+            Action::Get { .. } => self.marks.hit(Mark::ReadFailed),
+            Action::Put(_) => self.marks.hit(Mark::PutUnknown),
+        }
+        self.on_failure(open, matches!(open.operation.action, Action::Put(_)));
+    }
+
+    fn on_read_reply(
+        &mut self,
+        ticket: u64,
+        open: &Ticket,
+        reply: &Reply,
+        cover: Option<&Known>,
+    ) -> Result<(), Violation> {
+        let waits = self.waits(ticket, open);
+        if !self.check_status(open, reply, cover.is_some())? {
+            self.marks.hit(Mark::ReadFailed);
+            if waits {
+                self.on_failure(open, false);
+            }
+            return Ok(());
+        }
+        let key = open.operation.key;
+        let named = (key, self.clients.key(key));
+        let context_key = &self.settings.context_key;
+        let read = self.judge.on_read(named, reply, context_key, &open.required, cover)?;
+        self.marks.hit(match reply.siblings.len() {
+            0 => Mark::ReadNothing,
+            1 => Mark::ReadOne,
+            _ => Mark::ReadSiblings,
+        });
+        if cover.is_some() {
+            self.marks.hit(Mark::SessionRead);
+        }
+        if !waits {
+            return Ok(());
+        }
+        self.clients.acknowledged += 1;
+        match open.sender {
+            Sender::Closer => self.on_closing_read(key, read),
+            Sender::Client(client) => {
+                self.check_sequential(client, key, &read)?;
+                match self.clients.follow(client, key, &read) {
+                    Some(operation) => self.request(open.sender, operation),
+                    None => self.rest(open.sender),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// S6, in runs without faults whose quorums always meet.
+    fn check_sequential(&self, client: usize, key: usize, read: &Known) -> Result<(), Violation> {
+        let options = &self.swarm.clients;
+        let n = self.judge.owner_count();
+        let meet = options.explicit == 0 && self.swarm.r.min(n) + self.swarm.w.min(n) > n;
+        let own = options.sequential && client == key;
+        if own && meet && self.swarm.is_calm() && !self.clients.is_unsure(client) {
+            self.judge.on_sequential(key, read)?;
+        }
+        Ok(())
+    }
+
+    fn on_put_reply(
+        &mut self,
+        ticket: u64,
+        open: &Ticket,
+        reply: &Reply,
+        put: &Put,
+    ) -> Result<(), Violation> {
+        let waits = self.waits(ticket, open);
+        let key = open.operation.key;
+        if !self.check_status(open, reply, false)? {
+            let unknown = reply.status == Status::NoQuorum;
+            self.marks.hit(if unknown { Mark::PutUnknown } else { Mark::PutRefused });
+            if !unknown {
+                self.judge.on_refused(key, put.stamp)?;
+            }
+            if waits {
+                self.on_failure(open, unknown);
+            }
+            return Ok(());
+        }
+        let named = (key, self.clients.key(key));
+        self.judge.on_stored(&self.hosts, named, put)?;
+        self.marks.hit(match (&put.value, put.context()) {
+            (None, _) => Mark::DeleteOk,
+            (_, super::super::oracle::Context::Local) => Mark::PlainSet,
+            _ => Mark::PutOk,
+        });
+        let mut learned = None;
+        if !reply.context.is_empty() {
+            let (context, context_key) = (&reply.context, &self.settings.context_key);
+            learned = Some(self.judge.on_put_context(named, put.stamp, context, context_key)?);
+        }
+        if !waits {
+            return Ok(());
+        }
+        self.clients.acknowledged += 1;
+        match open.sender {
+            Sender::Closer => self.on_closing_write(),
+            Sender::Client(client) => {
+                if let Some(known) = learned {
+                    self.clients.learn(client, key, known);
+                }
+                self.rest(open.sender);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the request succeeded. Some ways to fail are bugs.
+    fn check_status(
+        &self,
+        open: &Ticket,
+        reply: &Reply,
+        may_not_cover: bool,
+    ) -> Result<bool, Violation> {
+        match reply.status {
+            Status::Ok => Ok(true),
+            Status::NotCovered if may_not_cover => Ok(false),
+            Status::NoQuorum
+            | Status::Unavailable
+            | Status::Busy
+            | Status::Siblings
+            | Status::NoSpace
+            | Status::ReadOnly
+            | Status::Damaged => Ok(false),
+            status => {
+                let detail = format!("{:?} is answered with {status:?}", open.operation);
+                Err(Violation::new(Invariant::OneReply, detail))
+            }
+        }
+    }
+
+    fn on_failure(&mut self, open: &Ticket, unknown: bool) {
+        match open.sender {
+            Sender::Closer => self.closing.waits = None,
+            Sender::Client(client) => {
+                self.clients.give_up(client);
+                if unknown && self.clients.retry(client, &open.operation) {
+                    self.marks.hit(Mark::Retry);
+                }
+            }
+        }
+        self.rest(open.sender);
+    }
+
+    /// The sender pauses before its next operation.
+    fn rest(&mut self, sender: Sender) {
+        match sender {
+            Sender::Client(client) => {
+                self.clients.client(client).waits = None;
+                let think = self.random.delay(self.swarm.clients.think);
+                self.after(think, Event::Client { client });
+            }
+            Sender::Closer => {
+                self.closing.waits = None;
+                self.after(Duration::from_millis(100), Event::Close);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Faults of processes, clocks and connections, at times that the seed draws.
+
+use std::time::Duration;
+
+use super::super::mark::Mark;
+use super::super::oracle::Violation;
+use super::super::swarm::Durability;
+use super::{Event, Fault, Stage, World, note};
+
+/// All kinds.
+const FAULTS: [Fault; 5] =
+    [Fault::Split, Fault::Reset, Fault::Crash, Fault::Pause, Fault::ClockStep];
+
+impl World<'_> {
+    /// Whether faults happen now.
+    pub(super) fn faults_happen(&self) -> bool {
+        self.stage == Stage::Running
+    }
+
+    /// Faults may happen from now on.
+    pub(super) fn unleash(&mut self) {
+        self.network.set_faulty(true);
+        for fault in FAULTS {
+            self.schedule_fault(fault);
+        }
+    }
+
+    /// Mean time between two faults of that kind.
+    fn interval(&self, fault: Fault) -> Option<Duration> {
+        let options = &self.swarm.faults;
+        match fault {
+            Fault::Split => options.split,
+            Fault::Reset => options.reset,
+            Fault::Crash => options.crash,
+            Fault::Pause => options.pause,
+            Fault::ClockStep => options.clock_step,
+        }
+    }
+
+    fn schedule_fault(&mut self, fault: Fault) {
+        if let Some(interval) = self.interval(fault) {
+            let delay = self.random.delay(interval);
+            self.after(delay, Event::Fault(fault));
+        }
+    }
+
+    pub(super) fn on_fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        if !self.faults_happen() {
+            return Ok(());
+        }
+        self.schedule_fault(fault);
+        let node = self.random.below(self.hosts.len());
+        match fault {
+            Fault::Split if self.hosts.len() > 1 => self.split(),
+            Fault::Split => {}
+            Fault::Reset => return self.reset_pair(),
+            Fault::Crash => return self.crash(node),
+            Fault::Pause => self.pause(node),
+            Fault::ClockStep => {
+                self.marks.hit(Mark::ClockStep);
+                self.hosts[node].wall = self.random.between(0, 1 << 41);
+                note!(self, "the wall clock of n{node} jumps");
+            }
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, node: usize) -> Result<(), Violation> {
+        let life = self.life(node);
+        if life == 0 || !self.hosts[node].has_lives() {
+            return Ok(());
+        }
+        // Only durability `always` promises anything about a power failure.
+        let always = self.swarm.durability == Durability::Always;
+        let power_loss = always && self.random.chance(self.swarm.faults.power_loss);
+        self.marks.hit(Mark::Crash);
+        let host = &mut self.hosts[node];
+        host.process = None;
+        host.stopped = None;
+        let mut lost = 0;
+        for store in &mut host.stores {
+            lost += store.restart(power_loss, &mut self.random);
+        }
+        if lost > 0 {
+            self.marks.hit(Mark::CrashLost);
+        }
+        note!(self, "n{node} crashes, power loss {power_loss}, lost records {lost}");
+        self.network.reset(node, node);
+        self.connected[node].fill(false);
+        for peer in 0..self.hosts.len() {
+            if peer != node && self.swarm.faults.notices {
+                let delay = self.random.delay(Duration::from_millis(5));
+                self.after(delay, Event::Disconnect { a: node, b: peer });
+            }
+        }
+        self.lose_tickets(node, life)?;
+        let back = self.random.delay(self.swarm.faults.restart);
+        self.after(back, Event::Restart { node });
+        self.judge.check_nothing_lost(&self.hosts)
+    }
+
+    fn pause(&mut self, node: usize) {
+        if !self.hosts[node].is_running() {
+            return;
+        }
+        note!(self, "n{node} is stopped");
+        self.marks.hit(Mark::Pause);
+        self.hosts[node].stopped = Some(Vec::new());
+        let length = self.random.delay(self.swarm.faults.pause_length);
+        self.after(length, Event::Resume { node });
+    }
+
+    /// A stopped process goes on with what came in meanwhile.
+    pub(super) fn resume(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(waiting) = self.hosts[node].stopped.take() else { return Ok(()) };
+        note!(self, "n{node} goes on with {} events", waiting.len());
+        for event in waiting {
+            self.handle(event)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The stages of a run, and its end: heal, read every key from all owners, write it to all, and
+//! demand that they agree.
+
+use std::time::Duration;
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::Partition;
+
+use super::super::client::Known;
+use super::super::host::Host;
+use super::super::mark::EFFECTIVE;
+use super::super::oracle::{Invariant, Set, Violation};
+use super::super::outbox::{PARTITION_BITS, node_index};
+use super::clients::Sender;
+use super::{Event, Stage, World, note};
+
+/// How long a cluster may take to form, or requests to succeed again.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Effective faults that a run should have.
+const EFFECTIVE_MIN: u64 = 5;
+/// How long a run waits for them once enough was acknowledged.
+const FAULT_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time with faults.
+const RUNNING_MAX: Duration = Duration::from_secs(60);
+/// Time for the last frames to arrive.
+const QUIET: Duration = Duration::from_secs(5);
+/// Attempts that a last request has.
+const ATTEMPT_COUNT_MAX: u32 = 100;
+
+/// The last reads and writes.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    /// The key that is being closed.
+    key: usize,
+    /// What its last read found; none before that.
+    read: Option<Known>,
+    /// The request under way.
+    pub(super) waits: Option<u64>,
+    attempts: u32,
+    /// All keys are closed.
+    done: bool,
+}
+
+impl World<'_> {
+    /// Goes on to the next stage when it is time. True at the end of the run.
+    pub(super) fn advance(&mut self) -> Result<bool, Violation> {
+        let passed = self.now.since(self.since);
+        let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
+        match self.stage {
+            Stage::Forming if self.judge.formed => {
+                self.enter(Stage::Running);
+                self.unleash();
+                for client in 0..self.clients.count() {
+                    let think = self.random.delay(self.swarm.clients.think);
+                    self.after(think, Event::Client { client });
+                }
+            }
+            Stage::Forming if passed > PATIENCE => return self.stuck("the cluster does not form"),
+            Stage::Running => {
+                let effective = self.effective_faults() >= EFFECTIVE_MIN;
+                let hopeless = self.swarm.is_calm() || passed > FAULT_PATIENCE;
+                if enough && (effective || hopeless) || passed > RUNNING_MAX {
+                    self.enter(Stage::Healing);
+                    self.restore()?;
+                }
+            }
+            Stage::Healing if enough && self.clients.are_idle() && self.tickets.is_empty() => {
+                self.enter(Stage::Closing);
+                self.after(Duration::ZERO, Event::Close);
+            }
+            Stage::Healing if passed > PATIENCE => {
+                let open = self.tickets.numbers();
+                return self.stuck(&format!("requests fail although all is well, open: {open:?}"));
+            }
+            Stage::Closing if self.closing.done && passed > QUIET => {
+                self.check_end()?;
+                return Ok(true);
+            }
+            Stage::Forming | Stage::Healing | Stage::Closing => {}
+        }
+        Ok(false)
+    }
+
+    /// Faults so far that had an effect.
+    pub fn effective_faults(&self) -> u64 {
+        EFFECTIVE.iter().map(|mark| self.marks.count(*mark)).sum()
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        note!(self, "{:?} ends, {stage:?} begins", self.stage);
+        self.stage = stage;
+        self.since = self.now;
+    }
+
+    fn stuck(&self, text: &str) -> Result<bool, Violation> {
+        Err(Violation::new(Invariant::Recovery, text))
+    }
+
+    /// Ends every fault.
+    fn restore(&mut self) -> Result<(), Violation> {
+        self.network.set_faulty(false);
+        self.heal();
+        for node in 0..self.hosts.len() {
+            self.hosts[node].stores.iter_mut().for_each(|store| store.busy = 0);
+            self.resume(node)?;
+            if self.hosts[node].process.is_none() {
+                self.start(node)?;
+            }
+        }
+        for a in 0..self.hosts.len() {
+            for b in a + 1..self.hosts.len() {
+                self.disconnect(a, b)?;
+                self.after(Duration::ZERO, Event::Connect { a, b });
+            }
+        }
+        Ok(())
+    }
+
+    /// The next of the last requests.
+    pub(super) fn on_close(&mut self) -> Result<(), Violation> {
+        if self.closing.done || self.closing.waits.is_some() {
+            return Ok(());
+        }
+        self.closing.attempts += 1;
+        if self.closing.attempts > ATTEMPT_COUNT_MAX {
+            let detail = format!("no success with all owners of k{}", self.closing.key);
+            return Err(Violation::new(Invariant::Recovery, detail));
+        }
+        let (key, all) = (self.closing.key, self.judge.owner_count());
+        let operation = match self.closing.read.take() {
+            None => self.clients.get_all(key, all),
+            Some(read) => self.clients.put_all(key, all, &read),
+        };
+        self.request(Sender::Closer, operation);
+        Ok(())
+    }
+
+    /// S1: a read of all owners covers every acknowledged write.
+    pub(super) fn on_closing_read(&mut self, key: usize, read: Known) -> Result<(), Violation> {
+        self.judge.check_covered(key, &read.events, "no owner")?;
+        self.closing.read = Some(read);
+        self.closing.waits = None;
+        self.on_close()
+    }
+
+    pub(super) fn on_closing_write(&mut self) -> Result<(), Violation> {
+        let next = self.closing.key + 1;
+        self.closing = Closing { key: next, ..Closing::default() };
+        if next < self.clients.keys().len() {
+            return self.on_close();
+        }
+        self.closing.done = true;
+        self.since = self.now;
+        // Something must happen for time to pass.
+        self.after(QUIET * 2, Event::Close);
+        Ok(())
+    }
+
+    /// S1, S11, L1: at the end all members know the same topology, and all owners of a key hold
+    /// the same: one sibling, everything acknowledged covered, and equal trees.
+    fn check_end(&self) -> Result<(), Violation> {
+        let machine = |host: &Host<'_>| {
+            let process = host.process.as_ref().expect("every process runs in the end");
+            let node = process.node.as_ref().expect("it is not at work");
+            (node.published(), node.ring().hash(), node.ring().nodes().len())
+        };
+        let first = machine(&self.hosts[0]);
+        let agree = self.hosts.iter().all(|host| machine(host) == first);
+        if !agree || first.2 != self.hosts.len() {
+            return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
+        }
+        for key in 0..self.clients.keys().len() {
+            self.check_key(key)?;
+        }
+        self.check_trees()
+    }
+
+    fn owners(&self, partition: Partition) -> Vec<usize> {
+        let process = self.hosts[0].process.as_ref().expect("every process runs in the end");
+        let ring = process.node.as_ref().expect("it is not at work").ring();
+        ring.owners(partition).iter().map(|id| node_index(*id)).collect()
+    }
+
+    fn check_key(&self, key: usize) -> Result<(), Violation> {
+        let bytes = self.clients.key(key);
+        let placed = Key::new(bytes, self.settings.hash_seed, PARTITION_BITS);
+        let mut common: Option<(Set, u64)> = None;
+        for node in self.owners(placed.partition) {
+            let mut entries = self.hosts[node].stores.iter().filter_map(|store| store.get(bytes));
+            let Some(entry) = entries.next() else {
+                return self.diverged(format!("n{node} owns k{key} and has nothing of it"));
+            };
+            let history = entry.history.clone().expect("the oracle has seen it");
+            let version = entry.record().version(&placed);
+            self.judge.check_covered(key, &history, &format!("n{node} does not"))?;
+            if entry.record().sibling_count() != 1 || entries.next().is_some() {
+                return self.diverged(format!("n{node} has more of k{key} than one sibling"));
+            }
+            let (history_of_all, version_of_all) =
+                common.get_or_insert_with(|| (history.clone(), version));
+            if !history.same(history_of_all) || version != *version_of_all {
+                return self.diverged(format!("n{node} has another record of k{key}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_trees(&self) -> Result<(), Violation> {
+        for (node, host) in self.hosts.iter().enumerate() {
+            for store in &host.stores {
+                let kept = store.kept_leaves();
+                if kept != store.computed_leaves(self.settings.hash_seed, PARTITION_BITS) {
+                    return self.diverged(format!("a tree of n{node} does not match its records"));
+                }
+                for (partition, tree) in kept {
+                    let others = self.owners(partition).into_iter();
+                    let same = |other: usize| {
+                        let mut stores = self.hosts[other].stores.iter();
+                        stores.any(|store| store.kept_leaves().get(&partition) == Some(&tree))
+                    };
+                    if let Some(other) = others.into_iter().find(|other| !same(*other)) {
+                        let number = partition.0;
+                        let text = format!("n{node} and n{other} differ in partition {number}");
+                        return self.diverged(text);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, detail: String) -> Result<(), Violation> {
+        Err(Violation::new(Invariant::Convergence, detail))
+    }
+}
