@@ -185,8 +185,9 @@ pub fn event<R: Records>(
 pub struct Joined {
     /// Where the record that covers the received one lies.
     pub place: Place,
-    /// This node had lost events of its own actor: its process life must end.
-    pub lost_mine: bool,
+    /// This node had lost events of its own actor of that process life. A life that has ended
+    /// may lose what it had not synced; the one that runs must end.
+    pub lost_mine: Option<Boot>,
 }
 
 /// Joins a received record into the store (replication, repair, handoff, hints: always the same).
@@ -205,14 +206,15 @@ pub fn join<R: Records>(
         let after = received.version(key);
         let place = records.append_received(key, body).map_err(Refusal::Full)?;
         update_leaf(records, key, 0, after);
-        return Ok(Joined { place, lost_mine: false });
+        return Ok(Joined { place, lost_mine: None });
     };
     let before = old.record.version(key);
-    let mine = mine_after(&old, received);
-    let lost_mine = old.mine.is_some() && mine.is_none();
+    let actor = old.mine.map(|mine| old.record.version_vector().dot(usize::from(mine)).actor());
+    let mine = actor.and_then(|actor| causality::mine_after_join(old.record, received, actor));
+    let lost_mine = actor.filter(|_| mine.is_none()).map(|actor| actor.boot());
     let mut after = 0;
     let place = match causality::join(old.record, received) {
-        Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: false }),
+        Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: None }),
         Join::TakeRight if mine.is_none() => {
             after = received.version(key);
             records.append_received(key, body)
@@ -230,14 +232,6 @@ pub fn join<R: Records>(
     let place = place.map_err(Refusal::Full)?;
     update_leaf(records, key, before, after);
     Ok(Joined { place, lost_mine })
-}
-
-/// The index of our actor in the joined version vector; none if the other side knows more events
-/// of it than we do (then we lost state and may never extend it again).
-fn mine_after(old: &Stored<'_>, received: Record<'_>) -> Option<u16> {
-    let mine = old.mine?;
-    let actor = old.record.version_vector().dot(usize::from(mine)).actor();
-    causality::mine_after_join(old.record, received, actor)
 }
 
 fn admit(old: Option<Record<'_>>, event: &Event) -> Result<(), Refusal> {

@@ -66,7 +66,7 @@ impl Event {
         let seen = write.context.version_vector(old);
         let extended = mine
             .and_then(|index| old.version_vector().entry(usize::from(index)))
-            .filter(|entry| entry.actor().node() == me && entry.actor().boot() == boot)
+            .filter(|entry| may_extend(entry.actor(), me, boot))
             .filter(|entry| {
                 entry.number() < NUMBER_MAX && seen.number(entry.actor()) <= entry.number()
             });
@@ -129,6 +129,13 @@ impl Event {
     pub fn mine(&self) -> u16 {
         u16::try_from(self.mine).expect("admission bounds version_vector_count first")
     }
+}
+
+/// An actor is extended by the process life that minted it, and by no other.
+fn may_extend(actor: Actor, me: NodeId, boot: Boot) -> bool {
+    #[cfg(feature = "plant")]
+    let boot = if crate::plant::is(crate::plant::Plant::DotReuse) { actor.boot() } else { boot };
+    actor.node() == me && actor.boot() == boot
 }
 
 /// Walks the new record; returns the index of the entry of `version`'s actor.

@@ -73,7 +73,7 @@ impl Shard<'_> {
                 return self.output(Output::Reject { link, request, order, reason });
             }
         };
-        if joined.lost_mine {
+        if joined.lost_mine == Some(self.config.boot) {
             self.output(Output::LostOwnEvents);
         }
         let sync = sync || self.config.sync_before_ack;
