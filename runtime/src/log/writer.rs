@@ -4,7 +4,7 @@
 //! before the tail's end exists; synced ≤ written ≤ end, and none of them ever falls. Batches are
 //! written in order, one at a time. A sync covers what was written to its segment when it was
 //! asked for, and segments are synced in order, so one watermark is enough. After a failed write
-//! or sync all three stand still for ever.
+//! or sync nothing more is asked for: only a sync that was under way may still raise `synced`.
 
 use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
@@ -374,8 +374,7 @@ impl Writer {
         let Some(covers) = self.syncing.take() else { return };
         match result {
             Err(errno) => self.on_failure(Failure::Sync(errno)),
-            Ok(()) if self.failure.is_none() => self.synced = self.synced.max(covers),
-            Ok(()) => {}
+            Ok(()) => self.synced = self.synced.max(covers),
         }
     }
 

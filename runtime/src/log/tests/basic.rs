@@ -134,22 +134,8 @@ fn a_record_larger_than_segments_gets_a_segment_of_its_size() {
 fn no_space_for_a_segment_is_told_and_healed() {
     let mut world = World::ready(config(Durability::Always));
     let name = &names(1)[0];
-    let mut refused = None;
-    for _ in 0..100 {
-        if world.append(name, &[1; 1000]).is_err() && refused.is_some() {
-            break;
-        }
-        world.submit();
-        while !world.log.maps_mut().is_idle() {
-            // The segment after the one made ready fails.
-            let is_full = world.log.end().segment() > 1;
-            match world.log.maps_mut().creating().filter(|_| is_full) {
-                Some(choice) => world.complete(choice, Fate::Error),
-                None => world.complete(0, Fate::Whole),
-            }
-            world.submit();
-        }
-        refused = world.log.refusal();
+    while world.append(name, &[1; 1000]).is_ok() {
+        settle_without_space(&mut world);
     }
     assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
     world.check();
@@ -212,8 +198,12 @@ fn restarts_without_writes_leave_no_files_behind() {
             world.log.stop();
         }
         world.settle();
-        assert!(world.log.maps_mut().files().len() <= 3);
+        let files = world.log.maps_mut().files().len();
+        assert!(files <= 4, "{files} files");
         world.reopen();
+        world.submit();
+        let kept = world.log.maps_mut().files().len();
+        assert_eq!(kept, files, "nothing goes before the new end is on disk");
     }
     assert_eq!(world.history.len(), 1);
 }
@@ -293,4 +283,45 @@ fn leaves_are_rebuilt_as_they_were_maintained() {
     }
     assert_eq!(nonzero, world.log.key_count());
     assert!(nonzero > 30);
+}
+
+/// Settles on a disk that has no room for another segment.
+fn settle_without_space(world: &mut World) {
+    loop {
+        world.submit();
+        if world.log.maps_mut().is_idle() {
+            break;
+        }
+        match world.log.maps_mut().creating() {
+            Some(choice) => world.complete(choice, Fate::Error),
+            None => world.complete(0, Fate::Whole),
+        }
+    }
+}
+
+#[test]
+fn a_full_segment_still_has_room_for_the_last_header() {
+    let name = &names(1)[0];
+    let mut ends = std::collections::BTreeSet::new();
+    for first in (0..200).step_by(4) {
+        let mut world = World::new(config(Durability::Always));
+        world.submit();
+        world.complete(0, Fate::Whole);
+        settle_without_space(&mut world);
+        let mut bytes = first;
+        while world.append(name, &vec![1; bytes]).is_ok() {
+            bytes = 1;
+            if world.history.len().is_multiple_of(3) {
+                settle_without_space(&mut world);
+            }
+        }
+        assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
+        ends.insert(world.log.end().offset());
+        world.log.stop();
+        world.settle();
+        assert!(world.log.is_stopped());
+        world.reopen();
+        assert_eq!(world.log.key_count(), 1);
+    }
+    assert!(ends.len() > 10, "{ends:?}");
 }

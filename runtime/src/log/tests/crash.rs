@@ -89,7 +89,7 @@ impl Run {
         while !self.world.log.maps_mut().is_idle() {
             self.world.complete(0, Fate::Whole);
         }
-        assert_eq!(self.world.log.synced(), synced, "it stands still");
+        assert!(self.world.log.synced() <= served.max(synced));
         self.crash(true);
     }
 

@@ -165,3 +165,60 @@ fn segments_of_others_are_refused() {
     assert_eq!(error, OpenError::Version { segment, found: 2 });
     assert!(error.to_string().contains("version 2") && error.to_string().contains("knows 1"));
 }
+
+/// A client writes what looks like a batch header into a value, and the record is torn: the
+/// header vouches for nothing, since it lacks the segment's nonce.
+#[test]
+fn a_batch_header_inside_a_value_vouches_for_nothing() {
+    let name = &names(1)[0];
+    let store = |nonce: Option<u64>| {
+        let mut world = World::ready(config(Durability::Always));
+        let place = world.append(name, &[0; 1024]).unwrap();
+        let inside = place.offset() as usize + 512;
+        world.settle();
+        let mut files = std::mem::take(world.log.maps_mut()).into_files();
+        let file = files.get_mut(&place.segment()).unwrap();
+        let nonce = nonce.unwrap_or(record::u64_at(file, 24));
+        let synced = Place(u64::MAX);
+        let forged = record::BatchHeader { synced, nonce, previous: None, is_stop: false };
+        let at = Place::new(place.segment(), inside as u32);
+        forged.encode(at, &mut file[inside..inside + record::BATCH_HEADER_BYTES]);
+        (place, recover(&identity(), &views(&files)))
+    };
+    let (place, recovered) = store(Some(0));
+    assert_eq!(recovered.unwrap().cut, Some(Cut { place }));
+    // The control: with the nonce, which no client knows, it would.
+    let (Place(_), error) = store(None);
+    let (segment, offset) = (place.segment(), place.offset());
+    assert_eq!(error.unwrap_err(), OpenError::Damaged { segment, offset });
+}
+
+/// Two rounds of a cut, and then the torn bytes turn up after all: they stay out.
+#[test]
+fn what_appears_behind_a_cut_stays_out() {
+    let names = names(4);
+    let mut world = World::ready(config(Durability::None));
+    world.append(&names[0], b"kept").unwrap();
+    world.log.sync_wanted();
+    world.settle();
+    let torn = world.append(&names[1], b"torn").unwrap();
+    world.append(&names[2], b"torn too").unwrap();
+    world.settle();
+    let whole = std::mem::take(world.log.maps_mut()).into_files();
+    let mut files = whole.clone();
+    files.get_mut(&torn.segment()).unwrap()[torn.offset() as usize..].fill(0);
+    for _ in 0..2 {
+        *world.log.maps_mut() = Disk::from_files(&files);
+        world.reopen();
+        assert_eq!(world.history.len(), 1);
+        world.settle();
+        files = std::mem::take(world.log.maps_mut()).into_files();
+        files.insert(torn.segment(), whole[&torn.segment()].clone());
+    }
+    *world.log.maps_mut() = Disk::from_files(&files);
+    world.append(&names[3], b"new").unwrap();
+    world.settle();
+    world.reopen();
+    let kept: Vec<_> = world.history.iter().map(|entry| &entry.name).collect();
+    assert_eq!(kept, [&names[0], &names[3]]);
+}
