@@ -18,6 +18,8 @@ pub const TAIL_BUFFER_BYTES: usize = 1 << 20;
 pub const TAIL_BYTES_MAX: usize = 32 << 20;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
+/// Below this a driver may write at once instead of through its ring (`interval`, `none`).
+pub const INLINE_WRITE_BYTES_MAX: usize = 16 << 10;
 /// In `always`, a sync follows at the latest after this many written bytes.
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// Records start at multiples of this many bytes, so that a scan can find them again.

@@ -1,9 +1,9 @@
 //! The log of one shard: every record it holds, in the order of writing.
 //!
 //! *Problem.* Keep records durable and findable at memory speed, and lose nothing that was
-//! acknowledged, whatever moment the power chooses. *Answer.* Appends go into the [tail] in
-//! memory, the only copy, and the [index] points at them at once; the tail is written to
-//! preallocated [segments](segment) in order, and reads below the written place come from maps of
+//! acknowledged, whatever moment the power chooses. *Answer.* Appends go into the tail in
+//! memory, the only copy, and the index points at them at once; the tail is written to
+//! preallocated segments in order, and reads below the written place come from maps of
 //! the segments, which the caller lends as [`Maps`]. The log makes no file call: it emits
 //! [`Request`]s and takes [`Completion`]s, so the simulator runs it on a simulated disk.
 //! [`record`] has the byte layout. *Invariants.* A place never changes what it holds. Only what
@@ -308,7 +308,7 @@ impl<'a, M: Maps> Source<'a, M> {
         let part = bytes(PLACE_CHECKED_BYTES).ok_or(Unread::Cold)?;
         let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
         let bytes = bytes(part.record_bytes()).ok_or(Unread::Cold)?;
-        Frame::new_checked(bytes, place).ok_or(Unread::Damaged)
+        Frame::behind(part, bytes).ok_or(Unread::Damaged)
     }
 
     /// Where the index has `key`, and its record there.

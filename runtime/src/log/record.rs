@@ -40,7 +40,11 @@ impl<'a> Frame<'a> {
     /// Checks the place part, but not the body's checksum; `None` if the bytes are none or too
     /// few.
     pub(super) fn new_checked(bytes: &'a [u8], place: Place) -> Option<Frame<'a>> {
-        let part = part_at(bytes, place)?;
+        Frame::behind(part_at(bytes, place)?, bytes)
+    }
+
+    /// As [`Frame::new_checked`], of bytes whose place part was checked already.
+    pub(super) fn behind(part: PlacePart, bytes: &'a [u8]) -> Option<Frame<'a>> {
         let bytes = bytes.get(..part.record_bytes())?;
         let body = Body::without_checksum(&bytes[PLACE_BYTES..]).ok()?;
         Some(Frame { part, body, bytes })

@@ -20,6 +20,9 @@
 //!
 //! A write that lies above the known synced place and was acknowledged is kept by its own sync;
 //! should such bytes rot before a later batch header vouches for them, they look like a torn tail.
+//! After a failed sync the kernel may show pages that never reached the disk: who opens a log
+//! drops its files from the page cache first (`POSIX_FADV_DONTNEED`), so that recovery reads what
+//! the disk has.
 
 use ringmain_core::hash::Key;
 use ringmain_core::records::Place;

@@ -20,8 +20,8 @@ pub enum Request {
         header: [u8; SEGMENT_HEADER_BYTES],
     },
     /// Write `buffer` at `offset`, then [`Completion::Written`]. With `then_sync`, a data sync of
-    /// the file is linked behind it: after a whole write [`Completion::Synced`] follows too, after
-    /// a short or failed one nothing does.
+    /// the file is linked behind it: after a whole write [`Completion::Synced`] is handed in next,
+    /// after a short or failed one nothing is.
     Write {
         /// Where.
         segment: u32,

@@ -184,8 +184,7 @@ fn every_subset_of_sectors_of_an_unsynced_batch() {
     for subset in 0..1u32 << differ.len() {
         let mut files = before.clone();
         let file = files.get_mut(&segment).unwrap();
-        for (bit, n) in differ.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1) {
-            let _ = bit;
+        for (_, n) in differ.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1) {
             file[n * 512..][..512].copy_from_slice(&new[n * 512..][..512]);
         }
         let mut crashed = World {

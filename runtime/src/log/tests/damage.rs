@@ -188,7 +188,7 @@ fn a_batch_header_inside_a_value_vouches_for_nothing() {
     let (place, recovered) = store(Some(0));
     assert_eq!(recovered.unwrap().cut, Some(Cut { place }));
     // The control: with the nonce, which no client knows, it would.
-    let (Place(_), error) = store(None);
+    let (_, error) = store(None);
     let (segment, offset) = (place.segment(), place.offset());
     assert_eq!(error.unwrap_err(), OpenError::Damaged { segment, offset });
 }

@@ -106,7 +106,7 @@ impl World {
         world
     }
 
-    /// Appends a new record; on success notes it. `filled` checks the current record it saw.
+    /// Appends a new record, checks that the log lends the current one, and notes the new.
     pub(super) fn append(&mut self, name: &[u8], value: &[u8]) -> Result<Place, Full> {
         self.number += 1;
         let record = record_of(self.number, value);
