@@ -6,7 +6,7 @@
 //! replaces the oldest, so a flood of silent ones cannot shut out `/health`.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -25,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The running HTTP port. Dropping it stops the thread.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    address: SocketAddr,
     /// Closed to stop the thread.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -85,10 +84,8 @@ impl Admin {
         patience: Duration,
     ) -> io::Result<Admin> {
         listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let (stop, stopped) = UnixStream::pair()?;
-        let mut port =
-            Port { listener, stopped, connections: Vec::new(), patience };
+        let mut port = Port { listener, stopped, connections: Vec::new(), patience };
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             let mut answer = |page| match page {
                 Page::Health => Reply::text(200, "ok"),
@@ -99,12 +96,7 @@ impl Admin {
             };
             while port.turn(&mut answer) {}
         })?;
-        Ok(Admin { address, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Admin { stop: Some(stop), thread: Some(thread) })
     }
 }
 

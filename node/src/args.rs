@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one node in the foreground
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Start a local cluster of one process per node, until Ctrl-C
     Demo(DemoArgs),
     /// Print the value of a key

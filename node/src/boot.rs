@@ -12,7 +12,9 @@
 
 use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::limits::SHARD_COUNT_MAX;
-use ringmain_runtime::data_dir::{DataDir, Identity, random_bytes, random_cluster_id, random_node_id};
+use ringmain_runtime::data_dir::{
+    DataDir, Identity, random_bytes, random_cluster_id, random_node_id,
+};
 use ringmain_runtime::settings::{Secret, Settings};
 
 use crate::config::units::cpus_text;
@@ -29,6 +31,7 @@ pub(crate) struct Opened {
 
 /// How this node comes to its cluster.
 #[derive(Debug)]
+#[allow(dead_code, reason = "read behind the seam in `start`")]
 pub(crate) enum Entry {
     /// It is in one; seeds and founding flags are ignored.
     Member { identity: Identity, secret: Secret },

@@ -48,11 +48,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 /// Everything between the first start and the stop; `Ok` when a signal asked to stop.
-fn live(
-    children: &mut Children,
-    plans: Vec<Plan>,
-    addresses: &[Ipv4Addr],
-) -> Result<(), Failure> {
+fn live(children: &mut Children, plans: Vec<Plan>, addresses: &[Ipv4Addr]) -> Result<(), Failure> {
     let count = plans.len();
     for (index, plan) in plans.into_iter().enumerate() {
         children.spawn(plan)?;

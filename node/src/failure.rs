@@ -61,13 +61,10 @@ impl Failure {
                 let remedy = near.map_or(help, |near| meant(&near));
                 Failure::usage(format!("unknown command '{name}'"), remedy)
             }
-            ErrorKind::MissingSubcommand
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Failure::usage("a command is missing", help)
             }
-            ErrorKind::MissingRequiredArgument => {
-                Failure::usage(format!("{arg} is missing"), help)
-            }
+            ErrorKind::MissingRequiredArgument => Failure::usage(format!("{arg} is missing"), help),
             ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
                 let value = text(ContextKind::InvalidValue).unwrap_or_default();
                 Failure::of_value(error, flag_of(&arg), &value, help)

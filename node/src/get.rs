@@ -73,11 +73,8 @@ mod tests {
     use super::*;
 
     fn found(values: &[&[u8]]) -> Found {
-        let value = |bytes: &&[u8]| Value {
-            timestamp: UnixMs(1),
-            expires: None,
-            bytes: bytes.to_vec(),
-        };
+        let value =
+            |bytes: &&[u8]| Value { timestamp: UnixMs(1), expires: None, bytes: bytes.to_vec() };
         Found { context: b"\x01\x00".to_vec(), values: values.iter().map(value).collect() }
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
         ClientError::Failed { status, .. } => match status {
             Status::NoQuorum => "the value may appear later; see `ringmain cluster status`",
             Status::Unavailable => "wait for nodes to return, or ask for fewer copies",
+            Status::NotCovered => "try again, or ask for more copies with --r",
             Status::BadContext => "get the key again and give that context",
             Status::TooLarge => "give less, or raise the limits of the nodes",
             Status::Siblings => "get the key, and put one value with that context",

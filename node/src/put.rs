@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(value_of(OsStr::new(""), none()), Ok(b"".to_vec()));
         assert_eq!(value_of(OsStr::new("-"), none()), Ok(b"".to_vec()));
         assert_eq!(value_of(OsStr::new("-"), &b"a\nb\0"[..]), Ok(b"a\nb\0".to_vec()));
-        assert_eq!(value_of(OsStr::new("-"), &[7; VALUE_BYTES_MAX][..]).map(|v| v.len()), Ok(4 << 20));
+        assert_eq!(
+            value_of(OsStr::new("-"), &[7; VALUE_BYTES_MAX][..]).map(|v| v.len()),
+            Ok(4 << 20)
+        );
         assert!(value_of(OsStr::new("-"), &[7; VALUE_BYTES_MAX + 1][..]).is_err());
     }
 

@@ -12,6 +12,7 @@ use crate::boot::{self, Entry, Opened};
 use crate::config;
 use crate::doctor;
 use crate::failure::{Exit, Failure};
+use crate::output::print_line;
 use crate::{logs, parent};
 
 /// What the one line on stdout tells, once the node is recovered and listens.
@@ -29,7 +30,9 @@ impl Ready {
     /// The line of the contract.
     pub(crate) fn line(&self) -> String {
         let Ready { node, name, resp, native, admin, shards } = self;
-        format!("ready node={node} name={name} resp={resp} native={native} admin={admin} shards={shards}")
+        format!(
+            "ready node={node} name={name} resp={resp} native={native} admin={admin} shards={shards}"
+        )
     }
 }
 
@@ -47,10 +50,40 @@ pub(crate) fn run(args: &StartArgs, flags: &ArgMatches) -> Result<(), Failure> {
     let log = logs::start(settings.log_level)?;
     let opened = boot::open(&settings, &doctor::usable_cpus())?;
     tell_entry(&settings, &opened);
-    let admin = bind_admin(&settings)?;
-    let ended = serve(&settings, opened, admin);
+    let ended = serve(&settings, opened);
     log.flush(std::time::Duration::from_secs(1));
     ended
+}
+
+/// From the open data directory to the end of the process: listens, tells that it is ready,
+/// and waits for the node to stop.
+fn serve(settings: &Settings, opened: Opened) -> Result<(), Failure> {
+    let listener = bind_admin(settings)?;
+    let address = listener.local_addr().map_err(|error| {
+        let asked = SocketAddr::new(settings.listen, settings.admin_port);
+        port_failure("--admin-port", asked, &error)
+    })?;
+    let node = start_node(settings, opened, address)?;
+    let _admin = Admin::start(listener, node.status).map_err(|error| {
+        Failure::new(Exit::Host, format!("cannot serve HTTP: {error}"), "raise ulimit -u and -n")
+    })?;
+    print_line(&node.ready.line())?;
+    (node.wait)()
+}
+
+/// A node that is recovered and listens, on threads of its own.
+struct Running {
+    ready: Ready,
+    /// The JSON of the contract's §5; `None` while no shard can answer.
+    status: Box<dyn FnMut() -> Option<String> + Send>,
+    /// Returns once the node has stopped.
+    wait: Box<dyn FnOnce() -> Result<(), Failure>>,
+}
+
+/// The last seam: the shards of `ringmain-runtime` start behind it.
+fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<Running, Failure> {
+    let _ = (settings, opened, admin);
+    Err(Failure::failed("this build has no shards", "use a build that has them"))
 }
 
 fn tell_entry(settings: &Settings, opened: &Opened) {
@@ -66,6 +99,11 @@ fn tell_entry(settings: &Settings, opened: &Opened) {
             tracing::info!("a new node asks {} seeds, from {dir}", settings.seeds.len());
         }
     }
+    let pinned = match &opened.placement.cpus {
+        Some(cpus) => format!("on CPUs {}", config::units::cpus_text(cpus)),
+        None => "unpinned".into(),
+    };
+    tracing::info!("boot {}, {} shards {pinned}", opened.boot.0, opened.placement.shards);
     let Settings { request_timeout, reap_grace, .. } = settings;
     if settings.reap_grace() > *reap_grace {
         let grace = config::units::duration_text(settings.reap_grace());

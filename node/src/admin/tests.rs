@@ -1,26 +1,33 @@
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn start(patience: Duration) -> Admin {
+/// A port and where it listens.
+struct Served {
+    admin: Admin,
+    address: SocketAddr,
+}
+
+fn start(patience: Duration) -> Served {
     start_on("127.0.0.1:0", patience)
 }
 
-fn start_on(address: &str, patience: Duration) -> Admin {
+fn start_on(address: &str, patience: Duration) -> Served {
     let listener = TcpListener::bind(address).unwrap();
+    let address = listener.local_addr().unwrap();
     let mut asked = 0;
     let status = move || {
         asked += 1;
         (asked > 1).then(|| format!("{{\"asked\":{asked}}}"))
     };
-    Admin::start_with(listener, status, patience).unwrap()
+    Served { admin: Admin::start_with(listener, status, patience).unwrap(), address }
 }
 
-fn connect(admin: &Admin) -> TcpStream {
-    let stream = TcpStream::connect(admin.address()).unwrap();
+fn connect(admin: &Served) -> TcpStream {
+    let stream = TcpStream::connect(admin.address).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     stream
 }
@@ -31,7 +38,7 @@ fn rest(mut stream: TcpStream) -> String {
     text
 }
 
-fn ask(admin: &Admin, request: &str) -> String {
+fn ask(admin: &Served, request: &str) -> String {
     let mut stream = connect(admin);
     stream.write_all(request.as_bytes()).unwrap();
     rest(stream)
@@ -42,7 +49,9 @@ fn pages_answer() {
     let admin = start(LONG);
     let health = ask(&admin, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
     assert!(health.starts_with("HTTP/1.1 200 OK\r\n"), "{health}");
-    assert!(health.ends_with("\r\ncontent-length: 3\r\ncache-control: no-store\r\nconnection: close\r\n\r\nok\n"));
+    assert!(health.ends_with(
+        "\r\ncontent-length: 3\r\ncache-control: no-store\r\nconnection: close\r\n\r\nok\n"
+    ));
     let head = ask(&admin, "HEAD /health?x=1 HTTP/1.0\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(ask(&admin, "GET /status HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
@@ -96,9 +105,9 @@ fn silent_connections_cannot_shut_out_others() {
 #[test]
 fn it_stops_and_frees_its_port() {
     // An address that no other test uses, so that none takes the port over.
-    let admin = start_on("127.93.8.1:0", LONG);
-    let (address, open) = (admin.address(), connect(&admin));
-    drop(admin);
+    let served = start_on("127.93.8.1:0", LONG);
+    let (address, open) = (served.address, connect(&served));
+    drop(served.admin);
     drop(open);
     assert!(TcpStream::connect(address).is_err());
 }

@@ -45,11 +45,8 @@ fn flags_decide_in_an_empty_directory() {
     let folder = tempfile::tempdir().unwrap();
     let base = settings(&folder);
     let seeds = vec!["127.0.0.9:7400".parse().unwrap()];
-    let beyond = Settings {
-        listen: [10, 0, 0, 1].into(),
-        cluster_secret: Some(secret(1)),
-        ..base.clone()
-    };
+    let beyond =
+        Settings { listen: [10, 0, 0, 1].into(), cluster_secret: Some(secret(1)), ..base.clone() };
     let entry = |settings: Settings| open(&settings, &[0]).map(|opened| opened.entry);
     let refused = |settings: Settings| {
         let failure = entry(settings).unwrap_err();

@@ -46,10 +46,7 @@ struct Document<'a> {
 }
 
 /// The resolved settings. `args` has what [`Settings`] no longer names: the secret's path.
-pub(crate) fn to_toml(
-    args: &SettingArgs,
-    settings: &Settings,
-) -> Result<String, toml::ser::Error> {
+pub(crate) fn to_toml(args: &SettingArgs, settings: &Settings) -> Result<String, toml::ser::Error> {
     toml::to_string(&Document {
         data_dir: &settings.data_dir,
         listen: settings.listen.to_string(),

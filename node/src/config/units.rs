@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ringmain_core::limits::{
-    NAME_BYTES_MAX, PARTITION_BITS_MAX, PARTITION_BITS_MIN, REPLICA_COUNT_MAX,
-    REQUEST_TIMEOUT_MAX, SHARD_COUNT_MAX,
+    NAME_BYTES_MAX, PARTITION_BITS_MAX, PARTITION_BITS_MIN, REPLICA_COUNT_MAX, REQUEST_TIMEOUT_MAX,
+    SHARD_COUNT_MAX,
 };
 use ringmain_runtime::settings::{Durability, LogLevel};
 
@@ -83,10 +83,8 @@ pub(crate) fn size(text: &str) -> Result<u32, Unfit> {
 
 /// A power of two in 64..=16384.
 pub(crate) fn partitions(text: &str) -> Result<u32, Unfit> {
-    let unfit = Unfit {
-        what: "is not a partition count",
-        remedy: "give a power of two from 64 to 16384",
-    };
+    let unfit =
+        Unfit { what: "is not a partition count", remedy: "give a power of two from 64 to 16384" };
     let bounds = 1 << PARTITION_BITS_MIN..=1 << PARTITION_BITS_MAX;
     let count = text.parse().ok().filter(|count: &u32| count.is_power_of_two());
     count.filter(|count| bounds.contains(count)).ok_or(unfit)
@@ -168,10 +166,8 @@ pub(crate) struct CpuList(pub(crate) Vec<u16>);
 
 /// A level of the log.
 pub(crate) fn log_level(text: &str) -> Result<LogLevel, Unfit> {
-    let unfit = Unfit {
-        what: "is not a log level",
-        remedy: "give error, warn, info, debug or trace",
-    };
+    let unfit =
+        Unfit { what: "is not a log level", remedy: "give error, warn, info, debug or trace" };
     Ok(match text {
         "error" => LogLevel::Error,
         "warn" => LogLevel::Warn,
@@ -273,11 +269,13 @@ mod tests {
 
     #[test]
     fn durabilities_round_trip() {
-        for text in ["always", "none", "interval:10ms", "interval:60s".replace("60s", "1m").as_str()]
+        for text in
+            ["always", "none", "interval:10ms", "interval:60s".replace("60s", "1m").as_str()]
         {
             assert_eq!(durability_text(durability(text).unwrap()), text);
         }
-        for text in ["", "Always", "interval", "interval:", "interval:0s", "interval:61s", "none:1s"]
+        for text in
+            ["", "Always", "interval", "interval:", "interval:0s", "interval:61s", "none:1s"]
         {
             assert!(durability(text).is_err(), "{text}");
         }
@@ -296,7 +294,9 @@ mod tests {
             assert_eq!(cpus_text(list), text);
         }
         assert_eq!(cpus("0-255").unwrap().0.len(), 256);
-        for text in ["", ",", "1,", "a", "3-1", "1,1", "0-3,2", "0-256", "0-65535", "1-2-3", "65536"] {
+        for text in
+            ["", ",", "1,", "a", "3-1", "1,1", "0-3,2", "0-256", "0-65535", "1-2-3", "65536"]
+        {
             assert!(cpus(text).is_err(), "{text}");
         }
     }

@@ -166,7 +166,8 @@ impl Children {
     /// The command that starts a node again by hand.
     pub(super) fn command(&self, index: usize) -> String {
         let Plan { program, arguments } = &self.nodes[index].plan;
-        let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(|a| a.as_ref()));
+        let words =
+            std::iter::once(program.as_os_str()).chain(arguments.iter().map(|a| a.as_ref()));
         words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 

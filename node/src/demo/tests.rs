@@ -27,7 +27,7 @@ fn nodes_that_are_ready_are_stopped_by_a_polite_signal() {
 #[test]
 fn a_node_that_ignores_the_signal_is_killed() {
     let mut children = Children::new();
-    children.spawn(shell("trap '' TERM; echo ready; while :; do sleep 1000; done")).unwrap();
+    children.spawn(shell("trap '' TERM; echo ready node=1; exec sleep 1000")).unwrap();
     until_ready(&mut children, 1);
     children.stop(Duration::from_millis(10));
     assert_eq!(children.ending(0), "was killed by signal 9");
@@ -47,8 +47,9 @@ fn a_node_that_ends_is_reported_with_its_code() {
 #[test]
 fn a_death_does_not_end_the_others() {
     let mut children = Children::new();
-    children.spawn(shell("echo ready; exec sleep 1000")).unwrap();
-    children.spawn(shell("echo ready; kill -9 $$")).unwrap();
+    children.spawn(shell("echo ready node=1; exec sleep 1000")).unwrap();
+    until_ready(&mut children, 1);
+    children.spawn(shell("echo ready node=1; kill -9 $$")).unwrap();
     until_ready(&mut children, 2);
     assert!(matches!(children.next(Some(LONG)), Some(Event::Ended(1))));
     assert_eq!(children.ending(1), "was killed by signal 9");
@@ -59,7 +60,7 @@ fn a_death_does_not_end_the_others() {
 #[test]
 fn a_dropped_demo_leaves_no_process() {
     let mut children = Children::new();
-    children.spawn(shell("echo ready; exec sleep 1000")).unwrap();
+    children.spawn(shell("echo ready node=1; exec sleep 1000")).unwrap();
     until_ready(&mut children, 1);
     let pid = rustix::process::Pid::from_raw(children.pid(0) as i32).unwrap();
     drop(children);
@@ -69,7 +70,8 @@ fn a_dropped_demo_leaves_no_process() {
 #[test]
 fn nodes_do_not_read_the_demos_settings() {
     let mut children = Children::new();
-    let script = format!("env | grep -q ^{} || echo ready; exec sleep 1000", crate::config::PREFIX);
+    let script =
+        format!("env | grep -q ^{} || echo ready node=1; exec sleep 1000", crate::config::PREFIX);
     children.spawn(shell(&script)).unwrap();
     until_ready(&mut children, 1);
 }

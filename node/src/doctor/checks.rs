@@ -36,9 +36,7 @@ pub(super) fn kernel(host: &Host) -> Finding {
 
 pub(super) fn io_uring(host: &Host) -> Finding {
     let (grade, found, remedy) = match (host.io_uring_disabled, host.is_root) {
-        (Some(2), _) => {
-            (Grade::Fail, "disabled", "set sysctl kernel.io_uring_disabled=0")
-        }
+        (Some(2), _) => (Grade::Fail, "disabled", "set sysctl kernel.io_uring_disabled=0"),
         (Some(1), false) => (
             Grade::Fail,
             "only for the privileged",

@@ -50,9 +50,7 @@ impl Host {
             cpu_quota_milli: text("/sys/fs/cgroup/cpu.max").and_then(|text| quota(&text)),
             file_system: file_system(&place),
             place,
-            clock_source: text(
-                "/sys/devices/system/clocksource/clocksource0/current_clocksource",
-            ),
+            clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             clock_synchronized: clock_synchronized(),
             huge_pages: text("/sys/kernel/mm/transparent_hugepage/enabled")
                 .and_then(|text| bracketed(&text)),
