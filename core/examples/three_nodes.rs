@@ -115,7 +115,7 @@ impl Links for Network {
     fn send(&mut self, to: To, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost> {
         let to = match to {
             To::Link(link) => link.0 as u32,
-            To::Node(node) => node.0,
+            To::Node(node, _) => node.0,
             To::Shard(_) => return Err(Lost),
         };
         let mut frame = vec![0; bytes];

@@ -31,7 +31,6 @@ pub(crate) struct Opened {
 
 /// How this node comes to its cluster.
 #[derive(Debug)]
-#[allow(dead_code, reason = "read behind the seam in `start`")]
 pub(crate) enum Entry {
     /// It is in one; seeds and founding flags are ignored.
     Member { identity: Identity, secret: Secret },
@@ -145,10 +144,16 @@ fn made_secret() -> Result<Secret, Failure> {
     Ok(Secret::new(&bytes).expect("32 bytes are a secret's minimum"))
 }
 
+/// Random, not 0.
+pub(crate) fn random_uuid() -> Result<u128, Failure> {
+    Ok(u128::from_le_bytes(random_bytes()?).max(1))
+}
+
 fn new_identity(settings: &Settings, shards: u16) -> Result<Identity, Failure> {
     Ok(Identity {
         cluster: random_cluster_id()?,
         node: random_node_id()?,
+        uuid: random_uuid()?,
         shards,
         partition_bits: settings.partitions.ilog2() as u8,
         n: settings.n,

@@ -1,10 +1,15 @@
 //! `ringmain start`: one node in the foreground.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use ringmain_core::id::NodeId;
-use ringmain_runtime::settings::Settings;
+use ringmain_runtime::data_dir::Identity;
+use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
+use ringmain_runtime::settings::{Secret, Settings};
+use ringmain_runtime::start::{self, NodeStart, StartError};
 
 use crate::admin::Admin;
 use crate::args::StartArgs;
@@ -80,11 +85,110 @@ struct Running {
     wait: Box<dyn FnOnce() -> Result<(), Failure>>,
 }
 
-/// The last seam: the shards of `ringmain-runtime` start behind it.
+/// Founds or enters a cluster where that is still to be done, and starts the shards.
 fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<Running, Failure> {
-    let _ = (settings, opened, admin);
-    Err(Failure::failed("this build has no shards", "use a build that has them"))
+    let Opened { dir, boot, placement, entry } = opened;
+    let (identity, secret) = match entry {
+        Entry::Member { identity, secret } => (identity, secret),
+        Entry::Found { identity, secret } => {
+            start::found(&dir, settings, &identity, &secret)?;
+            (identity, secret)
+        }
+        Entry::Enter { node, secret } => {
+            let (identity, secret) = enter(settings, node, secret, placement.shards)?;
+            start::enter(&dir, &identity, &secret)?;
+            (identity, secret)
+        }
+    };
+    let (node, shards) = (identity.node, identity.shards);
+    let start = NodeStart {
+        settings: settings.clone(),
+        dir: Arc::new(dir),
+        identity,
+        secret,
+        boot,
+        cpus: placement.cpus,
+        admin,
+    };
+    let running = start::start(start).map_err(start_failure)?;
+    let (resp, native) = (running.resp, running.native);
+    let source = running.status_source();
+    Ok(Running {
+        ready: Ready { node, name: settings.name.clone(), resp, native, admin, shards },
+        status: Box::new(move || source.get()),
+        wait: Box::new(move || {
+            running.wait().map_err(|why| Failure::failed(why, "restart the node; its data is safe"))
+        }),
+    })
 }
+
+/// Asks the seeds, again and again, which cluster this is, and for its secret where they give
+/// it. Nothing is founded and nothing is served meanwhile.
+fn enter(
+    settings: &Settings,
+    node: NodeId,
+    secret: Option<Secret>,
+    shards: u16,
+) -> Result<(Identity, Secret), Failure> {
+    let newcomer = Newcomer { node, shards, secret: secret.as_ref() };
+    let mut told = String::new();
+    loop {
+        for seed in &settings.seeds {
+            match bootstrap(*seed, &newcomer, SEED_TIMEOUT) {
+                Ok(Bootstrap { cluster, secret, .. }) => {
+                    let identity = Identity {
+                        cluster: cluster.id,
+                        node,
+                        uuid: boot::random_uuid()?,
+                        shards,
+                        partition_bits: cluster.partition_bits,
+                        n: cluster.n,
+                        r: cluster.r,
+                        w: cluster.w,
+                        name: settings.name.clone(),
+                    };
+                    return Ok((identity, secret));
+                }
+                Err(error) if error.is_temporary() => {
+                    let why = format!("seed {seed} does not let this node in: {error}");
+                    if why != told {
+                        tracing::warn!("{why}; asking again");
+                        told = why;
+                    }
+                }
+                Err(error) => {
+                    let what = format!("seed {seed} does not let this node in: {error}");
+                    return Err(Failure::usage(what, "check --seed and --cluster-secret"));
+                }
+            }
+        }
+        std::thread::sleep(SEED_PAUSE);
+    }
+}
+
+/// Each kind of failed start by whose fault it is.
+fn start_failure(error: StartError) -> Failure {
+    let what = error.to_string();
+    match error {
+        StartError::Port { setting, address, error } => port_failure(setting, address, &error),
+        StartError::DataDir(error) => error.into(),
+        StartError::Members => {
+            Failure::new(Exit::DataDir, what, "restore the directory, or enter as a new node")
+        }
+        StartError::Log { .. } | StartError::Files { .. } => {
+            let remedy = "restore the directory, or replace this node by a new one";
+            Failure::new(Exit::DataDir, what, remedy)
+        }
+        StartError::Ring(_) | StartError::Threads(_) => {
+            Failure::new(Exit::Host, what, "run `ringmain doctor`")
+        }
+    }
+}
+
+/// How long one seed may take to answer.
+const SEED_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause between two rounds of asking.
+const SEED_PAUSE: Duration = Duration::from_millis(250);
 
 fn tell_entry(settings: &Settings, opened: &Opened) {
     let dir = opened.dir.path().display();

@@ -34,14 +34,20 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
                 self.serve(link, request, order, hand);
                 None
             }
-            Output::Replicate { op, node, place, sync, deadline_ms } => {
+            Output::Replicate { op, node, partition, place, sync, deadline_ms } => {
                 let kind = if sync { Op::ReplicateSync } else { Op::Replicate };
                 let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
-                self.send_body(To::Node(node), hop, place, op)
+                self.send_body(To::Node(node, partition), hop, place, op)
             }
-            Output::Ask { op, node, deadline_ms } => self.ask(op, node, deadline_ms, hand),
-            Output::Forward { op, target, forwarded, deadline_ms } => {
-                self.forward(op, target, forwarded, deadline_ms, hand)
+            Output::Ask { op, node, partition, deadline_ms } => {
+                self.ask(op, To::Node(node, partition), deadline_ms, hand)
+            }
+            Output::Forward { op, target, partition, forwarded, deadline_ms } => {
+                let to = match target {
+                    Target::Shard(shard) => To::Shard(shard),
+                    Target::Node(node) => To::Node(node, partition),
+                };
+                self.forward(op, to, forwarded, deadline_ms, hand)
             }
             Output::Ack { link, request, order, durable } => {
                 self.send(To::Link(link), self.hop(Op::Ack, request), &[], &Ack { order, durable });
@@ -55,8 +61,8 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
                 self.reply(op, origin, outcome, want_context, hand);
                 None
             }
-            Output::Relay { op, origin } => {
-                self.relay(op, origin, hand);
+            Output::Relay { op, origin, is_get } => {
+                self.relay(op, origin, is_get, hand);
                 None
             }
             Output::Sync => {
@@ -202,7 +208,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         place: Place,
         op: RequestId,
     ) -> Option<Input<'static>> {
-        let To::Node(node) = to else { unreachable!("replicas are nodes") };
+        let To::Node(node, _) = to else { unreachable!("replicas are nodes") };
         match self.copy_body(to, hop, place) {
             Some(true) => None,
             Some(false) | None => self.lost(op, node),
@@ -228,16 +234,17 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     fn ask(
         &mut self,
         op: RequestId,
-        node: NodeId,
+        to: To,
         deadline_ms: u16,
         hand: AtHand<'_>,
     ) -> Option<Input<'static>> {
+        let To::Node(node, _) = to else { unreachable!("replicas are nodes") };
         self.keep(op, hand);
         let hop = Hop { deadline_ms, ..self.hop(Op::Read, op.0) };
         let (key, _) = kept(self.bodies, op)?;
         let read = Read { known: 0 };
         let bytes = frame_length(key.len(), read.bytes());
-        let sent = self.links.send(To::Node(node), bytes, |out| {
+        let sent = self.links.send(to, bytes, |out| {
             write_frame::<C>(&hop, key, &read, out);
         });
         if sent.is_err() { self.lost(op, node) } else { None }
@@ -246,7 +253,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     fn forward(
         &mut self,
         op: RequestId,
-        target: Target,
+        to: To,
         forwarded: bool,
         deadline_ms: u16,
         hand: AtHand<'_>,
@@ -267,10 +274,6 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
             }
         };
         let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
-        let to = match target {
-            Target::Shard(shard) => To::Shard(shard),
-            Target::Node(node) => To::Node(node),
-        };
         let bytes = frame_length(key.len(), command.bytes());
         let sent = self.links.send(to, bytes, |out| write_frame::<C>(&hop, key, &command, out));
         sent.is_err().then_some(Input::ForwardLost { op })
@@ -331,11 +334,11 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         }
     }
 
-    fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
+    fn relay(&mut self, op: RequestId, origin: Origin, is_get: bool, hand: AtHand<'_>) {
         let AtHand::Frame(_, frame) = hand else { unreachable!("a frame brought it") };
         let reply = Reply::new_checked(frame.payload()).expect("checked at the border");
         let hop = self.hop(Op::Reply, 0);
-        answer::give::<L, C>(self.links, hop, origin, Answer::Remote(reply));
+        answer::give::<L, C>(self.links, hop, origin, Answer::Remote { reply, is_get });
         self.bodies.release(op);
     }
 

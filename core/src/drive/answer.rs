@@ -60,7 +60,12 @@ pub enum Answer<'a> {
         found: u16,
     },
     /// Decided by another shard or node.
-    Remote(Reply<'a>),
+    Remote {
+        /// What it said.
+        reply: Reply<'a>,
+        /// The command was a read.
+        is_get: bool,
+    },
 }
 
 impl Answer<'_> {
@@ -85,7 +90,7 @@ pub(super) fn give<L: Links, C: Checksum>(
     let hop = Hop { request: RequestId(request), ..hop };
     // Who does not get an answer finds out by the deadline or by the lost connection.
     let _lost = match answer {
-        Answer::Remote(reply) => send::<L, C>(links, To::Link(link), &hop, &reply),
+        Answer::Remote { reply, .. } => send::<L, C>(links, To::Link(link), &hop, &reply),
         Answer::Local { outcome, record, context, live, found } => {
             let mut head = head(outcome, live, found);
             let (siblings, value_bytes) = record.map_or((0, 0), live_bytes);
@@ -141,7 +146,7 @@ fn write(
 
 /// The live siblings, descending by (timestamp, dot). Quadratic: there are rarely more than two,
 /// and hardly ever more than `SIBLING_COUNT_MAX`.
-fn for_each_winner_first(record: Record<'_>, mut each: impl FnMut(Sibling<'_>)) {
+pub fn for_each_winner_first<'a>(record: Record<'a>, mut each: impl FnMut(Sibling<'a>)) {
     let rank = |sibling: &Sibling<'_>| (sibling.timestamp, sibling.dot);
     let mut last = None;
     loop {

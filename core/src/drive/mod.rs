@@ -16,12 +16,12 @@ mod act;
 mod answer;
 mod frame;
 
-pub use answer::{Answer, Token};
+pub use answer::{Answer, Token, for_each_winner_first};
 
 use crate::causality;
 use crate::checksum::Checksum;
 use crate::hash::Key;
-use crate::id::{NodeId, RequestId, ShardIndex};
+use crate::id::{NodeId, Partition, RequestId, ShardIndex};
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::records::Records;
 use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
@@ -44,8 +44,8 @@ const RESULT_COUNT_MAX: usize = 128;
 pub enum To {
     /// Back over a connection.
     Link(Link),
-    /// To the shard of another node that holds the partition of this shard.
-    Node(NodeId),
+    /// To the shard of another node that holds the partition.
+    Node(NodeId, Partition),
     /// To another shard of this node.
     Shard(ShardIndex),
 }

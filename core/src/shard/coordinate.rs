@@ -106,7 +106,8 @@ impl Shard<'_> {
     fn output_forward(&mut self, now: Instant, op: RequestId, request: Request, target: Target) {
         let forwarded = request.forwarded || matches!(target, Target::Node(_));
         let deadline_ms = deadline_ms(now, request.deadline);
-        self.output(Output::Forward { op, target, forwarded, deadline_ms });
+        let partition = request.key.partition;
+        self.output(Output::Forward { op, target, partition, forwarded, deadline_ms });
     }
 
     fn start_read(&mut self, now: Instant, request: Request, asked: Asked, cover: bool) {
@@ -153,10 +154,11 @@ impl Shard<'_> {
         let me = self.config.node;
         let Some(pending) = self.table.pending(op) else { return };
         let deadline_ms = deadline_ms(now, pending.request.deadline);
+        let partition = pending.request.key.partition;
         if node == me {
             self.output(Output::Look { op });
         } else if reachable {
-            self.output(Output::Ask { op, node, deadline_ms });
+            self.output(Output::Ask { op, node, partition, deadline_ms });
         } else if let Phase::Reading(get) = &mut pending.phase {
             let step = get.on_failure(node);
             self.on_step(now, op, step);
@@ -263,7 +265,9 @@ impl Shard<'_> {
         let deadline_ms = deadline_ms(now, pending.request.deadline);
         put.on_asked(node);
         if node != me && reachable {
-            return self.output(Output::Replicate { op, node, place, sync, deadline_ms });
+            let partition = pending.request.key.partition;
+            let output = Output::Replicate { op, node, partition, place, sync, deadline_ms };
+            return self.output(output);
         }
         let step = if node != me {
             put.on_failure(node)
@@ -351,8 +355,9 @@ impl Shard<'_> {
         let Some(Pending { phase: Phase::Forwarded(_), .. }) = self.table.pending(op) else {
             return;
         };
-        let pending = self.table.remove(op);
-        self.output(Output::Relay { op, origin: pending.request.origin });
+        let Request { origin, kind, .. } = self.table.remove(op).request;
+        let is_get = matches!(kind, Kind::Get { .. });
+        self.output(Output::Relay { op, origin, is_get });
     }
 
     pub(super) fn on_forward_lost(&mut self, op: RequestId) {

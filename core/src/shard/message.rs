@@ -1,6 +1,6 @@
 //! What a shard is told and what it asks for: two closed sets.
 
-use crate::id::{NodeId, RequestId, TopologyId};
+use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Ring;
@@ -181,6 +181,8 @@ pub enum Output {
         op: RequestId,
         /// The replica.
         node: NodeId,
+        /// The partition of its key.
+        partition: Partition,
         /// The record.
         place: Place,
         /// Acknowledge only when synced.
@@ -194,6 +196,8 @@ pub enum Output {
         op: RequestId,
         /// The replica.
         node: NodeId,
+        /// The partition of its key.
+        partition: Partition,
         /// Milliseconds until the request's deadline.
         deadline_ms: u16,
     },
@@ -203,6 +207,8 @@ pub enum Output {
         op: RequestId,
         /// Where to.
         target: Target,
+        /// The partition of its key.
+        partition: Partition,
         /// Mark it as forwarded by a node.
         forwarded: bool,
         /// Milliseconds until the request's deadline.
@@ -247,6 +253,8 @@ pub enum Output {
         op: RequestId,
         /// Who waits.
         origin: Origin,
+        /// The request is a read.
+        is_get: bool,
     },
     /// A write wants the log synced although its durability mode would not.
     Sync,

@@ -8,14 +8,15 @@
 //! | 22 | log2 of the partition count |
 //! | 23, 24, 25 | n, r, w |
 //! | 26 | length of the name |
-//! | 27.. | name, UTF-8 |
+//! | 27..43 | uuid, u128, not 0 |
+//! | 43.. | name, UTF-8 |
 
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::limits::{
     NAME_BYTES_MAX, PARTITION_BITS_MAX, PARTITION_BITS_MIN, REPLICA_COUNT_MAX, SHARD_COUNT_MAX,
 };
 
-const NAME_AT: usize = 27;
+const NAME_AT: usize = 43;
 
 /// Which node of which cluster a data directory belongs to, and the cluster's constants.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +25,9 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// The node; never 0.
     pub node: NodeId,
+    /// The node's identity for ever: what the ring draws by, and what tells two nodes apart that
+    /// drew the same id.
+    pub uuid: u128,
     /// The shard count that the folders are laid out for, 1..=`limits::SHARD_COUNT_MAX`.
     pub shards: u16,
     /// log2 of the cluster's partition count.
@@ -47,6 +51,7 @@ impl Identity {
         let identity = Identity {
             cluster: ClusterId(u128::from_le_bytes(head[..16].try_into().ok()?)),
             node: NodeId(u32::from_le_bytes(head[16..20].try_into().ok()?)),
+            uuid: u128::from_le_bytes(head[27..43].try_into().ok()?),
             shards: u16::from_le_bytes([head[20], head[21]]),
             partition_bits: head[22],
             n: head[23],
@@ -67,6 +72,7 @@ impl Identity {
         bytes.extend_from_slice(&self.shards.to_le_bytes());
         bytes.extend_from_slice(&[self.partition_bits, self.n, self.r, self.w]);
         bytes.push(self.name.len() as u8);
+        bytes.extend_from_slice(&self.uuid.to_le_bytes());
         bytes.extend_from_slice(self.name.as_bytes());
         bytes
     }
@@ -74,6 +80,7 @@ impl Identity {
     fn is_bounded(&self) -> bool {
         self.cluster.0 != 0
             && self.node.0 != 0
+            && self.uuid != 0
             && (1..=SHARD_COUNT_MAX).contains(&usize::from(self.shards))
             && (PARTITION_BITS_MIN..=PARTITION_BITS_MAX).contains(&u32::from(self.partition_bits))
             && (1..=REPLICA_COUNT_MAX).contains(&usize::from(self.n))

@@ -8,6 +8,7 @@ fn identity() -> Identity {
     Identity {
         cluster: ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
         node: NodeId(0xdead_beef),
+        uuid: 0x1234_5678_9abc_def0_0fed_cba9_8765_4321,
         shards: 2,
         partition_bits: 10,
         n: 3,

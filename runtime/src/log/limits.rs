@@ -16,6 +16,9 @@ pub const SEGMENT_FREE_SPACE_PART: u64 = 16;
 pub const TAIL_BUFFER_BYTES: usize = 1 << 20;
 /// Most bytes that wait in the tail to be written; above it appends are refused.
 pub const TAIL_BYTES_MAX: usize = 32 << 20;
+/// With less room than this an append may have to wait, bytes: more than one turn appends from
+/// what it has begun to parse.
+pub const STALL_BYTES: usize = 2 << 20;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Below this a driver may write at once instead of through its ring (`interval`, `none`).

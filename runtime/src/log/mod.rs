@@ -165,6 +165,13 @@ impl<M: Maps> Log<M> {
         self.refusal
     }
 
+    /// Whether an append may soon be refused although it only has to wait: for the tail to be
+    /// written or for the next segment. A driver that reads nothing from clients meanwhile never
+    /// has to refuse them.
+    pub fn is_stalled(&self) -> bool {
+        self.writer.is_stalled()
+    }
+
     /// Keys in the index, tombstones included. Cost: one addition per partition.
     pub fn key_count(&self) -> usize {
         self.index.key_count()

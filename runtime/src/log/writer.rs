@@ -10,7 +10,7 @@ use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
-use super::limits::{SEGMENT_ID_MAX, UNSYNCED_BYTES_MAX};
+use super::limits::{SEGMENT_ID_MAX, STALL_BYTES, TAIL_BYTES_MAX, UNSYNCED_BYTES_MAX};
 use super::record::BATCH_HEADER_BYTES;
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
 use super::segment::{Fresh, Identity, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSizes, Supply};
@@ -197,6 +197,18 @@ impl Writer {
             return Err(Refusal::Busy);
         }
         Ok(self.end())
+    }
+
+    /// Whether an append may soon be refused although it only has to wait.
+    pub(super) fn is_stalled(&self) -> bool {
+        if self.failure.is_some() || self.stop != Stop::Running {
+            return false;
+        }
+        let Some(active) = self.active else { return true };
+        let left = u64::from(active.bytes) - u64::from(self.end().offset());
+        let is_coming = matches!(self.supply, Supply::Empty | Supply::Creating(_));
+        let is_full = self.tail.waiting_bytes() + STALL_BYTES > TAIL_BYTES_MAX;
+        (left < STALL_BYTES as u64 && is_coming) || is_full
     }
 
     /// Goes on in the segment made ready.

@@ -5,5 +5,6 @@
 //!
 //! Invariant: memory of a session grows with what arrived, never with what was announced.
 
+pub mod native;
 pub mod request;
 pub mod resp;

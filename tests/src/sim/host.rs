@@ -183,12 +183,8 @@ impl<'m> Host<'m> {
         assert!(self.has_lives());
         self.lives += 1;
         let memory = pool.nodes.next().expect("there is memory for every life");
-        let config = NodeConfig {
-            member: member(node),
-            ring: ring_config(swarm),
-            join: node > 0,
-            seed,
-        };
+        let config =
+            NodeConfig { member: member(node), ring: ring_config(swarm), join: node > 0, seed };
         let machine = Box::new(Node::new(config, &mut memory.operations, &mut memory.owners));
         let boot = Boot(self.lives);
         let shards = (0..swarm.shards[node]).map(|shard| {

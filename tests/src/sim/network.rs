@@ -181,7 +181,12 @@ impl Network {
     }
 
     /// Ends every split; frames that waited go on.
-    pub fn heal(&mut self, now: Instant, marks: &mut Marks, mut arrive: impl FnMut(Instant, Parcel)) {
+    pub fn heal(
+        &mut self,
+        now: Instant,
+        marks: &mut Marks,
+        mut arrive: impl FnMut(Instant, Parcel),
+    ) {
         self.blocked.iter_mut().for_each(|row| row.fill(false));
         for parcel in std::mem::take(&mut self.held) {
             arrive(self.arrival(now, &parcel, marks), parcel);

@@ -104,9 +104,7 @@ fn got(
         Shape::Siblings => {
             encode::array(out, 1 + siblings.len());
             write_token(out, context);
-            for value in siblings.iter() {
-                encode::bulk(out, value);
-            }
+            siblings.for_each(|value| encode::bulk(out, value));
         }
         Shape::Removed
         | Shape::Stored

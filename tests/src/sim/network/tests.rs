@@ -40,7 +40,8 @@ fn every_fault_happens() {
     let faults = NetworkOptions { lost: 100, duplicated: 100, slow: 100, corrupted: 100, ..QUIET };
     let (mut network, mut marks) = network(NetworkOptions { ordered: false, ..faults });
     let arrivals = send(&mut network, 250, &mut marks);
-    for mark in [Mark::FrameLost, Mark::FrameDuplicated, Mark::FrameCorrupted, Mark::FrameReordered] {
+    for mark in [Mark::FrameLost, Mark::FrameDuplicated, Mark::FrameCorrupted, Mark::FrameReordered]
+    {
         assert!(marks.count(mark) > 5, "{mark:?}");
     }
     let sent = 250 + marks.count(Mark::FrameDuplicated) - marks.count(Mark::FrameLost);

@@ -31,11 +31,7 @@ impl World<'_> {
     }
 
     /// Feeds the machine of `node` and does what it asks for.
-    pub(super) fn node_turn(
-        &mut self,
-        node: usize,
-        input: NodeInput<'_>,
-    ) -> Result<(), Violation> {
+    pub(super) fn node_turn(&mut self, node: usize, input: NodeInput<'_>) -> Result<(), Violation> {
         let now = self.local(node);
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.as_mut().expect("it is not at work");

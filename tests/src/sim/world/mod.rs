@@ -266,7 +266,11 @@ impl<'m> World<'m> {
             }
             Event::Resume { node } => self.resume(node),
             Event::Restart { node } => {
-                if self.hosts[node].process.is_none() { self.start(node) } else { Ok(()) }
+                if self.hosts[node].process.is_none() {
+                    self.start(node)
+                } else {
+                    Ok(())
+                }
             }
         }
     }

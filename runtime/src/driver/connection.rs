@@ -1,0 +1,104 @@
+//! One socket of a shard, and what is spoken on it.
+
+use super::peers::Dial;
+use crate::checksum::Hardware;
+use crate::net::ConnectionId;
+use crate::session::native::acceptor::Acceptor;
+use crate::session::native::dialer::Dialer;
+use crate::session::native::frames::FrameReader;
+use crate::session::resp::RespSession;
+use ringmain_core::id::{NodeId, ShardIndex};
+use ringmain_core::request::Link;
+
+/// Where a connection stands in its life, and what it speaks.
+#[derive(Debug)]
+pub(crate) enum Speaks {
+    /// RESP, with what arrived and was not parsed.
+    Resp(Box<RespSession>, Vec<u8>),
+    /// An accepted native connection before its handshake is over.
+    Accepting(Box<Acceptor<Hardware>>),
+    /// A native client.
+    Client(FrameReader<Hardware>),
+    /// A peer's link: requests come, answers go.
+    PeerIn(NodeId, FrameReader<Hardware>),
+    /// A link of ours before its handshake is over.
+    Dialing(Box<Dialer<Hardware>>, Dial),
+    /// A link of ours to a shard of a peer: requests go, answers come.
+    PeerOut(NodeId, ShardIndex, FrameReader<Hardware>),
+    /// Nothing: it is being taken apart, or handled right now.
+    Nothing,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) link: Link,
+    pub(crate) speaks: Speaks,
+    /// What is to be sent.
+    pub(crate) out: Vec<u8>,
+    /// An empty buffer that was sent, to be used again.
+    pub(crate) spare: Vec<u8>,
+    /// A send is under way.
+    pub(crate) is_sending: bool,
+    /// It is in the list of connections to flush.
+    pub(crate) is_dirty: bool,
+    /// It is closed once everything was sent.
+    pub(crate) is_closing: bool,
+    /// Receiving is paused until output has gone.
+    pub(crate) is_paused: bool,
+}
+
+/// All sockets of a shard, by the slot that the ring gave them.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Vec<Option<Box<Connection>>>,
+    count: usize,
+    generation: u32,
+}
+
+impl Connections {
+    /// Takes a new socket in; `speaks` gets the number of its link.
+    pub(crate) fn insert(&mut self, id: ConnectionId, speaks: impl FnOnce(Link) -> Speaks) -> u32 {
+        self.generation = (self.generation + 1) & 0x7fff_ffff;
+        let slot = id.slot();
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        assert!(self.slots[slot].is_none(), "the ring uses a slot again once it was closed");
+        let link = Link(u64::from(self.generation) << 32 | slot as u64);
+        self.count += 1;
+        self.slots[slot] = Some(Box::new(Connection {
+            id,
+            link,
+            speaks: speaks(link),
+            out: Vec::new(),
+            spare: Vec::new(),
+            is_sending: false,
+            is_dirty: false,
+            is_closing: false,
+            is_paused: false,
+        }));
+        slot as u32
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let connection = self.slots.get_mut(id.slot())?.take()?;
+        self.count -= 1;
+        Some(connection)
+    }
+
+    pub(crate) fn at(&mut self, slot: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The connection of that link, unless it is gone.
+    pub(crate) fn of(&mut self, link: Link) -> Option<&mut Connection> {
+        let connection = self.at(link.0 as u32)?;
+        (connection.link == link).then_some(connection)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+}

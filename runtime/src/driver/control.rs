@@ -1,0 +1,41 @@
+//! What the shards of a node tell each other besides frames.
+
+use super::disk::Segment;
+use crate::log::Errno;
+use ringmain_core::id::{NodeId, TopologyId};
+use ringmain_core::membership::member::Contact;
+use ringmain_core::ring::Ring;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+/// One message to a shard.
+pub(crate) enum Control {
+    /// A native connection that asked for this shard, with the bytes that it has sent.
+    Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
+    /// The node has another ring, or knows other addresses.
+    Published(Arc<Published>),
+    /// Refuse writes; answer with `Held`.
+    Hold,
+    /// Go on.
+    Release,
+    /// To shard 0: another shard holds, and whether it has no key.
+    Held { is_empty: bool },
+    /// To shard 0: a peer knows another topology.
+    TopologyDiffers(NodeId),
+    /// To shard 0: what a person or program asks from the admin port.
+    Status(SyncSender<String>),
+    /// A segment that this shard's log asked for was made, or not.
+    Created { segment: u32, result: Result<Segment, Errno> },
+    /// Stop: take nothing new, sync, end.
+    Stop,
+}
+
+/// What the node machine publishes to all shards. The ring is copied by each.
+pub(crate) struct Published {
+    pub(crate) topology: TopologyId,
+    /// One ring for the life of the process; its memory is lent once.
+    pub(crate) ring: Arc<Mutex<Ring<'static>>>,
+    /// Where the members answer, this node too.
+    pub(crate) contacts: Vec<Contact>,
+}

@@ -1,0 +1,160 @@
+//! The files of a shard's log: what [`log`](crate::log) asks for, done.
+//!
+//! Making a segment syncs twice, so it happens on a thread of its own, one segment ahead of its
+//! use; writes and syncs go through the hot ring, or inline when nobody waits for the sync.
+
+use crate::log::{Completion, Errno, Maps, SEGMENT_HEADER_BYTES};
+use crate::sys::Map;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SUFFIX: &str = ".segment";
+const UNFINISHED: &str = ".unfinished";
+
+/// The maps of all segments of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentMaps {
+    maps: BTreeMap<u32, Map>,
+    /// The segment that was asked for last: nearly always the same again.
+    last: std::cell::Cell<u32>,
+}
+
+impl Maps for SegmentMaps {
+    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        let start = offset as usize;
+        self.last.set(segment);
+        self.maps.get(&segment)?.bytes(start..start.checked_add(bytes)?)
+    }
+}
+
+/// A segment's file, open and mapped.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u32,
+    pub(crate) file: Arc<File>,
+    pub(crate) map: Map,
+}
+
+/// The folder of a shard's log, and its open files.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+    files: BTreeMap<u32, Arc<File>>,
+}
+
+impl Disk {
+    /// Opens and maps every segment in `dir`; what a crash left unfinished is removed.
+    pub(crate) fn open(dir: &Path) -> io::Result<(Disk, SegmentMaps)> {
+        let mut disk = Disk { dir: dir.to_owned(), files: BTreeMap::new() };
+        let mut maps = SegmentMaps::default();
+        for entry in std::fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.ends_with(UNFINISHED) {
+                std::fs::remove_file(dir.join(name))?;
+            } else if let Some(id) = name.strip_suffix(SUFFIX).and_then(|id| id.parse().ok()) {
+                let segment = open_segment(dir, id)?;
+                disk.add(&mut maps, segment);
+            }
+        }
+        Ok((disk, maps))
+    }
+
+    /// Takes a segment that was made.
+    pub(crate) fn add(&mut self, maps: &mut SegmentMaps, segment: Segment) {
+        self.files.insert(segment.id, segment.file);
+        maps.maps.insert(segment.id, segment.map);
+    }
+
+    /// The file of a segment that exists.
+    pub(crate) fn file(&self, segment: u32) -> Option<&Arc<File>> {
+        self.files.get(&segment)
+    }
+
+    /// Removes a segment in which no part of the log lies.
+    pub(crate) fn remove(&mut self, maps: &mut SegmentMaps, segment: u32) {
+        maps.maps.remove(&segment);
+        self.files.remove(&segment);
+        if let Err(error) = std::fs::remove_file(segment_path(&self.dir, segment)) {
+            tracing::warn!("segment {segment} cannot be removed: {error}");
+        }
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes at once; the answer to a `Write`.
+    pub(crate) fn write_inline(&self, segment: u32, offset: u32, bytes: &[u8]) -> Completion {
+        let result = match self.files.get(&segment) {
+            Some(file) => file.write_at(bytes, offset.into()).map_err(|error| errno(&error)),
+            None => Err(Errno(libc::ENOENT)),
+        };
+        Completion::Written { result }
+    }
+}
+
+impl SegmentMaps {
+    /// All segments, whole, for recovery.
+    pub(crate) fn files(&self) -> Vec<crate::log::File<'_>> {
+        let mut files = Vec::new();
+        for (segment, map) in &self.maps {
+            let bytes = map.bytes(0..map.len()).unwrap_or_default();
+            files.push(crate::log::File { segment: *segment, bytes });
+        }
+        files
+    }
+}
+
+/// Makes a segment: under another name, allocated, its header written, synced; then renamed and
+/// the folder synced.
+pub(crate) fn create_segment(
+    dir: &Path,
+    id: u32,
+    bytes: u32,
+    header: &[u8; SEGMENT_HEADER_BYTES],
+) -> io::Result<Segment> {
+    let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
+    let made = (|| {
+        let none = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, none, 0, bytes.into())?;
+        file.write_all_at(header, 0)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, segment_path(dir, id))?;
+        File::open(dir)?.sync_all()
+    })();
+    if let Err(error) = made {
+        // The space must come back; what cannot be removed now is removed at the next start.
+        let _ = std::fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    open_segment(dir, id)
+}
+
+/// Free bytes of the file system under `dir`.
+pub(crate) fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail * stat.f_frsize)
+}
+
+/// The number of an error of the operating system.
+pub(crate) fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {
+    let path = segment_path(dir, id);
+    let map = Map::new(&File::open(&path)?).map_err(io::Error::from)?;
+    let file = OpenOptions::new().write(true).open(&path)?;
+    Ok(Segment { id, file: Arc::new(file), map })
+}
+
+fn segment_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:010}{SUFFIX}"))
+}

@@ -1,0 +1,67 @@
+//! What a shard decides and stores with: the machine, the log, memory for requests in flight.
+
+use super::disk::SegmentMaps;
+use super::io::Io;
+use crate::bodies::RequestBodies;
+use crate::checksum::Hardware;
+use crate::log::Log;
+use ringmain_core::Unsynced;
+use ringmain_core::drive::{Turn, TurnSettings};
+use ringmain_core::id::NodeId;
+use ringmain_core::request::Slot;
+use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
+use ringmain_core::time::{Instant, UnixMs};
+use std::marker::PhantomData;
+
+/// Requests in flight of one shard, as coordinator.
+pub(crate) const REQUEST_COUNT_MAX: usize = 16 << 10;
+/// Acknowledgments of one shard that wait for a sync.
+pub(crate) const UNSYNCED_COUNT_MAX: usize = 64 << 10;
+
+/// A shard's machine with what it works on, and the time of the current turn.
+pub(crate) struct Engine {
+    pub(crate) shard: Box<Shard<'static>>,
+    pub(crate) log: Log<SegmentMaps>,
+    pub(crate) bodies: RequestBodies,
+    pub(crate) settings: TurnSettings,
+    pub(crate) now: Instant,
+    pub(crate) wall: UnixMs,
+}
+
+impl Engine {
+    /// Lends the machine its memory for the life of the process.
+    pub(crate) fn new(
+        config: ShardConfig,
+        ring: RingConfig,
+        log: Log<SegmentMaps>,
+        settings: TurnSettings,
+    ) -> Engine {
+        let memory = ShardMemory {
+            slots: vec![Slot::default(); REQUEST_COUNT_MAX].leak(),
+            unsynced: vec![Unsynced::default(); UNSYNCED_COUNT_MAX].leak(),
+            births: vec![0; Shard::partition_count(&config)].leak(),
+        };
+        let owners = vec![NodeId(0); ring.slot_count()].leak();
+        let shard = Box::new(Shard::new(config, memory, Ring::new(owners, ring)));
+        let bodies = RequestBodies::default();
+        Engine { shard, log, bodies, settings, now: Instant(0), wall: UnixMs(0) }
+    }
+
+    /// One turn of the drive loop.
+    pub(crate) fn turn<'d>(
+        &'d mut self,
+        io: &'d mut Io,
+    ) -> Turn<'d, 'static, Log<SegmentMaps>, Io, RequestBodies, Hardware> {
+        Turn {
+            shard: &mut self.shard,
+            store: &mut self.log,
+            links: io,
+            bodies: &mut self.bodies,
+            settings: &self.settings,
+            now: self.now,
+            wall: self.wall,
+            checksum: PhantomData,
+        }
+    }
+}

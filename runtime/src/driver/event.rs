@@ -1,0 +1,148 @@
+//! What the ring says, given to whom it concerns.
+
+use super::connection::Speaks;
+use super::work::{Work, is_loopback};
+use super::{Driver, State};
+use crate::log::{Completion, Errno};
+use crate::net::{ConnectionId, Ending, Event, Receive};
+use crate::session::resp::RespSession;
+use ringmain_core::shard::Input;
+use std::os::fd::OwnedFd;
+
+/// Listeners, by the tag that their sockets carry.
+pub(crate) const RESP: u8 = 0;
+/// See [`RESP`].
+pub(crate) const NATIVE: u8 = 1;
+
+/// A buffer larger than this is not kept for the next output, bytes.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
+impl Driver {
+    /// A socket was accepted: RESP stays here, native says first which shard it wants.
+    pub(super) fn on_accepted(&mut self, socket: OwnedFd, tag: u8) {
+        if self.state.stopping.is_some() {
+            return;
+        }
+        if tag == NATIVE {
+            let is_loopback = is_loopback(&socket);
+            return self.adopt_native(socket, is_loopback, Receive::First, &[]);
+        }
+        let Ok(id) = self.net.adopt(socket, Receive::Stream) else { return };
+        let limits = self.state.limits;
+        self.state.io.connections.insert(id, |link| {
+            Speaks::Resp(Box::new(RespSession::new(link.0, limits)), Vec::new())
+        });
+    }
+}
+
+impl State {
+    /// Handles one event; gives back a socket that was accepted.
+    pub(super) fn on_event(&mut self, event: Event<'_>) -> Option<(OwnedFd, u8)> {
+        match event {
+            Event::Received { connection, bytes } => {
+                if self.is_stalled() || self.has_held_back(connection) {
+                    self.held_back.push_back((connection, bytes.to_vec()));
+                    self.work.push_back(Work::Pause(connection, true));
+                } else {
+                    self.on_received(connection, bytes);
+                }
+            }
+            Event::Sent { connection, buffer } => self.on_sent(connection, buffer),
+            Event::Accepted { socket, tag, .. } => return Some((socket, tag)),
+            Event::Connected { connection } => self.on_connected(connection),
+            Event::Ended { connection, ending } => self.on_ended(connection, ending),
+            Event::Closed { connection, .. } => self.on_closed(connection),
+            Event::Written { tag, result } => {
+                let result = result.map(|()| tag as usize).map_err(|errno| Errno(errno.0));
+                self.engine.log.handle_completion(Completion::Written { result });
+            }
+            Event::Synced { result, .. } => {
+                let result = result.map_err(|errno| Errno(errno.0));
+                self.engine.log.handle_completion(Completion::Synced { result });
+            }
+            Event::Doorbell | Event::Read { .. } => {}
+        }
+        None
+    }
+
+    fn has_held_back(&self, connection: ConnectionId) -> bool {
+        !self.held_back.is_empty() && self.held_back.iter().any(|(id, _)| *id == connection)
+    }
+
+    pub(super) fn on_received(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let slot = id.slot() as u32;
+        match self.io.connections.at(slot).map(|connection| &connection.speaks) {
+            Some(Speaks::Resp(..)) => self.on_resp(slot, bytes),
+            Some(_) => self.on_native(slot, bytes),
+            None => {}
+        }
+        self.deliver();
+    }
+
+    fn on_sent(&mut self, id: ConnectionId, mut buffer: Vec<u8>) {
+        let slot = id.slot() as u32;
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        connection.is_sending = false;
+        buffer.clear();
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            connection.spare = buffer;
+        }
+        let is_resp = matches!(connection.speaks, Speaks::Resp(..));
+        self.io.mark(slot);
+        if is_resp {
+            self.on_resp_sent(slot);
+        } else {
+            self.on_native_sent(slot);
+        }
+    }
+
+    fn on_connected(&mut self, id: ConnectionId) {
+        let slot = id.slot() as u32;
+        if let Some(connection) = self.io.connections.at(slot) {
+            connection.is_sending = false;
+        }
+        self.io.mark(slot);
+    }
+
+    fn on_ended(&mut self, id: ConnectionId, ending: Ending) {
+        let slot = id.slot() as u32;
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        let is_link = !matches!(connection.speaks, Speaks::Resp(..) | Speaks::Client(_));
+        if is_link || matches!(ending, Ending::Failed(_)) {
+            self.work.push_back(Work::Close(id));
+        } else {
+            // The client sends no more but may read: it gets what it is owed.
+            connection.is_closing = true;
+            self.io.mark(slot);
+        }
+    }
+
+    fn on_closed(&mut self, id: ConnectionId) {
+        self.held_back.retain(|(held, _)| *held != id);
+        let Some(connection) = self.io.connections.remove(id) else { return };
+        match connection.speaks {
+            Speaks::Dialing(_, dial) => self.fail_dial(dial, "no connection"),
+            Speaks::PeerOut(node, shard, _) => self.on_link_down(node, shard, connection.link),
+            Speaks::PeerIn(node, _) => self.on_incoming_down(node, connection.link),
+            Speaks::Resp(..) | Speaks::Accepting(_) | Speaks::Client(_) | Speaks::Nothing => {}
+        }
+    }
+
+    /// A handshake should be over by now.
+    pub(super) fn on_handshake_late(&mut self, id: ConnectionId) {
+        let Some(connection) = self.io.connections.at(id.slot() as u32) else { return };
+        let is_open = matches!(connection.speaks, Speaks::Accepting(_) | Speaks::Dialing(..));
+        if connection.id == id && is_open {
+            self.work.push_back(Work::Close(id));
+        }
+    }
+
+    /// Stop: nothing new, what is in flight is answered, the log is synced.
+    pub(super) fn on_stop(&mut self) {
+        if self.stopping.is_none() {
+            self.stopping = Some(self.engine.now);
+            self.engine.turn(&mut self.io).input(Input::Hold);
+            self.engine.log.stop();
+        }
+    }
+}

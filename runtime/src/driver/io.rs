@@ -1,0 +1,132 @@
+//! A shard's connections as the drive loop sees them: where frames go, and who gets answers.
+
+use super::answers::Answers;
+use super::connection::{Connections, Speaks};
+use super::control::Control;
+use super::peers::Peers;
+use crate::checksum::Hardware;
+use crate::mesh::{self, Endpoint};
+use crate::net::Doorbell;
+use crate::session::request::Ticket;
+use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
+use ringmain_core::id::ShardIndex;
+use ringmain_core::limits::BODY_BYTES_MAX;
+use ringmain_core::request::Link;
+use ringmain_core::wire::FIRST_BYTES;
+use std::sync::{Arc, OnceLock};
+
+/// Most bytes that wait for one client: parsing stops at 256 KiB, then comes at most one answer.
+const CLIENT_OUT_BYTES_MAX: usize = (256 << 10) + FIRST_BYTES + BODY_BYTES_MAX;
+/// Most bytes that wait for one peer; a frame that finds no room is lost.
+const PEER_OUT_BYTES_MAX: usize = (8 << 20) + FIRST_BYTES + BODY_BYTES_MAX;
+/// Marks links to other shards of this node.
+const SHARD_LINK: u64 = 1 << 63;
+
+/// A shard's end of the mesh.
+pub(crate) type MeshEndpoint = Endpoint<Control, LateDoorbell, Hardware>;
+
+/// The doorbell of a shard whose ring may not be made yet: nobody is asleep before that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LateDoorbell(pub(crate) Arc<OnceLock<Doorbell>>);
+
+impl mesh::Doorbell for LateDoorbell {
+    fn ring(&self) {
+        if let Some(doorbell) = self.0.get() {
+            doorbell.ring();
+        }
+    }
+}
+
+/// The connections of one shard.
+pub(crate) struct Io {
+    pub(crate) connections: Connections,
+    pub(crate) peers: Peers,
+    pub(crate) mesh: MeshEndpoint,
+    pub(crate) answers: Answers,
+    pub(crate) notices: Vec<Notice>,
+    /// Slots with something to send.
+    pub(crate) dirty: Vec<u32>,
+}
+
+impl Io {
+    /// Marks a connection to be flushed at the end of the turn.
+    pub(crate) fn mark(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.at(slot)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn send_link(
+        &mut self,
+        link: Link,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Lost> {
+        if let Some(shard) = shard_of_link(link) {
+            return self.mesh.send(shard, bytes, fill);
+        }
+        let connection = self.connections.of(link).ok_or(Lost)?;
+        let most = match connection.speaks {
+            Speaks::PeerIn(..) | Speaks::PeerOut(..) => PEER_OUT_BYTES_MAX,
+            _ => CLIENT_OUT_BYTES_MAX,
+        };
+        let start = connection.out.len();
+        if start + bytes > most || connection.is_closing {
+            return Err(Lost);
+        }
+        connection.out.resize(start + bytes, 0);
+        fill(&mut connection.out[start..]);
+        self.mark(link.0 as u32);
+        Ok(())
+    }
+}
+
+impl Links for Io {
+    fn send(&mut self, to: To, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost> {
+        match to {
+            To::Link(link) => self.send_link(link, bytes, fill),
+            To::Shard(shard) => self.mesh.send(shard, bytes, fill),
+            To::Node(node, partition) => {
+                let link = self.peers.link(node, partition).ok_or(Lost)?;
+                self.send_link(link, bytes, fill)
+            }
+        }
+    }
+
+    fn answer(&mut self, ticket: u64, answer: Answer<'_>) {
+        self.answers.push(ticket, answer);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+}
+
+/// The link that frames of another shard of this node come over.
+pub(crate) fn link_of_shard(shard: ShardIndex) -> Link {
+    Link(SHARD_LINK | u64::from(shard.0))
+}
+
+fn shard_of_link(link: Link) -> Option<ShardIndex> {
+    (link.0 & SHARD_LINK != 0).then_some(ShardIndex(link.0 as u16))
+}
+
+/// A session's ticket as the drive loop carries it: slot, low bits of the connection's number,
+/// and the operation. A session numbers its operations from 0, and a slot's next connection has
+/// another number, so a late answer finds nobody.
+pub(crate) fn pack(ticket: Ticket) -> u64 {
+    let slot = ticket.connection & 0xffff;
+    let generation = (ticket.connection >> 32) & 0xffff;
+    slot << 48 | generation << 32 | u64::from(ticket.operation)
+}
+
+/// The slot and operation of a packed ticket, if the slot's connection is still the same.
+pub(crate) fn unpack(connections: &mut Connections, packed: u64) -> Option<(u32, Ticket)> {
+    let slot = (packed >> 48) as u32;
+    let link = connections.at(slot)?.link;
+    let ticket = Ticket { connection: link.0, operation: packed as u32 };
+    (pack(ticket) == packed).then_some((slot, ticket))
+}

@@ -1,0 +1,127 @@
+//! The body of the file `members`: committed operations, the vote, and the last known contacts.
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 0..2, 2..4 | counts of operations and contacts, u16 |
+//! | 4 | 1 if a vote follows the contacts |
+//! | 5.. | operations, then contacts, then attempt u32 and operation of the vote |
+
+use ringmain_core::membership::member::Contact;
+use ringmain_core::membership::topology::{Encoded, Operation, Operations};
+use ringmain_core::node::{Node, Vote};
+
+const HEAD_BYTES: usize = 5;
+
+/// What a node knew of its cluster when it stopped.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Members {
+    /// The encoded operations, checked.
+    operations: Vec<u8>,
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) vote: Option<Vote>,
+}
+
+impl Members {
+    /// What a founder knows.
+    pub(crate) fn founding(operations: Operations<'_>) -> Members {
+        Members { operations: operations.bytes().to_vec(), ..Members::default() }
+    }
+
+    /// What `node` knows now.
+    pub(crate) fn of(node: &Node<'_>) -> Members {
+        Members {
+            operations: node.operations().bytes().to_vec(),
+            contacts: node.contacts().to_vec(),
+            vote: node.vote(),
+        }
+    }
+
+    pub(crate) fn operations(&self) -> Operations<'_> {
+        Operations::new_checked(&self.operations).expect("checked when read, or taken from a node")
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let operations = (self.operations.len() / Operation::BYTES) as u16;
+        bytes.extend_from_slice(&operations.to_le_bytes());
+        bytes.extend_from_slice(&(self.contacts.len() as u16).to_le_bytes());
+        bytes.push(u8::from(self.vote.is_some()));
+        bytes.extend_from_slice(&self.operations);
+        for contact in &self.contacts {
+            bytes.extend_from_slice(&contact.to_bytes());
+        }
+        if let Some(vote) = self.vote {
+            bytes.extend_from_slice(&vote.attempt.to_le_bytes());
+            bytes.extend_from_slice(&vote.operation.to_bytes());
+        }
+        bytes
+    }
+
+    /// None if the bytes are not what [`Members::to_bytes`] writes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Members> {
+        let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+        let operations = usize::from(u16::from_le_bytes([head[0], head[1]]));
+        let contacts = usize::from(u16::from_le_bytes([head[2], head[3]]));
+        let (operations, rest) = rest.split_at_checked(operations * Operation::BYTES)?;
+        let (contacts, rest) = rest.split_at_checked(contacts * Contact::BYTES)?;
+        Operations::new_checked(operations).ok()?;
+        let contacts = contacts.as_chunks().0.iter().map(Contact::from_bytes);
+        let vote = match (head[4], rest) {
+            (0, []) => None,
+            (1, rest) => {
+                let (attempt, operation) = rest.split_first_chunk::<4>()?;
+                let operation: &Encoded = operation.try_into().ok()?;
+                let operation = Operation::from_bytes(operation).ok()?;
+                Some(Vote { attempt: u32::from_le_bytes(*attempt), operation })
+            }
+            _ => return None,
+        };
+        let contacts = contacts.collect::<Result<_, _>>().ok()?;
+        Some(Members { operations: operations.to_vec(), contacts, vote })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmain_core::id::{Boot, NodeId};
+    use ringmain_core::membership::member::{Member, Name};
+
+    fn members() -> Members {
+        let zone = Name::new("default").unwrap();
+        let add = |node| {
+            let node = NodeId(node);
+            Operation::Add(Member { node, uuid: 7, weight: 100, zone })
+        };
+        let contact = Contact {
+            node: NodeId(1),
+            boot: Boot(9),
+            incarnation: 0,
+            name: zone,
+            ip: [1; 16],
+            resp_port: 1,
+            native_port: 2,
+            admin_port: 3,
+            shards: 2,
+        };
+        let operations = [add(1).to_bytes(), add(2).to_bytes()].concat();
+        let vote = Some(Vote { attempt: 3, operation: add(4) });
+        Members { operations, contacts: vec![contact], vote }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for vote in [None, members().vote] {
+            let members = Members { vote, ..members() };
+            assert_eq!(Members::from_bytes(&members.to_bytes()), Some(members));
+        }
+    }
+
+    #[test]
+    fn no_truncation_is_taken_for_a_whole() {
+        let bytes = members().to_bytes();
+        for end in 0..bytes.len() {
+            assert_eq!(Members::from_bytes(&bytes[..end]), None, "cut at {end}");
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Shard 0's part: the machine of the node, its file, and what it tells the shards.
+
+use super::control::{Control, Published};
+use super::peers::Dial;
+use super::{State, status};
+use crate::checksum::Hardware;
+use crate::data_dir::DataDir;
+use crate::session::native::frames::append_frame;
+use ringmain_core::drive::FrameRefused;
+use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex};
+use ringmain_core::membership::member::Contact;
+use ringmain_core::membership::topology::{Operation, Operations};
+use ringmain_core::node::{Message, Node, NodeInput, NodeOutput, Verdict};
+use ringmain_core::records::Place;
+use ringmain_core::request::Link;
+use ringmain_core::ring::Ring;
+use ringmain_core::shard::Input;
+use ringmain_core::time::Instant;
+use ringmain_core::wire::frame::Frame;
+use ringmain_core::wire::op::Op;
+use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub(crate) use super::members_file::Members;
+
+/// Pause between two rounds of dialing the seeds.
+const SEED_PAUSE: Duration = Duration::from_millis(500);
+
+/// The node machine with what it works on.
+pub(crate) struct Membership {
+    pub(crate) node: Box<Node<'static>>,
+    pub(crate) dir: Arc<DataDir>,
+    /// The ring that is handed to the shards.
+    pub(crate) ring: Arc<Mutex<Ring<'static>>>,
+    /// Connections that nodes made to this shard, for those that it has no link to.
+    pub(crate) incoming: BTreeMap<NodeId, Link>,
+    /// Asked until this node is a member.
+    pub(crate) seeds: Vec<SocketAddr>,
+    pub(crate) next_seeds: Option<Instant>,
+    /// Shards that have not said that they hold.
+    pub(crate) unheld: u16,
+    pub(crate) all_empty: bool,
+    /// Who refused this node's join last, and why: said once.
+    pub(crate) refused: Option<Verdict>,
+    /// Refusals of seeds that were told, so that each is told once.
+    pub(crate) told: Option<String>,
+    pub(crate) shards: u16,
+}
+
+impl Membership {
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        [self.node.poll_timeout(), self.next_seeds].into_iter().flatten().min()
+    }
+}
+
+impl State {
+    /// Once, before the first turn: what was on disk, and where this node answers.
+    pub(crate) fn begin(&mut self, synced: Place, contact: Contact, members: &Members) {
+        self.engine.now = self.now();
+        self.stored = synced;
+        self.engine.turn(&mut self.io).input(Input::Stored { up_to: synced });
+        if self.members.is_none() {
+            return;
+        }
+        for known in members.contacts.iter().filter(|known| known.node != contact.node) {
+            self.node_input(NodeInput::Contact(*known));
+        }
+        self.node_input(NodeInput::Contact(contact));
+        let (operations, vote) = (members.operations(), members.vote);
+        self.node_input(NodeInput::Restored { operations, vote });
+    }
+
+    /// Feeds the node machine and does what it asks for, until it is quiet.
+    pub(crate) fn node_input(&mut self, input: NodeInput<'_>) {
+        let now = self.engine.now;
+        let Some(members) = &mut self.members else { return };
+        members.node.handle_input(now, input);
+        self.drain_node();
+    }
+
+    fn drain_node(&mut self) {
+        let mut results = Vec::new();
+        loop {
+            let Some(members) = &mut self.members else { return };
+            if let Some(output) = members.node.poll_output() {
+                self.do_node_output(output, &mut results);
+            } else if let Some(input) = results.pop() {
+                members.node.handle_input(self.engine.now, input);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn do_node_output(&mut self, output: NodeOutput, results: &mut Vec<NodeInput<'static>>) {
+        match output {
+            NodeOutput::SendTopology { to } => self.send_topology(to),
+            NodeOutput::Send { to, attempt, message, operation } => {
+                self.send_message(to, attempt, message, operation);
+            }
+            NodeOutput::HoldShards => self.hold_shards(results),
+            NodeOutput::ReleaseShards => {
+                self.broadcast(|| Control::Release);
+                self.engine.turn(&mut self.io).input(Input::Release);
+            }
+            NodeOutput::Persist { .. } => {
+                self.write_members();
+                results.push(NodeInput::Persisted);
+            }
+            NodeOutput::Publish { .. } => self.publish(),
+            NodeOutput::ContactChanged { .. } => {
+                self.write_members();
+                self.publish();
+            }
+            NodeOutput::JoinRefused { by, verdict } => self.tell_refused(by, verdict),
+            NodeOutput::TopologyFull => {
+                tracing::error!("more members were offered than a cluster can have");
+            }
+        }
+    }
+
+    fn tell_refused(&mut self, by: NodeId, verdict: Verdict) {
+        let Some(members) = &mut self.members else { return };
+        if members.refused.replace(verdict) == Some(verdict) {
+            return;
+        }
+        match verdict {
+            Verdict::DataPresent => tracing::warn!(
+                "node {by} refuses the join: the cluster holds data, and data cannot move yet; \
+                 this node keeps asking"
+            ),
+            verdict => tracing::info!("node {by} refuses the join for now: {verdict:?}"),
+        }
+    }
+
+    /// The file is small and rarely written; the shard waits for it.
+    fn write_members(&mut self) {
+        let Some(members) = &self.members else { return };
+        let bytes = Members::of(&members.node).to_bytes();
+        if let Err(error) = members.dir.write_members(&bytes) {
+            // Without it, a restart could break a promise: better none.
+            tracing::error!("the members cannot be written: {error}");
+            std::process::abort();
+        }
+    }
+
+    fn hold_shards(&mut self, results: &mut Vec<NodeInput<'static>>) {
+        self.engine.turn(&mut self.io).input(Input::Hold);
+        let is_empty = self.engine.log.key_count() == 0;
+        self.broadcast(|| Control::Hold);
+        let Some(members) = &mut self.members else { return };
+        members.unheld = members.shards - 1;
+        members.all_empty = is_empty;
+        if members.unheld == 0 {
+            results.push(NodeInput::ShardsHeld { empty: is_empty });
+        }
+    }
+
+    fn broadcast(&mut self, control: impl Fn() -> Control) {
+        let shards = self.engine.shard.config().shards;
+        for shard in (1..shards).map(ShardIndex) {
+            let mut control = control();
+            // The other shard empties its queue every turn.
+            while let Err(back) = self.io.mesh.control(shard, control) {
+                control = back;
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let Some(members) = &self.members else { return };
+        let mut ring = members.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ring.copy_from(members.node.ring());
+        drop(ring);
+        let ring = Arc::clone(&members.ring);
+        let topology = members.node.published();
+        let contacts = members.node.contacts().to_vec();
+        let published = Arc::new(Published { topology, ring, contacts });
+        self.broadcast(|| Control::Published(Arc::clone(&published)));
+        self.on_published(&published);
+    }
+
+    /// On every shard: the ring and the addresses are these now.
+    pub(super) fn on_published(&mut self, published: &Published) {
+        let ring = published.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let me = self.engine.shard.config().node;
+        self.is_member = ring.contains(me);
+        let topology = published.topology;
+        if topology != self.engine.shard.topology() {
+            self.engine.turn(&mut self.io).input(Input::Ring { ring: &ring, topology });
+        }
+        let is_node = |contact: &&Contact| ring.contains(contact.node);
+        let contacts: Vec<Contact> = published.contacts.iter().filter(is_node).copied().collect();
+        drop(ring);
+        for link in self.io.peers.set_contacts(&contacts, self.engine.now) {
+            if let Some(connection) = self.io.connections.of(link) {
+                self.work.push_back(super::work::Work::Close(connection.id));
+            }
+        }
+    }
+
+    /// The connection over which the node machine reaches `node`.
+    fn node_link(&self, node: NodeId) -> Option<Link> {
+        let members = self.members.as_ref()?;
+        let link = self.io.peers.link(node, Partition(0));
+        link.or_else(|| members.incoming.get(&node).copied())
+    }
+
+    fn send_topology(&mut self, to: NodeId) {
+        let Some(link) = self.node_link(to) else { return };
+        let Some(members) = &self.members else { return };
+        let operations = members.node.operations().bytes();
+        let contacts: Vec<u8> =
+            members.node.contacts().iter().flat_map(|contact| contact.to_bytes()).collect();
+        let topology = Topology {
+            operations: Items::new(operations, Operation::BYTES).expect("whole operations"),
+            contacts: Items::new(&contacts, Contact::BYTES).expect("whole contacts"),
+        };
+        let hop = self.member_hop(Op::Topology, 0);
+        if let Some(connection) = self.io.connections.of(link) {
+            append_frame::<Hardware>(&mut connection.out, &hop, &topology);
+            self.io.mark(link.0 as u32);
+        }
+    }
+
+    fn send_message(&mut self, to: NodeId, attempt: u32, message: Message, operation: Operation) {
+        let Some(link) = self.node_link(to) else { return };
+        let operation = &operation.to_bytes();
+        let (op, verdict) = match message {
+            Message::Hold => (Op::Hold, None),
+            Message::Commit => (Op::Commit, None),
+            Message::Abort => (Op::Abort, None),
+            Message::Held(verdict) => (Op::Held, Some(verdict)),
+            Message::Committed(verdict) => (Op::Committed, Some(verdict)),
+            Message::Aborted(verdict) => (Op::Aborted, Some(verdict)),
+        };
+        let hop = self.member_hop(op, attempt);
+        let Some(connection) = self.io.connections.of(link) else { return };
+        match verdict {
+            None => {
+                append_frame::<Hardware>(&mut connection.out, &hop, &Proposal { operation });
+            }
+            Some(verdict) => {
+                let answer = Answer { verdict: verdict as u8, operation };
+                append_frame::<Hardware>(&mut connection.out, &hop, &answer);
+            }
+        }
+        self.io.mark(link.0 as u32);
+    }
+
+    /// Frames of members name the newest topology, which shards may not work on yet.
+    fn member_hop(&self, op: Op, attempt: u32) -> ringmain_core::wire::frame::Hop {
+        let hop = self.hop(op, RequestId(attempt));
+        let topology = self.members.as_ref().map(|members| members.node.operations().id());
+        ringmain_core::wire::frame::Hop { topology: topology.unwrap_or_default(), ..hop }
+    }
+
+    pub(super) fn on_member_frame(
+        &mut self,
+        from: NodeId,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        let malformed = FrameRefused::Malformed;
+        let attempt = frame.hop().request.0;
+        let topology = frame.hop().topology;
+        let read = |bytes: &[u8]| {
+            let bytes = bytes.try_into().map_err(|_| malformed)?;
+            Operation::from_bytes(bytes).map_err(|_| malformed)
+        };
+        let answered = |payload| -> Result<(Verdict, Operation), FrameRefused> {
+            let Answer { verdict, operation } = Answer::new_checked(payload)?;
+            Ok((Verdict::from_number(verdict).ok_or(malformed)?, read(operation)?))
+        };
+        let payload = frame.payload();
+        let (message, operation) = match frame.op() {
+            Op::Topology => return self.on_topology_frame(from, payload),
+            Op::Hold => (Message::Hold, read(Proposal::new_checked(payload)?.operation)?),
+            Op::Commit => (Message::Commit, read(Proposal::new_checked(payload)?.operation)?),
+            Op::Abort => (Message::Abort, read(Proposal::new_checked(payload)?.operation)?),
+            Op::Held => answered(payload).map(|(v, operation)| (Message::Held(v), operation))?,
+            Op::Committed => {
+                answered(payload).map(|(v, operation)| (Message::Committed(v), operation))?
+            }
+            _ => answered(payload).map(|(v, operation)| (Message::Aborted(v), operation))?,
+        };
+        self.node_input(NodeInput::Message { from, topology, attempt, message, operation });
+        Ok(())
+    }
+
+    fn on_topology_frame(&mut self, from: NodeId, payload: &[u8]) -> Result<(), FrameRefused> {
+        let Topology { operations, contacts } = Topology::new_checked(payload)?;
+        let malformed = FrameRefused::Malformed;
+        let of_size = |items: &Items<'_>, bytes| items.is_empty() || items.item_bytes() == bytes;
+        if !of_size(&operations, Operation::BYTES) || !of_size(&contacts, Contact::BYTES) {
+            return Err(malformed);
+        }
+        let bytes: Vec<u8> = operations.iter().flatten().copied().collect();
+        let operations = Operations::new_checked(&bytes).map_err(|_| malformed)?;
+        let me = self.engine.shard.config().node;
+        for contact in contacts.iter() {
+            let contact = contact.try_into().map_err(|_| malformed)?;
+            let contact = Contact::from_bytes(contact).map_err(|_| malformed)?;
+            if contact.node != me {
+                self.node_input(NodeInput::Contact(contact));
+            }
+        }
+        self.node_input(NodeInput::Topology { from, operations });
+        Ok(())
+    }
+
+    pub(super) fn on_member_control(&mut self, control: Control) {
+        match control {
+            Control::Held { is_empty } => {
+                let Some(members) = &mut self.members else { return };
+                members.all_empty &= is_empty;
+                members.unheld = members.unheld.saturating_sub(1);
+                if members.unheld == 0 {
+                    let empty = members.all_empty;
+                    self.node_input(NodeInput::ShardsHeld { empty });
+                }
+            }
+            Control::TopologyDiffers(node) => self.node_input(NodeInput::Differs(node)),
+            Control::Status(reply) => {
+                if let Some(members) = &self.members {
+                    // Whoever asked may have gone.
+                    let _gone = reply.try_send(status::status(members, &self.about));
+                }
+            }
+            _ => unreachable!("the caller looked"),
+        }
+    }
+
+    pub(super) fn on_member_timers(&mut self) {
+        let now = self.engine.now;
+        let Some(members) = &mut self.members else { return };
+        if members.node.poll_timeout().is_some_and(|at| at <= now) {
+            members.node.handle_timeout(now);
+            self.drain_node();
+        }
+        self.dial_seeds(now);
+    }
+
+    /// Until this node is a member it asks the seeds, again and again.
+    fn dial_seeds(&mut self, now: Instant) {
+        let is_member = self.is_member;
+        let Some(members) = &mut self.members else { return };
+        if members.next_seeds.is_none_or(|at| at > now) {
+            return;
+        }
+        if is_member {
+            members.next_seeds = None;
+            return;
+        }
+        members.next_seeds = Some(now + SEED_PAUSE);
+        if !members.incoming.is_empty() {
+            return;
+        }
+        for address in members.seeds.clone() {
+            let dial = Dial { node: NodeId(0), shard: ShardIndex(0), address };
+            self.work.push_back(super::work::Work::Dial(dial));
+        }
+    }
+
+    /// A link of ours stands.
+    pub(super) fn on_link_up(&mut self, node: NodeId, shard: ShardIndex, link: Link) {
+        let is_known = self.io.peers.contact(node).is_some();
+        if self.io.peers.on_up(node, shard, link) {
+            self.engine.turn(&mut self.io).input(Input::PeerUp(node));
+            tracing::info!("node {node} is up");
+        }
+        if shard == ShardIndex(0) && self.members.is_some() {
+            if !is_known && let Some(members) = &mut self.members {
+                members.incoming.insert(node, link);
+            }
+            self.node_input(NodeInput::PeerUp(node));
+        }
+    }
+
+    /// A link of ours is gone.
+    pub(super) fn on_link_down(&mut self, node: NodeId, shard: ShardIndex, link: Link) {
+        if self.io.peers.is_current(node, shard, link)
+            && self.io.peers.on_down(node, shard, self.engine.now)
+        {
+            self.engine.turn(&mut self.io).input(Input::PeerDown(node));
+            tracing::warn!("node {node} is down");
+        }
+        if shard == ShardIndex(0) && self.members.is_some() {
+            self.on_incoming_down(node, link);
+        }
+    }
+
+    /// A node has connected to this shard.
+    pub(super) fn on_incoming_up(&mut self, node: NodeId, link: Link) {
+        if let Some(members) = &mut self.members {
+            members.incoming.insert(node, link);
+        }
+    }
+
+    /// A connection of a node is gone.
+    pub(super) fn on_incoming_down(&mut self, node: NodeId, link: Link) {
+        let Some(members) = &mut self.members else { return };
+        if members.incoming.get(&node) == Some(&link) {
+            members.incoming.remove(&node);
+        }
+        if self.node_link(node).is_none() {
+            self.node_input(NodeInput::PeerDown(node));
+        }
+    }
+
+    /// A call came to nothing: it is tried again after a pause, and told once.
+    pub(super) fn fail_dial(&mut self, dial: Dial, why: &str) {
+        if dial.node != NodeId(0) {
+            self.io.peers.on_down(dial.node, dial.shard, self.engine.now);
+            return;
+        }
+        let Some(members) = &mut self.members else { return };
+        if members.told.as_deref() != Some(why) {
+            tracing::warn!("seed {} cannot be entered by: {why}; asking again", dial.address);
+            members.told = Some(why.to_owned());
+        }
+    }
+}

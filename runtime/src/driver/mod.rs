@@ -1,0 +1,284 @@
+//! One shard at work: the loop that takes what happened, lets the machine decide, stores and
+//! sends.
+//!
+//! The problem: requests, replicas, peers, disk and timers of a shard share one core and must not
+//! wait for each other. The answer: one task, one turn after another, with every batch used: all
+//! completions, then one write to the log, then one send for each connection. Only the ring
+//! blocks. A turn is: [`Driver::turn`]'s lines, in that order.
+//!
+//! Invariant: a shard's log, index and requests are touched by its own thread alone; other
+//! threads reach it by its mesh and its doorbell.
+
+mod answers;
+mod connection;
+mod control;
+mod disk;
+mod engine;
+mod event;
+mod io;
+mod members_file;
+mod membership;
+mod native;
+mod peers;
+mod resp;
+mod status;
+mod store;
+mod work;
+
+pub(crate) use answers::Answers;
+pub(crate) use connection::Connections;
+pub(crate) use control::Control;
+pub(crate) use disk::{Disk, SegmentMaps, create_segment, errno, free_bytes};
+pub(crate) use engine::Engine;
+pub(crate) use event::{NATIVE, RESP};
+pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
+pub(crate) use membership::{Members, Membership};
+pub(crate) use peers::Peers;
+pub(crate) use resp::About;
+
+use crate::net::{ConnectionId, HotRing, RingError};
+use crate::session::resp::Limits;
+use crate::settings::Secret;
+use ringmain_core::drive::Notice;
+use ringmain_core::id::ShardIndex;
+use ringmain_core::prng::Prng;
+use ringmain_core::records::Place;
+use ringmain_core::shard::Input;
+use ringmain_core::time::{Instant, UnixMs};
+use ringmain_core::wire::handshake::Keys;
+use ringmain_core::wire::hello::Cluster;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+use work::Work;
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Events of one turn.
+const EVENT_COUNT_MAX: usize = 256;
+/// Bounded steps of the machine in one turn.
+const STEP_COUNT_MAX: usize = 256;
+/// How long the ring blocks at once while the shard is not quite idle.
+const BLOCK: Duration = Duration::from_micros(500);
+/// Empty turns before the core is parked: about 10 ms.
+const IDLE_COUNT_MAX: u32 = 20;
+/// How long a stop may take before what is left is dropped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What a shard must know of its cluster.
+#[derive(Clone)]
+pub(crate) struct ClusterInfo {
+    pub(crate) cluster: Cluster,
+    pub(crate) keys: Keys,
+    /// Given to joiners over loopback.
+    pub(crate) secret_for_joiners: Option<Secret>,
+}
+
+/// Everything of a shard but its ring.
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) io: Io,
+    pub(crate) about: About,
+    pub(crate) cluster: ClusterInfo,
+    pub(crate) limits: Limits,
+    pub(crate) disk: Disk,
+    /// On shard 0.
+    pub(crate) members: Option<Membership>,
+    /// This node is in the ring.
+    pub(crate) is_member: bool,
+    /// What links of ours are bound to.
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) prng: Prng,
+    pub(crate) started: std::time::Instant,
+    pub(crate) work: VecDeque<Work>,
+    /// Connections in their handshake, by when it must be over.
+    pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
+    /// Bytes that arrived while the log took no appends.
+    pub(crate) held_back: VecDeque<(ConnectionId, Vec<u8>)>,
+    /// What the machine was told is on disk.
+    pub(crate) stored: Place,
+    /// The machine was told that the log has failed.
+    pub(crate) has_failed: bool,
+    /// Since when it is stopping.
+    pub(crate) stopping: Option<Instant>,
+}
+
+/// A shard at work.
+pub(crate) struct Driver {
+    pub(crate) net: HotRing,
+    pub(crate) state: State,
+}
+
+impl Driver {
+    /// Runs until it was told to stop and has stopped.
+    pub(crate) async fn run(mut self) -> Result<(), RingError> {
+        let mut idle = 0;
+        while !self.is_over() {
+            let events = self.turn()?;
+            idle = if events > 0 { 0 } else { idle + 1 };
+            let wait = self.wait();
+            if events >= EVENT_COUNT_MAX || wait == Some(Duration::ZERO) {
+                self.net.submit_and_wait(Some(Duration::ZERO))?;
+            } else if idle <= IDLE_COUNT_MAX {
+                self.net.submit_and_wait(Some(wait.map_or(BLOCK, |wait| wait.min(BLOCK))))?;
+            } else {
+                idle = 0;
+                self.net.park(wait).await?;
+            }
+            glommio::yield_if_needed().await;
+        }
+        Ok(())
+    }
+
+    /// One turn; says how many events it took.
+    fn turn(&mut self) -> Result<usize, RingError> {
+        self.state.tick();
+        let mut events = 0;
+        while events < EVENT_COUNT_MAX
+            && let Some(event) = self.net.next_event()
+        {
+            events += 1;
+            let accepted = self.state.on_event(event);
+            if let Some((socket, tag)) = accepted {
+                self.on_accepted(socket, tag);
+            }
+            self.carry_out();
+        }
+        events += self.state.on_mesh();
+        self.state.on_timers();
+        self.state.on_notices();
+        self.store();
+        self.state.deliver();
+        self.carry_out();
+        self.flush();
+        self.state.io.mesh.flush();
+        Ok(events)
+    }
+
+    /// How long nothing is due.
+    fn wait(&self) -> Option<Duration> {
+        let now = self.state.now();
+        self.state.next_timer().map(|at| at.since(now))
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(since) = self.state.stopping else { return false };
+        let log = &self.state.engine.log;
+        let late = self.state.now().since(since) > STOP_TIMEOUT;
+        (log.is_stopped() && self.state.engine.shard.request_count() == 0) || late
+    }
+}
+
+impl State {
+    /// Monotonic time.
+    pub(crate) fn now(&self) -> Instant {
+        // Never 0: that means "now" as a deadline.
+        Instant(1 + self.started.elapsed().as_micros() as u64)
+    }
+
+    fn tick(&mut self) {
+        self.engine.now = self.now();
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        // A clock before 1970 is one that was never set.
+        self.engine.wall = UnixMs(unix.map_or(0, |unix| unix.as_millis() as u64));
+    }
+
+    /// Random bytes that no other connection gets.
+    pub(crate) fn nonce(&mut self) -> [u8; 16] {
+        crate::data_dir::random_bytes().unwrap_or_else(|_| {
+            let (high, low) = (self.prng.next_u64(), self.prng.next_u64());
+            (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+        })
+    }
+
+    /// Frames and messages of other shards; says how many.
+    fn on_mesh(&mut self) -> usize {
+        let mut count = 0;
+        while let Some(control) = self.io.mesh.next_control() {
+            count += 1;
+            self.on_control(control);
+        }
+        let (me, shards) = (self.engine.shard.config().shard, self.engine.shard.config().shards);
+        for from in (0..shards).map(ShardIndex).filter(|from| *from != me) {
+            count += self.on_shard_frames(from);
+        }
+        count
+    }
+
+    /// Does what is due.
+    fn on_timers(&mut self) {
+        self.engine.turn(&mut self.io).timeouts(STEP_COUNT_MAX);
+        let now = self.engine.now;
+        if self.engine.log.poll_timeout().is_some_and(|at| at <= now) {
+            self.engine.log.handle_timeout(now);
+        }
+        while let Some((at, id)) = self.handshakes.front().copied()
+            && at <= now
+        {
+            self.handshakes.pop_front();
+            self.on_handshake_late(id);
+        }
+        for dial in self.io.peers.dials(now) {
+            self.work.push_back(Work::Dial(dial));
+        }
+        self.on_member_timers();
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        let members = self.members.as_ref().and_then(Membership::next_timer);
+        let handshake = self.handshakes.front().map(|(at, _)| *at);
+        let stop = self.stopping.map(|since| since + STOP_TIMEOUT);
+        let timers = [
+            self.engine.shard.poll_timeout(),
+            self.engine.log.poll_timeout(),
+            self.io.peers.next_dial(),
+            handshake,
+            members,
+            stop,
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    fn on_notices(&mut self) {
+        while let Some(notice) = self.io.notices.pop() {
+            match notice {
+                Notice::Sync => self.engine.log.sync_wanted(),
+                Notice::TopologyDiffers(node) => self.tell_members(Control::TopologyDiffers(node)),
+                Notice::LostOwnEvents => {
+                    tracing::error!("events of this process life were lost: restart the node");
+                    std::process::abort();
+                }
+            }
+        }
+    }
+
+    /// Sends a message to the shard that knows the members, which may be this one.
+    pub(crate) fn tell_members(&mut self, control: Control) {
+        if self.members.is_some() {
+            self.on_control(control);
+        } else {
+            // A full queue loses a hint that the next refused frame repeats.
+            let _full = self.io.mesh.control(ShardIndex(0), control);
+        }
+    }
+
+    fn on_control(&mut self, control: Control) {
+        match control {
+            Control::Adopt { socket, received, is_loopback } => {
+                self.work.push_back(Work::Adopt { socket, received, is_loopback });
+            }
+            Control::Published(published) => self.on_published(&published),
+            Control::Hold => {
+                self.engine.turn(&mut self.io).input(Input::Hold);
+                let is_empty = self.engine.log.key_count() == 0;
+                self.tell_members(Control::Held { is_empty });
+            }
+            Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
+            Control::Created { segment, result } => self.on_created(segment, result),
+            Control::Stop => self.on_stop(),
+            Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
+                self.on_member_control(control);
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Native connections on a shard: handshakes, then frames of clients, peers and other shards.
+
+use super::State;
+use super::connection::Speaks;
+use super::io::link_of_shard;
+use super::status;
+use super::work::Work;
+use crate::checksum::Hardware;
+use crate::session::native::Local;
+use crate::session::native::acceptor::{Accepted, Acceptor, Step};
+use crate::session::native::dialer;
+use crate::session::native::frames::{
+    CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameReader, Pause, append_frame,
+};
+use ringmain_core::drive::FrameRefused;
+use ringmain_core::id::{NodeId, RequestId, ShardIndex};
+use ringmain_core::request::Link;
+use ringmain_core::wire::admin::AdminReply;
+use ringmain_core::wire::frame::{Frame, Hop};
+use ringmain_core::wire::op::Op;
+use ringmain_core::wire::reply::Status;
+use std::ops::ControlFlow;
+
+/// Output of a native connection above this stops its parsing, bytes.
+const OUT_BYTES_STOP: usize = 256 << 10;
+
+impl State {
+    /// What a handshake must know of this end.
+    pub(super) fn local(&self) -> Local<'_> {
+        let config = self.engine.shard.config();
+        Local {
+            node: config.node,
+            boot: config.boot,
+            shard: config.shard,
+            shards: config.shards,
+            cluster: Some(self.cluster.cluster),
+            keys: Some(&self.cluster.keys),
+            secret: self.cluster.secret_for_joiners.as_ref(),
+            topology: self.engine.shard.topology(),
+        }
+    }
+
+    /// Bytes of a native connection, whatever stage it is in.
+    pub(super) fn on_native(&mut self, slot: u32, received: &[u8]) {
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        match std::mem::replace(&mut connection.speaks, Speaks::Nothing) {
+            Speaks::Accepting(acceptor) => self.on_accepting(slot, acceptor, received),
+            Speaks::Dialing(dialer, dial) => self.on_dialing(slot, dialer, dial, received),
+            Speaks::Client(reader) => self.on_frames(slot, None, reader, received, Speaks::Client),
+            Speaks::PeerIn(node, reader) => {
+                let back = |reader| Speaks::PeerIn(node, reader);
+                self.on_frames(slot, Some(node), reader, received, back);
+            }
+            Speaks::PeerOut(node, shard, reader) => {
+                let back = |reader| Speaks::PeerOut(node, shard, reader);
+                self.on_frames(slot, Some(node), reader, received, back);
+            }
+            other @ (Speaks::Resp(..) | Speaks::Nothing) => connection.speaks = other,
+        }
+    }
+
+    fn on_accepting(&mut self, slot: u32, mut acceptor: Box<Acceptor<Hardware>>, received: &[u8]) {
+        let mut out = Vec::new();
+        let taken = acceptor.receive(&self.local(), received, &mut out);
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        connection.out.extend_from_slice(&out);
+        match taken.step {
+            Step::Wait => connection.speaks = Speaks::Accepting(acceptor),
+            Step::HandOver(shard) => {
+                let mut bytes = acceptor.held().to_vec();
+                bytes.extend_from_slice(&received[taken.consumed..]);
+                self.work.push_back(Work::HandOver(connection.id, shard, bytes));
+            }
+            Step::Refused(reason) => {
+                tracing::debug!("a native connection was refused: {reason:?}");
+                connection.is_closing = true;
+            }
+            Step::Accepted(accepted) => {
+                self.work.push_back(Work::Stream(connection.id));
+                let link = connection.link;
+                connection.speaks = match accepted {
+                    Accepted::Client { .. } => {
+                        Speaks::Client(FrameReader::new(CLIENT_FRAME_BYTES_MAX))
+                    }
+                    Accepted::Peer { node, .. } => {
+                        Speaks::PeerIn(node, FrameReader::new(FRAME_BYTES_MAX))
+                    }
+                };
+                if let Accepted::Peer { node, .. } = accepted {
+                    self.on_incoming_up(node, link);
+                }
+                self.on_native(slot, &received[taken.consumed..]);
+            }
+        }
+        self.io.mark(slot);
+    }
+
+    fn on_dialing(
+        &mut self,
+        slot: u32,
+        mut dialer: Box<dialer::Dialer<Hardware>>,
+        dial: super::peers::Dial,
+        received: &[u8],
+    ) {
+        let mut out = Vec::new();
+        let taken = dialer.receive(&self.local(), received, &mut out);
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        connection.out.extend_from_slice(&out);
+        match taken.step {
+            dialer::Step::Wait => connection.speaks = Speaks::Dialing(dialer, dial),
+            dialer::Step::Failed(error) => {
+                connection.is_closing = true;
+                self.fail_dial(dial, &error.to_string());
+            }
+            dialer::Step::Dialed(dialed) => {
+                let reader = FrameReader::new(FRAME_BYTES_MAX);
+                connection.speaks = Speaks::PeerOut(dialed.node, dial.shard, reader);
+                let link = connection.link;
+                self.on_link_up(dialed.node, dial.shard, link);
+                self.on_native(slot, &received[taken.consumed..]);
+            }
+        }
+        self.io.mark(slot);
+    }
+
+    fn on_frames(
+        &mut self,
+        slot: u32,
+        node: Option<NodeId>,
+        mut reader: FrameReader<Hardware>,
+        received: &[u8],
+        back: impl FnOnce(FrameReader<Hardware>) -> Speaks,
+    ) {
+        let Some(link) = self.io.connections.at(slot).map(|connection| connection.link) else {
+            return;
+        };
+        let fed = reader.feed(received, |frame| {
+            if let Err(refused) = self.on_frame(link, node, frame) {
+                tracing::warn!("a frame was refused: {refused:?}");
+                self.close_after_output(slot);
+                return ControlFlow::Break(Pause::After);
+            }
+            let out = self.io.connections.at(slot).map_or(0, |connection| connection.out.len());
+            let is_full = node.is_none() && out > OUT_BYTES_STOP;
+            if is_full { ControlFlow::Break(Pause::After) } else { ControlFlow::Continue(()) }
+        });
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        connection.speaks = back(reader);
+        match fed {
+            Err(error) => {
+                tracing::warn!("a native connection sent what is no frame: {error}");
+                connection.is_closing = true;
+                self.io.mark(slot);
+            }
+            Ok(_) if node.is_none() => {
+                let is_full = connection.out.len() > OUT_BYTES_STOP;
+                if is_full != connection.is_paused {
+                    connection.is_paused = is_full;
+                    self.work.push_back(Work::Pause(connection.id, is_full));
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Output of a client has gone: parsing that it stopped goes on.
+    pub(super) fn on_native_sent(&mut self, slot: u32) {
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        if connection.is_paused && connection.out.len() < OUT_BYTES_STOP {
+            self.on_native(slot, &[]);
+        }
+    }
+
+    fn close_after_output(&mut self, slot: u32) {
+        if let Some(connection) = self.io.connections.at(slot) {
+            connection.is_closing = true;
+        }
+        self.io.mark(slot);
+    }
+
+    /// Frames of another shard of this node; says how many.
+    pub(super) fn on_shard_frames(&mut self, from: ShardIndex) -> usize {
+        let me = self.engine.shard.config().node;
+        let Some(mut inbound) = self.io.mesh.lend(from) else { return 0 };
+        let mut count = 0;
+        let received = inbound.receive(|frame| {
+            count += 1;
+            let link = link_of_shard(from);
+            let taken = self.engine.turn(&mut self.io).frame(link, Some(me), frame);
+            taken.expect("shards of one node understand each other");
+            ControlFlow::Continue(())
+        });
+        let (_, made_room) = received.expect("shards of one node write frames");
+        self.io.mesh.give(from, inbound, made_room);
+        count
+    }
+
+    fn on_frame(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
+        match frame.op() {
+            Op::Topology
+            | Op::Hold
+            | Op::Held
+            | Op::Commit
+            | Op::Committed
+            | Op::Abort
+            | Op::Aborted => {
+                let node = node.ok_or(FrameRefused::NotPermitted)?;
+                if !frame.is_of(self.engine.settings.cluster_digest) {
+                    return Err(FrameRefused::OtherCluster);
+                }
+                self.on_member_frame(node, frame)
+            }
+            Op::Status | Op::Ring => {
+                self.on_admin_frame(link, frame);
+                Ok(())
+            }
+            _ => self.engine.turn(&mut self.io).frame(link, node, frame),
+        }
+    }
+
+    fn on_admin_frame(&mut self, link: Link, frame: Frame<'_>) {
+        let answer = match (frame.op(), &self.members) {
+            (Op::Status, Some(members)) => Some(status::status(members, &self.about)),
+            (Op::Ring, _) => {
+                let key = frame.key();
+                let ring = self.engine.shard.ring();
+                let bits = self.about.partition_bits;
+                let partition = (!key.is_empty())
+                    .then(|| super::peers::partition(self.about.hash_seed, key, bits));
+                Some(status::ring(ring, partition))
+            }
+            _ => None,
+        };
+        let reply = match &answer {
+            Some(json) => AdminReply { status: Status::Ok, text: json },
+            // Only shard 0 knows the members; every client can reach it.
+            None => AdminReply { status: Status::Unsupported, text: "" },
+        };
+        let hop = self.hop(Op::AdminReply, frame.hop().request);
+        if let Some(connection) = self.io.connections.of(link) {
+            append_frame::<Hardware>(&mut connection.out, &hop, &reply);
+            self.io.mark(link.0 as u32);
+        }
+    }
+
+    pub(super) fn hop(&self, op: Op, request: RequestId) -> Hop {
+        Hop {
+            op,
+            request,
+            deadline_ms: 0,
+            age_ms: 0,
+            topology: self.engine.shard.topology(),
+            cluster_digest: self.engine.settings.cluster_digest,
+        }
+    }
+}

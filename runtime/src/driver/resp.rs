@@ -1,0 +1,292 @@
+//! RESP sessions on a shard: their requests become commands of the drive loop.
+
+use super::State;
+use super::answers::Held;
+use super::connection::Speaks;
+use super::engine::Engine;
+use super::io::{Io, pack, unpack};
+use super::peers;
+use super::work::Work;
+use crate::session::request::{
+    Answer, Condition, InfoLines, Request, Requests, Role, Section, Siblings, Source, Submitted,
+    Ticket,
+};
+use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
+use ringmain_core::causality;
+use ringmain_core::drive::Command;
+use ringmain_core::hash::Key;
+use ringmain_core::id::{ClusterId, NodeId, Partition};
+use ringmain_core::records::Records;
+use ringmain_core::request::Origin;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::put::{self, Content, PutRequest, Replaces};
+use std::net::SocketAddr;
+
+/// Unparsed bytes of a connection above this pause its receiving until they are parsed.
+const REST_BYTES_MAX: usize = 64 << 10;
+
+impl State {
+    /// Bytes of a RESP client.
+    pub(super) fn on_resp(&mut self, slot: u32, received: &[u8]) {
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        let speaks = std::mem::replace(&mut connection.speaks, Speaks::Nothing);
+        let Speaks::Resp(mut session, mut rest) = speaks else {
+            connection.speaks = speaks;
+            return;
+        };
+        let next = if rest.is_empty() {
+            let progress = self.parse(&mut session, received);
+            rest.extend_from_slice(&received[progress.0..]);
+            progress.1
+        } else {
+            rest.extend_from_slice(received);
+            let progress = self.parse(&mut session, &rest);
+            rest.drain(..progress.0);
+            progress.1
+        };
+        self.settle(slot, session, rest, next);
+    }
+
+    /// An answer came, or output went: what was not parsed may go on.
+    fn go_on(&mut self, slot: u32) {
+        self.on_resp(slot, &[]);
+    }
+
+    fn parse(&mut self, session: &mut RespSession, bytes: &[u8]) -> (usize, Next) {
+        let State { engine, io, about, .. } = self;
+        let mut submitter = Submitter { engine, io, about, newest: None, token: Vec::new() };
+        let progress = session.receive(bytes, &mut submitter);
+        (progress.consumed, progress.next)
+    }
+
+    fn settle(&mut self, slot: u32, session: Box<RespSession>, rest: Vec<u8>, next: Next) {
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        let is_stopped = matches!(next, Next::Wait) && rest.len() > REST_BYTES_MAX;
+        let pause = is_stopped && !connection.is_paused;
+        let resume = !is_stopped && connection.is_paused;
+        connection.is_closing |= matches!(next, Next::Close);
+        connection.speaks = Speaks::Resp(session, rest);
+        if pause || resume {
+            connection.is_paused = pause;
+            self.work.push_back(Work::Pause(connection.id, pause));
+        }
+        self.io.mark(slot);
+    }
+
+    /// Gives every waiting answer to its session, and lets those go on that it stopped.
+    pub(super) fn deliver(&mut self) {
+        while let Some(held) = self.io.answers.pop() {
+            let Some((slot, ticket)) = unpack(&mut self.io.connections, held.ticket) else {
+                continue;
+            };
+            let Some(connection) = self.io.connections.at(slot) else { continue };
+            let Speaks::Resp(session, rest) = &mut connection.speaks else { continue };
+            let is_taken = session.answer(ticket, self.io.answers.view(&held));
+            let has_more = is_taken && !rest.is_empty();
+            self.io.mark(slot);
+            if has_more {
+                self.go_on(slot);
+            }
+        }
+        self.io.answers.clear_bytes();
+    }
+
+    /// Output of a session has gone: parsing that it stopped goes on.
+    pub(super) fn on_resp_sent(&mut self, slot: u32) {
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        if let Speaks::Resp(session, rest) = &connection.speaks
+            && !rest.is_empty()
+            && session.output_bytes() < OUTPUT_BYTES_MAX
+        {
+            self.go_on(slot);
+        }
+    }
+}
+
+/// What all sessions of a node show of it.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) resp: SocketAddr,
+    pub(crate) native: SocketAddr,
+    pub(crate) durability: String,
+    pub(crate) cluster: ClusterId,
+    pub(crate) r: u8,
+    pub(crate) w: u8,
+    pub(crate) partition_bits: u32,
+    pub(crate) hash_seed: u64,
+    pub(crate) started: std::time::Instant,
+}
+
+/// The driver as one session sees it while it reads.
+struct Submitter<'a> {
+    engine: &'a mut Engine,
+    io: &'a mut Io,
+    about: &'a About,
+    /// The answer that was given at once, while the session looks at it.
+    newest: Option<Held>,
+    /// The context token of an answer that was given at once.
+    token: Vec<u8>,
+}
+
+impl Submitter<'_> {
+    fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
+        Key::new(key, self.about.hash_seed, self.about.partition_bits)
+    }
+
+    /// Whether the own copy answers a read alone, and then its context in `token`.
+    fn reads_alone(&mut self, request: &Request<'_>) -> bool {
+        let Request::Get { key, r, pr, context: None, want_context } = *request else {
+            return false;
+        };
+        let key = self.key(key);
+        let shard = &self.engine.shard;
+        if !shard.reads_alone(key.partition, r.unwrap_or(0), pr.unwrap_or(0)) {
+            return false;
+        }
+        let Ok(stored) = self.engine.log.record(&key) else { return false };
+        self.token.clear();
+        if want_context && let Some(stored) = stored {
+            let version_vector = stored.record.version_vector();
+            self.token.resize(causality::token_bytes(version_vector.len()), 0);
+            let context_key = &self.engine.settings.context_key;
+            causality::encode_token(context_key, key.bytes, version_vector, &mut self.token);
+        }
+        true
+    }
+}
+
+impl Requests for Submitter<'_> {
+    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submitted<'_> {
+        if self.reads_alone(&request) {
+            let key = self.key(request.key());
+            let record = self.engine.log.record(&key).ok().flatten().map(|stored| stored.record);
+            let siblings = record.map_or(Siblings::None, Siblings::Record);
+            return Submitted::Done(Answer::Got { context: &self.token, siblings });
+        }
+        let ticket = pack(ticket);
+        let key = request.key();
+        let in_order = request.writes() && self.engine.shard.owns(self.key(key).partition);
+        let in_order = in_order && !reads_first(&request);
+        let command = command(&request);
+        self.engine.turn(self.io).command(Origin::Session(ticket), key, command);
+        self.newest = self.io.answers.take_newest(ticket);
+        match &self.newest {
+            Some(held) => Submitted::Done(self.io.answers.view(held)),
+            None if in_order => Submitted::LaterInOrder,
+            None => Submitted::Later,
+        }
+    }
+
+    fn partition_count(&self) -> u32 {
+        let has_ring = self.engine.shard.ring().replica_count() > 0;
+        if has_ring { 1 << self.about.partition_bits } else { 0 }
+    }
+
+    fn partition(&self, key: &[u8]) -> Partition {
+        self.key(key).partition
+    }
+
+    fn placement(&self, partition: Partition, each: &mut dyn FnMut(Role, SocketAddr)) {
+        let ring = self.engine.shard.ring();
+        let address = |node: NodeId| {
+            let contact = self.io.peers.contact(node);
+            let resp = contact.map(|c| SocketAddr::new(peers::ip(c), c.resp_port));
+            if node == self.about.node { Some(self.about.resp) } else { resp }
+        };
+        for owner in ring.owners(partition) {
+            if let Some(address) = address(*owner) {
+                each(Role::Owner, address);
+            }
+        }
+        for fallback in ring.fallbacks(partition) {
+            if let Some(address) = address(fallback) {
+                each(Role::Fallback, address);
+            }
+        }
+    }
+
+    fn info(&self, section: Section, lines: &mut InfoLines<'_>) {
+        let shard = self.engine.shard.config();
+        match section {
+            Section::Server => {
+                // Clients look for this name, and for a version they know.
+                lines.line("redis_version", "7.4.0");
+                lines.line("ringmain_version", env!("CARGO_PKG_VERSION"));
+                lines.line("process_id", std::process::id());
+                lines.line("tcp_port", self.about.resp.port());
+                lines.line("native_port", self.about.native.port());
+                lines.line("uptime_in_seconds", self.about.started.elapsed().as_secs());
+            }
+            Section::Clients => lines.line("connected_clients", self.io.connections.len()),
+            Section::Memory => lines.line("index_bytes", self.engine.log.index_bytes()),
+            Section::Persistence => lines.line("durability", &self.about.durability),
+            Section::Stats => lines.line("requests_in_flight", self.engine.shard.request_count()),
+            Section::Replication => lines.line("role", "node"),
+            Section::Cpu => {
+                lines.line("shard", shard.shard.0);
+                lines.line("shards", shard.shards);
+            }
+            Section::Cluster => {
+                lines.line("cluster_enabled", 0);
+                lines.line("node", self.about.node);
+                lines.line("name", &self.about.name);
+                lines.line("members", self.engine.shard.ring().nodes().len());
+                lines.line("ring_hash", format!("{:016x}", self.engine.shard.ring().hash()));
+            }
+            // Redis counts keys there; a cluster-wide count is no cheap thing.
+            Section::Keyspace => {}
+        }
+    }
+
+    fn config(&self, each: &mut dyn FnMut(&str, &str)) {
+        each("appendonly", "yes");
+        each("durability", &self.about.durability);
+        each("save", "");
+    }
+}
+
+fn reads_first(request: &Request<'_>) -> bool {
+    matches!(request, Request::Put { context: Source::ReadFirst, .. })
+}
+
+/// The request as the drive loop and the wire know it.
+fn command<'a>(request: &Request<'a>) -> Command<'a> {
+    match *request {
+        Request::Get { r, pr, context, want_context, .. } => Command::Get(GetRequest {
+            r: r.unwrap_or(0),
+            pr: pr.unwrap_or(0),
+            forwarded: false,
+            want_context,
+            context: context.unwrap_or_default(),
+        }),
+        Request::Put { value, context, condition, return_old, want_context, w, pw, dw, .. } => {
+            Command::Put(PutRequest {
+                w: w.unwrap_or(0),
+                pw: pw.unwrap_or(0),
+                dw: dw.unwrap_or(0),
+                forwarded: false,
+                want_context,
+                timestamp: UnixMs(0),
+                replaces: match context {
+                    Source::Local => Replaces::Local,
+                    Source::Token(token) => Replaces::Given(token),
+                    Source::ReadFirst => {
+                        let condition = match condition {
+                            Condition::Always => put::Condition::Always,
+                            Condition::IfAbsent => put::Condition::IfAbsent,
+                            Condition::IfPresent => put::Condition::IfPresent,
+                        };
+                        Replaces::ReadFirst { r: 0, condition, return_old }
+                    }
+                },
+                content: match value {
+                    Some(value) => Content::Value { expires: None, value },
+                    None => Content::Tombstone,
+                },
+            })
+        }
+    }
+}

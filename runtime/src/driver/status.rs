@@ -1,0 +1,75 @@
+//! The cluster as JSON, for the admin port and the command line (contract: cluster commands).
+
+use super::membership::Membership;
+use super::peers::ip;
+use super::resp::About;
+use ringmain_core::id::{NodeId, Partition};
+use ringmain_core::membership::member::{Contact, Member};
+use ringmain_core::ring::Ring;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// `cluster status`.
+pub(crate) fn status(members: &Membership, about: &About) -> String {
+    let node = &members.node;
+    let ring = node.ring();
+    let seats = node.operations().members();
+    let nodes: Vec<Value> = seats.iter().map(|seat| of_member(members, ring, seat)).collect();
+    let all_alive = seats.iter().all(|seat| node.is_reachable(seat.node));
+    let is_settled = all_alive && !seats.is_empty() && !node.is_holding();
+    json!({
+        "cluster": format!("{:032x}", about.cluster.0),
+        "topology": format!("{:016x}", node.published().0),
+        "ring_hash": format!("{:016x}", ring.hash()),
+        "partitions": 1_u32 << about.partition_bits,
+        "n": ring.config().n,
+        "r": about.r,
+        "w": about.w,
+        "nodes": nodes,
+        "active_topologies": 1,
+        "hints_pending": 0,
+        "converged": is_settled,
+    })
+    .to_string()
+}
+
+fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
+    let contact = members.node.contacts().iter().find(|contact| contact.node == seat.node);
+    let address = |port: fn(&Contact) -> u16| {
+        contact.map_or(Value::Null, |contact| {
+            SocketAddr::new(ip(contact), port(contact)).to_string().into()
+        })
+    };
+    let is_alive = members.node.is_reachable(seat.node);
+    json!({
+        "node": seat.node.to_string(),
+        "name": contact.map(|contact| contact.name.as_str().to_owned()),
+        "zone": seat.zone.as_str(),
+        "weight": seat.weight,
+        "state": if is_alive { "alive" } else { "down" },
+        "resp": address(|contact| contact.resp_port),
+        "native": address(|contact| contact.native_port),
+        "admin": address(|contact| contact.admin_port),
+        "owned": ring.owned_count(seat.node),
+        "leads": ring.led_count(seat.node),
+        "hints_held": 0,
+        "oldest_hint_s": Value::Null,
+    })
+}
+
+/// `cluster ring`: one partition, or all.
+pub(crate) fn ring(ring: &Ring<'_>, partition: Option<Partition>) -> String {
+    if let Some(partition) = partition {
+        return of_partition(ring, partition).to_string();
+    }
+    let all = 0..ring.config().partition_count() as u32;
+    let all = all.map(|partition| of_partition(ring, Partition(partition as u16)));
+    Value::Array(all.collect()).to_string()
+}
+
+fn of_partition(ring: &Ring<'_>, partition: Partition) -> Value {
+    let owners = ring.owners(partition).iter().map(NodeId::to_string).collect::<Vec<_>>();
+    let fallbacks = ring.fallbacks(partition);
+    let fallbacks = fallbacks.iter().map(NodeId::to_string).collect::<Vec<_>>();
+    json!({ "partition": partition.0, "owners": owners, "fallbacks": fallbacks })
+}

@@ -1,0 +1,120 @@
+//! The log's part of a turn: what it wants written, and what became of it.
+
+use super::disk::{Segment, create_segment, errno, free_bytes};
+use super::{Control, Driver, State};
+use crate::log::{Completion, Errno, Request};
+use ringmain_core::shard::Input;
+
+/// Batches up to this size are written inline when nobody waits for their sync.
+const INLINE_BYTES_MAX: usize = 16 << 10;
+
+impl Driver {
+    /// Does what the log asks for, and tells the machine what is on disk by now.
+    pub(super) fn store(&mut self) {
+        let now = self.state.engine.now;
+        while let Some(request) = self.state.engine.log.poll_request(now) {
+            match request {
+                Request::Create { segment, bytes, header } => {
+                    self.state.create(segment, bytes, header);
+                }
+                Request::Write { segment, offset, buffer, then_sync } => {
+                    if !then_sync && buffer.len() <= INLINE_BYTES_MAX {
+                        let completion = self.state.disk.write_inline(segment, offset, &buffer);
+                        drop(buffer);
+                        self.state.engine.log.handle_completion(completion);
+                        continue;
+                    }
+                    let tag = buffer.len() as u64;
+                    let Some(file) = self.state.disk.file(segment) else {
+                        unreachable!("the log writes to segments that were made");
+                    };
+                    if self.net.write(file, offset.into(), buffer, then_sync, tag).is_err() {
+                        unreachable!("the log has one write open, the ring takes more");
+                    }
+                }
+                Request::Sync { segment } => {
+                    let Some(file) = self.state.disk.file(segment) else {
+                        unreachable!("the log syncs segments that were made");
+                    };
+                    if self.net.sync(file, 0).is_err() {
+                        unreachable!("the log has one sync open, the ring takes more");
+                    }
+                }
+                Request::Remove { segment } => {
+                    let State { engine, disk, .. } = &mut self.state;
+                    disk.remove(engine.log.maps_mut(), segment);
+                }
+            }
+        }
+        self.state.tell_stored();
+        self.state.release_held_back();
+    }
+}
+
+impl State {
+    /// Makes a segment on a thread of its own: that syncs, and nobody waits for it.
+    fn create(&mut self, segment: u32, bytes: u32, header: [u8; crate::log::SEGMENT_HEADER_BYTES]) {
+        let dir = self.disk.dir().to_owned();
+        let (controls, shard) = (self.io.mesh.controls(), self.engine.shard.config().shard);
+        let make = move || {
+            let made = create_segment(&dir, segment, bytes, &header);
+            let result = made.map_err(|error| errno(&error));
+            let mut control = Control::Created { segment, result };
+            // The shard empties its queue every turn.
+            while let Err(back) = controls.control(shard, control) {
+                control = back;
+                std::thread::yield_now();
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("segment-{segment}"));
+        if let Err(error) = thread.spawn(make) {
+            self.on_created(segment, Err(errno(&error)));
+        }
+    }
+
+    pub(super) fn on_created(&mut self, segment: u32, result: Result<Segment, Errno>) {
+        let result = result.map(|made| {
+            let State { engine, disk, .. } = self;
+            disk.add(engine.log.maps_mut(), made);
+        });
+        if let Err(Errno(errno)) = result {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::warn!("log segment {segment} cannot be made: {error}");
+        }
+        self.engine.log.handle_completion(Completion::Created { segment, result });
+        self.engine.log.offer_space(free_bytes(self.disk.dir()));
+    }
+
+    /// Tells the machine how far the log is on disk, or that it has failed.
+    fn tell_stored(&mut self) {
+        let synced = self.engine.log.synced();
+        if synced > self.stored {
+            self.stored = synced;
+            self.engine.turn(&mut self.io).input(Input::Stored { up_to: synced });
+        }
+        if let Some(failure) = self.engine.log.failure()
+            && !self.has_failed
+        {
+            self.has_failed = true;
+            tracing::error!("this shard takes no writes any more: {failure}");
+            self.engine.turn(&mut self.io).input(Input::LogFailed);
+        }
+    }
+
+    /// Whether the log would refuse appends for now, so that reading from clients should wait.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.engine.log.is_stalled()
+    }
+
+    /// The log takes appends again: what was held back is read in the order of its arrival.
+    fn release_held_back(&mut self) {
+        while !self.is_stalled()
+            && let Some((id, bytes)) = self.held_back.pop_front()
+        {
+            self.on_received(id, &bytes);
+            if !self.held_back.iter().any(|(other, _)| *other == id) {
+                self.work.push_back(super::work::Work::Pause(id, false));
+            }
+        }
+    }
+}
