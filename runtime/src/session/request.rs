@@ -9,10 +9,7 @@
 
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
-use std::ops::Range;
 
-use ringmain_core::causality::Record;
-use ringmain_core::drive::for_each_winner_first;
 use ringmain_core::id::Partition;
 
 /// Names one request until it is answered.
@@ -239,20 +236,18 @@ pub enum Reason {
     Behind,
 }
 
-/// The live siblings of a record: a cheap view, descending by (timestamp, dot), so that every
-/// node lists them alike and plain commands show the first. Tombstones are left out.
+/// The live siblings of a record: a cheap view, in ascending order of their dots, so that every
+/// node lists them alike. Tombstones and expired siblings are left out.
 #[derive(Clone, Copy, Debug)]
 pub enum Siblings<'a> {
     /// None.
     None,
-    /// Those of a record.
-    Record(Record<'a>),
-    /// Pieces of one piece of memory, in their order.
-    Ranges {
-        /// The memory.
-        bytes: &'a [u8],
-        /// Where each lies in it.
-        ranges: &'a [Range<usize>],
+    /// Values lent by the caller.
+    Values {
+        /// The values, not empty, in ascending order of their dots.
+        values: &'a [&'a [u8]],
+        /// Index of the one with the greatest (timestamp, dot).
+        winner: usize,
     },
 }
 
@@ -261,8 +256,7 @@ impl<'a> Siblings<'a> {
     pub fn len(&self) -> usize {
         match self {
             Siblings::None => 0,
-            Siblings::Record(record) => record.live_count(),
-            Siblings::Ranges { ranges, .. } => ranges.len(),
+            Siblings::Values { values, .. } => values.len(),
         }
     }
 
@@ -275,23 +269,15 @@ impl<'a> Siblings<'a> {
     pub fn winner(&self) -> Option<&'a [u8]> {
         match self {
             Siblings::None => None,
-            Siblings::Record(record) => record.winner().map(|sibling| sibling.value),
-            Siblings::Ranges { bytes, ranges } => Some(&bytes[ranges.first()?.clone()]),
+            Siblings::Values { values, winner } => Some(values[*winner]),
         }
     }
 
-    /// Calls `each` for every value, in their order.
-    pub fn for_each(&self, mut each: impl FnMut(&'a [u8])) {
-        match *self {
-            Siblings::None => {}
-            Siblings::Record(record) => {
-                for_each_winner_first(record, |sibling| each(sibling.value));
-            }
-            Siblings::Ranges { bytes, ranges } => {
-                for range in ranges {
-                    each(&bytes[range.clone()]);
-                }
-            }
+    /// All values, in ascending order of their dots.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        match self {
+            Siblings::None => [].iter().copied(),
+            Siblings::Values { values, .. } => values.iter().copied(),
         }
     }
 }

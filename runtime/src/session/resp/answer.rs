@@ -104,7 +104,9 @@ fn got(
         Shape::Siblings => {
             encode::array(out, 1 + siblings.len());
             write_token(out, context);
-            siblings.for_each(|value| encode::bulk(out, value));
+            for value in siblings.iter() {
+                encode::bulk(out, value);
+            }
         }
         Shape::Removed
         | Shape::Stored

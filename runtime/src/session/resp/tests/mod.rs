@@ -89,15 +89,10 @@ impl Kept {
 }
 
 fn leak(live: Versions) -> Siblings<'static> {
-    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-    for (_, value) in live.into_iter().rev() {
-        let start = bytes.len();
-        bytes.extend_from_slice(&value);
-        ranges.push(start..bytes.len());
-    }
-    match ranges.len() {
+    let values: Vec<&[u8]> = live.into_iter().map(|(_, value)| &*value.leak()).collect();
+    match values.len() {
         0 => Siblings::None,
-        _ => Siblings::Ranges { bytes: bytes.leak(), ranges: ranges.leak() },
+        count => Siblings::Values { values: values.leak(), winner: count - 1 },
     }
 }
 
