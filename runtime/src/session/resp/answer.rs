@@ -1,9 +1,12 @@
 //! From the answers of single-key requests to replies, and from the replies of a command's keys
 //! to the one reply of the command (protocol.md §18).
 
-use super::base64;
+use ringmain_core::causality::{Record, Sibling, base64url_bytes, encode_base64url};
+use ringmain_core::drive::Answer;
+use ringmain_core::request::{Failure, Outcome as Ended};
+use ringmain_core::wire::reply::{self, ReplyHead, Status};
+
 use super::encode;
-use crate::session::request::{Answer, Failure, Quorum, Reason, Siblings};
 
 /// How the answer to a request is shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,138 +70,229 @@ pub(super) struct Outcome {
 /// Appends the reply to a request.
 #[inline]
 pub(super) fn write(out: &mut Vec<u8>, shape: Shape, resp3: bool, answer: &Answer<'_>) -> Outcome {
-    match *answer {
-        Answer::Got { context, ref siblings } => got(out, shape, resp3, context, siblings),
-        Answer::Put { applied, context, live, found, ref old } => match shape {
-            Shape::Stored => Outcome::default(),
-            Shape::Removed => Outcome { failed: false, count: (found > 0).into() },
-            _ => {
-                put(out, shape, resp3, Written { applied, context, live }, old);
-                Outcome::default()
-            }
-        },
-        Answer::Failed(failure) => {
-            write_failure(out, failure);
-            Outcome { failed: true, count: 0 }
+    let (applied, found, live) = match ended(answer) {
+        Ok(ended) => ended,
+        Err(failure) => {
+            failure.write(out, shape.writes());
+            return Outcome { failed: true, count: 0 };
         }
-    }
-}
-
-#[inline]
-fn got(
-    out: &mut Vec<u8>,
-    shape: Shape,
-    resp3: bool,
-    context: &[u8],
-    siblings: &Siblings<'_>,
-) -> Outcome {
+    };
+    let siblings = Siblings::of(answer);
     match shape {
-        Shape::Value => encode::bulk_or_null(out, resp3, siblings.winner()),
+        Shape::Value | Shape::Old => encode::bulk_or_null(out, resp3, siblings.winner()),
         Shape::Length => {
             encode::integer(out, siblings.winner().map_or(0, |value| value.len() as u64));
         }
         Shape::Type => {
-            encode::simple(out, if siblings.is_empty() { "none" } else { "string" });
+            let name = if siblings.winner().is_some() { "string" } else { "none" };
+            encode::simple(out, name);
         }
-        Shape::Exists => return Outcome { failed: false, count: (!siblings.is_empty()).into() },
+        Shape::Ok => out.extend_from_slice(encode::OK),
+        Shape::OkOrNull if applied => out.extend_from_slice(encode::OK),
+        Shape::OkOrNull => encode::null(out, resp3),
         Shape::Siblings => {
-            encode::array(out, 1 + siblings.len());
-            write_token(out, context);
-            for value in siblings.iter() {
-                encode::bulk(out, value);
+            encode::array(out, 1 + siblings.count());
+            if !write_context(out, answer) {
+                encode::bulk(out, b"-");
             }
+            siblings.for_each(|value| encode::bulk(out, value));
         }
-        Shape::Removed
-        | Shape::Stored
-        | Shape::Ok
-        | Shape::OkOrNull
-        | Shape::Old
-        | Shape::Written => unreachable!("a write was answered as a read"),
+        Shape::Written => {
+            encode::array(out, 2);
+            if !write_context(out, answer) {
+                encode::null(out, resp3);
+            }
+            encode::integer(out, live.into());
+        }
+        Shape::Stored => {}
+        Shape::Exists => {
+            return Outcome { failed: false, count: siblings.winner().is_some().into() };
+        }
+        Shape::Removed => return Outcome { failed: false, count: (found > 0).into() },
     }
     Outcome::default()
 }
 
-struct Written<'a> {
-    applied: bool,
-    context: Option<&'a [u8]>,
-    live: u16,
-}
-
-#[inline]
-fn put(out: &mut Vec<u8>, shape: Shape, resp3: bool, written: Written<'_>, old: &Siblings<'_>) {
-    match shape {
-        Shape::Ok => out.extend_from_slice(encode::OK),
-        Shape::OkOrNull if written.applied => out.extend_from_slice(encode::OK),
-        Shape::OkOrNull => encode::null(out, resp3),
-        Shape::Old => encode::bulk_or_null(out, resp3, old.winner()),
-        Shape::Written => {
-            encode::array(out, 2);
-            match written.context {
-                Some(context) => write_token(out, context),
-                None => encode::null(out, resp3),
-            }
-            encode::integer(out, written.live.into());
+impl Shape {
+    fn writes(self) -> bool {
+        match self {
+            Shape::Value | Shape::Length | Shape::Type | Shape::Exists | Shape::Siblings => false,
+            Shape::Removed
+            | Shape::Stored
+            | Shape::Ok
+            | Shape::OkOrNull
+            | Shape::Old
+            | Shape::Written => true,
         }
-        Shape::Removed
-        | Shape::Stored
-        | Shape::Value
-        | Shape::Length
-        | Shape::Type
-        | Shape::Exists
-        | Shape::Siblings => unreachable!("a read was answered as a write"),
     }
 }
 
-/// A context token as text: `-` for the empty one.
-fn write_token(out: &mut Vec<u8>, context: &[u8]) {
-    if context.is_empty() {
-        return encode::bulk(out, b"-");
+/// Whether a condition held, and the live siblings before and after a write; or why not.
+#[inline]
+fn ended(answer: &Answer<'_>) -> Result<(bool, u16, u16), Failed> {
+    match *answer {
+        Answer::Local { outcome, live, found, .. } => match outcome {
+            Ended::Got | Ended::Stored(_) => Ok((true, found, live)),
+            Ended::ConditionFailed => Ok((false, found, live)),
+            Ended::Failed(failure) => Err(failure.into()),
+        },
+        Answer::Remote(ref reply) => {
+            let ReplyHead { status, needed, got, live, found } = reply.head;
+            match status {
+                Status::Ok => Ok((true, found, live)),
+                Status::ConditionFailed => Ok((false, found, live)),
+                status => Err(Failed { status, needed, got }),
+            }
+        }
     }
-    let bytes = base64::text_bytes(context.len());
-    encode::bulk_head(out, bytes);
-    base64::encode(context, out);
+}
+
+/// The live siblings of an answer, in the order of a REPLY: the winner first, then descending by
+/// (timestamp, dot), the same on every node.
+enum Siblings<'a> {
+    None,
+    Record(Record<'a>),
+    Reply(reply::Siblings<'a>),
+}
+
+impl<'a> Siblings<'a> {
+    #[inline]
+    fn of(answer: &Answer<'a>) -> Siblings<'a> {
+        match *answer {
+            Answer::Local { record: None, .. } => Siblings::None,
+            Answer::Local { record: Some(record), .. } => Siblings::Record(record),
+            Answer::Remote(ref reply) => Siblings::Reply(reply.siblings()),
+        }
+    }
+
+    #[inline]
+    fn winner(&self) -> Option<&'a [u8]> {
+        match *self {
+            Siblings::None => None,
+            Siblings::Record(record) => record.winner().map(|sibling| sibling.value),
+            Siblings::Reply(mut siblings) => siblings.next().map(|sibling| sibling.value),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match *self {
+            Siblings::None => 0,
+            Siblings::Record(record) => record.live_count(),
+            Siblings::Reply(siblings) => siblings.len(),
+        }
+    }
+
+    /// Cost for a record: O(siblings²), and there are rarely more than two.
+    fn for_each(&self, mut each: impl FnMut(&'a [u8])) {
+        match *self {
+            Siblings::None => {}
+            Siblings::Reply(siblings) => siblings.for_each(|sibling| each(sibling.value)),
+            Siblings::Record(record) => {
+                let rank = |sibling: &Sibling<'_>| (sibling.timestamp, sibling.dot);
+                let mut last = None;
+                loop {
+                    let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
+                    let below = live.filter(|sibling| last.is_none_or(|last| rank(sibling) < last));
+                    let Some(next) = below.max_by_key(rank) else { return };
+                    last = Some(rank(&next));
+                    each(next.value);
+                }
+            }
+        }
+    }
+}
+
+/// Appends the context as text. False: there is none, and nothing was appended.
+fn write_context(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
+    match *answer {
+        Answer::Local { context: None, .. } => return false,
+        Answer::Local { context: Some(token), .. } => {
+            write_token(out, token.bytes(), |raw| token.write(raw));
+        }
+        Answer::Remote(ref reply) if reply.context.is_empty() => return false,
+        Answer::Remote(ref reply) => {
+            write_token(out, reply.context.len(), |raw| raw.copy_from_slice(reply.context));
+        }
+    }
+    true
+}
+
+/// Appends the text of a raw token of `bytes` bytes, which `fill` writes.
+fn write_token(out: &mut Vec<u8>, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+    let text_bytes = base64url_bytes(bytes);
+    encode::bulk_head(out, text_bytes);
+    let start = out.len();
+    // The raw bytes stand behind their text for a moment.
+    out.resize(start + text_bytes + bytes, 0);
+    let (text, raw) = out[start..].split_at_mut(text_bytes);
+    fill(raw);
+    encode_base64url(raw, text);
+    out.truncate(start + text_bytes);
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the error reply for `failure`, with the prefixes of contract.md §3.
-#[cold]
-pub(super) fn write_failure(out: &mut Vec<u8>, failure: Failure) {
-    let text: &[u8] = match failure {
-        Failure::NoQuorum { needed, got } => {
-            return encode::error(out, &[format!("NOQUORUM {needed} {got}").as_bytes()]);
-        }
-        Failure::TooFewNodes { quorum, needed, nodes } => {
-            let name = match quorum {
-                Quorum::R => "R",
-                Quorum::Pr => "PR",
-                Quorum::W => "W",
-                Quorum::Pw => "PW",
-                Quorum::Dw => "DW",
-            };
-            let text = format!("UNAVAILABLE {name}={needed} nodes={nodes}");
-            return encode::error(out, &[text.as_bytes()]);
-        }
-        Failure::Unavailable(Reason::NoRing) => b"UNAVAILABLE this node is in no ring yet",
-        Failure::Unavailable(Reason::Stopping) => b"UNAVAILABLE this node is stopping",
-        Failure::Unavailable(Reason::Damaged) => b"UNAVAILABLE the copy here is damaged",
-        Failure::Unavailable(Reason::NoCoordinator) => {
-            b"UNAVAILABLE no owner or fallback can be reached"
-        }
-        Failure::Unavailable(Reason::Behind) => {
-            b"UNAVAILABLE no reachable replica covers the context"
-        }
-        Failure::BadContext => BAD_CONTEXT,
-        Failure::TooLarge => b"TOOLARGE key or value over its limit",
-        Failure::Siblings => b"SIBLINGS too many siblings, or a record too large: resolve them",
-        Failure::Busy => b"BUSY too much to do, try again",
-        Failure::NoSpace => b"NOSPACE the disk is full",
-        Failure::ReadOnly => b"READONLY this node takes no writes after a failed sync",
-    };
-    encode::error(out, &[text]);
+/// How a request failed.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    status: Status,
+    needed: u8,
+    got: u8,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Failed {
+        let (status, needed, got) = match failure {
+            Failure::NoQuorum { needed, got } => (Status::NoQuorum, needed, got),
+            Failure::Unavailable { needed, got } => (Status::Unavailable, needed, got),
+            Failure::NotCovered => (Status::NotCovered, 0, 0),
+            Failure::BadContext => (Status::BadContext, 0, 0),
+            Failure::TooLarge => (Status::TooLarge, 0, 0),
+            Failure::Siblings => (Status::Siblings, 0, 0),
+            Failure::Busy => (Status::Busy, 0, 0),
+            Failure::NoSpace => (Status::NoSpace, 0, 0),
+            Failure::ReadOnly => (Status::ReadOnly, 0, 0),
+            Failure::Damaged => (Status::Damaged, 0, 0),
+        };
+        Failed { status, needed, got }
+    }
+}
+
+impl Failed {
+    /// Appends the error reply, with the prefixes of contract.md §3.
+    #[cold]
+    fn write(self, out: &mut Vec<u8>, writes: bool) {
+        let Failed { status, needed, got } = self;
+        let text: &[u8] = match status {
+            Status::NoQuorum => {
+                return encode::error(out, &[format!("NOQUORUM {needed} {got}").as_bytes()]);
+            }
+            Status::Unavailable if needed == 0 => b"UNAVAILABLE try another node",
+            Status::Unavailable => {
+                let name = if writes { 'W' } else { 'R' };
+                let text = format!("UNAVAILABLE {name}={needed} nodes={got}");
+                return encode::error(out, &[text.as_bytes()]);
+            }
+            Status::NotCovered => b"UNAVAILABLE no reachable replica covers the context",
+            Status::Damaged => b"UNAVAILABLE the copy here is damaged",
+            Status::BadContext => BAD_CONTEXT,
+            Status::TooLarge => b"TOOLARGE key, value or record over its limit",
+            Status::Siblings => b"SIBLINGS too many siblings, or a record too large: resolve them",
+            Status::Busy => b"BUSY too much to do, try again",
+            Status::NoSpace => b"NOSPACE the disk is full",
+            Status::ReadOnly => b"READONLY this node takes no writes after a failed sync",
+            Status::Malformed | Status::Unsupported | Status::NotPermitted => {
+                b"ERR refused by the node that was to coordinate"
+            }
+            Status::Ok | Status::ConditionFailed => unreachable!("no failures"),
+        };
+        encode::error(out, &[text]);
+    }
 }
 
 /// The text of every refused token.
 pub(super) const BAD_CONTEXT: &[u8] = b"BADCONTEXT not a context of this key and cluster";
+/// The text of a node that knows no partitions.
+pub(super) const NO_RING: &[u8] = b"UNAVAILABLE this node is in no ring yet";
 
 /// The reply of a command of several keys, while it is at the head of the connection. It grows
 /// at the end of the output, from `start` on, and is released when it is whole.

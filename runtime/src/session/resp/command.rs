@@ -9,6 +9,9 @@ use super::parse::{word, word_of};
 /// Most arguments, with the name, of a command that is not read key by key.
 pub(super) const FIXED_COUNT_MAX: usize = 16;
 
+/// Longest argument that is no key, value or token, bytes.
+const WORD_BYTES_MAX: usize = 4096;
+
 /// How a command goes through the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
@@ -43,11 +46,11 @@ pub(super) struct Entry {
 /// Declares the commands once: the enum, its table, and the match from word to command.
 macro_rules! commands {
     ($($command:ident $name:literal $kind:ident $min:literal $max:tt $($flag:ident)*;)*) => {
-        /// A command by name.
+        /// The name of a command.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub(super) enum Command { $($command),* }
+        pub(super) enum Name { $($command),* }
 
-        /// Indexed by [`Command`].
+        /// Indexed by [`Name`].
         pub(super) const TABLE: &[Entry] = &[$(Entry {
             name: $name,
             kind: Kind::$kind,
@@ -62,12 +65,12 @@ macro_rules! commands {
             },
         }),*];
 
-        impl Command {
+        impl Name {
             /// The command that `name` means, in any case.
             #[inline]
-            pub(super) fn of(name: &[u8]) -> Option<Command> {
+            pub(super) fn of(name: &[u8]) -> Option<Name> {
                 match word_of(name) {
-                    $(words::$command => Some(Command::$command),)*
+                    $(words::$command => Some(Name::$command),)*
                     _ => None,
                 }
             }
@@ -92,9 +95,9 @@ commands! {
     Getdel "getdel" Keyed 2 2 writes;
     Strlen "strlen" Keyed 2 2;
     Type "type" Keyed 2 2;
-    RmGet "rm.get" Keyed 2 16 options;
-    RmPut "rm.put" Keyed 4 16 options writes;
-    RmDel "rm.del" Keyed 3 16 options writes;
+    RmGet "rm.get" Keyed 2 8 options;
+    RmPut "rm.put" Keyed 4 12 options writes;
+    RmDel "rm.del" Keyed 3 9 options writes;
     Mget "mget" Multi 2 any;
     Mset "mset" Multi 3 any pairs writes;
     Del "del" Multi 2 any writes;
@@ -122,7 +125,7 @@ commands! {
     Scan "scan" Later 2 any;
 }
 
-impl Command {
+impl Name {
     /// Its row of the table.
     #[inline]
     pub(super) fn entry(self) -> &'static Entry {
@@ -132,11 +135,13 @@ impl Command {
     /// Longest argument `index`, bytes.
     pub(super) fn argument_bytes_max(self, index: usize, limits: &Limits) -> usize {
         match (self, index) {
-            (Command::Set, 2) | (Command::RmPut, 3) => limits.value_bytes_max,
-            (Command::Ping | Command::Echo, 1) => limits.value_bytes_max,
+            (Name::Set, 2) | (Name::RmPut, 3) => limits.value_bytes_max,
+            (Name::Ping | Name::Echo, 1) => limits.value_bytes_max,
             (_, 1) if self.entry().key_step > 0 => limits.key_bytes_max,
-            (Command::RmRing, _) => limits.key_bytes_max,
-            _ => TOKEN_TEXT_BYTES_MAX,
+            (Name::RmRing, _) => limits.key_bytes_max,
+            (Name::RmPut | Name::RmDel, 2) => TOKEN_TEXT_BYTES_MAX,
+            (Name::RmGet, _) if index % 2 == 1 => TOKEN_TEXT_BYTES_MAX,
+            _ => WORD_BYTES_MAX,
         }
     }
 
@@ -144,12 +149,13 @@ impl Command {
     #[cold]
     pub(super) fn write_too_long(self, index: usize, out: &mut Vec<u8>) {
         let text: &[u8] = match (self, index) {
-            (Command::Set | Command::Mset, 2) | (Command::RmPut, 3) => {
+            (Name::Set | Name::Mset, 2) | (Name::RmPut, 3) => {
                 b"TOOLARGE value over --max-value-bytes"
             }
             (_, 1) if self.entry().key_step > 0 => b"TOOLARGE key over --max-key-bytes",
-            (Command::RmRing, _) => b"TOOLARGE key over --max-key-bytes",
-            (Command::RmPut | Command::RmDel, 2) | (Command::RmGet, _) => BAD_CONTEXT,
+            (Name::RmRing, _) => b"TOOLARGE key over --max-key-bytes",
+            (Name::RmPut | Name::RmDel, 2) => BAD_CONTEXT,
+            (Name::RmGet, _) if index % 2 == 1 => BAD_CONTEXT,
             _ => b"TOOLARGE argument over its limit",
         };
         encode::error(out, &[text]);

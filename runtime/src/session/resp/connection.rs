@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 
+use ringmain_core::id::Partition;
+
 use super::RespSession;
-use super::answer::write_failure;
-use super::command::{Command, TABLE};
+use super::answer::NO_RING;
+use super::command::{Name, TABLE};
 use super::encode;
 use super::glob;
 use super::parse::{self, word, word_of};
-use crate::session::request::{Failure, InfoLines, Reason, Requests, Role, Section};
-use ringmain_core::id::Partition;
+use crate::session::request::{InfoLines, Requests, Role, Section};
 
 /// The sections of INFO with the names that clients ask by, in the order of Redis.
 const SECTIONS: [(Section, &str); 9] = [
@@ -31,33 +32,33 @@ impl RespSession {
     /// A command that needs no request, read whole.
     pub(super) fn converse<R: Requests>(
         &mut self,
-        command: Command,
+        command: Name,
         arguments: &[&[u8]],
         requests: &mut R,
     ) {
         match command {
-            Command::Ping => match arguments {
+            Name::Ping => match arguments {
                 [_, message] => self.reply(|out| encode::bulk(out, message)),
                 _ => self.reply(|out| encode::simple(out, "PONG")),
             },
-            Command::Echo => self.reply(|out| encode::bulk(out, arguments[1])),
-            Command::Hello => self.hello(&arguments[1..]),
-            Command::Auth => self.auth(&arguments[1..]),
-            Command::Select => self.select(arguments[1]),
-            Command::Quit => {
+            Name::Echo => self.reply(|out| encode::bulk(out, arguments[1])),
+            Name::Hello => self.hello(&arguments[1..]),
+            Name::Auth => self.auth(&arguments[1..]),
+            Name::Select => self.select(arguments[1]),
+            Name::Quit => {
                 self.reply_ok();
                 self.closing = true;
             }
-            Command::Reset => {
+            Name::Reset => {
                 self.resp3 = false;
                 self.name.clear();
                 self.reply(|out| encode::simple(out, "RESET"));
             }
-            Command::Commands => self.commands(&arguments[1..]),
-            Command::Client => self.client(&arguments[1..]),
-            Command::Config => self.config(&arguments[1..], requests),
-            Command::Info => self.info(&arguments[1..], requests),
-            Command::RmRing => self.ring(arguments.get(1).copied(), requests),
+            Name::Commands => self.commands(&arguments[1..]),
+            Name::Client => self.client(&arguments[1..]),
+            Name::Config => self.config(&arguments[1..], requests),
+            Name::Info => self.info(&arguments[1..], requests),
+            Name::RmRing => self.ring(arguments.get(1).copied(), requests),
             _ => unreachable!("the table says which commands come here"),
         }
     }
@@ -128,7 +129,7 @@ impl RespSession {
             encode::bulk(out, b"proto");
             encode::integer(out, if resp3 { 3 } else { 2 });
             encode::bulk(out, b"id");
-            encode::integer(out, connection);
+            encode::integer(out, connection.into());
             // What clients expect of a server that they need no map of the cluster for.
             for (name, value) in [("mode", "standalone"), ("role", "master")] {
                 encode::bulk(out, name.as_bytes());
@@ -178,7 +179,7 @@ impl RespSession {
             (INFO, _) => self.reply(|out| {
                 encode::array(out, names.len());
                 for name in names {
-                    match Command::of(name) {
+                    match Name::of(name) {
                         Some(command) => command.entry().describe(out, resp3),
                         None => encode::null(out, resp3),
                     }
@@ -225,7 +226,7 @@ impl RespSession {
             },
             (ID, []) => {
                 let connection = self.connection;
-                self.reply(|out| encode::integer(out, connection));
+                self.reply(|out| encode::integer(out, connection.into()));
             }
             (SETNAME, _) => self.reply(|out| encode::wrong_count(out, "client|setname")),
             (GETNAME, _) => self.reply(|out| encode::wrong_count(out, "client|getname")),
@@ -302,8 +303,7 @@ impl RespSession {
     fn ring<R: Requests>(&mut self, key: Option<&[u8]>, requests: &R) {
         let count = requests.partition_count();
         if count == 0 {
-            let failure = Failure::Unavailable(Reason::NoRing);
-            return self.reply(|out| write_failure(out, failure));
+            return self.reply_error(&[NO_RING]);
         }
         let bytes_max = self.limits.reply_bytes_max;
         self.reply(|out| match key {

@@ -1,24 +1,33 @@
 //! RM.GET, RM.PUT, RM.DEL: the interface of Dynamo, with contexts (contract.md §3).
 
+use ringmain_core::causality::{base64url_bytes, decode_base64url};
+use ringmain_core::drive::Command;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::CONTEXT_BYTES_MAX;
+use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::put::{PutRequest, Replaces};
+
 use super::RespSession;
 use super::answer::{BAD_CONTEXT, Shape};
-use super::base64;
-use super::command::Command;
+use super::command::Name;
 use super::encode;
+use super::keyed::content;
 use super::parse::{self, Stop, word, word_of};
-use crate::session::request::{Condition, Request, Requests, Source};
+use crate::session::request::Requests;
 
-/// Longest token that is read, bytes of text: that of a full version vector, and more.
-pub(super) const TOKEN_TEXT_BYTES_MAX: usize = 96 << 10;
+/// Longest token that is read, bytes of text.
+pub(super) const TOKEN_TEXT_BYTES_MAX: usize = base64url_bytes(CONTEXT_BYTES_MAX);
+/// Memory for a token above this is given back, bytes.
+const TOKEN_CAPACITY_MAX: usize = 4 << 10;
 
-/// What may stand behind the fixed arguments.
+/// What may stand behind the fixed arguments; a count that was not given is 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Options<'a> {
-    r: Option<u8>,
-    pr: Option<u8>,
-    w: Option<u8>,
-    pw: Option<u8>,
-    dw: Option<u8>,
+    r: u8,
+    pr: u8,
+    w: u8,
+    pw: u8,
+    dw: u8,
     context: Option<&'a [u8]>,
 }
 
@@ -26,7 +35,7 @@ impl RespSession {
     /// One of the three commands, with a key that is not empty.
     pub(super) fn with_context<R: Requests>(
         &mut self,
-        command: Command,
+        command: Name,
         arguments: &[&[u8]],
         requests: &mut R,
     ) -> Result<(), Stop> {
@@ -39,59 +48,70 @@ impl RespSession {
             }
         };
         let text = match command {
-            Command::RmGet => options.context.unwrap_or(b"-"),
+            Name::RmGet => options.context.unwrap_or(b"-"),
             _ => arguments[2],
         };
         let mut token = std::mem::take(&mut self.token);
-        token.clear();
         let result = if decode_token(text, &mut token) {
             let request = request(command, arguments, options, &token);
+            let key = arguments[1];
             let shape = match command {
-                Command::RmGet => Shape::Siblings,
+                Name::RmGet => Shape::Siblings,
                 _ => Shape::Written,
             };
-            self.submit(requests, request, self.form(shape))
+            self.submit(requests, key, request, self.form(shape))
         } else {
             self.reply(|out| encode::error(out, &[BAD_CONTEXT]));
             Ok(())
         };
+        token.clear();
+        token.shrink_to(TOKEN_CAPACITY_MAX);
         self.token = token;
         result
     }
 }
 
 fn request<'a>(
-    command: Command,
+    command: Name,
     arguments: &[&'a [u8]],
     options: Options<'_>,
     token: &'a [u8],
-) -> Request<'a> {
-    let key = arguments[1];
+) -> Command<'a> {
     let Options { r, pr, w, pw, dw, .. } = options;
-    if command == Command::RmGet {
-        let context = (!token.is_empty()).then_some(token);
-        return Request::Get { key, r, pr, context, want_context: true };
+    if command == Name::RmGet {
+        return Command::Get(GetRequest {
+            r,
+            pr,
+            forwarded: false,
+            want_context: true,
+            context: token,
+        });
     }
-    Request::Put {
-        key,
-        value: (command == Command::RmPut).then(|| arguments[3]),
-        context: Source::Token(token),
-        condition: Condition::Always,
-        return_old: false,
-        want_context: true,
+    Command::Put(PutRequest {
         w,
         pw,
         dw,
-    }
+        forwarded: false,
+        want_context: true,
+        timestamp: UnixMs(0),
+        replaces: Replaces::Given(token),
+        content: content((command == Name::RmPut).then(|| arguments[3])),
+    })
 }
 
-/// Appends the raw token of `text`; `-` is the empty one.
+/// Puts the raw token of `text` into the empty `token`; `-` is the empty one.
 fn decode_token(text: &[u8], token: &mut Vec<u8>) -> bool {
-    text == b"-" || (!text.is_empty() && base64::decode(text, token))
+    if text == b"-" {
+        return true;
+    }
+    token.resize(text.len(), 0);
+    let decoded = decode_base64url(text, token);
+    token.truncate(decoded.unwrap_or(0));
+    decoded.is_ok() && !text.is_empty()
 }
 
 /// Reads the options of `command`, or gives the text of the error.
-fn options<'a>(command: Command, options: &[&'a [u8]]) -> Result<Options<'a>, &'static [u8]> {
+fn options<'a>(command: Name, options: &[&'a [u8]]) -> Result<Options<'a>, &'static [u8]> {
     const R: u64 = word("r");
     const PR: u64 = word("pr");
     const CONTEXT: u64 = word("context");
@@ -100,16 +120,17 @@ fn options<'a>(command: Command, options: &[&'a [u8]]) -> Result<Options<'a>, &'
     const DW: u64 = word("dw");
     const EX: u64 = word("ex");
     const PX: u64 = word("px");
-    let reads = command == Command::RmGet;
-    let puts = command == Command::RmPut;
+    let reads = command == Name::RmGet;
+    let puts = command == Name::RmPut;
     let mut read = Options::default();
+    let mut seen = 0;
     let mut expires = false;
     let (pairs, rest) = options.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(encode::SYNTAX);
     }
     for &[option, value] in pairs {
-        let place = match word_of(option) {
+        let (bit, place, count_min) = match word_of(option) {
             CONTEXT if reads && read.context.is_none() => {
                 read.context = Some(value);
                 continue;
@@ -119,21 +140,20 @@ fn options<'a>(command: Command, options: &[&'a [u8]]) -> Result<Options<'a>, &'
                 expires = true;
                 continue;
             }
-            R if reads => &mut read.r,
-            PR if reads => &mut read.pr,
-            W if !reads => &mut read.w,
-            PW if !reads => &mut read.pw,
-            DW if !reads => &mut read.dw,
+            R if reads => (1, &mut read.r, 1),
+            PR if reads => (2, &mut read.pr, 0),
+            W if !reads => (4, &mut read.w, 1),
+            PW if !reads => (8, &mut read.pw, 0),
+            DW if !reads => (16, &mut read.dw, 0),
             _ => return Err(encode::SYNTAX),
         };
-        if place.is_some() {
+        if seen & bit != 0 {
             return Err(encode::SYNTAX);
         }
-        let count = parse::integer(value).and_then(|value| u8::try_from(value).ok());
-        *place = Some(count.ok_or(encode::NO_INTEGER)?);
-    }
-    if read.r == Some(0) || read.w == Some(0) {
-        return Err(encode::NO_INTEGER);
+        seen |= bit;
+        let count = parse::integer(value).filter(|&count| count >= count_min);
+        let count = count.and_then(|count| u8::try_from(count).ok());
+        *place = count.ok_or(encode::NO_INTEGER)?;
     }
     if expires {
         return Err(b"ERR RM.PUT with an expiry (EX PX) is not supported yet");

@@ -1,12 +1,17 @@
 //! Plain commands of one key, with the texts of Redis.
 
+use ringmain_core::drive::Command;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::put::{Condition, Content, PutRequest, Replaces};
+
 use super::answer::{Member, Shape};
-use super::command::Command;
+use super::command::Name;
 use super::encode;
 use super::parse::{self, Stop, word, word_of};
 use super::slots::Form;
 use super::{RespSession, Skip};
-use crate::session::request::{Condition, Request, Requests, Source};
+use crate::session::request::Requests;
 
 impl RespSession {
     /// GET, without the detour of a list of arguments.
@@ -19,7 +24,7 @@ impl RespSession {
     ) -> Result<usize, Stop> {
         let (key, end) = match parse::bulk(bytes, at, self.limits.key_bytes_max) {
             Err(Stop::Long { body, bytes }) => {
-                return Ok(self.skip_long(Command::Get, 1, 0, body, bytes));
+                return Ok(self.skip_long(Name::Get, 1, 0, body, bytes));
             }
             read => read?,
         };
@@ -27,7 +32,7 @@ impl RespSession {
             self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
             return Ok(end);
         }
-        self.submit(requests, Request::read(key), self.form(Shape::Value))?;
+        self.submit(requests, key, read(), self.form(Shape::Value))?;
         Ok(end)
     }
 
@@ -41,13 +46,13 @@ impl RespSession {
     ) -> Result<usize, Stop> {
         let (key, at) = match parse::bulk(bytes, at, self.limits.key_bytes_max) {
             Err(Stop::Long { body, bytes }) => {
-                return Ok(self.skip_long(Command::Set, 1, 1, body, bytes));
+                return Ok(self.skip_long(Name::Set, 1, 1, body, bytes));
             }
             read => read?,
         };
         let (value, end) = match parse::bulk(bytes, at, self.limits.value_bytes_max) {
             Err(Stop::Long { body, bytes }) => {
-                return Ok(self.skip_long(Command::Set, 2, 0, body, bytes));
+                return Ok(self.skip_long(Name::Set, 2, 0, body, bytes));
             }
             read => read?,
         };
@@ -55,15 +60,15 @@ impl RespSession {
             self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
             return Ok(end);
         }
-        let request = Request::write(key, Some(value), Source::Local, Condition::Always);
-        self.submit(requests, request, self.form(Shape::Ok))?;
+        let command = put(Some(value), Replaces::Local);
+        self.submit(requests, key, command, self.form(Shape::Ok))?;
         Ok(end)
     }
 
     /// A command of one key, `arguments[1]`, that was read whole.
     pub(super) fn keyed<R: Requests>(
         &mut self,
-        command: Command,
+        command: Name,
         arguments: &[&[u8]],
         requests: &mut R,
     ) -> Result<(), Stop> {
@@ -73,14 +78,11 @@ impl RespSession {
             return Ok(());
         }
         let (request, shape) = match command {
-            Command::Strlen => (Request::read(key), Shape::Length),
-            Command::Type => (Request::read(key), Shape::Type),
-            Command::Getdel => {
-                let put = Request::write(key, None, Source::ReadFirst, Condition::IfPresent);
-                (put.with_old(), Shape::Old)
-            }
-            Command::Set => match set_options(&arguments[3..]) {
-                Ok(options) => options.request(key, arguments[2]),
+            Name::Strlen => (read(), Shape::Length),
+            Name::Type => (read(), Shape::Type),
+            Name::Getdel => (put_after_read(None, Condition::IfPresent, true), Shape::Old),
+            Name::Set => match set_options(&arguments[3..]) {
+                Ok(options) => options.request(arguments[2]),
                 Err(error) => {
                     self.reply(|out| encode::error(out, &[error]));
                     return Ok(());
@@ -88,7 +90,7 @@ impl RespSession {
             },
             _ => return self.with_context(command, arguments, requests),
         };
-        self.submit(requests, request, self.form(shape))
+        self.submit(requests, key, request, self.form(shape))
     }
 
     /// How the answer to a command of one key is shown.
@@ -102,7 +104,7 @@ impl RespSession {
     #[cold]
     pub(super) fn skip_long(
         &mut self,
-        command: Command,
+        command: Name,
         index: usize,
         arguments: usize,
         body: usize,
@@ -114,6 +116,42 @@ impl RespSession {
     }
 }
 
+/// A read with the cluster's `r`.
+#[inline]
+pub(super) fn read() -> Command<'static> {
+    let context = &[];
+    Command::Get(GetRequest { r: 0, pr: 0, forwarded: false, want_context: false, context })
+}
+
+/// A write with the cluster's `w`; `None` is a tombstone.
+#[inline]
+pub(super) fn put<'a>(value: Option<&'a [u8]>, replaces: Replaces<'a>) -> Command<'a> {
+    Command::Put(PutRequest {
+        w: 0,
+        pw: 0,
+        dw: 0,
+        forwarded: false,
+        want_context: false,
+        timestamp: UnixMs(0),
+        replaces,
+        content: content(value),
+    })
+}
+
+/// A write that replaces what a read finds that comes first.
+pub(super) fn put_after_read(
+    value: Option<&[u8]>,
+    condition: Condition,
+    return_old: bool,
+) -> Command<'_> {
+    put(value, Replaces::ReadFirst { r: 0, condition, return_old })
+}
+
+/// What a write of `value` leaves.
+pub(super) fn content(value: Option<&[u8]>) -> Content<'_> {
+    value.map_or(Content::Tombstone, |value| Content::Value { expires: None, value })
+}
+
 /// The options of SET that are not about expiry.
 #[derive(Clone, Copy, Debug, Default)]
 struct SetOptions {
@@ -123,18 +161,15 @@ struct SetOptions {
 }
 
 impl SetOptions {
-    fn request<'a>(self, key: &'a [u8], value: &'a [u8]) -> (Request<'a>, Shape) {
+    fn request(self, value: &[u8]) -> (Command<'_>, Shape) {
         let condition = match (self.if_absent, self.if_present) {
             (true, _) => Condition::IfAbsent,
             (_, true) => Condition::IfPresent,
             _ => Condition::Always,
         };
-        let put = Request::write(key, Some(value), Source::ReadFirst, condition);
-        match self.old {
-            true => (put.with_old(), Shape::Old),
-            // One of the two conditions was given, or there would be no options.
-            false => (put, Shape::OkOrNull),
-        }
+        // Without GET one of the two conditions was given, or there would be no options.
+        let shape = if self.old { Shape::Old } else { Shape::OkOrNull };
+        (put_after_read(Some(value), condition, self.old), shape)
     }
 }
 

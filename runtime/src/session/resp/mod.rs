@@ -18,7 +18,6 @@
 //! [`Next::Wait`] has an answer to come or output to be taken.
 
 mod answer;
-mod base64;
 mod command;
 mod connection;
 mod context;
@@ -32,13 +31,15 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+use ringmain_core::drive::{Answer, Command};
+
 use answer::{Group, Member};
-use command::{Command, FIXED_COUNT_MAX, Kind};
+use command::{FIXED_COUNT_MAX, Kind, Name};
 use multi::Multi;
 use parse::{ProtocolError, Stop};
 use slots::{Effect, Form, Slots};
 
-use super::request::{Answer, Request, Requests, Submitted, Ticket};
+use super::request::{Requests, Submitted, Ticket};
 
 /// Output above this stops a connection's parsing, bytes.
 pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
@@ -80,7 +81,7 @@ pub enum Next {
 /// One client connection on the RESP port.
 #[derive(Debug)]
 pub struct RespSession {
-    connection: u64,
+    connection: u32,
     limits: Limits,
     /// Replies in order; the last ones may belong to an unfinished group.
     out: Vec<u8>,
@@ -119,7 +120,7 @@ const TYPED_CAPACITY_MAX: usize = 4 << 10;
 impl RespSession {
     /// A new connection, which speaks RESP2. `connection` comes back in its tickets and is what
     /// CLIENT ID shows: never reuse one while answers to an older connection may still come.
-    pub fn new(connection: u64, limits: Limits) -> RespSession {
+    pub fn new(connection: u32, limits: Limits) -> RespSession {
         RespSession {
             connection,
             limits,
@@ -271,14 +272,14 @@ impl RespSession {
             }
             read => read?,
         };
-        let Some(command) = Command::of(name) else {
+        let Some(command) = Name::of(name) else {
             self.unknown(name);
             self.skip.arguments = count - 1;
             return Ok(at);
         };
         match (command, count) {
-            (Command::Get, 2) => return self.get(bytes, at, requests),
-            (Command::Set, 3) => return self.set(bytes, at, requests),
+            (Name::Get, 2) => return self.get(bytes, at, requests),
+            (Name::Set, 3) => return self.set(bytes, at, requests),
             _ => {}
         }
         let entry = command.entry();
@@ -307,7 +308,7 @@ impl RespSession {
     /// A command that is read whole; its name ends at `at`.
     fn fixed<R: Requests>(
         &mut self,
-        command: Command,
+        command: Name,
         count: usize,
         bytes: &[u8],
         mut at: usize,
@@ -371,16 +372,24 @@ impl RespSession {
     fn submit<R: Requests>(
         &mut self,
         requests: &mut R,
-        request: Request<'_>,
+        key: &[u8],
+        command: Command<'_>,
         form: Form,
     ) -> Result<(), Stop> {
-        if self.slots.orders_keys() && self.slots.must_wait(Effect::of(&request)) {
+        if self.slots.orders_keys() && self.slots.must_wait(Effect::of(key, &command)) {
             return Err(Stop::Wait);
         }
         let ticket = Ticket { connection: self.connection, operation: self.slots.next() };
-        match requests.submit(ticket, request) {
-            Submitted::Done(answer) => self.place(form, &answer),
-            Submitted::Later => self.slots.push_pending(form, Some(Effect::of(&request))),
+        let mut answered = false;
+        let submitted = requests.submit(ticket, key, command, &mut |answer| {
+            assert!(!answered);
+            answered = true;
+            self.place(form, &answer);
+        });
+        assert_eq!(answered, submitted == Submitted::Done);
+        match submitted {
+            Submitted::Done => {}
+            Submitted::Later => self.slots.push_pending(form, Some(Effect::of(key, &command))),
             Submitted::LaterInOrder => self.slots.push_pending(form, None),
         }
         Ok(())
@@ -446,7 +455,7 @@ impl RespSession {
     }
 
     #[cold]
-    fn wrong_count(&mut self, command: Command, count: usize) {
+    fn wrong_count(&mut self, command: Name, count: usize) {
         let entry = command.entry();
         if entry.options && count > entry.count_max {
             return self.reply(|out| encode::error(out, &[encode::SYNTAX]));

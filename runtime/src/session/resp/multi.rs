@@ -1,17 +1,21 @@
 //! Commands of several keys: read and submitted key by key, so that their size costs nothing.
 
+use ringmain_core::drive::Command;
+use ringmain_core::wire::put::{Condition, Replaces};
+
 use super::answer::{Member, Outcome, Shape, Whole};
-use super::command::Command;
+use super::command::Name;
 use super::encode;
+use super::keyed::{put, put_after_read, read};
 use super::parse::{self, Stop};
 use super::slots::Form;
 use super::{RespSession, Skip};
-use crate::session::request::{Condition, Request, Requests, Source};
+use crate::session::request::Requests;
 
 /// A command of several keys that is being read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Multi {
-    command: Command,
+    command: Name,
     resp3: bool,
     /// How many keys it has; 0 once the first was submitted.
     first_of: u32,
@@ -21,7 +25,7 @@ pub(super) struct Multi {
 
 impl Multi {
     /// A command of `count` arguments, with the name.
-    pub(super) fn new(command: Command, count: usize, resp3: bool) -> Multi {
+    pub(super) fn new(command: Name, count: usize, resp3: bool) -> Multi {
         let keys = ((count - 1) / command.entry().key_step) as u32;
         assert!(keys > 0);
         Multi { command, resp3, first_of: keys, left: keys }
@@ -34,20 +38,20 @@ impl Multi {
 
     fn form(self) -> Form {
         let (shape, whole) = match self.command {
-            Command::Mget => (Shape::Value, Whole::Array),
-            Command::Exists => (Shape::Exists, Whole::Sum),
-            Command::Mset => (Shape::Stored, Whole::Ok),
+            Name::Mget => (Shape::Value, Whole::Array),
+            Name::Exists => (Shape::Exists, Whole::Sum),
+            Name::Mset => (Shape::Stored, Whole::Ok),
             _ => (Shape::Removed, Whole::Sum),
         };
         let member = Member { group: Some(whole), first_of: self.first_of, last: self.left == 1 };
         Form { shape, member, resp3: self.resp3 }
     }
 
-    fn request<'a>(self, key: &'a [u8], value: &'a [u8]) -> Request<'a> {
+    fn request(self, value: &[u8]) -> Command<'_> {
         match self.command {
-            Command::Mget | Command::Exists => Request::read(key),
-            Command::Mset => Request::write(key, Some(value), Source::Local, Condition::Always),
-            _ => Request::write(key, None, Source::ReadFirst, Condition::IfPresent),
+            Name::Mget | Name::Exists => read(),
+            Name::Mset => put(Some(value), Replaces::Local),
+            _ => put_after_read(None, Condition::IfPresent, false),
         }
     }
 }
@@ -60,7 +64,7 @@ impl RespSession {
         bytes: &[u8],
         requests: &mut R,
     ) -> Result<usize, Stop> {
-        let pairs = multi.command == Command::Mset;
+        let pairs = multi.command == Name::Mset;
         let (key, at) = match parse::bulk(bytes, 0, self.limits.key_bytes_max) {
             Err(Stop::Long { body, bytes }) => {
                 self.skip = Skip { arguments: pairs.into(), bytes };
@@ -83,7 +87,7 @@ impl RespSession {
         if key.is_empty() {
             self.fail_member(multi, |out| encode::error(out, &[encode::EMPTY_KEY]));
         } else {
-            self.submit(requests, multi.request(key, value), multi.form())?;
+            self.submit(requests, key, multi.request(value), multi.form())?;
             self.advance(multi);
         }
         Ok(at)

@@ -6,8 +6,9 @@
 //!
 //! Invariant: the first slot is always pending; what becomes done at the head leaves at once.
 
+use ringmain_core::drive::Command;
+
 use super::answer::{Member, Outcome, Shape};
-use crate::session::request::Request;
 
 /// Most requests and replies of one connection that wait for their turn.
 pub(super) const SLOT_COUNT: u32 = 64;
@@ -33,9 +34,10 @@ pub(super) struct Effect {
 }
 
 impl Effect {
-    /// What `request` does.
-    pub(super) fn of(request: &Request<'_>) -> Effect {
-        Effect { key: xxhash_rust::xxh3::xxh3_64(request.key()), writes: request.writes() }
+    /// What `command` does to `key`.
+    pub(super) fn of(key: &[u8], command: &Command<'_>) -> Effect {
+        let writes = matches!(command, Command::Put(_));
+        Effect { key: xxhash_rust::xxh3::xxh3_64(key), writes }
     }
 }
 

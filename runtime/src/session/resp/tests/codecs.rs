@@ -1,67 +1,20 @@
 //! The small codecs against naive ones.
 
-use std::collections::BTreeSet;
-
 use ringmain_core::prng::Prng;
+use ringmain_core::wire::reply::{ReplyHead, Status};
 
-use super::super::command::{Command, TABLE};
+use super::super::answer::{self, Shape};
+use super::super::command::{Name, TABLE};
 use super::super::parse::{integer, word_of};
-use super::super::{base64, encode, glob, inline};
-use super::show;
-
-#[test]
-fn base64_of_the_rfc_and_back() {
-    let golden: [(&[u8], &[u8]); 8] = [
-        (b"", b""),
-        (b"f", b"Zg"),
-        (b"fo", b"Zm8"),
-        (b"foo", b"Zm9v"),
-        (b"foob", b"Zm9vYg"),
-        (b"fooba", b"Zm9vYmE"),
-        (b"foobar", b"Zm9vYmFy"),
-        (b"\xfb\xff\xbf", b"-_-_"),
-    ];
-    for (bytes, text) in golden {
-        let mut out = Vec::new();
-        base64::encode(bytes, &mut out);
-        assert_eq!(out, text);
-        assert_eq!(base64::text_bytes(bytes.len()), text.len());
-        out.clear();
-        assert!(base64::decode(text, &mut out));
-        assert_eq!(out, bytes);
-    }
-}
-
-#[test]
-fn base64_has_one_text_for_each_bytes() {
-    // All texts of up to three of these letters: what decodes, encodes to itself.
-    let letters = b"AQgwZ-_9=+/ \n";
-    let mut texts: Vec<Vec<u8>> = vec![vec![]];
-    for _ in 0..3 {
-        let longer = texts
-            .iter()
-            .flat_map(|text| letters.iter().map(|&letter| [text.clone(), vec![letter]].concat()));
-        texts = std::iter::once(vec![]).chain(longer).collect();
-    }
-    let mut decoded_count = 0;
-    for text in texts.into_iter().collect::<BTreeSet<_>>() {
-        let mut bytes = Vec::new();
-        if base64::decode(&text, &mut bytes) {
-            let mut again = Vec::new();
-            base64::encode(&bytes, &mut again);
-            assert_eq!(again, text);
-            decoded_count += 1;
-        }
-    }
-    assert!(decoded_count > 200, "{decoded_count}");
-}
+use super::super::{encode, glob, inline};
+use super::{Kept, show};
 
 #[test]
 fn words_are_names_in_any_case_and_nothing_else() {
     for (index, entry) in TABLE.iter().enumerate() {
         let upper = entry.name.to_ascii_uppercase();
         for name in [entry.name, &upper] {
-            let command = Command::of(name.as_bytes()).unwrap();
+            let command = Name::of(name.as_bytes()).unwrap();
             assert_eq!(command as usize, index);
         }
         // Every other byte in every place.
@@ -69,13 +22,13 @@ fn words_are_names_in_any_case_and_nothing_else() {
             for byte in 0..=255 {
                 let mut name = upper.clone().into_bytes();
                 name[place] = byte;
-                let found = Command::of(&name);
+                let found = Name::of(&name);
                 let expected =
                     TABLE.iter().position(|entry| name.eq_ignore_ascii_case(entry.name.as_bytes()));
                 assert_eq!(found.map(|command| command as usize), expected, "{}", show(&name));
             }
         }
-        assert_eq!(Command::of(format!("{upper}\0").as_bytes()), None);
+        assert_eq!(Name::of(format!("{upper}\0").as_bytes()), None);
     }
     assert_eq!(word_of(b""), 0);
     assert_eq!(word_of(b"ninebytes"), 0);
@@ -215,5 +168,21 @@ fn typed_lines_of_anything_do_not_panic() {
         let mut out = Vec::new();
         let _ = inline::translate(&line, &mut out);
         assert!(out.len() <= 16 + 8 * line.len());
+    }
+}
+
+#[test]
+fn siblings_of_a_record_come_in_the_order_of_a_reply() {
+    let live: super::Versions = (1..=5).map(|number| (number, vec![b'a' + number as u8])).collect();
+    for count in 0..=live.len() {
+        let live = live[..count].to_vec();
+        let local = Kept::Got { context: vec![], live: live.clone() }.leak();
+        let remote = super::remote(ReplyHead::of(Status::Ok), &[], &live);
+        for shape in [Shape::Siblings, Shape::Value, Shape::Length, Shape::Type, Shape::Exists] {
+            let [mut left, mut right] = [vec![], vec![]];
+            let counted = answer::write(&mut left, shape, false, &local);
+            assert_eq!(answer::write(&mut right, shape, false, &remote), counted);
+            assert_eq!(show(&left), show(&right));
+        }
     }
 }

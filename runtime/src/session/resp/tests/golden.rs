@@ -1,25 +1,27 @@
 //! What every command answers, in both protocol versions, however the bytes are cut.
 
-use super::{Client, Speed, assert_same, resp, show, words};
-use crate::session::request::{Failure, Quorum, Reason};
+use ringmain_core::request::Failure;
+use ringmain_core::wire::reply::Status;
+
+use super::{Client, Kept, Speed, assert_same, resp, show, words};
 
 /// How keys called `fail-…` fail.
-pub(super) fn failure(name: &[u8]) -> Failure {
-    match name {
+pub(super) fn failure(name: &[u8]) -> Kept {
+    Kept::Failed(match name {
         b"quorum" => Failure::NoQuorum { needed: 2, got: 1 },
-        b"few" => Failure::TooFewNodes { quorum: Quorum::W, needed: 2, nodes: 1 },
-        b"ring" => Failure::Unavailable(Reason::NoRing),
-        b"stopping" => Failure::Unavailable(Reason::Stopping),
-        b"damaged" => Failure::Unavailable(Reason::Damaged),
-        b"alone" => Failure::Unavailable(Reason::NoCoordinator),
-        b"behind" => Failure::Unavailable(Reason::Behind),
+        b"few" => Failure::Unavailable { needed: 2, got: 1 },
+        b"now" => Failure::Unavailable { needed: 0, got: 0 },
+        b"damaged" => Failure::Damaged,
+        b"behind" => Failure::NotCovered,
         b"context" => Failure::BadContext,
         b"large" => Failure::TooLarge,
         b"siblings" => Failure::Siblings,
         b"busy" => Failure::Busy,
         b"space" => Failure::NoSpace,
+        b"there" => return Kept::Refused(Status::Busy),
+        b"foreign" => return Kept::Refused(Status::Unsupported),
         _ => Failure::ReadOnly,
-    }
+    })
 }
 
 /// Lines of `command → reply`; `|` ends a line of the reply. A reply that RESP3 writes
@@ -131,7 +133,7 @@ fn typed_commands_answer_alike() {
     for line in SCRIPT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (command, _) = line.split_once(" → ").unwrap();
         // Empty words need quotes on a line.
-        let quote = |word| if word == "" { "''" } else { word };
+        let quote = |word| if str::is_empty(word) { "''" } else { word };
         let quoted: Vec<&str> = command.split(' ').map(quote).collect();
         sent.extend_from_slice(format!("{}\n", quoted.join(" ")).as_bytes());
     }

@@ -90,10 +90,13 @@ fn an_oversized_token_is_a_bad_context() {
     client.send(&words(&format!("RM.PUT k {token} v W 1")));
     client.send(&words(&format!("RM.DEL k {token}")));
     client.send(&words(&format!("RM.GET k R 1 CONTEXT {token}")));
-    client.send(&words(&format!("RM.PUT k {} v", &token[1..])));
-    let bad = "-BADCONTEXT not a context of this key and cluster|".repeat(3);
-    // The longest one is handed on, and refused behind the seam; the model takes it as empty.
-    assert_eq!(show(&client.finish()), format!("{bad}*2|$11|AAAAAAAAAAE|:1|"));
+    client.send(&words(&format!("RM.GET k {} 1", "R".repeat(5000))));
+    // Not too long, but of no length that bytes can have.
+    client.send(&words(&format!("RM.PUT k {} v", &token[2..])));
+    assert!(client.session.token.capacity() < 1 << 16);
+    let bad = "-BADCONTEXT not a context of this key and cluster|";
+    let expected = [&bad.repeat(3), "-TOOLARGE argument over its limit|", bad].concat();
+    assert_eq!(show(&client.finish()), expected);
 }
 
 #[test]

@@ -10,17 +10,25 @@ mod order;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ringmain_core::id::Partition;
+use ringmain_core::causality::{
+    Actor, Dot, Record, Sibling, VersionVector, encode_record, record_bytes,
+};
+use ringmain_core::drive::{Answer, Command};
+use ringmain_core::id::{Boot, NodeId, Partition};
 use ringmain_core::prng::Prng;
-
-use super::{Limits, Next, RespSession, context, inline};
-use crate::session::request::{
-    Answer, Condition, Failure, InfoLines, Request, Requests, Role, Section, Siblings, Source,
-    Submitted, Ticket,
+use ringmain_core::records::{Applied, Place};
+use ringmain_core::request::{Failure, Outcome};
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::put::{Condition, Content, Replaces};
+use ringmain_core::wire::reply::{
+    Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes,
 };
 
+use super::{Limits, Next, RespSession, context, inline};
+use crate::session::request::{InfoLines, Requests, Role, Section, Submitted, Ticket};
+
 const LIMITS: Limits = Limits { key_bytes_max: 64, value_bytes_max: 300, reply_bytes_max: 4096 };
-const CONNECTION: u64 = 9;
+const CONNECTION: u32 = 9;
 
 /// When the model answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,16 +58,18 @@ struct Entry {
 enum Owned {
     Get {
         key: Vec<u8>,
-        r: Option<u8>,
-        pr: Option<u8>,
-        context: Option<Vec<u8>>,
+        r: [u8; 2],
+        context: Vec<u8>,
+        want_context: bool,
     },
     Put {
         key: Vec<u8>,
         value: Option<Vec<u8>>,
+        /// `None`: what is known.
         token: Option<Vec<u8>>,
         condition: Condition,
-        counts: [Option<u8>; 3],
+        w: [u8; 3],
+        want_context: bool,
     },
 }
 
@@ -67,33 +77,71 @@ enum Owned {
 #[derive(Clone, Debug)]
 enum Kept {
     Got { context: Vec<u8>, live: Versions },
-    Put { applied: bool, context: Option<Vec<u8>>, live: u16, old: Versions },
+    Put { applied: bool, context: Vec<u8>, live: u16, old: Versions },
     Failed(Failure),
+    Refused(Status),
 }
 
 impl Kept {
-    /// The answer, for ever: a test is short.
+    /// The answer, for ever: a test is short. What has a context is the reply of another node,
+    /// the rest is the answer of this one.
     fn leak(self) -> Answer<'static> {
         match self {
-            Kept::Got { context, live } => {
-                Answer::Got { context: context.leak(), siblings: leak(live) }
+            Kept::Got { context, live } if context.is_empty() => {
+                let record = (!live.is_empty()).then(|| record(&live));
+                let outcome = Outcome::Got;
+                Answer::Local { outcome, record, context: None, live: 0, found: 0 }
+            }
+            Kept::Got { context, live } => remote(ReplyHead::of(Status::Ok), &context, &live),
+            Kept::Put { applied, context, live, old } if context.is_empty() => {
+                let stored = Applied { place: Place(0), live, sole: false, minted: false };
+                let outcome =
+                    if applied { Outcome::Stored(stored) } else { Outcome::ConditionFailed };
+                let found = old.len() as u16;
+                let record = (found > 0).then(|| record(&old));
+                Answer::Local { outcome, record, context: None, live, found }
             }
             Kept::Put { applied, context, live, old } => {
-                let context = context.map(|context| &*context.leak());
+                let status = if applied { Status::Ok } else { Status::ConditionFailed };
                 let found = old.len() as u16;
-                Answer::Put { applied, context, live, found, old: leak(old) }
+                remote(ReplyHead { live, found, ..ReplyHead::of(status) }, &context, &old)
             }
-            Kept::Failed(failure) => Answer::Failed(failure),
+            Kept::Failed(failure) => Answer::failed(failure),
+            Kept::Refused(status) => remote(ReplyHead::of(status), &[], &Versions::new()),
         }
     }
 }
 
-fn leak(live: Versions) -> Siblings<'static> {
-    let values: Vec<&[u8]> = live.into_iter().map(|(_, value)| &*value.leak()).collect();
-    match values.len() {
-        0 => Siblings::None,
-        count => Siblings::Values { values: values.leak(), winner: count - 1 },
+/// A record of one actor, with a tombstone that nobody must see.
+fn record(live: &Versions) -> Record<'static> {
+    let actor = Actor::new(NodeId(1), Boot(1), 1);
+    let sibling = |number: u64, flags, value| Sibling {
+        dot: Dot::new(actor, number as u32 + 1),
+        flags,
+        timestamp: UnixMs(if flags == 0 { number } else { u64::MAX }),
+        expires: None,
+        value,
+    };
+    let deleted = sibling(0, ringmain_core::causality::TOMBSTONE, &[]);
+    let live = live.iter().map(|(number, value)| sibling(*number, 0, value));
+    let siblings: Vec<Sibling<'_>> = std::iter::once(deleted).chain(live).collect();
+    let seen = [siblings[siblings.len() - 1].dot.to_bytes()].concat();
+    let version_vector = VersionVector::from_bytes(&seen).unwrap();
+    let mut bytes = vec![0; record_bytes(version_vector, &siblings)];
+    encode_record(version_vector, &siblings, &mut bytes);
+    Record::new_checked(bytes.leak()).unwrap()
+}
+
+fn remote(head: ReplyHead, context: &[u8], live: &Versions) -> Answer<'static> {
+    let value_bytes = live.iter().map(|(_, value)| value.len()).sum();
+    let mut bytes = vec![0; reply_bytes(context.len(), live.len(), value_bytes)];
+    let mut writer = ReplyWriter::new(&head, context.len(), live.len() as u16, &mut bytes);
+    writer.context(|out| out.copy_from_slice(context));
+    for (number, value) in live.iter().rev() {
+        writer.sibling(&ReplySibling { timestamp: UnixMs(*number), expires: None, value });
     }
+    writer.finish();
+    Answer::Remote(Reply::new_checked(bytes.leak()).unwrap())
 }
 
 /// Behind the seam.
@@ -120,38 +168,36 @@ impl Model {
     fn apply(&mut self, request: &Owned) -> Kept {
         let (Owned::Get { key, .. } | Owned::Put { key, .. }) = request;
         if let Some(name) = key.strip_prefix(b"fail-") {
-            return Kept::Failed(golden::failure(name));
+            return golden::failure(name);
         }
         let entry = self.keys.entry(key.clone()).or_default();
+        let (Owned::Get { want_context, .. } | Owned::Put { want_context, .. }) = request;
         let token = |entry: &Entry| match entry.seen {
-            0 => Vec::new(),
-            seen => seen.to_be_bytes().to_vec(),
+            seen if seen > 0 && *want_context => seen.to_be_bytes().to_vec(),
+            _ => Vec::new(),
         };
-        match request {
-            Owned::Get { .. } => Kept::Got { context: token(entry), live: entry.live.clone() },
-            Owned::Put { value, token: given, condition, .. } => {
-                let old = entry.live.clone();
-                let applied = match condition {
-                    Condition::Always => true,
-                    Condition::IfAbsent => old.is_empty(),
-                    Condition::IfPresent => !old.is_empty(),
-                };
-                if applied {
-                    let covered = given.as_ref().map_or(entry.seen, |token| match token.len() {
-                        8 => u64::from_be_bytes(token[..].try_into().unwrap()),
-                        _ => 0,
-                    });
-                    entry.seen += 1;
-                    entry.live.retain(|&(number, _)| number > covered);
-                    let rest = entry.live.len();
-                    entry.live.extend(value.iter().map(|value| (entry.seen, value.clone())));
-                    let context = (rest == 0).then(|| token(entry));
-                    let live = entry.live.len() as u16;
-                    return Kept::Put { applied, context, live, old };
-                }
-                Kept::Put { applied, context: None, live: old.len() as u16, old }
-            }
+        let Owned::Put { value, token: given, condition, .. } = request else {
+            return Kept::Got { context: token(entry), live: entry.live.clone() };
+        };
+        let old = entry.live.clone();
+        let applied = match condition {
+            Condition::Always => true,
+            Condition::IfAbsent => old.is_empty(),
+            Condition::IfPresent => !old.is_empty(),
+        };
+        if !applied {
+            return Kept::Put { applied, context: vec![], live: old.len() as u16, old };
         }
+        let covered = given.as_ref().map_or(entry.seen, |token| match token.len() {
+            8 => u64::from_be_bytes(token[..].try_into().unwrap()),
+            _ => 0,
+        });
+        entry.seen += 1;
+        entry.live.retain(|&(number, _)| number > covered);
+        let rest = entry.live.len();
+        entry.live.extend(value.iter().map(|value| (entry.seen, value.clone())));
+        let context = if rest == 0 { token(entry) } else { vec![] };
+        Kept::Put { applied, context, live: entry.live.len() as u16, old }
     }
 
     /// Answers one waiting request, picked at random. False: none waits.
@@ -169,28 +215,43 @@ impl Model {
     }
 }
 
-fn owned(request: Request<'_>) -> Owned {
-    match request {
-        Request::Get { key, r, pr, context, .. } => {
-            Owned::Get { key: key.into(), r, pr, context: context.map(Into::into) }
+fn owned(key: &[u8], command: Command<'_>) -> Owned {
+    let key = key.to_vec();
+    match command {
+        Command::Get(get) => {
+            let want_context = get.want_context;
+            Owned::Get { key, r: [get.r, get.pr], context: get.context.into(), want_context }
         }
-        Request::Put { key, value, context, condition, w, pw, dw, .. } => Owned::Put {
-            key: key.into(),
-            value: value.map(Into::into),
-            token: match context {
-                Source::Token(token) => Some(token.into()),
-                Source::Local | Source::ReadFirst => None,
-            },
-            condition,
-            counts: [w, pw, dw],
-        },
+        Command::Put(put) => {
+            let (token, condition) = match put.replaces {
+                Replaces::Given(token) => (Some(token.into()), Condition::Always),
+                Replaces::Local => (None, Condition::Always),
+                Replaces::ReadFirst { condition, .. } => (None, condition),
+            };
+            let value = match put.content {
+                Content::Tombstone => None,
+                Content::Value { expires, value } => {
+                    assert_eq!(expires, None);
+                    Some(value.into())
+                }
+            };
+            let want_context = put.want_context;
+            Owned::Put { key, value, token, condition, w: [put.w, put.pw, put.dw], want_context }
+        }
     }
 }
 
 impl Requests for Model {
-    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submitted<'_> {
+    fn submit(
+        &mut self,
+        ticket: Ticket,
+        key: &[u8],
+        command: Command<'_>,
+        answer: &mut dyn FnMut(Answer<'_>),
+    ) -> Submitted {
         assert_eq!(ticket.connection, CONNECTION);
-        let request = owned(request);
+        assert_eq!(Ticket::from_number(ticket.number()), ticket);
+        let request = owned(key, command);
         self.submitted.push(request.clone());
         let speed = match self.speed {
             Speed::Mixed => [Speed::Now, Speed::Later, Speed::InOrder][self.prng.below(3) as usize],
@@ -206,7 +267,10 @@ impl Requests for Model {
                 self.waiting.push((ticket, Ok(kept)));
                 Submitted::LaterInOrder
             }
-            Speed::Now | Speed::Mixed => Submitted::Done(self.apply(&request).leak()),
+            Speed::Now | Speed::Mixed => {
+                answer(self.apply(&request).leak());
+                Submitted::Done
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! The parser against a naive splitter, on well-formed, damaged and cut bytes.
 
 use ringmain_core::prng::Prng;
+use ringmain_core::wire::put::Condition;
 
 use super::{Client, LIMITS, Owned, Speed, resp, show};
-use crate::session::request::Condition;
 
 /// One command by the definition: its arguments and what follows. `Ok(None)`: not whole yet.
 type Split<'a> = Result<Option<(Vec<&'a [u8]>, &'a [u8])>, ()>;
@@ -58,13 +58,19 @@ fn naive_command(bytes: &[u8]) -> Split<'_> {
 
 /// What a command of a random transcript asks for.
 fn naive_requests(arguments: &[&[u8]], requests: &mut Vec<Owned>) {
-    let get = |key: &&[u8]| Owned::Get { key: key.to_vec(), r: None, pr: None, context: None };
+    let get = |key: &&[u8]| Owned::Get {
+        key: key.to_vec(),
+        r: [0; 2],
+        context: vec![],
+        want_context: false,
+    };
     let put = |key: &[u8], value: Option<&[u8]>, condition| Owned::Put {
         key: key.to_vec(),
         value: value.map(<[u8]>::to_vec),
         token: None,
         condition,
-        counts: [None; 3],
+        w: [0; 3],
+        want_context: false,
     };
     let fits = |key: &[u8]| !key.is_empty() && key.len() <= LIMITS.key_bytes_max;
     let Some((name, rest)) = arguments.split_first() else { return };

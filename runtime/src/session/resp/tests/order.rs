@@ -1,11 +1,11 @@
 //! Replies in request order, and commands on one key that take effect in order.
 
 use ringmain_core::prng::Prng;
+use ringmain_core::request::Failure;
 
 use super::super::slots::SLOT_COUNT;
 use super::super::{Limits, Next, OUTPUT_BYTES_MAX, RespSession};
 use super::{CONNECTION, Client, Kept, LIMITS, Speed, assert_same, resp, show, words};
-use crate::session::request::Failure;
 
 /// A pipeline of random commands on few keys.
 fn pipeline(prng: &mut Prng, count: usize) -> Vec<u8> {
