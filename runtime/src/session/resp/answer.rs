@@ -169,6 +169,10 @@ impl<'a> Siblings<'a> {
     fn winner(&self) -> Option<&'a [u8]> {
         match *self {
             Siblings::None => None,
+            Siblings::Record(record) if record.sibling_count() == 1 => {
+                let only = record.siblings().next()?;
+                (!only.is_tombstone()).then_some(only.value)
+            }
             Siblings::Record(record) => record.winner().map(|sibling| sibling.value),
             Siblings::Reply(mut siblings) => siblings.next().map(|sibling| sibling.value),
         }
