@@ -61,8 +61,8 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
                 self.reply(op, origin, outcome, want_context, hand);
                 None
             }
-            Output::Relay { op, origin, is_get } => {
-                self.relay(op, origin, is_get, hand);
+            Output::Relay { op, origin } => {
+                self.relay(op, origin, hand);
                 None
             }
             Output::Sync => {
@@ -334,11 +334,11 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         }
     }
 
-    fn relay(&mut self, op: RequestId, origin: Origin, is_get: bool, hand: AtHand<'_>) {
+    fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
         let AtHand::Frame(_, frame) = hand else { unreachable!("a frame brought it") };
         let reply = Reply::new_checked(frame.payload()).expect("checked at the border");
         let hop = self.hop(Op::Reply, 0);
-        answer::give::<L, C>(self.links, hop, origin, Answer::Remote { reply, is_get });
+        answer::give::<L, C>(self.links, hop, origin, Answer::Remote(reply));
         self.bodies.release(op);
     }
 

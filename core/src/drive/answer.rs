@@ -4,10 +4,11 @@ use super::{Links, To};
 use crate::causality::{self, Record, Sibling, VersionVector};
 use crate::checksum::Checksum;
 use crate::id::RequestId;
-use crate::limits::BODY_BYTES_MAX;
 use crate::request::{Failure, Origin, Outcome};
 use crate::wire::COVERED_BYTES;
-use crate::wire::frame::{Hop, frame_length, write_frame, write_frame_with};
+use crate::wire::frame::{Hop, frame_length, write_frame};
+use crate::wire::op::Op;
+use crate::wire::payload::Payload;
 use crate::wire::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
 
 /// A context that has not been written down yet.
@@ -21,7 +22,7 @@ pub struct Token<'a> {
 impl<'a> Token<'a> {
     /// The context of `record`; none if it is not wanted. A key without a record has the empty
     /// context, whose token is empty, too.
-    pub(super) fn of(
+    pub fn of(
         wanted: bool,
         context_key: &'a [u8; 16],
         key: &'a [u8],
@@ -60,12 +61,7 @@ pub enum Answer<'a> {
         found: u16,
     },
     /// Decided by another shard or node.
-    Remote {
-        /// What it said.
-        reply: Reply<'a>,
-        /// The command was a read.
-        is_get: bool,
-    },
+    Remote(Reply<'a>),
 }
 
 impl Answer<'_> {
@@ -73,6 +69,46 @@ impl Answer<'_> {
     pub fn failed(failure: Failure) -> Answer<'static> {
         let outcome = Outcome::Failed(failure);
         Answer::Local { outcome, record: None, context: None, live: 0, found: 0 }
+    }
+}
+
+/// As the payload of a REPLY: to be sent, or kept until its session can take it.
+impl Payload for Answer<'_> {
+    /// O(siblings).
+    fn bytes(&self) -> usize {
+        match self {
+            Answer::Remote(reply) => reply.bytes(),
+            Answer::Local { record, context, .. } => {
+                let (siblings, value_bytes) = record.map_or((0, 0), live_bytes);
+                reply_bytes(context.map_or(0, |token| token.bytes()), siblings, value_bytes)
+            }
+        }
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let (outcome, record, context, live, found) = match *self {
+            Answer::Remote(ref reply) => return reply.write(out),
+            Answer::Local { outcome, record, context, live, found } => {
+                (outcome, record, context, live, found)
+            }
+        };
+        let (siblings, _) = record.map_or((0, 0), live_bytes);
+        let mut head = head(outcome, live, found);
+        if matches!(outcome, Outcome::Got) {
+            head.live = siblings as u16;
+        }
+        let context_bytes = context.map_or(0, |token| token.bytes());
+        let mut writer = ReplyWriter::new(&head, context_bytes, siblings as u16, out);
+        if let Some(token) = context {
+            writer.context(|out| token.write(out));
+        }
+        if let Some(record) = record {
+            for_each_winner_first(record, |sibling| {
+                let Sibling { timestamp, expires, value, .. } = sibling;
+                writer.sibling(&ReplySibling { timestamp, expires, value });
+            });
+        }
+        writer.finish();
     }
 }
 
@@ -88,60 +124,17 @@ pub(super) fn give<L: Links, C: Checksum>(
         Origin::Frame { link, request } => (link, request),
     };
     let hop = Hop { request: RequestId(request), ..hop };
-    // Who does not get an answer finds out by the deadline or by the lost connection.
-    let _lost = match answer {
-        Answer::Remote { reply, .. } => send::<L, C>(links, To::Link(link), &hop, &reply),
-        Answer::Local { outcome, record, context, live, found } => {
-            let mut head = head(outcome, live, found);
-            let (siblings, value_bytes) = record.map_or((0, 0), live_bytes);
-            if head.status == Status::Ok && matches!(outcome, Outcome::Got) {
-                head.live = siblings as u16;
-            }
-            let context_bytes = context.map_or(0, |token| token.bytes());
-            let bytes = reply_bytes(context_bytes, siblings, value_bytes);
-            if bytes + COVERED_BYTES > BODY_BYTES_MAX {
-                let head = ReplyHead::of(Status::Siblings);
-                let _lost = send::<L, C>(links, To::Link(link), &hop, &head);
-                return;
-            }
-            links.send(To::Link(link), frame_length(0, bytes), |out| {
-                write_frame_with::<C>(&hop, &[], out, |payload| {
-                    write(payload, &head, context, record, siblings);
-                });
-            })
-        }
+    let bytes = answer.bytes();
+    let (answer, bytes) = if COVERED_BYTES + bytes <= Op::Reply.body_bytes_max() {
+        (answer, bytes)
+    } else {
+        let failed = Answer::failed(Failure::Siblings);
+        (failed, failed.bytes())
     };
-}
-
-fn send<L: Links, C: Checksum>(
-    links: &mut L,
-    to: To,
-    hop: &Hop,
-    payload: &impl crate::wire::payload::Payload,
-) -> Result<(), super::Lost> {
-    let bytes = frame_length(0, payload.bytes());
-    links.send(to, bytes, |out| write_frame::<C>(hop, &[], payload, out))
-}
-
-fn write(
-    out: &mut [u8],
-    head: &ReplyHead,
-    context: Option<Token<'_>>,
-    record: Option<Record<'_>>,
-    siblings: usize,
-) {
-    let context_bytes = context.map_or(0, |token| token.bytes());
-    let mut writer = ReplyWriter::new(head, context_bytes, siblings as u16, out);
-    if let Some(token) = context {
-        writer.context(|out| token.write(out));
-    }
-    if let Some(record) = record {
-        for_each_winner_first(record, |sibling| {
-            let Sibling { timestamp, expires, value, .. } = sibling;
-            writer.sibling(&ReplySibling { timestamp, expires, value });
-        });
-    }
-    writer.finish();
+    // Who does not get an answer finds out by the deadline or by the lost connection.
+    let _lost = links.send(To::Link(link), frame_length(0, bytes), |out| {
+        write_frame::<C>(&hop, &[], &answer, out);
+    });
 }
 
 /// The live siblings, descending by (timestamp, dot). Quadratic: there are rarely more than two,

@@ -355,9 +355,8 @@ impl Shard<'_> {
         let Some(Pending { phase: Phase::Forwarded(_), .. }) = self.table.pending(op) else {
             return;
         };
-        let Request { origin, kind, .. } = self.table.remove(op).request;
-        let is_get = matches!(kind, Kind::Get { .. });
-        self.output(Output::Relay { op, origin, is_get });
+        let origin = self.table.remove(op).request.origin;
+        self.output(Output::Relay { op, origin });
     }
 
     pub(super) fn on_forward_lost(&mut self, op: RequestId) {

@@ -253,8 +253,6 @@ pub enum Output {
         op: RequestId,
         /// Who waits.
         origin: Origin,
-        /// The request is a read.
-        is_get: bool,
     },
     /// A write wants the log synced although its durability mode would not.
     Sync,

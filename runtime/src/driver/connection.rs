@@ -92,6 +92,18 @@ impl Connections {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
+    /// What tells a session from others: slot, and part of the link's number.
+    pub(crate) fn session_number(link: Link) -> u32 {
+        (link.0 & 0xffff) as u32 | ((link.0 >> 32) as u32) << 16
+    }
+
+    /// The slot of the session of that number, unless it is gone.
+    pub(crate) fn slot_of(&mut self, session: u32) -> Option<u32> {
+        let slot = session & 0xffff;
+        let link = self.at(slot)?.link;
+        (Connections::session_number(link) == session).then_some(slot)
+    }
+
     /// The connection of that link, unless it is gone.
     pub(crate) fn of(&mut self, link: Link) -> Option<&mut Connection> {
         let connection = self.at(link.0 as u32)?;

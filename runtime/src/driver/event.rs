@@ -1,6 +1,6 @@
 //! What the ring says, given to whom it concerns.
 
-use super::connection::Speaks;
+use super::connection::{Connections, Speaks};
 use super::work::{Work, is_loopback};
 use super::{Driver, State};
 use crate::log::{Completion, Errno};
@@ -30,7 +30,10 @@ impl Driver {
         let Ok(id) = self.net.adopt(socket, Receive::Stream) else { return };
         let limits = self.state.limits;
         self.state.io.connections.insert(id, |link| {
-            Speaks::Resp(Box::new(RespSession::new(link.0, limits)), Vec::new())
+            Speaks::Resp(
+                Box::new(RespSession::new(Connections::session_number(link), limits)),
+                Vec::new(),
+            )
         });
     }
 }

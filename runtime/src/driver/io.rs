@@ -7,7 +7,6 @@ use super::peers::Peers;
 use crate::checksum::Hardware;
 use crate::mesh::{self, Endpoint};
 use crate::net::Doorbell;
-use crate::session::request::Ticket;
 use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
 use ringmain_core::id::ShardIndex;
 use ringmain_core::limits::BODY_BYTES_MAX;
@@ -112,21 +111,4 @@ pub(crate) fn link_of_shard(shard: ShardIndex) -> Link {
 
 fn shard_of_link(link: Link) -> Option<ShardIndex> {
     (link.0 & SHARD_LINK != 0).then_some(ShardIndex(link.0 as u16))
-}
-
-/// A session's ticket as the drive loop carries it: slot, low bits of the connection's number,
-/// and the operation. A session numbers its operations from 0, and a slot's next connection has
-/// another number, so a late answer finds nobody.
-pub(crate) fn pack(ticket: Ticket) -> u64 {
-    let slot = ticket.connection & 0xffff;
-    let generation = (ticket.connection >> 32) & 0xffff;
-    slot << 48 | generation << 32 | u64::from(ticket.operation)
-}
-
-/// The slot and operation of a packed ticket, if the slot's connection is still the same.
-pub(crate) fn unpack(connections: &mut Connections, packed: u64) -> Option<(u32, Ticket)> {
-    let slot = (packed >> 48) as u32;
-    let link = connections.at(slot)?.link;
-    let ticket = Ticket { connection: link.0, operation: packed as u32 };
-    (pack(ticket) == packed).then_some((slot, ticket))
 }

@@ -1,26 +1,20 @@
 //! RESP sessions on a shard: their requests become commands of the drive loop.
 
 use super::State;
-use super::answers::Held;
 use super::connection::Speaks;
 use super::engine::Engine;
-use super::io::{Io, pack, unpack};
+use super::io::Io;
 use super::peers;
 use super::work::Work;
-use crate::session::request::{
-    Answer, Condition, InfoLines, Request, Requests, Role, Section, Siblings, Source, Submitted,
-    Ticket,
-};
+use crate::session::request::{InfoLines, Requests, Role, Section, Submitted, Ticket};
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
-use ringmain_core::causality;
-use ringmain_core::drive::Command;
+use ringmain_core::drive::{Answer, Command, Token};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition};
 use ringmain_core::records::Records;
-use ringmain_core::request::Origin;
-use ringmain_core::time::UnixMs;
+use ringmain_core::request::{Origin, Outcome};
 use ringmain_core::wire::get::GetRequest;
-use ringmain_core::wire::put::{self, Content, PutRequest, Replaces};
+use ringmain_core::wire::put::Replaces;
 use std::net::SocketAddr;
 
 /// Unparsed bytes of a connection above this pause its receiving until they are parsed.
@@ -55,7 +49,7 @@ impl State {
 
     fn parse(&mut self, session: &mut RespSession, bytes: &[u8]) -> (usize, Next) {
         let State { engine, io, about, .. } = self;
-        let mut submitter = Submitter { engine, io, about, newest: None, token: Vec::new() };
+        let mut submitter = Submitter { engine, io, about };
         let progress = session.receive(bytes, &mut submitter);
         (progress.consumed, progress.next)
     }
@@ -76,10 +70,9 @@ impl State {
 
     /// Gives every waiting answer to its session, and lets those go on that it stopped.
     pub(super) fn deliver(&mut self) {
-        while let Some(held) = self.io.answers.pop() {
-            let Some((slot, ticket)) = unpack(&mut self.io.connections, held.ticket) else {
-                continue;
-            };
+        while let Some((ticket, held)) = self.io.answers.pop() {
+            let ticket = Ticket::from_number(ticket);
+            let Some(slot) = self.io.connections.slot_of(ticket.connection) else { continue };
             let Some(connection) = self.io.connections.at(slot) else { continue };
             let Speaks::Resp(session, rest) = &mut connection.speaks else { continue };
             let is_taken = session.answer(ticket, self.io.answers.view(&held));
@@ -125,10 +118,6 @@ struct Submitter<'a> {
     engine: &'a mut Engine,
     io: &'a mut Io,
     about: &'a About,
-    /// The answer that was given at once, while the session looks at it.
-    newest: Option<Held>,
-    /// The context token of an answer that was given at once.
-    token: Vec<u8>,
 }
 
 impl Submitter<'_> {
@@ -136,47 +125,51 @@ impl Submitter<'_> {
         Key::new(key, self.about.hash_seed, self.about.partition_bits)
     }
 
-    /// Whether the own copy answers a read alone, and then its context in `token`.
-    fn reads_alone(&mut self, request: &Request<'_>) -> bool {
-        let Request::Get { key, r, pr, context: None, want_context } = *request else {
+    /// A read that the own copy answers alone is answered straight from the store.
+    fn answer_alone(
+        &self,
+        key: &[u8],
+        command: &Command<'_>,
+        answer: &mut dyn FnMut(Answer<'_>),
+    ) -> bool {
+        let Command::Get(GetRequest { r, pr, context: [], want_context, .. }) = *command else {
             return false;
         };
         let key = self.key(key);
-        let shard = &self.engine.shard;
-        if !shard.reads_alone(key.partition, r.unwrap_or(0), pr.unwrap_or(0)) {
+        if !self.engine.shard.reads_alone(key.partition, r, pr) {
             return false;
         }
         let Ok(stored) = self.engine.log.record(&key) else { return false };
-        self.token.clear();
-        if want_context && let Some(stored) = stored {
-            let version_vector = stored.record.version_vector();
-            self.token.resize(causality::token_bytes(version_vector.len()), 0);
-            let context_key = &self.engine.settings.context_key;
-            causality::encode_token(context_key, key.bytes, version_vector, &mut self.token);
-        }
+        let record = stored.map(|stored| stored.record);
+        let context_key = &self.engine.settings.context_key;
+        let context = Token::of(want_context, context_key, key.bytes, record);
+        let outcome = Outcome::Got;
+        answer(Answer::Local { outcome, record, context, live: 0, found: 0 });
         true
     }
 }
 
 impl Requests for Submitter<'_> {
-    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submitted<'_> {
-        if self.reads_alone(&request) {
-            let key = self.key(request.key());
-            let record = self.engine.log.record(&key).ok().flatten().map(|stored| stored.record);
-            let siblings = record.map_or(Siblings::None, Siblings::Record);
-            return Submitted::Done(Answer::Got { context: &self.token, siblings });
+    fn submit(
+        &mut self,
+        ticket: Ticket,
+        key: &[u8],
+        command: Command<'_>,
+        answer: &mut dyn FnMut(Answer<'_>),
+    ) -> Submitted {
+        if self.answer_alone(key, &command, answer) {
+            return Submitted::Done;
         }
-        let ticket = pack(ticket);
-        let key = request.key();
-        let in_order = request.writes() && self.engine.shard.owns(self.key(key).partition);
-        let in_order = in_order && !reads_first(&request);
-        let command = command(&request);
-        self.engine.turn(self.io).command(Origin::Session(ticket), key, command);
-        self.newest = self.io.answers.take_newest(ticket);
-        match &self.newest {
-            Some(held) => Submitted::Done(self.io.answers.view(held)),
-            None if in_order => Submitted::LaterInOrder,
-            None => Submitted::Later,
+        let in_order =
+            takes_effect_at_once(&command) && self.engine.shard.owns(self.key(key).partition);
+        self.io.answers.ask(ticket.number());
+        self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);
+        if self.io.answers.answer_now(answer) {
+            Submitted::Done
+        } else if in_order {
+            Submitted::LaterInOrder
+        } else {
+            Submitted::Later
         }
     }
 
@@ -248,45 +241,10 @@ impl Requests for Submitter<'_> {
     }
 }
 
-fn reads_first(request: &Request<'_>) -> bool {
-    matches!(request, Request::Put { context: Source::ReadFirst, .. })
-}
-
-/// The request as the drive loop and the wire know it.
-fn command<'a>(request: &Request<'a>) -> Command<'a> {
-    match *request {
-        Request::Get { r, pr, context, want_context, .. } => Command::Get(GetRequest {
-            r: r.unwrap_or(0),
-            pr: pr.unwrap_or(0),
-            forwarded: false,
-            want_context,
-            context: context.unwrap_or_default(),
-        }),
-        Request::Put { value, context, condition, return_old, want_context, w, pw, dw, .. } => {
-            Command::Put(PutRequest {
-                w: w.unwrap_or(0),
-                pw: pw.unwrap_or(0),
-                dw: dw.unwrap_or(0),
-                forwarded: false,
-                want_context,
-                timestamp: UnixMs(0),
-                replaces: match context {
-                    Source::Local => Replaces::Local,
-                    Source::Token(token) => Replaces::Given(token),
-                    Source::ReadFirst => {
-                        let condition = match condition {
-                            Condition::Always => put::Condition::Always,
-                            Condition::IfAbsent => put::Condition::IfAbsent,
-                            Condition::IfPresent => put::Condition::IfPresent,
-                        };
-                        Replaces::ReadFirst { r: 0, condition, return_old }
-                    }
-                },
-                content: match value {
-                    Some(value) => Content::Value { expires: None, value },
-                    None => Content::Tombstone,
-                },
-            })
-        }
+/// A write that does not read first is appended before `command` returns, if it is this shard's.
+fn takes_effect_at_once(command: &Command<'_>) -> bool {
+    match command {
+        Command::Get(_) => false,
+        Command::Put(put) => !matches!(put.replaces, Replaces::ReadFirst { .. }),
     }
 }
