@@ -13,7 +13,7 @@
 //! | 1 | scan; choose the cut (memory only) | nothing changed: the next start finds the same |
 //! | 2 | sync the segments above the known synced place | as 1; what was recovered is now kept |
 //! | 3 | Create: a whole new file gets its name | an unused file, void at the next start |
-//! | 4 | write its first batch header {end of the log = the cut}, sync | torn: void, the old chain ends as in 1 |
+//! | 4 | write its first batch header {the end of the log}, sync | torn: void, the rest as in 1 |
 //! | 5 | ready; remove void files | the chain passes them by; they are void again |
 //! | 6 | append, roll to the next file, batch by batch | torn tail: cut at the first bad frame |
 //! | 7 | clean stop: all synced, a last header says so | torn: as 6, nothing of the log is lost |
@@ -83,10 +83,9 @@ impl std::fmt::Display for OpenError {
             OpenError::Foreign { segment } => {
                 write!(f, "log segment {segment} belongs to another cluster or shard layout")
             }
-            OpenError::Version { segment, found } => write!(
-                f,
-                "log segment {segment} has format version {found}, this build knows {FORMAT_VERSION}"
-            ),
+            OpenError::Version { segment, found } => {
+                write!(f, "log segment {segment} has format version {found}, not {FORMAT_VERSION}")
+            }
         }
     }
 }

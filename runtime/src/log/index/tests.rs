@@ -150,7 +150,8 @@ proptest! {
                 2 => n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 _ => n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63,
             };
-            if puts || n % 3 > 0 { model.put((order, number)) } else { model.remove((order, number)) }
+            let name = (order, number);
+            if puts || n % 3 > 0 { model.put(name) } else { model.remove(name) }
             model.check_iter_from(order);
         }
         model.check();

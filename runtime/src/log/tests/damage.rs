@@ -163,7 +163,7 @@ fn segments_of_others_are_refused() {
     header[60..].copy_from_slice(&checksum.to_le_bytes());
     let error = recover(&mine, &views(&newer)).unwrap_err();
     assert_eq!(error, OpenError::Version { segment, found: 2 });
-    assert!(error.to_string().contains("version 2") && error.to_string().contains("knows 1"));
+    assert!(error.to_string().contains("version 2") && error.to_string().contains("not 1"));
 }
 
 /// A client writes what looks like a batch header into a value, and the record is torn: the
