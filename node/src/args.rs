@@ -218,8 +218,8 @@ pub(crate) struct GetArgs {
   ringmain put cart apples
   ringmain put cart apples+pears --context TOKEN
   ringmain put picture - < picture.png
-With --json: {\"key\":…,\"context\":\"…\" or null,\"siblings\":1}; the context is there when the new
-value is the only one.")]
+With --json: {\"key\":…,\"context\":\"…\" or null,\"siblings\":1}; the context is there when
+the new value is the only one.")]
 pub(crate) struct PutArgs {
     /// The key
     pub(crate) key: OsString,
@@ -234,8 +234,8 @@ pub(crate) struct PutArgs {
 #[command(after_help = "Examples:
   ringmain del cart
   ringmain del cart --context TOKEN
-With --json: {\"key\":…,\"context\":\"…\" or null,\"siblings\":0}; siblings that the context had not
-seen stay.")]
+With --json: {\"key\":…,\"context\":\"…\" or null,\"siblings\":0}; siblings that the context
+had not seen stay.")]
 pub(crate) struct DelArgs {
     /// The key
     pub(crate) key: OsString,

@@ -35,9 +35,8 @@ impl Ready {
     /// The line of the contract.
     pub(crate) fn line(&self) -> String {
         let Ready { node, name, resp, native, admin, shards } = self;
-        format!(
-            "ready node={node} name={name} resp={resp} native={native} admin={admin} shards={shards}"
-        )
+        let ports = format!("resp={resp} native={native} admin={admin}");
+        format!("ready node={node} name={name} {ports} shards={shards}")
     }
 }
 
@@ -232,4 +231,24 @@ pub(crate) fn port_failure(flag: &str, address: SocketAddr, error: &std::io::Err
         _ => format!("give another {flag} or --listen"),
     };
     Failure::new(Exit::Host, what, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_is_the_contracts() {
+        let ready = Ready {
+            node: NodeId(0x2a),
+            name: "oak".into(),
+            resp: "127.0.0.1:7379".parse().unwrap(),
+            native: "[::1]:7400".parse().unwrap(),
+            admin: "127.0.0.1:7480".parse().unwrap(),
+            shards: 2,
+        };
+        let expected = "ready node=0000002a name=oak resp=127.0.0.1:7379 native=[::1]:7400 \
+                        admin=127.0.0.1:7480 shards=2";
+        assert_eq!(ready.line(), expected);
+    }
 }

@@ -1,4 +1,5 @@
-//! The simulator of Ringmain and its checkers.
+//! The simulator of Ringmain, its checkers, and real processes for the integration tests.
 #![forbid(unsafe_code)]
 
+pub mod process;
 pub mod sim;

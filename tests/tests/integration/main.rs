@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "all of this binary is tests")]
 
 mod causality;
+mod cli;
+mod demo;
 mod tidy;

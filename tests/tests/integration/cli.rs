@@ -1,0 +1,179 @@
+//! The command line as scripts see it: exit codes, one line of error, nothing else on stdout.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+
+use ringmain_tests::process::{Network, Ready, command, run};
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Runs a command that must fail: with `code`, an empty stdout, and one line of the contract's
+/// form, which is returned.
+fn refused(code: i32, arguments: &[&str]) -> String {
+    refusal(code, &run(arguments))
+}
+
+fn refusal(code: i32, output: &Output) -> String {
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{line}");
+    assert_eq!(text(&output.stdout), "");
+    assert!(line.starts_with("ringmain: ") && line.ends_with('\n'), "{line:?}");
+    assert_eq!(line.lines().count(), 1, "{line:?}");
+    assert!(line.matches(": ").count() >= 2, "what happened: what to do, in {line:?}");
+    line.trim_end().into()
+}
+
+/// A `start` that must not get beyond its data directory.
+fn start_in(dir: &Path) -> Output {
+    let ports = ["--port", "0", "--resp-port", "0", "--admin-port", "0"];
+    command(&[&["start"][..], &ports].concat()).arg("--data-dir").arg(dir).output().unwrap()
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for words in [
+        &[][..],
+        &["start"],
+        &["demo"],
+        &["get"],
+        &["put"],
+        &["del"],
+        &["cluster"],
+        &["cluster", "status"],
+        &["cluster", "ring"],
+        &["doctor"],
+    ] {
+        let output = run(&[words, &["--help"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(text(&output.stdout).contains("Example"), "{words:?}");
+        assert_eq!(text(&output.stderr), "");
+    }
+    assert!(text(&run(&["--version"]).stdout).starts_with("ringmain "));
+}
+
+#[test]
+fn bad_usage_is_exit_2() {
+    let line = refused(2, &["strat"]);
+    assert_eq!(line, "ringmain: unknown command 'strat': did you mean start?");
+    assert!(refused(2, &["start", "--data-dri", "x"]).ends_with("did you mean --data-dir?"));
+    assert!(refused(2, &["put", "key"]).contains("`ringmain put --help`"));
+    for words in [
+        &[][..],
+        &["get"],
+        &["get", ""],
+        &["get", "k", "--node", "7400"],
+        &["get", "k", "--context", "=="],
+        &["cluster"],
+        &["cluster", "ring", "--key", ""],
+        &["demo", "--nodes", "0"],
+        &["demo", "--network", "10.0.0.0"],
+        &["start", "--w", "4"],
+        &["start", "--request-timeout", "31s"],
+        &["start", "--listen", "0.0.0.0", "--advertise", "10.0.0.1"],
+        &["start", "--cluster-secret", "/nowhere"],
+    ] {
+        refused(2, words);
+    }
+}
+
+#[test]
+fn settings_are_resolved_and_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("node.toml");
+    fs::write(&config, "w = 1\nname = \"oak\"\ndurability = \"interval:20ms\"\n").unwrap();
+    let data = folder.path().join("data");
+    let words = ["start", "--check-config", "--name", "elm", "--data-dir"];
+    let mut check = command(&words);
+    check.arg(&data).env("RINGMAIN_CONFIG", &config).env("RINGMAIN_DURABILITY", "none");
+    let output = check.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for line in ["w = 1", "r = 2", "name = \"elm\"", "durability = \"none\"", "port = 7400"] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
+    }
+    assert!(!data.exists(), "a check writes nothing");
+
+    let mut unknown = command(&["start"]);
+    let line = refusal(2, &unknown.env("RINGMAIN_DATADIR", "x").output().unwrap());
+    assert!(line.ends_with("did you mean RINGMAIN_DATA_DIR?"), "{line}");
+    fs::write(&config, "resp_prot = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    let line = refused(2, &["start", "--config", config]);
+    assert!(line.ends_with("node.toml: unknown key resp_prot: did you mean resp_port?"), "{line}");
+}
+
+#[test]
+fn a_node_that_is_not_there_is_exit_1() {
+    let network = Network::take();
+    let node = format!("{}:7400", network.host(1));
+    for words in [&["get", "k"][..], &["put", "k", "v"], &["del", "k"], &["cluster", "status"]] {
+        let line = refused(1, &[words, &["--node", &node]].concat());
+        assert!(line.contains(&node), "{line}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_exit_3() {
+    let network = Network::take();
+    let held = TcpListener::bind((network.host(2), 7400)).unwrap();
+    let base = network.base().to_string();
+    let line = refused(3, &["demo", "--network", &base]);
+    assert!(line.contains(&format!("{}:7400", network.host(2))), "{line}");
+    drop(held);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_exit_4() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    refusal(4, &start_in(&file));
+    let line = refusal(4, &start_in(folder.path()));
+    assert!(line.contains("is not a file of Ringmain"), "{line}");
+
+    let dir = folder.path().join("data");
+    fs::create_dir(&dir).unwrap();
+    let lock = fs::File::create(dir.join("lock")).unwrap();
+    lock.lock().unwrap();
+    fs::write(dir.join("lock"), "4711\n").unwrap();
+    assert!(refusal(4, &start_in(&dir)).contains("in use by process 4711"));
+    drop(lock);
+
+    fs::write(dir.join("identity"), "rm-iden\nnot really").unwrap();
+    assert!(refusal(4, &start_in(&dir)).contains("identity is damaged"));
+    fs::remove_file(dir.join("identity")).unwrap();
+    fs::create_dir(dir.join("shard-000")).unwrap();
+    assert!(refusal(4, &start_in(&dir)).contains("identity is missing"));
+}
+
+#[test]
+fn a_child_of_nobody_does_not_start() {
+    assert!(refused(1, &["start", "--parent", "1"]).contains("process 1 is gone"));
+}
+
+#[test]
+fn the_doctor_examines_this_host() {
+    let output = run(&["doctor"]);
+    let printed = text(&output.stdout);
+    let failed = printed.lines().any(|line| line.trim_start().starts_with("fail"));
+    assert_eq!(output.status.code(), Some(if failed { 3 } else { 0 }));
+    for check in ["kernel", "io_uring", "memlock", "cpus", "file system", "clock"] {
+        assert!(printed.contains(check), "{check} in {printed}");
+    }
+}
+
+#[test]
+fn a_ready_line_is_read_whole_or_not_at_all() {
+    let line = "ready node=0000002a name=oak resp=127.0.0.1:1 native=[::1]:2 \
+                admin=127.0.0.1:3 shards=2";
+    let ready = Ready::parse(line).unwrap();
+    assert_eq!((ready.node.as_str(), ready.name.as_str(), ready.shards), ("0000002a", "oak", 2));
+    for at in 0..line.len() {
+        assert_eq!(Ready::parse(&line[..at]), None, "{at}");
+    }
+    assert_eq!(Ready::parse(&format!("{line} more=1")), None);
+}
