@@ -68,15 +68,6 @@ fn a_dropped_demo_leaves_no_process() {
 }
 
 #[test]
-fn nodes_do_not_read_the_demos_settings() {
-    let mut children = Children::new();
-    let script =
-        format!("env | grep -q ^{} || echo ready node=1; exec sleep 1000", crate::config::PREFIX);
-    children.spawn(shell(&script)).unwrap();
-    until_ready(&mut children, 1);
-}
-
-#[test]
 fn the_command_to_start_again_is_what_a_shell_reads() {
     let mut children = Children::new();
     children.spawn(shell("echo 'it''s'; exit 0")).unwrap();

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use ringmain_tests::process::{Network, Ringmain, ends};
+use ringmain_tests::process::{Network, Ringmain, command, ends};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A demo whose ring has formed, and the process ids of its nodes.
 fn formed(arguments: &[&str], network: &Network, nodes: usize) -> (Ringmain, Vec<u32>) {
     let base = network.base().to_string();
-    let mut demo = Ringmain::spawn(&[&["demo", "--network", &base], arguments].concat());
+    let mut demo = command(&[&["demo", "--network", &base], arguments].concat());
+    // Nodes that read the demo's environment would refuse this.
+    demo.env("RINGMAIN_NONSENSE", "1");
+    let mut demo = Ringmain::of(demo);
     demo.line_with("nodes form a ring");
     let pids = (0..nodes).map(|_| {
         let line = demo.line_with("  node ");
