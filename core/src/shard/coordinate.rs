@@ -2,11 +2,11 @@
 
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, ShardIndex};
-use crate::limits::{BIRTH_MAX, FORWARD_GRACE, READ_HEDGE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
+use crate::limits::{BIRTH_MAX, FORWARD_GRACE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
 use crate::quorum::{Need, Tally};
 use crate::records::{Applied, Refusal, Unread};
 use crate::replica::Owed;
-use crate::request::{Asked, Failure, Get, Kind, Outcome, Put, Request, Step, Target};
+use crate::request::{Asked, Failure, Kind, Outcome, Put, Request, Step, Target};
 use crate::request::{Pending, Phase};
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
@@ -66,7 +66,7 @@ impl Shard<'_> {
     }
 
     /// The need behind `asked`: the cluster's defaults are capped at the owners there are.
-    fn need(&self, asked: Asked, default: u8) -> Need {
+    pub(super) fn need(&self, asked: Asked, default: u8) -> Need {
         let owners = self.ring.replica_count() as u8;
         let nodes = if asked.nodes == 0 { default.min(owners) } else { asked.nodes };
         Need { nodes, primaries: asked.primaries, durable: asked.durable }
@@ -110,97 +110,11 @@ impl Shard<'_> {
         self.output(Output::Forward { op, target, partition, forwarded, deadline_ms });
     }
 
-    fn start_read(&mut self, now: Instant, request: Request, asked: Asked, cover: bool) {
-        let need = self.need(asked, self.config.r);
-        let owners = self.read_order(request);
-        let more = owners.len() > usize::from(need.nodes.max(need.primaries));
-        let get = Get::new(&owners, need, cover);
-        let hedge = if more { now + READ_HEDGE } else { request.deadline };
-        let at = request.deadline.min(hedge);
-        if let Some(op) = self.insert(now, request, Phase::Reading(get), at) {
-            self.advance_read(now, op);
-        }
-    }
-
-    /// The owners in the order in which a read asks them: this node, those that can be reached,
-    /// the others.
-    pub(super) fn read_order(&self, request: Request) -> Owners {
-        let owners = self.ring.owners(request.key.partition);
-        let me = self.config.node;
-        let rank =
-            |node: &&NodeId| if **node == me { 0 } else { 2 - u8::from(self.is_reachable(**node)) };
-        let mut order = Owners::new();
-        for wanted in 0..=2 {
-            let ranked = owners.iter().filter(|node| rank(node) == wanted);
-            order.extend(ranked.copied());
-        }
-        order
-    }
-
-    /// Asks as many nodes as the read needs now; ends it if it can end.
-    pub(super) fn advance_read(&mut self, now: Instant, op: RequestId) {
-        loop {
-            let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
-                return;
-            };
-            let Some(node) = get.next_to_ask() else { return };
-            self.ask(now, op, node);
-        }
-    }
-
-    /// Asks `node` for the record of the read `op`; a node out of reach fails at once.
-    fn ask(&mut self, now: Instant, op: RequestId, node: NodeId) {
-        let reachable = self.is_reachable(node);
-        let me = self.config.node;
-        let Some(pending) = self.table.pending(op) else { return };
-        let deadline_ms = deadline_ms(now, pending.request.deadline);
-        let partition = pending.request.key.partition;
-        if node == me {
-            self.output(Output::Look { op });
-        } else if reachable {
-            self.output(Output::Ask { op, node, partition, deadline_ms });
-        } else if let Phase::Reading(get) = &mut pending.phase {
-            let step = get.on_failure(node);
-            self.on_step(now, op, step);
-        }
-    }
-
     fn start_write(&mut self, now: Instant, request: Request) {
         let birth = self.births[self.birth_index(request)] + 1;
         if let Some(op) = self.insert(now, request, Phase::Applying, request.deadline) {
             self.output(Output::Apply { op, birth, gathered: false });
         }
-    }
-
-    pub(super) fn on_looked(&mut self, now: Instant, op: RequestId, result: Result<bool, Unread>) {
-        let me = self.config.node;
-        let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
-            return;
-        };
-        let step = match result {
-            Ok(covered) => get.on_answer(me, covered),
-            Err(_) => get.on_failure(me),
-        };
-        self.on_step(now, op, step);
-        self.advance_read(now, op);
-    }
-
-    pub(super) fn on_answered(
-        &mut self,
-        now: Instant,
-        node: NodeId,
-        op: RequestId,
-        order: u64,
-        covered: bool,
-    ) {
-        let Some(pending) = self.table.pending(op) else { return };
-        let (Phase::Reading(get), true) = (&mut pending.phase, pending.request.key.order == order)
-        else {
-            return;
-        };
-        let step = get.on_answer(node, covered);
-        self.on_step(now, op, step);
-        self.advance_read(now, op);
     }
 
     pub(super) fn on_applied(
@@ -400,16 +314,6 @@ impl Shard<'_> {
         self.hedge(now, op);
     }
 
-    fn hedge(&mut self, now: Instant, op: RequestId) {
-        loop {
-            let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
-                return;
-            };
-            let Some(node) = get.hedge() else { return };
-            self.ask(now, op, node);
-        }
-    }
-
     /// Acts on what a request value decided.
     pub(super) fn on_step(&mut self, now: Instant, op: RequestId, step: Step) {
         let Step::Reply(outcome) = step else { return };
@@ -449,7 +353,7 @@ impl Shard<'_> {
         self.output(Output::Reply { op: None, origin, outcome, want_context: false });
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         now: Instant,
         request: Request,
@@ -485,6 +389,6 @@ fn nodes_again(tally: &Tally) -> Owners {
 }
 
 /// Whole milliseconds until `deadline`, at least 1.
-fn deadline_ms(now: Instant, deadline: Instant) -> u16 {
+pub(super) fn deadline_ms(now: Instant, deadline: Instant) -> u16 {
     (deadline.since(now).as_millis() as u16).max(1)
 }

@@ -14,6 +14,7 @@
 
 mod coordinate;
 mod message;
+mod read;
 mod walk;
 
 #[cfg(test)]
