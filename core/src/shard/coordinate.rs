@@ -164,7 +164,16 @@ impl Shard<'_> {
         let pending = self.table.pending(op).expect("what is being applied is in flight");
         pending.phase = Phase::Writing(put);
         pending.topology = topology;
-        for node in owners {
+        self.send_records(now, op, &owners);
+    }
+
+    /// Has all of `nodes` store the record of the write `op`. Frames go first: this node's own
+    /// share, or a node out of reach, may end the request, and all owners must get the record.
+    pub(super) fn send_records(&mut self, now: Instant, op: RequestId, nodes: &Owners) {
+        let me = self.config.node;
+        let (peers, rest): (Owners, Owners) =
+            nodes.iter().partition(|node| **node != me && self.is_reachable(**node));
+        for node in peers.into_iter().chain(rest) {
             self.send_record(now, op, node);
         }
     }
