@@ -1,8 +1,10 @@
 //! The deadlines of all requests of a shard: a timing wheel (Varghese & Lauck 1987, scheme 5).
 //!
 //! Arming, disarming and firing are O(1); finding the next deadline scans a bitmap of 128 words.
-//! A deadline fires up to one tick late and never early. Entries are the slots of a table,
-//! linked by index, so that the wheel allocates nothing.
+//! A deadline fires up to one tick late and never early, with one exception: while another is
+//! overdue by seconds (the process was stopped), one that lies beyond the wheel fires at its end,
+//! so whoever it wakes looks at the time. Entries are the slots of a table, linked by index, so
+//! that the wheel allocates nothing.
 
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::time::Instant;
@@ -47,7 +49,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Arms `entry` to fire at `at`, or disarms it first if it was armed.
+    /// Arms `entry` to fire at `at`; if it was armed, that is forgotten.
     pub fn arm<T: AsMut<Links>>(
         &mut self,
         entries: &mut [T],
@@ -57,8 +59,8 @@ impl Deadlines {
     ) {
         self.disarm(entries, entry);
         self.advance(now);
-        let tick = (at.0.div_ceil(1 << TICK_BITS)).max(self.swept);
-        assert!(tick - self.swept < BUCKET_COUNT as u64, "a deadline lies beyond the wheel");
+        let end = self.swept + BUCKET_COUNT as u64 - 1;
+        let tick = at.0.div_ceil(1 << TICK_BITS).clamp(self.swept, end);
         let bucket = (tick % BUCKET_COUNT as u64) as u16;
         let next = self.heads[usize::from(bucket)];
         *entries[usize::from(entry)].as_mut() = Links { next, previous: NONE, bucket };
@@ -185,6 +187,20 @@ mod tests {
                 assert_eq!(wheel.next(), next);
             }
         }
+    }
+
+    #[test]
+    fn beyond_the_wheel_of_one_long_overdue_a_deadline_fires_early() {
+        let mut entries = std::vec![Entry(Links::NONE); 2];
+        let mut wheel = Deadlines::default();
+        wheel.arm(&mut entries, 0, Instant(0), Instant(1));
+        let now = Instant(1 << 40);
+        wheel.arm(&mut entries, 1, now, now + REQUEST_TIMEOUT_MAX);
+        assert_eq!(wheel.pop(&mut entries, now), Some(0));
+        assert_eq!(wheel.pop(&mut entries, now), Some(1));
+        wheel.arm(&mut entries, 1, now, now + REQUEST_TIMEOUT_MAX);
+        assert_eq!(wheel.pop(&mut entries, now), None, "the wheel has turned");
+        assert!(wheel.next().is_some_and(|at| at >= now + REQUEST_TIMEOUT_MAX));
     }
 
     #[test]
