@@ -110,7 +110,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
             Op::Reply => {
                 Reply::new_checked(frame.payload())?;
                 let key = self.key(frame);
-                self.run(Input::ForwardReplied { op }, AtHand::Frame(key, frame));
+                self.run(Input::ForwardReplied { op, node }, AtHand::Frame(key, frame));
             }
             Op::Ack => {
                 let Ack { order, durable } = Ack::new_checked(frame.payload())?;

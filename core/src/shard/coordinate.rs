@@ -274,12 +274,20 @@ impl Shard<'_> {
         self.advance_read(now, op);
     }
 
-    pub(super) fn on_forward_replied(&mut self, op: RequestId) {
-        let Some(Pending { phase: Phase::Forwarded(_), .. }) = self.table.pending(op) else {
+    pub(super) fn on_forward_replied(&mut self, op: RequestId, node: NodeId) {
+        let me = self.config.node;
+        let Some(Pending { phase: Phase::Forwarded(target), .. }) = self.table.pending(op) else {
             return;
         };
-        let origin = self.table.remove(op).request.origin;
-        self.output(Output::Relay { op, origin });
+        let asked = match target {
+            Target::Shard(_) => me,
+            Target::Node(target) => *target,
+        };
+        if asked != node {
+            return;
+        }
+        let pending = self.table.remove(op);
+        self.output(Output::Relay { op, origin: pending.request.origin });
     }
 
     pub(super) fn on_forward_lost(&mut self, op: RequestId) {

@@ -108,6 +108,8 @@ pub enum Input<'a> {
     ForwardReplied {
         /// The request.
         op: RequestId,
+        /// The node that sent it; this node for its other shards.
+        node: NodeId,
     },
     /// A forwarded request could not be sent: its target's queue is full or gone.
     ForwardLost {
