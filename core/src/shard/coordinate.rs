@@ -128,23 +128,25 @@ impl Shard<'_> {
         let request = pending.request;
         match result {
             Ok(applied) => self.replicate(now, op, request, applied),
-            Err(Refusal::Unread(Unread::Damaged)) if !request.forwarded => {
-                self.forward_damaged(now, op, request);
-            }
+            // Never an event on a record that cannot be read (riak_kv #679).
+            Err(Refusal::Unread(Unread::Damaged)) => self.pass_on(now, op, Failure::Damaged),
             Err(refusal) => self.finish(op, Outcome::Failed(refusal.into())),
         }
     }
 
-    /// Never an event on a record that cannot be read (riak_kv #679): another owner coordinates.
-    fn forward_damaged(&mut self, now: Instant, op: RequestId, request: Request) {
+    /// Leaves the write `op`, of which nothing was stored, to another owner; `failure` if it was
+    /// forwarded already or none can be reached.
+    fn pass_on(&mut self, now: Instant, op: RequestId, failure: Failure) {
         let me = self.config.node;
+        let request = self.table.pending(op).expect("in flight").request;
         let owners = self.ring.owners(request.key.partition);
         let other = owners.iter().copied().find(|node| *node != me && self.is_reachable(*node));
-        let Some(other) = other else {
-            return self.finish(op, Outcome::Failed(Failure::Damaged));
+        let Some(other) = other.filter(|_| !request.forwarded) else {
+            return self.finish(op, Outcome::Failed(failure));
         };
         let target = Target::Node(other);
         self.table.pending(op).expect("in flight").phase = Phase::Forwarded(target);
+        self.table.arm(op, now, request.deadline + FORWARD_GRACE);
         self.output_forward(now, op, request, target);
     }
 
