@@ -343,6 +343,10 @@ impl Shard<'_> {
             return self.finish(op, outcome);
         };
         match outcome {
+            // An event here would be one on a copy that this node no longer owns.
+            Outcome::Got if !self.owns(request.key.partition) => {
+                self.pass_on(now, op, Failure::Unavailable { needed: 1, got: 0 });
+            }
             Outcome::Got => {
                 if let Some(failure) = self.write_refusal(request, asked) {
                     return self.finish(op, Outcome::Failed(failure));
