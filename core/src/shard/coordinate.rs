@@ -3,7 +3,7 @@
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, ShardIndex};
 use crate::limits::{BIRTH_MAX, FORWARD_GRACE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
-use crate::quorum::{Need, Tally};
+use crate::quorum::Need;
 use crate::records::{Applied, Refusal, Unread};
 use crate::replica::Owed;
 use crate::request::{Asked, Failure, Kind, Outcome, Put, Request, Step, Target};
@@ -307,18 +307,28 @@ impl Shard<'_> {
     pub(super) fn on_expired(&mut self, now: Instant, op: RequestId) {
         let pending = self.table.pending(op).expect("what expires is in flight");
         let deadline = pending.request.deadline;
-        if now >= deadline {
+        let end = match pending.phase {
+            Phase::Forwarded(_) => deadline + FORWARD_GRACE,
+            _ => deadline,
+        };
+        if now >= end {
             let failure = expire(pending);
             return self.finish(op, Outcome::Failed(failure));
         }
-        self.table.arm(op, now, deadline);
-        let again = match &self.table.pending(op).expect("in flight").phase {
-            Phase::Reading(get) => nodes_again(get.tally()),
-            Phase::Writing(put) => nodes_again(put.tally()),
-            Phase::Forwarded(_) => {
-                return self.table.arm(op, now, deadline + FORWARD_GRACE);
-            }
-            Phase::Applying => unreachable!("applying ends within the turn"),
+        self.table.arm(op, now, end);
+        // A walk may be under way that has not come to it yet: an owner of another ring would
+        // only refuse it.
+        self.visit(now, op);
+        self.ask_again(now, op);
+        self.hedge(now, op);
+    }
+
+    /// Asks the nodes again that knew another topology.
+    fn ask_again(&mut self, now: Instant, op: RequestId) {
+        let again: Owners = match self.table.pending(op).map(|pending| &pending.phase) {
+            Some(Phase::Reading(get)) => get.tally().again().collect(),
+            Some(Phase::Writing(put)) => put.tally().again().collect(),
+            _ => return,
         };
         for node in again {
             match &mut self.table.pending(op).map(|pending| &mut pending.phase) {
@@ -330,7 +340,7 @@ impl Shard<'_> {
                 _ => return,
             }
         }
-        self.hedge(now, op);
+        self.advance_read(now, op);
     }
 
     /// Acts on what a request value decided.
@@ -405,10 +415,6 @@ fn expire(pending: &Pending) -> Failure {
         (Phase::Writing(put), _) => put.expire(),
         (Phase::Applying, _) => unreachable!("applying ends within the turn"),
     }
-}
-
-fn nodes_again(tally: &Tally) -> Owners {
-    tally.again().collect()
 }
 
 /// Whole milliseconds until `deadline`, at least 1.

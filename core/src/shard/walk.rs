@@ -188,8 +188,8 @@ impl Shard<'_> {
         }
     }
 
-    fn visit(&mut self, now: Instant, op: RequestId) {
-        let phase = self.table.pending(op).expect("the walk visits what is in flight").phase;
+    pub(super) fn visit(&mut self, now: Instant, op: RequestId) {
+        let phase = self.table.pending(op).expect("only what is in flight is visited").phase;
         match phase {
             Phase::Forwarded(Target::Node(node)) if !self.is_reachable(node) => {
                 let failure = Failure::NoQuorum { needed: 1, got: 0 };
