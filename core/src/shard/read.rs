@@ -95,13 +95,22 @@ impl Shard<'_> {
         self.advance_read(now, op);
     }
 
+    /// Asks one more node although enough are asked, and comes again while more are left.
     pub(super) fn hedge(&mut self, now: Instant, op: RequestId) {
         loop {
-            let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
+            let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
+            else {
                 return;
             };
             let Some(node) = get.hedge() else { return };
+            if get.tally().unasked().next().is_some() {
+                let at = request.deadline.min(now + READ_HEDGE);
+                self.table.arm(op, now, at);
+            }
             self.ask(now, op, node);
+            if self.is_reachable(node) {
+                return;
+            }
         }
     }
 }
