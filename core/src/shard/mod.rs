@@ -243,8 +243,11 @@ impl<'a> Shard<'a> {
         node == self.config.node || self.reachable.binary_search(&node).is_ok()
     }
 
+    /// Whether a bounded step may go on. Not behind a look: it may lead to an append in the same
+    /// turn, whose birth and whose place among the unsynced are counted only then.
     fn has_room(&self) -> bool {
         self.outputs.len() + OUTPUT_COUNT_STEP <= OUTPUT_COUNT_MAX
+            && !self.outputs.iter().any(|output| matches!(output, Output::Look { .. }))
     }
 
     fn output(&mut self, output: Output) {
