@@ -196,14 +196,17 @@ impl Shard<'_> {
         }
         let step = if node != me {
             put.on_failure(node)
-        } else if sync && !self.replica.is_synced(place) {
+        } else if !sync || self.replica.is_synced(place) {
+            put.on_ack(me, sync)
+        } else if self.replica.has_room() {
             self.replica.push(place, Owed::Own(op));
             if !self.config.sync_before_ack {
                 self.output(Output::Sync);
             }
             return;
         } else {
-            put.on_ack(me, sync)
+            // The write began with room, but a change of the ring asks for its share again.
+            put.on_failure(me)
         };
         self.on_step(now, op, step);
     }

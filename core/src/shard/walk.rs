@@ -239,9 +239,7 @@ impl Shard<'_> {
         let step = put.move_to(&owners);
         let unasked: Owners = put.tally().unasked().collect();
         self.on_step(now, op, step);
-        for node in unasked {
-            self.send_record(now, op, node);
-        }
+        self.send_records(now, op, &unasked);
     }
 
     /// Fails every node that `op` waits for and that cannot be reached.
