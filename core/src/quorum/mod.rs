@@ -194,7 +194,8 @@ impl Tally {
         answers.iter().filter(|answer| is(**answer)).count() as u8
     }
 
-    fn index(&self, node: NodeId) -> Option<usize> {
+    /// The position of `node` among the owners.
+    pub(crate) fn index(&self, node: NodeId) -> Option<usize> {
         self.nodes[..usize::from(self.count)].iter().position(|asked| *asked == node)
     }
 }

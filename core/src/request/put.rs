@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome, Step};
 use crate::id::NodeId;
+use crate::limits::REPLICA_COUNT_MAX;
 use crate::quorum::{Need, Tally, Verdict};
 use crate::records::Applied;
 
@@ -10,16 +11,22 @@ use crate::records::Applied;
 pub struct Put {
     tally: Tally,
     applied: Applied,
+    /// Owners that were asked for the read before this write and have not answered it: one bit
+    /// each, by position. Frames of one link stay in order, so their next answer is to that.
+    owed: u8,
 }
 
+const _: () = assert!(REPLICA_COUNT_MAX <= 8, "a bit for each owner");
+
 impl Put {
-    /// A write that this node has appended, to be stored by `owners`.
-    pub fn new(owners: &[NodeId], need: Need, applied: Applied) -> Put {
+    /// A write that this node has appended, to be stored by `owners`; the owners whose bits are
+    /// set in `owed` still owe an answer to the read before it.
+    pub fn new(owners: &[NodeId], need: Need, applied: Applied, owed: u8) -> Put {
         let mut tally = Tally::new(owners, need);
         for node in owners {
             tally.on_asked(*node);
         }
-        Put { tally, applied }
+        Put { tally, applied, owed }
     }
 
     /// What the local append did.
@@ -44,6 +51,14 @@ impl Put {
         self.step(verdict)
     }
 
+    /// `node` refused, or answered the read: whether that was the read before this write.
+    pub fn take_owed(&mut self, node: NodeId) -> bool {
+        let bit = self.tally.index(node).map_or(0, |index| 1 << index);
+        let was_owed = self.owed & bit != 0;
+        self.owed &= !bit;
+        was_owed
+    }
+
     /// See [`Tally::on_again`].
     pub fn on_again(&mut self, node: NodeId) {
         self.tally.on_again(node);
@@ -57,6 +72,7 @@ impl Put {
     /// Goes on with another set of owners: those that stored it and still own it count.
     pub fn move_to(&mut self, owners: &[NodeId]) -> Step {
         self.tally = self.tally.moved_to(owners);
+        self.owed = 0;
         self.step(self.tally.verdict())
     }
 

@@ -12,8 +12,9 @@ pub(crate) enum Phase {
     Forwarded(Target),
     /// A GET, or the read before a write.
     Reading(Get),
-    /// A write that the driver is applying right now.
-    Applying,
+    /// A write that the driver is applying right now; which owners, by their position in the
+    /// ring, still owe an answer to the read before it.
+    Applying { owed: u8 },
     /// Appended here, waiting for replicas.
     Writing(Put),
 }
@@ -50,7 +51,7 @@ impl AsMut<Links> for Slot {
 
 const NONE: u16 = u16::MAX;
 
-/// The table. Its size is that of the slice lent to it, at most 65 535 slots.
+/// The table. Its size is that of the slice lent to it, at most 65 534 slots.
 #[derive(Debug)]
 pub struct Table<'a> {
     slots: &'a mut [Slot],
@@ -63,7 +64,7 @@ impl<'a> Table<'a> {
     /// An empty table over `slots`.
     ///
     /// # Panics
-    /// If there are none or more than 65 535.
+    /// If there are none or more than 65 534.
     pub fn new(slots: &'a mut [Slot]) -> Table<'a> {
         assert!(!slots.is_empty());
         assert!(slots.len() < usize::from(NONE));

@@ -112,7 +112,7 @@ impl Shard<'_> {
 
     fn start_write(&mut self, now: Instant, request: Request) {
         let birth = self.births[self.birth_index(request)] + 1;
-        if let Some(op) = self.insert(now, request, Phase::Applying, request.deadline) {
+        if let Some(op) = self.insert(now, request, Phase::Applying { owed: 0 }, request.deadline) {
             self.output(Output::Apply { op, birth, gathered: false });
         }
     }
@@ -124,10 +124,10 @@ impl Shard<'_> {
         result: Result<Applied, Refusal>,
     ) {
         let pending = self.table.pending(op).expect("what is being applied is in flight");
-        assert!(matches!(pending.phase, Phase::Applying));
+        let Phase::Applying { owed } = pending.phase else { panic!("it is being applied") };
         let request = pending.request;
         match result {
-            Ok(applied) => self.replicate(now, op, request, applied),
+            Ok(applied) => self.replicate(now, op, request, applied, owed),
             // Never an event on a record that cannot be read (riak_kv #679).
             Err(Refusal::Unread(Unread::Damaged)) => self.pass_on(now, op, Failure::Damaged),
             Err(refusal) => self.finish(op, Outcome::Failed(refusal.into())),
@@ -150,7 +150,14 @@ impl Shard<'_> {
         self.output_forward(now, op, request, target);
     }
 
-    fn replicate(&mut self, now: Instant, op: RequestId, request: Request, applied: Applied) {
+    fn replicate(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        request: Request,
+        applied: Applied,
+        owed: u8,
+    ) {
         let Kind::Put { asked, .. } = request.kind else {
             unreachable!("only writes are applied");
         };
@@ -161,7 +168,7 @@ impl Shard<'_> {
         let need = self.need(asked, self.config.w);
         let owners = Owners::from_slice(self.ring.owners(request.key.partition))
             .expect("a ring has at most REPLICA_COUNT_MAX owners");
-        let put = Put::new(&owners, need, applied);
+        let put = Put::new(&owners, need, applied, owed);
         let topology = self.topology;
         let pending = self.table.pending(op).expect("what is being applied is in flight");
         pending.phase = Phase::Writing(put);
@@ -213,7 +220,7 @@ impl Shard<'_> {
 
     pub(super) fn on_condition_failed(&mut self, op: RequestId) {
         let pending = self.table.pending(op).expect("what is being applied is in flight");
-        assert!(matches!(pending.phase, Phase::Applying));
+        assert!(matches!(pending.phase, Phase::Applying { .. }));
         self.finish(op, Outcome::ConditionFailed);
     }
 
@@ -256,11 +263,16 @@ impl Shard<'_> {
             return;
         }
         let deadline = pending.request.deadline;
+        if let Phase::Writing(put) = &mut pending.phase
+            && put.take_owed(node)
+        {
+            return;
+        }
         if reason == RejectReason::StaleTopology {
             match &mut pending.phase {
                 Phase::Reading(get) => get.on_again(node),
                 Phase::Writing(put) => put.on_again(node),
-                Phase::Forwarded(_) | Phase::Applying => return,
+                Phase::Forwarded(_) | Phase::Applying { .. } => return,
             }
             return self.table.arm(op, now, deadline.min(now + TOPOLOGY_RETRY));
         }
@@ -273,7 +285,7 @@ impl Shard<'_> {
         let step = match &mut pending.phase {
             Phase::Reading(get) => get.on_failure(node),
             Phase::Writing(put) => put.on_failure(node),
-            Phase::Forwarded(_) | Phase::Applying => return,
+            Phase::Forwarded(_) | Phase::Applying { .. } => return,
         };
         self.on_step(now, op, step);
         self.advance_read(now, op);
@@ -365,7 +377,8 @@ impl Shard<'_> {
                     return self.finish(op, Outcome::Failed(failure));
                 }
                 let birth = self.births[self.birth_index(request)] + 1;
-                self.table.pending(op).expect("in flight").phase = Phase::Applying;
+                let owed = self.owed_reads(op);
+                self.table.pending(op).expect("in flight").phase = Phase::Applying { owed };
                 self.table.arm(op, now, request.deadline);
                 self.output(Output::Apply { op, birth, gathered: true });
             }
@@ -375,6 +388,17 @@ impl Shard<'_> {
             }
             outcome => self.finish(op, outcome),
         }
+    }
+
+    /// The owners that still owe an answer to the read `op`: a bit for each, by position.
+    fn owed_reads(&mut self, op: RequestId) -> u8 {
+        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
+        else {
+            return 0;
+        };
+        let owners = self.ring.owners(request.key.partition);
+        let index = |node: NodeId| owners.iter().position(|owner| *owner == node);
+        get.tally().waited().filter_map(index).fold(0, |owed, index| owed | 1 << index)
     }
 
     pub(super) fn finish(&mut self, op: RequestId, outcome: Outcome) {
@@ -416,7 +440,7 @@ fn expire(pending: &Pending) -> Failure {
             Failure::Unavailable { needed, got: get.tally().got() }
         }
         (Phase::Writing(put), _) => put.expire(),
-        (Phase::Applying, _) => unreachable!("applying ends within the turn"),
+        (Phase::Applying { .. }, _) => unreachable!("applying ends within the turn"),
     }
 }
 

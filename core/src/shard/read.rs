@@ -86,11 +86,17 @@ impl Shard<'_> {
         covered: bool,
     ) {
         let Some(pending) = self.table.pending(op) else { return };
-        let (Phase::Reading(get), true) = (&mut pending.phase, pending.request.key.order == order)
-        else {
+        if pending.request.key.order != order {
             return;
+        }
+        let step = match &mut pending.phase {
+            Phase::Reading(get) => get.on_answer(node, covered),
+            Phase::Writing(put) => {
+                put.take_owed(node);
+                return;
+            }
+            Phase::Forwarded(_) | Phase::Applying { .. } => return,
         };
-        let step = get.on_answer(node, covered);
         self.on_step(now, op, step);
         self.advance_read(now, op);
     }

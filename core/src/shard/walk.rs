@@ -205,7 +205,7 @@ impl Shard<'_> {
                 self.fail_lost(now, op);
             }
             Phase::Forwarded(_) => {}
-            Phase::Applying => unreachable!("applying ends within the turn"),
+            Phase::Applying { .. } => unreachable!("applying ends within the turn"),
         }
     }
 
