@@ -13,7 +13,7 @@ use crate::causality::{self, Event, Join, Record, Write};
 use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition};
 use crate::limits;
-use crate::wire::body::Body;
+use crate::wire::body::{Body, body_bytes};
 
 /// A position in a shard's log: segment << 32 | offset. Ordered; what lies at a place never
 /// changes. A record is durable once the log's synced position is above its place.
@@ -140,7 +140,7 @@ pub enum Refusal {
     Full(Full),
     /// The record would have too many siblings or bytes.
     Siblings,
-    /// The version vector would be too long.
+    /// The version vector would be too long; or a joined record would not fit a frame.
     TooLarge,
 }
 
@@ -194,7 +194,8 @@ pub struct Joined {
 /// `body` is the received body that holds `received`; it is stored unchanged when it wins.
 ///
 /// # Errors
-/// [`Refusal`], never for size or count.
+/// [`Refusal`], never for the limits of client writes; [`Refusal::TooLarge`] only if the joined
+/// record does not fit a frame any more.
 pub fn join<R: Records>(
     records: &mut R,
     key: &Key<'_>,
@@ -213,7 +214,13 @@ pub fn join<R: Records>(
     let mine = actor.and_then(|actor| causality::mine_after_join(old.record, received, actor));
     let lost_mine = actor.filter(|_| mine.is_none()).map(|actor| actor.boot());
     let mut after = 0;
-    let place = match causality::join(old.record, received) {
+    let join = causality::join(old.record, received);
+    if let Join::Both { bytes } = join
+        && body_bytes(key.bytes.len(), bytes) > limits::BODY_BYTES_MAX
+    {
+        return Err(Refusal::TooLarge);
+    }
+    let place = match join {
         Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: None }),
         Join::TakeRight if mine.is_none() => {
             after = received.version(key);

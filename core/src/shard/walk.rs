@@ -270,6 +270,8 @@ fn reason(refusal: Refusal) -> RejectReason {
         Refusal::Full(Full::NoSpace) => RejectReason::NoSpace,
         Refusal::Full(Full::ReadOnly) => RejectReason::ReadOnly,
         Refusal::Unread(Unread::Cold) | Refusal::Full(Full::Busy) => RejectReason::Busy,
-        Refusal::Siblings | Refusal::TooLarge => unreachable!("joins are never refused for size"),
+        // Once clients resolved some of the siblings, the join fits.
+        Refusal::TooLarge => RejectReason::Busy,
+        Refusal::Siblings => unreachable!("joins are never refused for siblings"),
     }
 }
