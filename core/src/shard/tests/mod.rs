@@ -1,6 +1,14 @@
 //! The machine alone: inputs in, exact outputs out.
 
+mod first;
+mod forward;
+mod late;
+mod limits;
+mod peers;
 mod quorum;
+mod read;
+mod stored;
+mod topology;
 
 use super::*;
 use crate::id::RequestId;

@@ -1,0 +1,243 @@
+//! Frames of other topologies, and rings that change under requests in flight.
+
+use super::*;
+use crate::limits::TOPOLOGY_RETRY;
+
+const NEXT: TopologyId = TopologyId(2);
+const STALE: RejectReason = RejectReason::StaleTopology;
+
+fn sent(outputs: &[Output]) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Ask { node, .. } | Output::Replicate { node, .. } => Some(*node),
+            _ => None,
+        })
+        .collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+#[test]
+fn frames_of_another_topology_are_refused() {
+    let mut rig = Rig::new(Setup::default());
+    let stale = DataFrame { topology: NEXT, ..frame(TWO, 5) };
+    let reject = Output::Reject { link: Link(2), request: 5, order: KEY.order, reason: STALE };
+    let expected = [reject, Output::TopologyDiffers { node: TWO }];
+    assert_eq!(rig.input(Input::Replicate(stale)), expected);
+    assert_eq!(rig.input(Input::Read(stale)), expected);
+    assert_eq!(rig.input(Input::Read(frame(TWO, 5))).len(), 1, "the right one is served");
+}
+
+#[test]
+fn frames_for_others_are_refused() {
+    let reason = RejectReason::NotOwner;
+    let reject = |order| Output::Reject { link: Link(2), request: 5, order, reason };
+    let mut rig = Rig::new(Setup { nodes: 5, ..Setup::default() });
+    let mut refused = 0;
+    for partition in (0..1 << BITS).map(Partition) {
+        let key = KeyPlace { partition, order: 9 };
+        let frame = DataFrame { key, ..frame(TWO, 5) };
+        let outputs = rig.input(Input::Read(frame));
+        let owner = rig.shard.ring().is_owner(partition, ME);
+        assert_eq!(outputs == [reject(9)], !owner);
+        let outputs = rig.input(Input::Replicate(frame));
+        assert_eq!(outputs == [reject(9)], !owner);
+        refused += u32::from(!owner);
+    }
+    assert!(refused > 0);
+    // A partition of this node that another shard holds.
+    let mut rig = Rig::new(Setup { shards: 2, ..Setup::default() });
+    let key = KeyPlace { partition: Partition(40), order: 9 };
+    assert_eq!(rig.input(Input::Read(DataFrame { key, ..frame(TWO, 5) })), [reject(9)]);
+}
+
+#[test]
+fn a_replica_on_another_topology_is_asked_again_after_a_pause() {
+    let mut rig = Rig::new(Setup::default());
+    let (op, _) = rig.put(3, 0, 0);
+    for node in [TWO, THREE] {
+        assert_eq!(rig.reject(node, op, STALE), [Output::TopologyDiffers { node }]);
+    }
+    assert_eq!(rig.fire(), []);
+    for _ in 0..3 {
+        assert_eq!(sent(&rig.wait(TOPOLOGY_RETRY)), [TWO, THREE]);
+        assert_eq!(rig.wait(TOPOLOGY_RETRY), [], "once for each refusal");
+        rig.reject(TWO, op, STALE);
+        rig.reject(THREE, op, STALE);
+    }
+    assert_eq!(rig.ack(TWO, op), [], "an answer while it waits to be asked");
+    assert_eq!(sent(&rig.wait(TOPOLOGY_RETRY)), [THREE]);
+    assert_eq!(rig.ack(THREE, op), [rig.stored(op)]);
+
+    let (op, _) = rig.get(3, 0);
+    rig.looked(op);
+    rig.reject(TWO, op, STALE);
+    assert_eq!(sent(&rig.wait(TOPOLOGY_RETRY)), [TWO]);
+    rig.answer(TWO, op);
+    assert_eq!(rig.answer(THREE, op), [rig.reply(op, Outcome::Got)]);
+}
+
+#[test]
+fn a_replica_that_never_agrees_ends_at_the_deadline() {
+    let mut rig = Rig::new(Setup::default());
+    let (op, _) = rig.put(3, 0, 0);
+    rig.ack(TWO, op);
+    let end = rig.now + TIMEOUT;
+    loop {
+        rig.reject(THREE, op, STALE);
+        let outputs = rig.wait(TOPOLOGY_RETRY);
+        if sent(&outputs) != [THREE] {
+            assert!(rig.now >= end);
+            return assert_eq!(outputs, [rig.failed(op, no_quorum(3, 2))]);
+        }
+        assert!(rig.now < end);
+    }
+}
+
+#[test]
+fn a_replica_that_is_gone_when_it_is_to_be_asked_again_has_failed() {
+    let mut rig = Rig::new(Setup::default());
+    let (op, _) = rig.put(2, 0, 0);
+    rig.reject(THREE, op, STALE);
+    rig.reject(TWO, op, RejectReason::Busy);
+    rig.input(Input::PeerDown(THREE));
+    assert_eq!(rig.fire(), []);
+    assert_eq!(rig.wait(TOPOLOGY_RETRY), [rig.failed(op, no_quorum(2, 1))]);
+}
+
+/// Node 4 comes in; in some partition it takes the place of node 2 or 3.
+fn moving() -> (KeyPlace, NodeId, NodeId) {
+    let (old, new) = (ring(1..=3, 3), ring(1..=4, 3));
+    for partition in (0..1 << BITS).map(Partition) {
+        let gone = old.owners(partition).iter().find(|node| !new.is_owner(partition, **node));
+        if let Some(gone) = gone.copied().filter(|gone| *gone != ME) {
+            let stays = if gone == TWO { THREE } else { TWO };
+            return (KeyPlace { partition, order: KEY.order }, gone, stays);
+        }
+    }
+    panic!("no partition moved");
+}
+
+fn start(rig: &mut Rig, key: KeyPlace, kind: Kind) -> RequestId {
+    let request = Request { key, ..rig.new_request(kind) };
+    let outputs = rig.input(Input::Request(request));
+    match outputs[0] {
+        Output::Look { op } => op,
+        Output::Apply { op, .. } => {
+            rig.applied(op);
+            op
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_moves_to_the_new_owners() {
+    let (key, gone, stays) = moving();
+    let four = NodeId(4);
+    for acked in [None, Some(gone), Some(stays)] {
+        let mut rig = Rig::new(Setup { n: 3, ..Setup::default() });
+        rig.input(Input::PeerUp(four));
+        let op = start(&mut rig, key, put(3, 0, 0));
+        if let Some(node) = acked {
+            assert_eq!(rig.ack(node, op), []);
+        }
+        assert_eq!(rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT }), []);
+        assert_eq!(rig.fire(), [rig.replicate(op, four, false)]);
+        assert_eq!(rig.ack(gone, op), [], "it is no owner any more");
+        assert_eq!(
+            rig.ack(four, op),
+            if acked == Some(stays) { vec![rig.stored(op)] } else { vec![] }
+        );
+        if acked != Some(stays) {
+            assert_eq!(rig.ack(stays, op), [rig.stored(op)]);
+        }
+    }
+}
+
+#[test]
+fn a_write_fails_when_too_few_owners_are_left() {
+    let mut rig = Rig::new(Setup::default());
+    let (op, _) = rig.put(2, 0, 0);
+    rig.input(Input::Ring { ring: &ring(1..=1, 3), topology: NEXT });
+    assert_eq!(rig.fire(), [rig.failed(op, no_quorum(2, 1))]);
+}
+
+#[test]
+fn a_read_moves_to_the_new_owners() {
+    let (key, gone, stays) = moving();
+    let mut rig = Rig::new(Setup::default());
+    rig.input(Input::PeerUp(NodeId(4)));
+    let op = start(&mut rig, key, get(3, 0));
+    rig.looked(op);
+    rig.answer(gone, op);
+    rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT });
+    assert_eq!(rig.fire(), [ask(op, NodeId(4))]);
+    assert_eq!(rig.answer(NodeId(4), op), [], "the old owner does not count");
+    assert_eq!(rig.answer(stays, op), [rig.reply(op, Outcome::Got)]);
+}
+
+/// A request that is due before the walk has come to it is moved first: an old owner would only
+/// refuse it.
+#[test]
+fn a_request_is_moved_before_it_asks_again() {
+    let (key, gone, stays) = moving();
+    let slots = 600;
+    let mut rig = Rig::new(Setup { slots, ..Setup::default() });
+    rig.input(Input::PeerUp(NodeId(4)));
+    let new = ring(1..=4, 3);
+    let stays_as_it_is = |p: &Partition| (1..=3).all(|node| new.is_owner(*p, NodeId(node)));
+    let partition = (0..1 << BITS).map(Partition).find(stays_as_it_is).unwrap();
+    for _ in 1..slots {
+        start(&mut rig, KeyPlace { partition, ..key }, put(3, 0, 0));
+    }
+    let op = start(&mut rig, key, put(3, 0, 0));
+    assert_eq!(rig.reject(gone, op, STALE).len(), 1);
+    rig.now = rig.now + TOPOLOGY_RETRY + TICK;
+    rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT });
+    let mut to_last = Vec::new();
+    let last = |output: &Output| match output {
+        Output::Replicate { op: of, node, .. } if *of == op => Some(*node),
+        _ => None,
+    };
+    while let Some(outputs) = rig.step() {
+        to_last.extend(outputs.iter().filter_map(last));
+    }
+    assert_eq!(to_last, [NodeId(4)]);
+    rig.ack(stays, op);
+    assert_eq!(rig.ack(NodeId(4), op), [rig.stored(op)]);
+}
+
+#[test]
+fn a_new_request_uses_the_new_ring_at_once() {
+    let (key, gone, _) = moving();
+    let mut rig = Rig::new(Setup::default());
+    rig.input(Input::PeerUp(NodeId(4)));
+    rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT });
+    let request = Request { key, ..rig.new_request(get(3, 0)) };
+    let outputs = rig.input(Input::Request(request));
+    assert!(!sent(&outputs).contains(&gone));
+    assert!(sent(&outputs).contains(&NodeId(4)));
+    assert_eq!(rig.shard.topology(), NEXT);
+}
+
+#[test]
+fn a_held_shard_takes_reads_only() {
+    let mut rig = Rig::new(Setup::default());
+    let (op, _) = rig.put(2, 0, 0);
+    assert_eq!(rig.input(Input::Hold), []);
+    assert_eq!(rig.ack(TWO, op), [rig.stored(op)], "what was begun is ended");
+    for kind in [put(1, 0, 0), read_first(1, 1)] {
+        let outputs = rig.request(kind);
+        assert_eq!(outputs, rig.refused(Failure::Busy));
+    }
+    let reason = RejectReason::Busy;
+    let reject = Output::Reject { link: Link(2), request: 5, order: KEY.order, reason };
+    assert_eq!(rig.input(Input::Replicate(frame(TWO, 5))), [reject]);
+    assert!(matches!(rig.input(Input::Read(frame(TWO, 5)))[..], [Output::Serve { .. }]));
+    let (op, _) = rig.get(1, 0);
+    assert_eq!(rig.looked(op), [rig.reply(op, Outcome::Got)]);
+    assert_eq!(rig.input(Input::Release), []);
+    assert_eq!(rig.put(1, 0, 0).1.len(), 3);
+}
