@@ -6,6 +6,7 @@ mod late;
 mod limits;
 mod peers;
 mod quorum;
+mod random;
 mod read;
 mod stored;
 mod topology;
@@ -62,6 +63,8 @@ struct Rig {
     ticket: u64,
     /// The place of the last append.
     place: Place,
+    /// The log is synced below this place.
+    synced: Place,
 }
 
 /// The ring of these members. Its memory is leaked: this is a test.
@@ -94,7 +97,7 @@ impl Rig {
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
         let (now, place) = (Instant(1_000_000), Place(100));
-        let mut rig = Rig { shard, now, n: setup.n, ticket: 0, place };
+        let mut rig = Rig { shard, now, n: setup.n, ticket: 0, place, synced: place };
         assert_eq!(rig.input(Input::Stored { up_to: place }), []);
         rig.members(1..=setup.nodes, TOPOLOGY);
         for node in 2..=setup.nodes {

@@ -1,0 +1,327 @@
+//! Random orders of answers, losses and pauses, against a naive model of one request.
+
+mod model;
+
+use super::*;
+use crate::prng::Prng;
+use model::{Effects, Model, ended};
+use std::collections::{BTreeMap, BTreeSet};
+use std::format;
+use std::string::String;
+
+/// What the machine and the models share.
+pub(super) struct World {
+    rig: Rig,
+    prng: Prng,
+    setup: Setup,
+    owners: Vec<NodeId>,
+    reachable: BTreeSet<NodeId>,
+    /// In flight.
+    models: BTreeMap<RequestId, Model>,
+    /// All numbers there ever were, with the order of their key.
+    known: Vec<(RequestId, u64)>,
+    /// Replies of each ticket.
+    replies: BTreeMap<u64, u32>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut prng = Prng::new(seed);
+        let nodes = 3 + prng.below(3) as u32;
+        let n = if prng.chance(50) { 3 } else { nodes as usize };
+        let (r, w) = (1 + prng.below(3) as u8, 1 + prng.below(3) as u8);
+        let sync_before_ack = prng.chance(50);
+        let (slots, unsynced) = (4, 64);
+        let setup = Setup { nodes, n, r, w, slots, unsynced, sync_before_ack, ..Setup::default() };
+        let mut rig = Rig::new(setup);
+        rig.now = Instant(prng.below(1 << 40));
+        let partition = (0..1 << BITS).map(Partition).find(|p| rig.shard.owns(*p)).unwrap();
+        let owners = rig.shard.ring().owners(partition).to_vec();
+        assert!(owners.contains(&ME));
+        let reachable = (1..=nodes).map(NodeId).collect();
+        let (models, known, replies) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        World { rig, prng, setup, owners, reachable, models, known, replies }
+    }
+
+    fn reachable_owners(&self) -> u8 {
+        self.owners.iter().filter(|owner| self.reachable.contains(owner)).count() as u8
+    }
+
+    fn any_kind(&mut self) -> Kind {
+        let asked = |prng: &mut Prng, durable: bool| Asked {
+            nodes: prng.below(4) as u8,
+            primaries: if prng.chance(20) { prng.below(4) as u8 } else { 0 },
+            durable: if durable && prng.chance(30) { prng.below(4) as u8 } else { 0 },
+        };
+        match self.prng.below(3) {
+            0 => Kind::Get { asked: asked(&mut self.prng, false), cover: self.prng.chance(30) },
+            1 => Kind::Put { asked: asked(&mut self.prng, true), read: None },
+            _ => {
+                let read = Asked { primaries: 0, ..asked(&mut self.prng, false) };
+                Kind::Put { asked: asked(&mut self.prng, true), read: Some(read) }
+            }
+        }
+    }
+
+    /// Why a request of `kind` is refused before it begins.
+    fn refusal(&self, kind: Kind) -> Option<Failure> {
+        let got = self.owners.len() as u8;
+        let (asked, read) = match kind {
+            Kind::Get { asked, .. } => (asked, Asked::default()),
+            Kind::Put { asked, read } => (asked, read.unwrap_or_default()),
+        };
+        let explicit = [asked.nodes, asked.primaries, asked.durable, read.nodes, read.primaries];
+        let needed = explicit.into_iter().max().unwrap();
+        if needed > got {
+            return Some(Failure::Unavailable { needed, got });
+        }
+        if matches!(kind, Kind::Put { .. })
+            && let Some(failure) = self.write_refusal(asked)
+        {
+            return Some(failure);
+        }
+        (self.models.len() == self.setup.slots).then_some(Failure::Busy)
+    }
+
+    fn write_refusal(&self, asked: Asked) -> Option<Failure> {
+        let nodes = if asked.nodes == 0 { self.setup.w } else { asked.nodes };
+        let needed = nodes.min(self.owners.len() as u8).max(asked.primaries).max(asked.durable);
+        let got = self.reachable_owners();
+        (got < needed).then_some(Failure::Unavailable { needed, got })
+    }
+
+    fn begin(&mut self) {
+        let kind = self.any_kind();
+        let refusal = self.refusal(kind);
+        let partition = (0..1 << BITS).map(Partition).find(|p| self.rig.shard.owns(*p)).unwrap();
+        let key = KeyPlace { partition, order: self.prng.below(2) };
+        let request = Request { key, ..self.rig.new_request(kind) };
+        let outputs = self.rig.input(Input::Request(request));
+        if let Some(failure) = refusal {
+            assert_eq!(outputs, self.rig.refused(failure), "{kind:?}");
+            return self.replied(self.rig.ticket);
+        }
+        let op = match outputs[..] {
+            [Output::Look { op } | Output::Apply { op, .. }, ..] => op,
+            _ => panic!("{outputs:?}"),
+        };
+        self.known.push((op, key.order));
+        let mut model = Model::new(self, op, request);
+        let mut effects = Effects::new();
+        model.go_on(self, &mut effects);
+        if !ended(&effects) {
+            assert!(self.models.insert(op, model).is_none());
+        }
+        self.check(outputs, effects);
+    }
+
+    fn replied(&mut self, ticket: u64) {
+        *self.replies.entry(ticket).or_default() += 1;
+    }
+
+    /// Compares what the machine asks for with what the models expect, and applies what is to be
+    /// applied, as a driver does.
+    fn check(&mut self, outputs: Vec<Output>, mut expected: Effects) {
+        let mut effects: Effects = outputs.iter().map(effect).collect();
+        effects.sort();
+        expected.sort();
+        assert_eq!(effects, expected);
+        for output in outputs {
+            match output {
+                Output::Reply { origin: Origin::Session(ticket), .. } => self.replied(ticket),
+                Output::Apply { op, gathered, .. } => self.apply(op, gathered),
+                _ => {}
+            }
+        }
+        assert_eq!(self.rig.shard.request_count(), self.models.len());
+    }
+
+    fn apply(&mut self, op: RequestId, gathered: bool) {
+        let outcome = self.prng.below(10);
+        if outcome == 0 && gathered {
+            let outputs = self.rig.input(Input::ConditionFailed { op });
+            return self.event(op, outputs, |model, world, effects| {
+                model.end(world, effects, Outcome::ConditionFailed);
+            });
+        }
+        if outcome == 1 {
+            let result = Err(Refusal::Siblings);
+            let outputs = self.rig.input(Input::Applied { op, result });
+            return self.event(op, outputs, |model, world, effects| {
+                model.end(world, effects, Outcome::Failed(Failure::Siblings));
+            });
+        }
+        let outputs = self.rig.applied(op);
+        let place = self.rig.place;
+        self.event(op, outputs, |model, world, effects| model.on_applied(world, effects, place));
+    }
+
+    /// The model of `op`, if it is in flight, takes an event that gave `outputs`.
+    fn event(
+        &mut self,
+        op: RequestId,
+        outputs: Vec<Output>,
+        take: impl FnOnce(&mut Model, &World, &mut Effects),
+    ) {
+        let mut effects = Effects::new();
+        if let Some(mut model) = self.models.remove(&op) {
+            take(&mut model, self, &mut effects);
+            if !ended(&effects) {
+                self.models.insert(op, model);
+            }
+        }
+        self.check(outputs, effects);
+    }
+
+    /// All models take an event that gave `outputs`.
+    fn event_of_all(
+        &mut self,
+        outputs: Vec<Output>,
+        take: impl Fn(&mut Model, &World, &mut Effects),
+    ) {
+        let mut effects = Effects::new();
+        for op in Vec::from_iter(self.models.keys().copied()) {
+            let mut model = self.models.remove(&op).unwrap();
+            let mut of_one = Effects::new();
+            take(&mut model, self, &mut of_one);
+            if !ended(&of_one) {
+                self.models.insert(op, model);
+            }
+            effects.extend(of_one);
+        }
+        self.check(outputs, effects);
+    }
+
+    /// Somebody answers, perhaps late, twice, for another key, or unasked.
+    fn answer(&mut self) {
+        if self.known.is_empty() {
+            return;
+        }
+        let recent = self.known.len().saturating_sub(6) as u64;
+        let index = recent + self.prng.below(self.known.len() as u64 - recent);
+        let (op, order) = self.known[index as usize];
+        let right = !self.prng.chance(5);
+        let order = if right { order } else { order ^ 1 };
+        let node = NodeId(2 + self.prng.below(u64::from(self.setup.nodes)) as u32);
+        let (durable, covered) = (self.prng.chance(50), self.prng.chance(50));
+        match self.prng.below(10) {
+            0..=3 => {
+                let outputs = self.rig.input(Input::Acked { node, op, order, durable });
+                self.event(op, outputs, |model, world, effects| {
+                    model.on_acked(world, effects, right, node, durable);
+                });
+            }
+            4..=6 => {
+                let outputs = self.rig.input(Input::Answered { node, op, order, covered });
+                self.event(op, outputs, |model, world, effects| {
+                    model.on_answered(world, effects, right, node, covered);
+                });
+            }
+            7 => {
+                let outputs = self.rig.input(Input::Unsent { node, op });
+                self.event(op, outputs, |model, world, effects| {
+                    model.on_failure(world, effects, node);
+                });
+            }
+            8 => {
+                let reasons = [RejectReason::Busy, RejectReason::Damaged];
+                let reason = reasons[usize::from(covered)];
+                let outputs = self.rig.input(Input::Rejected { node, op, order, reason });
+                self.event(op, outputs, |model, world, effects| {
+                    model.on_rejected(world, effects, right, node);
+                });
+            }
+            _ => {
+                let reason = RejectReason::StaleTopology;
+                let mut outputs = self.rig.input(Input::Rejected { node, op, order, reason });
+                assert_eq!(outputs.remove(0), Output::TopologyDiffers { node });
+                self.event(op, outputs, |model, world, _| model.on_stale(world, right, node));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let looking = self.models.iter().find(|(_, model)| model.is_looking());
+        let Some((&op, _)) = looking else { return };
+        let result = match self.prng.below(8) {
+            0 => Err(Unread::Cold),
+            1 => Err(Unread::Damaged),
+            2..=4 => Ok(false),
+            _ => Ok(true),
+        };
+        let outputs = self.rig.input(Input::Looked { op, result });
+        self.event(op, outputs, |model, world, effects| match result {
+            Ok(covered) => model.on_answered(world, effects, true, ME, covered),
+            Err(_) => model.on_failure(world, effects, ME),
+        });
+    }
+
+    fn peer(&mut self) {
+        let node = NodeId(2 + self.prng.below(u64::from(self.setup.nodes) - 1) as u32);
+        if self.reachable.remove(&node) {
+            assert_eq!(self.rig.input(Input::PeerDown(node)), []);
+            let outputs = self.rig.fire();
+            self.event_of_all(outputs, |model, world, effects| model.on_lost(world, effects));
+        } else {
+            self.reachable.insert(node);
+            assert_eq!(self.rig.input(Input::PeerUp(node)), []);
+        }
+    }
+
+    fn sync(&mut self) {
+        let up_to = Place(self.rig.place.0 + self.prng.below(20)).max(self.rig.synced);
+        self.rig.synced = up_to;
+        let outputs = self.rig.input(Input::Stored { up_to });
+        self.event_of_all(outputs, |model, world, effects| {
+            model.on_synced(world, effects, up_to);
+        });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let outputs = self.rig.wait(time);
+        self.event_of_all(outputs, |model, world, effects| model.on_time(world, effects));
+    }
+}
+
+/// One output, in words; what time is left does not matter.
+fn effect(output: &Output) -> String {
+    match output {
+        Output::Look { op } => format!("look {op:?}"),
+        Output::Ask { op, node, .. } => format!("ask {op:?} {node:?}"),
+        Output::Apply { op, gathered, .. } => format!("apply {op:?} {gathered}"),
+        Output::Replicate { op, node, place, sync, .. } => {
+            format!("replicate {op:?} {node:?} {place:?} {sync}")
+        }
+        Output::Reply { op: Some(op), outcome, .. } => format!("reply {op:?} {outcome:?}"),
+        Output::Sync => String::from("sync"),
+        other => panic!("not expected: {other:?}"),
+    }
+}
+
+#[test]
+fn every_request_gets_the_one_reply_that_the_model_gives() {
+    for seed in 0..400 {
+        let mut world = World::new(seed);
+        for _ in 0..150 {
+            match world.prng.below(20) {
+                0..=3 => world.begin(),
+                4..=7 => world.look(),
+                8..=15 => world.answer(),
+                16 => world.peer(),
+                17 => world.sync(),
+                18 => {
+                    let time = world.prng.below(15_000);
+                    world.pass(Duration::from_micros(time));
+                }
+                _ => {
+                    let time = world.prng.below(300_000);
+                    world.pass(Duration::from_micros(time));
+                }
+            }
+        }
+        world.pass(TIMEOUT);
+        assert_eq!(world.rig.shard.request_count(), 0, "seed {seed}");
+        assert_eq!(world.replies.len() as u64, world.rig.ticket);
+        assert!(world.replies.values().all(|replies| *replies == 1), "seed {seed}");
+    }
+}
