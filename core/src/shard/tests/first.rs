@@ -120,7 +120,7 @@ fn a_damaged_record_is_never_written_on_but_left_to_another_owner() {
         };
         assert_eq!(outputs, [apply(op, first)]);
         let target = Target::Node(other);
-        let forward = Output::Forward { op, target, forwarded: true, deadline_ms: 1000 };
+        let forward = forward(op, target, KEY.partition, true);
         assert_eq!(rig.input(Input::Applied { op, result: DAMAGED }), [forward]);
         let origin = Origin::Session(rig.ticket);
         let outputs = rig.input(Input::ForwardReplied { op, node: other });
@@ -184,7 +184,7 @@ fn a_node_that_lost_the_partition_during_the_read_does_not_write() {
             outputs = rig.input(Input::Answered { node, op, order: 5, covered: true });
         }
         let target = Target::Node(new.owners(partition)[0]);
-        let forward = Output::Forward { op, target, forwarded: true, deadline_ms: 1000 };
+        let forward = forward(op, target, partition, true);
         let refused = rig.failed(op, Failure::Unavailable { needed: 1, got: 0 });
         assert_eq!(outputs, [if forwarded { refused } else { forward }]);
         if !forwarded {

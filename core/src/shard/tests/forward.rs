@@ -17,7 +17,7 @@ fn forward(rig: &mut Rig, kind: Kind) -> (RequestId, NodeId) {
     let outputs = rig.input(Input::Request(request));
     let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
     let target = Target::Node(node);
-    assert_eq!(outputs, [Output::Forward { op, target, forwarded: true, deadline_ms: 1000 }]);
+    assert_eq!(outputs, [super::forward(op, target, key.partition, true)]);
     (op, node)
 }
 
@@ -91,7 +91,7 @@ fn another_shard_gets_it_marked_as_it_came() {
         let outputs = rig.input(Input::Request(request));
         let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
         let target = Target::Shard(ShardIndex(1));
-        assert_eq!(outputs, [Output::Forward { op, target, forwarded, deadline_ms: 1000 }]);
+        assert_eq!(outputs, [super::forward(op, target, key.partition, forwarded)]);
         assert_eq!(rig.input(Input::ForwardReplied { op, node: TWO }), [], "no node was asked");
         let origin = Origin::Session(rig.ticket);
         let replied = Input::ForwardReplied { op, node: ME };

@@ -219,7 +219,8 @@ impl Rig {
     }
 
     fn replicate(&self, op: RequestId, node: NodeId, sync: bool) -> Output {
-        Output::Replicate { op, node, place: self.place, sync, deadline_ms: 1000 }
+        let partition = KEY.partition;
+        Output::Replicate { op, node, partition, place: self.place, sync, deadline_ms: 1000 }
     }
 }
 
@@ -242,7 +243,12 @@ fn applied(place: Place) -> Applied {
 }
 
 fn ask(op: RequestId, node: NodeId) -> Output {
-    Output::Ask { op, node, deadline_ms: 1000 }
+    Output::Ask { op, node, partition: KEY.partition, deadline_ms: 1000 }
+}
+
+/// A request handed on, for a key of `partition`.
+fn forward(op: RequestId, target: Target, partition: Partition, forwarded: bool) -> Output {
+    Output::Forward { op, target, partition, forwarded, deadline_ms: 1000 }
 }
 
 fn apply(op: RequestId, gathered: bool) -> Output {

@@ -144,7 +144,7 @@ fn a_write_moves_to_the_new_owners() {
             assert_eq!(rig.ack(node, op), []);
         }
         assert_eq!(rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT }), []);
-        assert_eq!(rig.fire(), [rig.replicate(op, four, false)]);
+        assert_eq!(rig.fire(), [of_partition(rig.replicate(op, four, false), key.partition)]);
         assert_eq!(rig.ack(gone, op), [], "it is no owner any more");
         assert_eq!(
             rig.ack(four, op),
@@ -173,7 +173,7 @@ fn a_read_moves_to_the_new_owners() {
     rig.looked(op);
     rig.answer(gone, op);
     rig.input(Input::Ring { ring: &ring(1..=4, 3), topology: NEXT });
-    assert_eq!(rig.fire(), [ask(op, NodeId(4))]);
+    assert_eq!(rig.fire(), [of_partition(ask(op, NodeId(4)), key.partition)]);
     assert_eq!(rig.answer(NodeId(4), op), [], "the old owner does not count");
     assert_eq!(rig.answer(stays, op), [rig.reply(op, Outcome::Got)]);
 }
@@ -240,4 +240,17 @@ fn a_held_shard_takes_reads_only() {
     assert_eq!(rig.looked(op), [rig.reply(op, Outcome::Got)]);
     assert_eq!(rig.input(Input::Release), []);
     assert_eq!(rig.put(1, 0, 0).1.len(), 3);
+}
+
+/// The same output for a key of another partition.
+fn of_partition(output: Output, other: Partition) -> Output {
+    match output {
+        Output::Ask { op, node, deadline_ms, .. } => {
+            Output::Ask { op, node, partition: other, deadline_ms }
+        }
+        Output::Replicate { op, node, place, sync, deadline_ms, .. } => {
+            Output::Replicate { op, node, partition: other, place, sync, deadline_ms }
+        }
+        other => panic!("{other:?} names no partition"),
+    }
 }
