@@ -83,17 +83,19 @@ enum Kept {
 }
 
 impl Kept {
-    /// The answer, for ever: a test is short. What has a context is the reply of another node,
-    /// the rest is the answer of this one.
+    /// The answer, for ever: a test is short. What has a context, and that a key is missing, is
+    /// the reply of another node, the rest is the answer of this one.
     fn leak(self) -> Answer<'static> {
         match self {
             Kept::Got { context, live } if context.is_empty() => {
-                let record = (!live.is_empty()).then(|| record(&live));
+                let record = Some(record(&live));
                 let outcome = Outcome::Got;
                 Answer::Local { outcome, record, context: None, live: 0, found: 0 }
             }
             Kept::Got { context, live } => remote(ReplyHead::of(Status::Ok), &context, &live),
-            Kept::Put { applied, context, live, old } if context.is_empty() => {
+            Kept::Put { applied, context, live, old }
+                if context.is_empty() && (applied || !old.is_empty()) =>
+            {
                 let stored = Applied { place: Place(0), live, sole: false, minted: false };
                 let outcome =
                     if applied { Outcome::Stored(stored) } else { Outcome::ConditionFailed };
@@ -112,7 +114,7 @@ impl Kept {
     }
 }
 
-/// A record of one actor, with a tombstone that nobody must see.
+/// A record of one actor, with a tombstone that nobody must see beside several values or none.
 fn record(live: &Versions) -> Record<'static> {
     let actor = Actor::new(NodeId(1), Boot(1), 1);
     let sibling = |number: u64, flags, value| Sibling {
@@ -124,7 +126,10 @@ fn record(live: &Versions) -> Record<'static> {
     };
     let deleted = sibling(0, ringmain_core::causality::TOMBSTONE, &[]);
     let live = live.iter().map(|(number, value)| sibling(*number, 0, value));
-    let siblings: Vec<Sibling<'_>> = std::iter::once(deleted).chain(live).collect();
+    let mut siblings: Vec<Sibling<'_>> = live.collect();
+    if siblings.len() != 1 {
+        siblings.insert(0, deleted);
+    }
     let seen = [siblings[siblings.len() - 1].dot.to_bytes()].concat();
     let version_vector = VersionVector::from_bytes(&seen).unwrap();
     let mut bytes = vec![0; record_bytes(version_vector, &siblings)];
