@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use ringmain_core::plant::{self, Plant};
 use ringmain_tests::sim::mark::Marks;
-use ringmain_tests::sim::{self, Report};
+use ringmain_tests::sim::{self, Figures};
 
 const USAGE: &str = "usage: simulate --seeds A..B [--plant NAME] [--list-plants] [--verbose]
 example: simulate --seeds 0..100
@@ -48,12 +48,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         println!("seed {seed} ok hash={:016x}", report.hash);
-        let Report { acknowledged, effective_faults, calm, .. } = report;
+        let Figures { acknowledged, effective_faults, marks: reached } = report.figures;
         if arguments.verbose {
             println!("  acknowledged {acknowledged}, effective faults {effective_faults}");
         }
-        weak += u64::from(!calm && effective_faults < 5);
-        marks.add(&report.marks);
+        weak += u64::from(!report.calm && effective_faults < 5);
+        marks.add(&reached);
     }
     if arguments.verbose {
         println!("seeds with fewer than 5 effective faults, calm ones aside: {weak}");

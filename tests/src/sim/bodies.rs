@@ -8,33 +8,33 @@ use ringmain_core::id::RequestId;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub(super) struct Kept {
     requests: BTreeMap<RequestId, Request>,
     released: BTreeMap<RequestId, Request>,
 }
 
 /// What is kept of one request.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub(super) struct Request {
     /// Its own bytes.
-    pub command: Option<Vec<u8>>,
+    pub(super) command: Option<Vec<u8>>,
     /// What was read for it, joined.
-    pub gathered: Option<Vec<u8>>,
+    pub(super) gathered: Option<Vec<u8>>,
 }
 
 impl Kept {
     /// Every request of this turn, those released in it included.
-    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
         self.requests.values().chain(self.released.values())
     }
 
     /// The turn is over.
-    pub fn forget_released(&mut self) {
+    pub(super) fn forget_released(&mut self) {
         self.released.clear();
     }
 
     /// Requests that are kept.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.requests.len()
     }
 }

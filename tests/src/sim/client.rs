@@ -16,11 +16,11 @@ const FIRST_STAMP: u64 = 1_700_000_000_000;
 
 /// A context that a client was given: the token, and what it stands for.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub struct Known {
+pub(super) struct Known {
     /// The raw token.
-    pub token: Vec<u8>,
+    pub(super) token: Vec<u8>,
     /// The events that it covers.
-    pub events: Set,
+    pub(super) events: Set,
 }
 
 impl fmt::Debug for Known {
@@ -31,16 +31,16 @@ impl fmt::Debug for Known {
 
 /// One request of a client.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub(super) struct Operation {
     /// Which key.
-    pub key: usize,
+    pub(super) key: usize,
     /// What is done.
-    pub action: Action,
+    pub(super) action: Action,
 }
 
 /// What a request does.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub(super) enum Action {
     /// Reads, with a context that the answer must cover, if any.
     Get { r: u8, pr: u8, cover: Option<Known> },
     /// Writes.
@@ -49,21 +49,21 @@ pub enum Action {
 
 /// A write.
 #[derive(Clone)]
-pub struct Put {
+pub(super) struct Put {
     /// Its name.
-    pub stamp: u64,
+    pub(super) stamp: u64,
     /// The value; none for a delete.
-    pub value: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
     /// What it replaces.
-    pub replaces: Replace,
+    pub(super) replaces: Replace,
     /// Quorum parameters; 0 = default or none.
-    pub w: u8,
+    pub(super) w: u8,
     /// See `w`.
-    pub pw: u8,
+    pub(super) pw: u8,
     /// See `w`.
-    pub dw: u8,
+    pub(super) dw: u8,
     /// Whether the reply should bring a context.
-    pub want_context: bool,
+    pub(super) want_context: bool,
 }
 
 impl fmt::Debug for Put {
@@ -76,7 +76,7 @@ impl fmt::Debug for Put {
 
 /// What a write replaces.
 #[derive(Clone, Debug)]
-pub enum Replace {
+pub(super) enum Replace {
     /// This; nothing, if it is empty.
     Given(Known),
     /// What the coordinator knows.
@@ -90,7 +90,7 @@ pub enum Replace {
 
 impl Operation {
     /// The operation as a command of the protocol.
-    pub fn command(&self) -> Command<'_> {
+    pub(super) fn command(&self) -> Command<'_> {
         match &self.action {
             Action::Get { r, pr, cover } => Command::Get(GetRequest {
                 r: *r,
@@ -131,7 +131,7 @@ impl Put {
     }
 
     /// What the oracle must know of it.
-    pub fn context(&self) -> Context {
+    pub(super) fn context(&self) -> Context {
         match &self.replaces {
             Replace::Given(known) => Context::Given(known.events.clone()),
             Replace::Local => Context::Local,
@@ -171,10 +171,10 @@ const KINDS: [Kind; 7] = [
 
 /// One client: serial, with at most one request under way.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     random: Random,
     /// The ticket it waits for.
-    pub waits: Option<u64>,
+    pub(super) waits: Option<u64>,
     /// What it does once the read under way is answered: a value, or a delete.
     then: Option<Kind>,
     /// What it knows of each key.
@@ -187,18 +187,18 @@ pub struct Client {
 
 /// All clients of a run.
 #[derive(Debug)]
-pub struct Clients {
+pub(super) struct Clients {
     swarm: Swarm,
     keys: Vec<Vec<u8>>,
     clients: Vec<Client>,
     stamp: u64,
     /// Operations that ended well.
-    pub acknowledged: u64,
+    pub(super) acknowledged: u64,
 }
 
 impl Clients {
     /// Clients as `swarm` says.
-    pub fn new(swarm: &Swarm, random: &mut Random) -> Clients {
+    pub(super) fn new(swarm: &Swarm, random: &mut Random) -> Clients {
         let options = &swarm.clients;
         let keys: Vec<Vec<u8>> =
             (0..options.key_count).map(|key| format!("key-{key}").into_bytes()).collect();
@@ -215,37 +215,37 @@ impl Clients {
     }
 
     /// The keys.
-    pub fn keys(&self) -> &[Vec<u8>] {
+    pub(super) fn keys(&self) -> &[Vec<u8>] {
         &self.keys
     }
 
     /// Key `key`.
-    pub fn key(&self, key: usize) -> &[u8] {
+    pub(super) fn key(&self, key: usize) -> &[u8] {
         &self.keys[key]
     }
 
     /// How many clients there are.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.clients.len()
     }
 
     /// Client `client`.
-    pub fn client(&mut self, client: usize) -> &mut Client {
+    pub(super) fn client(&mut self, client: usize) -> &mut Client {
         &mut self.clients[client]
     }
 
     /// Whether a write of `client` ever had an unknown outcome.
-    pub fn is_unsure(&self, client: usize) -> bool {
+    pub(super) fn is_unsure(&self, client: usize) -> bool {
         self.clients[client].unsure
     }
 
     /// No client waits for a reply.
-    pub fn are_idle(&self) -> bool {
+    pub(super) fn are_idle(&self) -> bool {
         self.clients.iter().all(|client| client.waits.is_none())
     }
 
     /// The next request of `client`.
-    pub fn next(&mut self, client: usize) -> Operation {
+    pub(super) fn next(&mut self, client: usize) -> Operation {
         let options = &self.swarm.clients;
         let Client { random, then, known, again, .. } = &mut self.clients[client];
         if let Some(Operation { key, action: Action::Put(put) }) = again.take() {
@@ -281,7 +281,7 @@ impl Clients {
     }
 
     /// The write that follows a read, if the client meant to write.
-    pub fn follow(&mut self, client: usize, key: usize, read: &Known) -> Option<Operation> {
+    pub(super) fn follow(&mut self, client: usize, key: usize, read: &Known) -> Option<Operation> {
         self.clients[client].known[key] = read.clone();
         let kind = self.clients[client].then.take()?;
         let replaces = Replace::Given(read.clone());
@@ -289,12 +289,12 @@ impl Clients {
     }
 
     /// A read or write failed: what was to follow does not.
-    pub fn give_up(&mut self, client: usize) {
+    pub(super) fn give_up(&mut self, client: usize) {
         self.clients[client].then = None;
     }
 
     /// The client will, perhaps, try `operation` again. Returns whether it will.
-    pub fn retry(&mut self, client: usize, operation: &Operation) -> bool {
+    pub(super) fn retry(&mut self, client: usize, operation: &Operation) -> bool {
         let Client { random, again, unsure, .. } = &mut self.clients[client];
         *unsure = true;
         let retries = random.chance(500);
@@ -303,17 +303,17 @@ impl Clients {
     }
 
     /// The client learned the context behind its own write.
-    pub fn learn(&mut self, client: usize, key: usize, known: Known) {
+    pub(super) fn learn(&mut self, client: usize, key: usize, known: Known) {
         self.clients[client].known[key] = known;
     }
 
     /// A read of all owners.
-    pub fn get_all(&self, key: usize, r: u8) -> Operation {
+    pub(super) fn get_all(&self, key: usize, r: u8) -> Operation {
         Operation { key, action: Action::Get { r, pr: 0, cover: None } }
     }
 
     /// A write to all owners that replaces what a read found.
-    pub fn put_all(&mut self, key: usize, w: u8, read: &Known) -> Operation {
+    pub(super) fn put_all(&mut self, key: usize, w: u8, read: &Known) -> Operation {
         self.stamp += 1;
         let put = Put {
             stamp: self.stamp,

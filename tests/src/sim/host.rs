@@ -19,14 +19,14 @@ use super::swarm::{Durability, Swarm};
 use super::world::Event;
 
 /// Process lives that a host has at most.
-pub const LIFE_COUNT_MAX: usize = 12;
+pub(super) const LIFE_COUNT_MAX: usize = 12;
 
 /// Most members of a simulated cluster.
 const OPERATION_COUNT: usize = 8;
 
 /// The memory of all processes of a run: machines borrow theirs for as long as the run lasts.
 #[derive(Debug)]
-pub struct Memory {
+pub(super) struct Memory {
     shards: Vec<ShardPart>,
     nodes: Vec<NodePart>,
 }
@@ -47,7 +47,7 @@ struct NodePart {
 
 impl Memory {
     /// Enough for `swarm`.
-    pub fn new(swarm: &Swarm) -> Memory {
+    pub(super) fn new(swarm: &Swarm) -> Memory {
         let owners = vec![NodeId::default(); ring_config(swarm).slot_count()];
         let shard = ShardPart {
             slots: vec![Slot::default(); swarm.slot_count],
@@ -64,79 +64,77 @@ impl Memory {
     }
 
     /// The parts, to be handed out one by one.
-    pub fn pool(&mut self) -> Pool<'_> {
+    pub(super) fn pool(&mut self) -> Pool<'_> {
         Pool { shards: self.shards.iter_mut(), nodes: self.nodes.iter_mut() }
     }
 }
 
 /// Memory that no process has used yet.
 #[derive(Debug)]
-pub struct Pool<'m> {
+pub(super) struct Pool<'m> {
     shards: std::slice::IterMut<'m, ShardPart>,
     nodes: std::slice::IterMut<'m, NodePart>,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Host<'m> {
+pub(super) struct Host<'m> {
     /// One store for each shard.
-    pub stores: Vec<Store>,
+    pub(super) stores: Vec<Store>,
     /// The topology and the vote as they are on disk; none if never written.
-    pub persisted: Option<Persisted>,
+    pub(super) persisted: Option<Persisted>,
     /// Process lives so far: also the boot of the latest.
-    pub lives: u64,
+    pub(super) lives: u64,
     /// The running process.
-    pub process: Option<Process<'m>>,
+    pub(super) process: Option<Process<'m>>,
     /// What came in since the process was stopped; none while it runs.
-    pub stopped: Option<Vec<Event>>,
+    pub(super) stopped: Option<Vec<Event>>,
     /// What its monotonic clock shows at the start of the run, microseconds.
     origin: u64,
     /// What its wall clock shows at the start of the run, milliseconds.
-    pub wall: u64,
+    pub(super) wall: u64,
 }
 
 /// What the machine of a node keeps on disk.
 #[derive(Clone, Debug)]
-pub struct Persisted {
+pub(super) struct Persisted {
     /// The committed operations.
-    pub operations: Vec<u8>,
+    pub(super) operations: Vec<u8>,
     /// The vote.
-    pub vote: Option<Vote>,
+    pub(super) vote: Option<Vote>,
 }
 
 /// A running process.
 #[derive(Debug)]
-pub struct Process<'m> {
+pub(super) struct Process<'m> {
     /// The machine of the node; away while it is at work.
-    pub node: Option<Box<Node<'m>>>,
+    pub(super) node: Option<Box<Node<'m>>>,
     /// Its shards.
-    pub shards: Vec<ShardProcess<'m>>,
+    pub(super) shards: Vec<ShardProcess<'m>>,
     /// When the machine of the node is woken.
-    pub wake: Option<Instant>,
-    /// A write of the topology is under way.
-    pub persisting: bool,
+    pub(super) wake: Option<Instant>,
 }
 
 /// A shard of a running process.
 #[derive(Debug)]
-pub struct ShardProcess<'m> {
+pub(super) struct ShardProcess<'m> {
     /// The machine.
-    pub machine: Box<Shard<'m>>,
+    pub(super) machine: Box<Shard<'m>>,
     /// Its memory for requests.
-    pub bodies: Kept,
+    pub(super) bodies: Kept,
     /// When it is woken.
-    pub wake: Option<Instant>,
+    pub(super) wake: Option<Instant>,
     /// A sync is under way.
-    pub syncing: bool,
+    pub(super) syncing: bool,
     /// Another sync is wanted as soon as possible.
-    pub sync_wanted: bool,
+    pub(super) sync_wanted: bool,
     /// A sync will begin when the interval ends.
-    pub sync_due: bool,
+    pub(super) sync_due: bool,
 }
 
 impl<'m> Host<'m> {
     /// A host with empty disks whose process does not run.
-    pub fn new(swarm: &Swarm, node: usize, random: &mut Random) -> Host<'m> {
+    pub(super) fn new(swarm: &Swarm, node: usize, random: &mut Random) -> Host<'m> {
         let store = |_| Store::new(swarm.disk.busy, random.fork());
         Host {
             stores: (0..swarm.shards[node]).map(store).collect(),
@@ -150,27 +148,27 @@ impl<'m> Host<'m> {
     }
 
     /// The host's monotonic time at `now`.
-    pub fn local(&self, now: Instant) -> Instant {
+    pub(super) fn local(&self, now: Instant) -> Instant {
         Instant(now.0 + self.origin)
     }
 
     /// When the host's monotonic time is `local`, or `now` if that is past.
-    pub fn global(&self, now: Instant, local: Instant) -> Instant {
+    pub(super) fn global(&self, now: Instant, local: Instant) -> Instant {
         Instant(local.0.saturating_sub(self.origin)).max(now)
     }
 
     /// The host's wall clock at `now`.
-    pub fn wall(&self, now: Instant) -> UnixMs {
+    pub(super) fn wall(&self, now: Instant) -> UnixMs {
         UnixMs(self.wall + now.0 / 1000)
     }
 
     /// Runs and is not stopped.
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.process.is_some() && self.stopped.is_none()
     }
 
     /// May be started once more.
-    pub fn has_lives(&self) -> bool {
+    pub(super) fn has_lives(&self) -> bool {
         self.lives < LIFE_COUNT_MAX as u64
     }
 
@@ -178,7 +176,7 @@ impl<'m> Host<'m> {
     ///
     /// # Panics
     /// If one is running, or there is no life left.
-    pub fn start(&mut self, swarm: &Swarm, node: usize, pool: &mut Pool<'m>, seed: u64) {
+    pub(super) fn start(&mut self, swarm: &Swarm, node: usize, pool: &mut Pool<'m>, seed: u64) {
         assert!(self.process.is_none());
         assert!(self.has_lives());
         self.lives += 1;
@@ -200,7 +198,7 @@ impl<'m> Host<'m> {
             }
         });
         let shards = shards.collect();
-        self.process = Some(Process { node: Some(machine), shards, wake: None, persisting: false });
+        self.process = Some(Process { node: Some(machine), shards, wake: None });
     }
 }
 
@@ -237,7 +235,7 @@ fn member(node: usize) -> Member {
 }
 
 /// Where the node at index `node` says that it answers.
-pub fn contact(swarm: &Swarm, node: usize, life: u64) -> Contact {
+pub(super) fn contact(swarm: &Swarm, node: usize, life: u64) -> Contact {
     Contact {
         node: node_id(node),
         boot: Boot(life),

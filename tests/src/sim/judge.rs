@@ -28,35 +28,35 @@ struct Acked {
 
 /// A record that was stored.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub(super) struct Seen<'a> {
     /// By this node.
-    pub node: usize,
+    pub(super) node: usize,
     /// In this process life.
-    pub boot: u64,
+    pub(super) boot: u64,
     /// The history of the record that it replaced.
-    pub before: &'a Set,
+    pub(super) before: &'a Set,
     /// The record.
-    pub record: Record<'a>,
+    pub(super) record: Record<'a>,
     /// What the shard keeps of requests in flight.
-    pub kept: &'a Kept,
+    pub(super) kept: &'a Kept,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Judge {
+pub(super) struct Judge {
     swarm: Swarm,
     index: BTreeMap<Vec<u8>, usize>,
     histories: Vec<History>,
     acked: Vec<Vec<Acked>>,
     /// The hash of the ring of each topology, and its number of nodes.
     rings: BTreeMap<TopologyId, (u64, usize)>,
-    /// A ring of all nodes was published.
-    pub formed: bool,
+    /// The topology of all nodes, once one of them has published it.
+    pub(super) formed: Option<TopologyId>,
 }
 
 impl Judge {
     /// Nothing has happened to `keys`.
-    pub fn new(swarm: &Swarm, keys: &[Vec<u8>]) -> Judge {
+    pub(super) fn new(swarm: &Swarm, keys: &[Vec<u8>]) -> Judge {
         let index = keys.iter().cloned().zip(0..).collect();
         Judge {
             swarm: swarm.clone(),
@@ -64,34 +64,29 @@ impl Judge {
             histories: keys.iter().map(|_| History::default()).collect(),
             acked: keys.iter().map(|_| Vec::new()).collect(),
             rings: BTreeMap::new(),
-            formed: false,
+            formed: None,
         }
     }
 
     /// The owners that every partition has once the cluster is formed.
-    pub fn owner_count(&self) -> u8 {
+    pub(super) fn owner_count(&self) -> u8 {
         (self.swarm.shards.len() as u8).min(self.swarm.n)
     }
 
-    /// The history of key `key`.
-    pub fn history(&self, key: usize) -> &History {
-        &self.histories[key]
-    }
-
     /// S2: what is stored is stored under a key that somebody wrote.
-    pub fn key_index(&self, key: &[u8]) -> Result<usize, Violation> {
+    pub(super) fn key_index(&self, key: &[u8]) -> Result<usize, Violation> {
         let invented = || Violation::new(Invariant::NoInvention, format!("key {key:?}"));
         self.index.get(key).copied().ok_or_else(invented)
     }
 
     /// A client sends a write.
-    pub fn on_issue(&mut self, key: usize, put: &Put) {
+    pub(super) fn on_issue(&mut self, key: usize, put: &Put) {
         self.histories[key].issue(put.stamp, put.context(), put.value.as_deref());
     }
 
     /// S2, S3, S4, S8: what a node stores is the exact result of an event, or of a join; and its
     /// history does not shrink. Returns that history, and what happened in words.
-    pub fn on_append(
+    pub(super) fn on_append(
         &mut self,
         key: usize,
         seen: &Seen<'_>,
@@ -129,7 +124,7 @@ impl Judge {
     }
 
     /// S9: a client is told that its write succeeded.
-    pub fn on_stored(
+    pub(super) fn on_stored(
         &mut self,
         hosts: &[Host<'_>],
         (key, key_bytes): (usize, &[u8]),
@@ -160,7 +155,7 @@ impl Judge {
     }
 
     /// S9: a client is told that its write was refused: it was not applied, and never will be.
-    pub fn on_refused(&mut self, key: usize, stamp: u64) -> Result<(), Violation> {
+    pub(super) fn on_refused(&mut self, key: usize, stamp: u64) -> Result<(), Violation> {
         if self.swarm.network.duplicated > 0 {
             // A duplicated command may be refused and applied.
             return Ok(());
@@ -168,8 +163,8 @@ impl Judge {
         self.histories[key].refuse(stamp)
     }
 
-    /// S10: what a read with this R must cover if it begins now.
-    pub fn required(&self, key: usize, r: u8, pr: u8) -> Set {
+    /// S10: what a read with this R must cover if it begins now, all nodes being on one topology.
+    pub(super) fn required(&self, key: usize, r: u8, pr: u8) -> Set {
         let r = self.needed(r, self.swarm.r).max(pr);
         let n = self.owner_count();
         let meets = |acked: &&Acked| acked.w + r > n;
@@ -180,7 +175,7 @@ impl Judge {
 
     /// S2, S3, S8, S10: a read was answered with exactly the siblings that its context implies,
     /// and the context covers what it must.
-    pub fn on_read(
+    pub(super) fn on_read(
         &self,
         (key, key_bytes): (usize, &[u8]),
         reply: &Reply,
@@ -215,7 +210,7 @@ impl Judge {
 
     /// S3: the context that comes with a put covers it and nothing that its writer did not see:
     /// the new version is all that is left of what it covers.
-    pub fn on_put_context(
+    pub(super) fn on_put_context(
         &self,
         (key, key_bytes): (usize, &[u8]),
         stamp: u64,
@@ -233,7 +228,7 @@ impl Judge {
     }
 
     /// S6: a serial client that reads before it writes sees at most one sibling.
-    pub fn on_sequential(&self, key: usize, read: &Known) -> Result<(), Violation> {
+    pub(super) fn on_sequential(&self, key: usize, read: &Known) -> Result<(), Violation> {
         let siblings = self.histories[key].siblings(&read.events);
         if siblings.len() > 1 {
             let detail = format!("k{key} has {siblings:?} though its one writer saw each");
@@ -243,7 +238,7 @@ impl Judge {
     }
 
     /// S1: some copy that is not destroyed covers every acknowledged write.
-    pub fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
+    pub(super) fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
         for (key_bytes, &key) in &self.index {
             let mut held = Set::default();
             for store in hosts.iter().flat_map(|host| &host.stores) {
@@ -258,7 +253,7 @@ impl Judge {
     }
 
     /// S1: `held` covers every acknowledged write of key `key`.
-    pub fn check_covered(&self, key: usize, held: &Set, who: &str) -> Result<(), Violation> {
+    pub(super) fn check_covered(&self, key: usize, held: &Set, who: &str) -> Result<(), Violation> {
         let history = &self.histories[key];
         match self.acked[key].iter().find(|acked| !history.holds(acked.stamp, held)) {
             None => Ok(()),
@@ -270,7 +265,7 @@ impl Judge {
     }
 
     /// S11: equal operations give equal rings, and owners are distinct members.
-    pub fn on_ring(
+    pub(super) fn on_ring(
         &mut self,
         node: usize,
         topology: TopologyId,
@@ -293,7 +288,9 @@ impl Judge {
                 return wrong("owners are not distinct members");
             }
         }
-        self.formed |= nodes == self.swarm.shards.len();
+        if nodes == self.swarm.shards.len() {
+            self.formed = Some(topology);
+        }
         Ok(())
     }
 

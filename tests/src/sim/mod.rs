@@ -14,20 +14,20 @@
 //! Sources: FoundationDB's simulation; TigerBeetle's VOPR (swarm options, safety phase, then
 //! heal and demand convergence); correctness §7.
 
-pub mod bodies;
-pub mod client;
-pub mod host;
-pub mod judge;
+mod bodies;
+mod client;
+mod host;
+mod judge;
 pub mod mark;
-pub mod network;
+mod network;
 pub mod oracle;
-pub mod outbox;
-pub mod queue;
+mod outbox;
+mod queue;
 pub mod random;
-pub mod store;
+mod store;
 pub mod swarm;
-pub mod trace;
-pub mod world;
+mod trace;
+mod world;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,18 +46,25 @@ use world::World;
 pub struct Report {
     /// Equal for equal runs.
     pub hash: u64,
-    /// Operations whose clients were told that they succeeded.
-    pub acknowledged: u64,
-    /// Faults that had an effect.
-    pub effective_faults: u64,
     /// The seed drew a run without faults.
     pub calm: bool,
-    /// Situations reached.
-    pub marks: Marks,
+    /// What was reached; nothing after a panic.
+    pub figures: Figures,
     /// What went wrong.
     pub violation: Option<Violation>,
     /// What happened, line by line; empty unless verbose.
     pub lines: Vec<String>,
+}
+
+/// What a run reached.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Operations whose clients were told that they succeeded.
+    pub acknowledged: u64,
+    /// Faults that had an effect.
+    pub effective_faults: u64,
+    /// Situations reached.
+    pub marks: Marks,
 }
 
 /// Runs one seed.
@@ -75,17 +82,15 @@ pub fn run_swarm(swarm: Swarm, random: Random, verbose: bool) -> Report {
         let mut memory = Memory::new(&swarm);
         let mut world = World::new(swarm, random, memory.pool(), Rc::clone(&trace));
         let violation = world.run().err();
-        let (marks, effective_faults) = (world.marks.clone(), world.effective_faults());
-        (violation, marks, effective_faults, world.clients.acknowledged)
+        (violation, world.figures())
     }));
     // S17: a panic of the machines is a violation like any other.
-    let (violation, marks, effective_faults, acknowledged) = outcome.unwrap_or_else(|panic| {
+    let (violation, figures) = outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let violation = Violation::new(Invariant::OneReply, format!("a panic: {text}"));
-        (Some(violation), Marks::default(), 0, 0)
+        (Some(violation), Figures::default())
     });
     let trace = trace.borrow();
-    let (hash, lines) = (trace.hash(), trace.lines().to_vec());
-    Report { hash, acknowledged, effective_faults, calm, marks, violation, lines }
+    Report { hash: trace.hash(), calm, figures, violation, lines: trace.lines().to_vec() }
 }

@@ -10,14 +10,15 @@ use ringmain_core::time::Instant;
 
 use super::mark::{Mark, Marks};
 use super::random::Random;
+use super::swarm::NetworkOptions;
 
 /// One shard of one node, both by index.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Site {
+pub(super) struct Site {
     /// Which node.
-    pub node: usize,
+    pub(super) node: usize,
     /// Which of its shards.
-    pub shard: usize,
+    pub(super) shard: usize,
 }
 
 impl fmt::Debug for Site {
@@ -26,38 +27,19 @@ impl fmt::Debug for Site {
     }
 }
 
-/// What may go wrong, drawn per seed. Shares are per mille of the frames.
-#[derive(Clone, Copy, Debug)]
-pub struct NetworkOptions {
-    /// Usual one-way delay between nodes.
-    pub delay: Duration,
-    /// Frames of one connection arrive in order, as on TCP.
-    pub ordered: bool,
-    /// Frames that a split stops wait for its end instead of being lost.
-    pub holds: bool,
-    /// Lost frames.
-    pub lost: u32,
-    /// Frames that arrive twice.
-    pub duplicated: u32,
-    /// Frames that take up to 300 times as long.
-    pub slow: u32,
-    /// Frames with one flipped bit behind the first 32 bytes.
-    pub corrupted: u32,
-}
-
 /// A frame under way.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Parcel {
+pub(super) struct Parcel {
     /// Sender.
-    pub from: Site,
+    pub(super) from: Site,
     /// Receiver.
-    pub to: Site,
+    pub(super) to: Site,
     /// The life of the connection that carries it.
-    pub connection: u32,
+    pub(super) connection: u32,
     /// When it was sent.
-    pub sent: Instant,
+    pub(super) sent: Instant,
     /// The frame.
-    pub bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The longest delay.
@@ -65,7 +47,7 @@ const DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Network {
+pub(super) struct Network {
     options: NetworkOptions,
     random: Random,
     /// Whether faults happen at all; off once the run heals.
@@ -81,7 +63,7 @@ pub struct Network {
 
 impl Network {
     /// A whole network of `nodes` nodes.
-    pub fn new(nodes: usize, options: NetworkOptions, random: Random) -> Network {
+    pub(super) fn new(nodes: usize, options: NetworkOptions, random: Random) -> Network {
         Network {
             options,
             random,
@@ -94,7 +76,7 @@ impl Network {
     }
 
     /// Sends `bytes`; the arrivals (none to two) go to `arrive`. Inside a node nothing is lost.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         now: Instant,
         from: Site,
@@ -129,7 +111,7 @@ impl Network {
 
     /// Whether `parcel` gets through at its arrival: its connection still lives and no split
     /// began meanwhile. One that may wait for the end of the split is kept.
-    pub fn delivers(&mut self, now: Instant, parcel: &Parcel, marks: &mut Marks) -> bool {
+    pub(super) fn delivers(&mut self, now: Instant, parcel: &Parcel, marks: &mut Marks) -> bool {
         let (from, to) = (parcel.from, parcel.to);
         if self.connection(from, to) != parcel.connection {
             marks.hit(Mark::FrameLost);
@@ -146,12 +128,12 @@ impl Network {
     }
 
     /// The life of the connections between two sites: a number that every reset raises.
-    pub fn connection(&self, from: Site, to: Site) -> u32 {
+    pub(super) fn connection(&self, from: Site, to: Site) -> u32 {
         self.lives[from.node][to.node]
     }
 
     /// Resets all connections between two nodes, or inside one: frames under way are lost.
-    pub fn reset(&mut self, a: usize, b: usize) {
+    pub(super) fn reset(&mut self, a: usize, b: usize) {
         self.lives[a][b] += 1;
         self.lives[b][a] = self.lives[a][b];
         let concerns = |from: usize, to: usize| (from, to) == (a, b) || (to, from) == (a, b);
@@ -160,7 +142,7 @@ impl Network {
     }
 
     /// Splits the network in a way that the seed draws. Earlier splits remain.
-    pub fn split(&mut self, marks: &mut Marks) {
+    pub(super) fn split(&mut self, marks: &mut Marks) {
         let nodes = self.blocked.len();
         let mut order: Vec<usize> = (0..nodes).collect();
         self.random.shuffle(&mut order);
@@ -181,7 +163,7 @@ impl Network {
     }
 
     /// Ends every split; frames that waited go on.
-    pub fn heal(
+    pub(super) fn heal(
         &mut self,
         now: Instant,
         marks: &mut Marks,
@@ -194,12 +176,12 @@ impl Network {
     }
 
     /// Whether faults happen; without them only delays remain.
-    pub fn set_faulty(&mut self, faulty: bool) {
+    pub(super) fn set_faulty(&mut self, faulty: bool) {
         self.faulty = faulty;
     }
 
     /// Whether nothing travels from node `from` to node `to`.
-    pub fn is_blocked(&self, from: usize, to: usize) -> bool {
+    pub(super) fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.blocked[from][to]
     }
 

@@ -14,20 +14,20 @@ use super::network::{Network, Site};
 use super::random::Random;
 
 /// log2 of the partitions of every simulated cluster: few, so that keys share them.
-pub const PARTITION_BITS: u32 = 6;
+pub(super) const PARTITION_BITS: u32 = 6;
 
 /// The node at index `node`, as the cluster knows it.
-pub fn node_id(node: usize) -> NodeId {
+pub(super) fn node_id(node: usize) -> NodeId {
     NodeId(0x1000 + node as u32)
 }
 
 /// The index of a node.
-pub fn node_index(id: NodeId) -> usize {
+pub(super) fn node_index(id: NodeId) -> usize {
     (id.0 - 0x1000) as usize
 }
 
 /// The name, at `at`, of its connection with `other` in that connection's life.
-pub fn link_to(other: Site, connection: u32) -> Link {
+pub(super) fn link_to(other: Site, connection: u32) -> Link {
     Link((other.node as u64) << 40 | (other.shard as u64) << 32 | u64::from(connection))
 }
 
@@ -39,49 +39,49 @@ fn link_target(link: Link) -> (Site, u32) {
 
 /// An answer as a client sees it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reply {
+pub(super) struct Reply {
     /// How the request ended.
-    pub status: Status,
+    pub(super) status: Status,
     /// The raw context token; empty for the empty context, or none.
-    pub context: Vec<u8>,
+    pub(super) context: Vec<u8>,
     /// Live siblings: stamp and value.
-    pub siblings: Vec<(u64, Vec<u8>)>,
+    pub(super) siblings: Vec<(u64, Vec<u8>)>,
     /// Live siblings after a write.
-    pub live: u16,
+    pub(super) live: u16,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Outbox<'w> {
+pub(super) struct Outbox<'w> {
     /// The sender.
-    pub site: Site,
+    pub(super) site: Site,
     /// Shards of each node.
-    pub shards: &'w [u16],
+    pub(super) shards: &'w [u16],
     /// Seed of the key hash.
-    pub hash_seed: u64,
+    pub(super) hash_seed: u64,
     /// Which peers the sender has a connection with.
-    pub connected: &'w [bool],
+    pub(super) connected: &'w [bool],
     /// The connections.
-    pub network: &'w Network,
+    pub(super) network: &'w Network,
     /// Frames, per mille, that a full queue refuses.
-    pub unsent: u32,
+    pub(super) unsent: u32,
     /// Draws those.
-    pub random: &'w mut Random,
+    pub(super) random: &'w mut Random,
     /// Situations reached.
-    pub marks: &'w mut Marks,
+    pub(super) marks: &'w mut Marks,
     /// What was sent.
-    pub sent: Sent,
+    pub(super) sent: Sent,
 }
 
 /// What a turn sent.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Frames.
-    pub frames: Vec<(Site, Vec<u8>)>,
+    pub(super) frames: Vec<(Site, Vec<u8>)>,
     /// Replies, by ticket.
-    pub replies: Vec<(u64, Reply)>,
+    pub(super) replies: Vec<(u64, Reply)>,
     /// Notices.
-    pub notices: Vec<Notice>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Outbox<'_> {

@@ -8,7 +8,7 @@ use ringmain_core::time::Instant;
 
 /// Events by time, then by the order of their scheduling.
 #[derive(Debug)]
-pub struct Queue<E> {
+pub(super) struct Queue<E> {
     heap: BinaryHeap<Entry<E>>,
     sequence: u64,
 }
@@ -21,24 +21,14 @@ impl<E> Default for Queue<E> {
 
 impl<E> Queue<E> {
     /// Schedules `event`.
-    pub fn push(&mut self, at: Instant, event: E) {
+    pub(super) fn push(&mut self, at: Instant, event: E) {
         self.sequence += 1;
         self.heap.push(Entry { at, sequence: self.sequence, event });
     }
 
     /// The next event and its time.
-    pub fn pop(&mut self) -> Option<(Instant, E)> {
+    pub(super) fn pop(&mut self) -> Option<(Instant, E)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
-    }
-
-    /// Events that wait.
-    pub fn len(&self) -> usize {
-        self.heap.len()
-    }
-
-    /// Whether no event waits.
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
     }
 }
 

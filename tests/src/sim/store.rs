@@ -17,23 +17,23 @@ use super::random::Random;
 
 /// A record of the log.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     mine: Option<u16>,
     body: Vec<u8>,
     /// The entry of the same key that it replaced.
     before: Option<usize>,
     /// Its exact history, once the oracle has seen it.
-    pub history: Option<Set>,
+    pub(super) history: Option<Set>,
 }
 
 impl Entry {
     /// The key.
-    pub fn key(&self) -> &[u8] {
+    pub(super) fn key(&self) -> &[u8] {
         self.parsed().key()
     }
 
     /// The record.
-    pub fn record(&self) -> Record<'_> {
+    pub(super) fn record(&self) -> Record<'_> {
         Record::new_checked(self.parsed().payload()).expect("a record was stored")
     }
 
@@ -44,13 +44,13 @@ impl Entry {
 
 /// See the module. The place of an entry is its number, counted from 1.
 #[derive(Debug, Default)]
-pub struct Store {
+pub(super) struct Store {
     entries: Vec<Entry>,
     current: BTreeMap<Vec<u8>, usize>,
     synced: usize,
     leaves: BTreeMap<Partition, Vec<u64>>,
     /// Appends, per mille, that are refused for now.
-    pub busy: u32,
+    pub(super) busy: u32,
     random: Option<Random>,
     /// Entries that the oracle has seen.
     seen: usize,
@@ -58,35 +58,35 @@ pub struct Store {
 
 impl Store {
     /// An empty store that draws its refusals from `random`.
-    pub fn new(busy: u32, random: Random) -> Store {
+    pub(super) fn new(busy: u32, random: Random) -> Store {
         Store { busy, random: Some(random), ..Store::default() }
     }
 
     /// The place behind the last record.
-    pub fn end(&self) -> Place {
+    pub(super) fn end(&self) -> Place {
         Place(self.entries.len() as u64 + 1)
     }
 
     /// Everything below is on disk.
-    pub fn synced(&self) -> Place {
+    pub(super) fn synced(&self) -> Place {
         Place(self.synced as u64 + 1)
     }
 
     /// A sync that began when the log ended at `up_to` is done.
-    pub fn on_synced(&mut self, up_to: Place) {
+    pub(super) fn on_synced(&mut self, up_to: Place) {
         self.synced = self.synced.max(up_to.0 as usize - 1);
         assert!(self.synced <= self.entries.len());
     }
 
     /// No key was ever stored.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The process ends and its successor finds what is left: everything, or, where the power
     /// failed, a part of what was not synced. Returns how many records were lost. `place` says
     /// where keys belong now, for the trees.
-    pub fn restart(&mut self, power_loss: bool, random: &mut Random) -> usize {
+    pub(super) fn restart(&mut self, power_loss: bool, random: &mut Random) -> usize {
         let unsynced = self.entries.len() - self.synced;
         let lost = if power_loss { random.below(unsynced + 1) } else { 0 };
         self.entries.truncate(self.entries.len() - lost);
@@ -101,12 +101,16 @@ impl Store {
     }
 
     /// Computes the trees from the records, as a start does.
-    pub fn rebuild_leaves(&mut self, hash_seed: u64, partition_bits: u32) {
+    pub(super) fn rebuild_leaves(&mut self, hash_seed: u64, partition_bits: u32) {
         self.leaves = self.computed_leaves(hash_seed, partition_bits);
     }
 
     /// The trees, computed from the records.
-    pub fn computed_leaves(&self, hash_seed: u64, bits: u32) -> BTreeMap<Partition, Vec<u64>> {
+    pub(super) fn computed_leaves(
+        &self,
+        hash_seed: u64,
+        bits: u32,
+    ) -> BTreeMap<Partition, Vec<u64>> {
         let mut leaves: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
         for (key, index) in &self.current {
             let key = Key::new(key, hash_seed, bits);
@@ -118,23 +122,18 @@ impl Store {
     }
 
     /// The trees as they were kept up to date, those without any key left out.
-    pub fn kept_leaves(&self) -> BTreeMap<Partition, Vec<u64>> {
+    pub(super) fn kept_leaves(&self) -> BTreeMap<Partition, Vec<u64>> {
         let used = self.leaves.iter().filter(|(_, tree)| tree.iter().any(|leaf| *leaf != 0));
         used.map(|(partition, tree)| (*partition, tree.clone())).collect()
     }
 
-    /// The keys, each with its current record.
-    pub fn current(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
-        self.current.iter().map(|(key, index)| (key.as_slice(), &self.entries[*index]))
-    }
-
     /// The current record of `key`.
-    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
         self.current.get(key).map(|index| &self.entries[*index])
     }
 
     /// The latest record of `key` that is on disk.
-    pub fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
+    pub(super) fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
         let mut index = *self.current.get(key)?;
         while index >= self.synced {
             index = self.entries[index].before?;
@@ -143,13 +142,13 @@ impl Store {
     }
 
     /// The next entry that the oracle has not seen: it, and the one that it replaced.
-    pub fn unseen(&self) -> Option<(&Entry, Option<&Entry>)> {
+    pub(super) fn unseen(&self) -> Option<(&Entry, Option<&Entry>)> {
         let entry = self.entries.get(self.seen)?;
         Some((entry, entry.before.map(|before| &self.entries[before])))
     }
 
     /// The oracle has seen the next entry, and knows its history.
-    pub fn on_seen(&mut self, history: Set) {
+    pub(super) fn on_seen(&mut self, history: Set) {
         self.entries[self.seen].history = Some(history);
         self.seen += 1;
     }

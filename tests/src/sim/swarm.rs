@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::network::NetworkOptions;
 use super::random::Random;
 
 /// The mix of one run.
@@ -44,6 +43,25 @@ pub enum Durability {
     Interval(Duration),
     /// When appended.
     None,
+}
+
+/// What may go wrong, drawn per seed. Shares are per mille of the frames.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkOptions {
+    /// Usual one-way delay between nodes.
+    pub delay: Duration,
+    /// Frames of one connection arrive in order, as on TCP.
+    pub ordered: bool,
+    /// Frames that a split stops wait for its end instead of being lost.
+    pub holds: bool,
+    /// Lost frames.
+    pub lost: u32,
+    /// Frames that arrive twice.
+    pub duplicated: u32,
+    /// Frames that take up to 300 times as long.
+    pub slow: u32,
+    /// Frames with one flipped bit behind the first 32 bytes.
+    pub corrupted: u32,
 }
 
 /// How disks behave.
@@ -125,7 +143,7 @@ pub struct ClientOptions {
 impl Swarm {
     /// Draws a mix.
     pub fn draw(random: &mut Random) -> Swarm {
-        let node_count = [1, 2, 3, 3, 3, 4, 5, 6][random.below(8)];
+        let node_count = [1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6][random.below(12)];
         let shards = (0..node_count).map(|_| [1, 1, 2, 3, 4][random.below(5)]).collect();
         let n = [1, 2, 3, 3, 3, 3, 4][random.below(7)];
         let (r, w) = match random.below(4) {
@@ -133,6 +151,15 @@ impl Swarm {
             _ => ((n / 2 + 1) as u8, (n / 2 + 1) as u8),
         };
         let calm = random.chance(100);
+        let clients = ClientOptions::draw(random);
+        let length = clients.length();
+        let mut faults = FaultOptions::NONE;
+        if !calm {
+            faults = FaultOptions::draw(random, length);
+            if faults.reset.or(faults.pause).is_none() || node_count == 1 {
+                faults.crash = faults.crash.or(Some(length / 6));
+            }
+        }
         Swarm {
             shards,
             n: n as u8,
@@ -148,8 +175,8 @@ impl Swarm {
                 slow: some(random, calm, 50),
                 busy: some(random, calm, 20),
             },
-            faults: if calm { FaultOptions::NONE } else { FaultOptions::draw(random) },
-            clients: ClientOptions::draw(random),
+            faults,
+            clients,
         }
     }
 
@@ -174,18 +201,19 @@ impl Durability {
 }
 
 impl FaultOptions {
-    fn draw(random: &mut Random) -> FaultOptions {
+    /// Faults for a run that may take about `length`.
+    fn draw(random: &mut Random, length: Duration) -> FaultOptions {
         FaultOptions {
-            split: every(random, 5_000),
-            split_length: Duration::from_millis(random.between(50, 5_000)),
-            reset: every(random, 2_000),
-            crash: every(random, 5_000),
-            restart: Duration::from_millis(random.between(1, 5_000)),
+            split: every(random, length),
+            split_length: part(random, length),
+            reset: every(random, length),
+            crash: every(random, length),
+            restart: part(random, length),
             power_loss: [0, 500, 1000][random.below(3)],
             notices: random.chance(700),
-            pause: every(random, 5_000),
-            pause_length: Duration::from_millis(random.between(1, 3_000)),
-            clock_step: every(random, 5_000),
+            pause: every(random, length),
+            pause_length: part(random, length),
+            clock_step: every(random, length),
             unsent: some(random, false, 20),
         }
     }
@@ -207,6 +235,12 @@ impl ClientOptions {
             acknowledged: random.between(300, 400),
         }
     }
+
+    /// About how long a run takes with these clients.
+    fn length(&self) -> Duration {
+        let operation = self.think * 3 / 2 + Duration::from_millis(5);
+        operation * self.acknowledged as u32 / self.count as u32
+    }
 }
 
 fn network(random: &mut Random, calm: bool) -> NetworkOptions {
@@ -227,8 +261,13 @@ fn some(random: &mut Random, never: bool, max: u64) -> u32 {
     if random.chance(500) || never { 0 } else { share }
 }
 
-/// A mean time between faults: never in half of the runs.
-fn every(random: &mut Random, max_ms: u64) -> Option<Duration> {
-    let mean = Duration::from_millis(random.between(100, max_ms));
+/// A mean time between faults: never in half of the runs, else 2 to 15 in a run.
+fn every(random: &mut Random, length: Duration) -> Option<Duration> {
+    let mean = length / random.between(2, 15) as u32;
     random.chance(500).then_some(mean)
+}
+
+/// A small part of a run.
+fn part(random: &mut Random, length: Duration) -> Duration {
+    length / random.between(4, 100) as u32
 }

@@ -7,7 +7,7 @@ use ringmain_core::time::Instant;
 
 /// The trace of one run.
 #[derive(Debug)]
-pub struct Trace {
+pub(super) struct Trace {
     hash: u64,
     line: String,
     lines: Option<Vec<String>>,
@@ -15,13 +15,13 @@ pub struct Trace {
 
 impl Trace {
     /// An empty trace; `verbose` keeps the lines, otherwise only their hash remains.
-    pub fn new(verbose: bool) -> Trace {
+    pub(super) fn new(verbose: bool) -> Trace {
         let lines = verbose.then(Vec::new);
         Trace { hash: 0xcbf2_9ce4_8422_2325, line: String::new(), lines }
     }
 
     /// Notes that something happened.
-    pub fn note(&mut self, now: Instant, what: fmt::Arguments<'_>) {
+    pub(super) fn note(&mut self, now: Instant, what: fmt::Arguments<'_>) {
         self.line.clear();
         let micros = now.0;
         let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
@@ -33,12 +33,12 @@ impl Trace {
     }
 
     /// A number that equal runs share, and different runs all but surely do not.
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         self.hash
     }
 
     /// The lines, oldest first; none unless verbose.
-    pub fn lines(&self) -> &[String] {
+    pub(super) fn lines(&self) -> &[String] {
         self.lines.as_deref().unwrap_or_default()
     }
 }

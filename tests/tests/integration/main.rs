@@ -5,4 +5,5 @@
 mod causality;
 mod cli;
 mod demo;
+mod seeds;
 mod tidy;

@@ -267,13 +267,13 @@ impl History {
             return wrong(Invariant::AckAccounting, "a write that was refused is applied");
         }
         let contexts = match &issue.context {
-            Context::Local => std::slice::from_ref(before),
-            Context::Given(context) => std::slice::from_ref(context),
-            Context::ReadFirst => found,
+            Context::Local => vec![before.clone()],
+            Context::Given(context) => vec![context.clone()],
+            Context::ReadFirst => found.to_vec(),
         };
         // A write that was applied twice at once may have found two things: one must fit.
         let mut result = wrong(Invariant::Exactness, "a write that read first found nothing");
-        for context in contexts.to_vec() {
+        for context in contexts {
             let event = self.register(sibling, context);
             result = self.check(after).and_then(|history| {
                 self.check_union(event, before, &history)?;

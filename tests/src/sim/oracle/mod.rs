@@ -11,6 +11,9 @@
 mod history;
 mod set;
 
+#[cfg(test)]
+mod tests;
+
 pub use history::{
     Appended, Context, Decoded, DecodedSibling, Event, History, Issue, decoded_entries,
 };

@@ -12,6 +12,9 @@ use super::super::oracle::{Invariant, Set, Violation};
 use super::super::outbox::Reply;
 use super::{Event, Stage, World, note};
 
+/// Shortest pause of a client whose request failed.
+const BACKOFF: Duration = Duration::from_millis(20);
+
 /// Requests that wait for their reply.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
@@ -70,11 +73,13 @@ impl World<'_> {
         let alive = |node: &usize| self.hosts[*node].process.is_some();
         let nodes: Vec<usize> = (0..self.hosts.len()).filter(alive).collect();
         if nodes.is_empty() {
-            return self.rest(sender);
+            return self.pause_sender(sender, BACKOFF);
         }
         let node = *self.random.pick(&nodes);
         let shard = self.random.below(self.hosts[node].stores.len());
         let required = match &operation.action {
+            // While a topology spreads, some nodes still read where its writes do not go.
+            Action::Get { .. } if !self.agrees() => Set::default(),
             Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr),
             Action::Put(put) => {
                 self.judge.on_issue(operation.key, put);
@@ -95,6 +100,13 @@ impl World<'_> {
             Sender::Closer => self.closing.waits = Some(ticket),
         }
         self.tickets.open.insert(ticket, Ticket { sender, operation, node, life, required });
+    }
+
+    /// Whether all shards that run work on the topology of all nodes.
+    fn agrees(&self) -> bool {
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let mut shards = processes.flat_map(|process| &process.shards);
+        shards.all(|shard| Some(shard.machine.topology()) == self.judge.formed)
     }
 
     /// S17: every request gets exactly one reply.
@@ -297,16 +309,20 @@ impl World<'_> {
                 }
             }
         }
-        self.rest(open.sender);
+        self.pause_sender(open.sender, BACKOFF);
     }
 
     /// The sender pauses before its next operation.
     fn rest(&mut self, sender: Sender) {
+        self.pause_sender(sender, Duration::ZERO);
+    }
+
+    fn pause_sender(&mut self, sender: Sender, least: Duration) {
         match sender {
             Sender::Client(client) => {
                 self.clients.client(client).waits = None;
                 let think = self.random.delay(self.swarm.clients.think);
-                self.after(think, Event::Client { client });
+                self.after(think.max(least), Event::Client { client });
             }
             Sender::Closer => {
                 self.closing.waits = None;

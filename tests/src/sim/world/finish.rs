@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 
+use super::super::Figures;
 use super::super::client::Known;
 use super::super::host::Host;
 use super::super::mark::EFFECTIVE;
@@ -18,8 +19,8 @@ use super::{Event, Stage, World, note};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Effective faults that a run should have.
 const EFFECTIVE_MIN: u64 = 5;
-/// How long a run waits for them once enough was acknowledged.
-const FAULT_PATIENCE: Duration = Duration::from_secs(20);
+/// A run waits for them at most until it has acknowledged this many operations.
+const ACKNOWLEDGED_MAX: u64 = 1000;
 /// Longest time with faults.
 const RUNNING_MAX: Duration = Duration::from_secs(60);
 /// Time for the last frames to arrive.
@@ -47,7 +48,7 @@ impl World<'_> {
         let passed = self.now.since(self.since);
         let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
         match self.stage {
-            Stage::Forming if self.judge.formed => {
+            Stage::Forming if self.judge.formed.is_some() => {
                 self.enter(Stage::Running);
                 self.unleash();
                 for client in 0..self.clients.count() {
@@ -58,8 +59,9 @@ impl World<'_> {
             Stage::Forming if passed > PATIENCE => return self.stuck("the cluster does not form"),
             Stage::Running => {
                 let effective = self.effective_faults() >= EFFECTIVE_MIN;
-                let hopeless = self.swarm.is_calm() || passed > FAULT_PATIENCE;
-                if enough && (effective || hopeless) || passed > RUNNING_MAX {
+                let hopeless = self.clients.acknowledged >= ACKNOWLEDGED_MAX;
+                if enough && (effective || hopeless || self.swarm.is_calm()) || passed > RUNNING_MAX
+                {
                     self.enter(Stage::Healing);
                     self.restore()?;
                 }
@@ -81,8 +83,16 @@ impl World<'_> {
         Ok(false)
     }
 
-    /// Faults so far that had an effect.
-    pub fn effective_faults(&self) -> u64 {
+    /// What the run reached so far.
+    pub(in super::super) fn figures(&self) -> Figures {
+        Figures {
+            acknowledged: self.clients.acknowledged,
+            effective_faults: self.effective_faults(),
+            marks: self.marks.clone(),
+        }
+    }
+
+    fn effective_faults(&self) -> u64 {
         EFFECTIVE.iter().map(|mark| self.marks.count(*mark)).sum()
     }
 

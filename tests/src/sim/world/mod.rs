@@ -2,8 +2,8 @@
 //! next. Everything follows from the seed.
 //!
 //! ```text
-//! forming ── a member published the whole ring ──► running ── enough was acknowledged ──► healing
-//!         faults off                               faults on                              faults off
+//! forming ── a node published the whole ring ──► running ── enough acknowledged ──► healing
+//!            faults off                          faults on                          faults off
 //! healing ── clients are done ──► closing: every key read from all, written to all ──► judged
 //! ```
 
@@ -42,7 +42,7 @@ const EVENT_COUNT_MAX: u64 = 2_000_000;
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// A frame arrives.
     Arrive(Parcel),
     /// A client's command reaches a shard.
@@ -83,7 +83,7 @@ pub enum Event {
 
 /// Kinds of faults that begin at times the seed draws.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fault {
+pub(super) enum Fault {
     /// The network is split.
     Split,
     /// Two nodes lose their connections.
@@ -106,26 +106,26 @@ pub(super) enum Stage {
 }
 
 /// See the module.
-pub struct World<'m> {
-    pub(super) now: Instant,
-    pub(super) queue: Queue<Event>,
-    pub(super) swarm: Swarm,
-    pub(super) random: Random,
-    pub(super) hosts: Vec<Host<'m>>,
-    pub(super) pool: Pool<'m>,
-    pub(super) network: Network,
+pub(super) struct World<'m> {
+    now: Instant,
+    queue: Queue<Event>,
+    swarm: Swarm,
+    random: Random,
+    hosts: Vec<Host<'m>>,
+    pool: Pool<'m>,
+    network: Network,
     /// `connected[a][b]`: a has connections with b, as far as a knows.
-    pub(super) connected: Vec<Vec<bool>>,
-    pub(super) settings: TurnSettings,
-    pub(super) clients: Clients,
-    pub(super) tickets: Tickets,
-    pub(super) closing: Closing,
-    pub(super) judge: Judge,
-    pub(super) stage: Stage,
+    connected: Vec<Vec<bool>>,
+    settings: TurnSettings,
+    clients: Clients,
+    tickets: Tickets,
+    closing: Closing,
+    judge: Judge,
+    stage: Stage,
     /// When the stage began.
-    pub(super) since: Instant,
-    pub(super) marks: Marks,
-    pub(super) trace: Rc<RefCell<Trace>>,
+    since: Instant,
+    marks: Marks,
+    trace: Rc<RefCell<Trace>>,
 }
 
 /// Notes a line in the trace of a world.
@@ -138,7 +138,7 @@ use note;
 
 impl<'m> World<'m> {
     /// A cluster that has not been formed.
-    pub fn new(
+    pub(super) fn new(
         swarm: Swarm,
         mut random: Random,
         pool: Pool<'m>,
@@ -184,7 +184,7 @@ impl<'m> World<'m> {
     ///
     /// # Errors
     /// The first violation.
-    pub fn run(&mut self) -> Result<(), Violation> {
+    pub(super) fn run(&mut self) -> Result<(), Violation> {
         note!(self, "{:?}", self.swarm);
         for node in 0..self.hosts.len() {
             self.start(node)?;

@@ -23,6 +23,9 @@ use super::super::store::Store;
 use super::super::swarm::Durability;
 use super::{Event, World, note};
 
+/// The longest sync.
+const SYNC_MAX: Duration = Duration::from_secs(5);
+
 /// Deadlines that a turn handles.
 const TIMEOUT_COUNT: usize = 4;
 
@@ -171,6 +174,7 @@ impl<'m> World<'m> {
         if self.faults_happen() && self.random.chance(self.swarm.disk.slow) {
             delay *= self.random.between(2, 300) as u32;
         }
+        delay = delay.min(SYNC_MAX);
         if delay.as_millis() > 100 {
             self.marks.hit(Mark::SlowSync);
         }

@@ -1,0 +1,79 @@
+//! Seeds of the simulator: a few on every run, those that once failed, and the proof that it
+//! finds what it should find.
+
+use std::process::Command;
+
+use ringmain_core::plant::Plant;
+use ringmain_tests::sim::{self, mark::Marks};
+
+/// Seeds that failed once, each with what they showed. They must pass for ever.
+const FAILED_ONCE: [(u64, &str); 2] = [
+    (1, "a crash lost events that peers knew; their return was taken for lost state, for ever"),
+    (405, "a sync that had begun before the network healed outlasted the patience of the run"),
+];
+
+#[test]
+fn seeds_that_failed_once_pass() {
+    for (seed, story) in FAILED_ONCE {
+        let report = sim::run(seed, false);
+        assert_eq!(report.violation, None, "seed {seed}: {story}");
+    }
+}
+
+/// Every seed acknowledges enough; nearly every one with faults has enough of them; together
+/// they reach every mark.
+#[test]
+fn a_range_of_seeds_reaches_everything() {
+    let (mut marks, mut weak) = (Marks::default(), Vec::new());
+    for seed in 1000..1040 {
+        let report = sim::run(seed, false);
+        assert_eq!(report.violation, None, "seed {seed}");
+        assert!(report.figures.acknowledged >= 300, "seed {seed}");
+        if !report.calm && report.figures.effective_faults < 5 {
+            weak.push(seed);
+        }
+        marks.add(&report.figures.marks);
+    }
+    assert!(weak.len() <= 1, "seeds with few faults: {weak:?}");
+    let (rarest, count) = marks.rarest_first()[0];
+    assert!(count > 0, "{rarest:?} was never reached");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let (first, second) = (sim::run(7, true), sim::run(7, true));
+    assert_eq!(first.lines, second.lines);
+    assert_eq!(first.hash, second.hash);
+    assert_eq!(first.hash, sim::run(7, false).hash);
+    assert_ne!(first.hash, sim::run(8, false).hash);
+}
+
+/// What `simulate` prints and its exit code, with these arguments.
+fn simulate(arguments: &[&str]) -> (String, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simulate"));
+    let output = command.args(arguments).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
+}
+
+/// A plant is a switch of the whole process, hence the processes.
+#[test]
+fn every_planted_bug_is_found() {
+    for plant in Plant::ALL {
+        let (text, code) = simulate(&["--seeds", "0..500", "--plant", plant.name()]);
+        let last = text.lines().last().unwrap_or_default();
+        assert_eq!(code, 1, "{} was not found", plant.name());
+        assert!(last.contains(" FAILED hash=") && last.contains(": S"), "{last}");
+    }
+}
+
+#[test]
+fn simulate_keeps_its_contract() {
+    let (text, code) = simulate(&["--seeds", "3..5"]);
+    let hash = |seed| sim::run(seed, false).hash;
+    let expected = format!("seed 3 ok hash={:016x}\nseed 4 ok hash={:016x}\n", hash(3), hash(4));
+    assert_eq!((text, code), (expected, 0));
+    let (text, code) = simulate(&["--list-plants"]);
+    assert_eq!((text.lines().count(), code), (Plant::ALL.len(), 0));
+    assert_eq!(simulate(&["--seeds", "5..3"]).1, 2);
+    assert_eq!(simulate(&["--seeds", "0..1", "--plant", "no-such"]).1, 2);
+}
