@@ -1,0 +1,96 @@
+use super::*;
+
+fn in_executor<F: std::future::Future<Output = ()> + 'static>(
+    run: impl FnOnce() -> F + Send + 'static,
+) {
+    let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
+    executor.spawn(move || async move { run().await }).unwrap().join().unwrap();
+}
+
+#[test]
+fn data_ends_a_park() {
+    in_executor(|| async {
+        let (mut ring, address) = listening(small());
+        let client = TcpStream::connect(address).unwrap();
+        let connection = accept(&mut ring, Receive::Stream);
+        for round in 0..100 {
+            let mut client = client.try_clone().unwrap();
+            let writer = std::thread::spawn(move || client.write_all(&[round]).unwrap());
+            let mut heard = None;
+            while heard.is_none() {
+                ring.park(None).await.unwrap();
+                ring.submit_and_wait(Some(Duration::ZERO)).unwrap();
+                if let Some(Event::Received { bytes, .. }) = ring.next_event() {
+                    heard = Some(bytes.to_vec());
+                }
+            }
+            assert_eq!(heard, Some(vec![round]));
+            writer.join().unwrap();
+        }
+        assert_eq!(ring.ring.in_flight_count(), 3);
+        close(&mut ring, connection);
+    });
+}
+
+#[test]
+fn a_deadline_ends_a_park() {
+    in_executor(|| async {
+        let mut ring = HotRing::new(small()).unwrap();
+        for _ in 0..20 {
+            let start = std::time::Instant::now();
+            // A count that is left over may end a park early, once.
+            while start.elapsed() < Duration::from_millis(2) {
+                ring.park(Some(Duration::from_millis(2))).await.unwrap();
+            }
+        }
+        ring.submit_and_wait(Some(Duration::ZERO)).unwrap();
+        assert!(ring.next_event().is_none());
+        ring.submit_and_wait(Some(Duration::ZERO)).unwrap();
+        assert!(ring.next_event().is_none());
+        assert_eq!(ring.ring.in_flight_count(), 1, "a deadline is still armed");
+    });
+}
+
+#[test]
+fn a_park_can_be_dropped_half_way() {
+    in_executor(|| async {
+        let (mut ring, address) = listening(small());
+        for _ in 0..3 {
+            let pause = glommio::timer::sleep(Duration::from_micros(100));
+            futures_race(ring.park(None), pause).await;
+            let client = TcpStream::connect(address).unwrap();
+            let connection = accept(&mut ring, Receive::Stream);
+            drop(client);
+            assert_eq!(received_to_end(&mut ring, connection), b"");
+            close(&mut ring, connection);
+        }
+        ring.doorbell().ring();
+        ring.park(None).await.unwrap();
+        assert!(matches!(next(&mut ring), Seen::Other(Event::Doorbell)));
+    });
+}
+
+/// Waits for one of two, dropping the other.
+async fn futures_race(one: impl Future, other: impl Future) {
+    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
+    std::future::poll_fn(|context| {
+        let is_done = one.as_mut().poll(context).is_ready();
+        match is_done || other.as_mut().poll(context).is_ready() {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+}
+
+#[test]
+fn other_tasks_run_while_parked() {
+    in_executor(|| async {
+        let mut ring = HotRing::new(small()).unwrap();
+        let doorbell = ring.doorbell();
+        let task = glommio::spawn_local(async move { doorbell.ring() });
+        ring.park(None).await.unwrap();
+        assert!(matches!(next(&mut ring), Seen::Other(Event::Doorbell)));
+        task.await;
+    });
+}

@@ -1,0 +1,128 @@
+//! What the host must have, asked before any executor starts: glommio panics where it is missing.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{MembarrierCommand, sched_getaffinity};
+use rustix::time::ClockId;
+
+use super::errno::Errno;
+use super::ring::Ring;
+
+/// What the host lacks, with the remedy.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HostError {
+    /// The kernel has no multishot receive or deferred task run.
+    #[error("kernel {release} is too old: run Linux 6.1 or newer")]
+    KernelTooOld {
+        /// What `uname -r` says.
+        release: String,
+    },
+    /// An administrator switched io_uring off.
+    #[error("io_uring is disabled: run `sysctl -w kernel.io_uring_disabled=0`")]
+    DisabledBySysctl,
+    /// Something refuses the system call, mostly the default profile of a container engine.
+    #[error(
+        "io_uring is blocked ({0}): start the container with a seccomp profile that allows \
+         io_uring_setup, io_uring_enter and io_uring_register \
+         (docker: --security-opt seccomp=unconfined)"
+    )]
+    Blocked(Errno),
+    /// The soft limit is below what the executors check for.
+    #[error(
+        "memlock is limited to {bytes} bytes: allow {} \
+         (`ulimit -l 512`, docker: --ulimit memlock=524288, systemd: LimitMEMLOCK=512K)",
+        MEMLOCK_BYTES_MIN
+    )]
+    MemlockTooLow {
+        /// The soft limit.
+        bytes: u64,
+    },
+    /// The ring cannot be made for another reason.
+    #[error("io_uring does not work: {0}")]
+    Broken(Errno),
+}
+
+/// Whether the rings can be made here. Cheap; call it in `main`, after [`raise_memlock`].
+pub fn probe() -> Result<(), HostError> {
+    let name = rustix::system::uname();
+    check_release(&name.release().to_string_lossy())?;
+    if memlock_limit() < MEMLOCK_BYTES_MIN {
+        return Err(HostError::MemlockTooLow { bytes: memlock_limit() });
+    }
+    match Ring::<()>::new(8, 16, 1, 4096) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(explain(errno, std::fs::read_to_string(DISABLED_PATH).ok().as_deref())),
+    }
+}
+
+/// The soft limit of locked memory, bytes.
+pub fn memlock_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX)
+}
+
+/// Raises the soft limit of locked memory to the hard one, and says what it is now.
+pub fn raise_memlock() -> u64 {
+    raise(Resource::Memlock)
+}
+
+/// Raises the soft limit of open files to the hard one, and says what it is now.
+pub fn raise_nofile() -> u64 {
+    raise(Resource::Nofile)
+}
+
+/// Tells the kernel that this process will use expedited memory barriers, as glommio does when it
+/// parks: registering with several threads running takes tens of milliseconds, so `main` does it.
+pub fn register_membarrier() -> Result<(), Errno> {
+    Ok(rustix::thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+}
+
+/// The CPUs that this process may run on, ascending.
+pub fn cpus() -> Result<Vec<usize>, Errno> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// CPU time that the calling thread has used.
+pub fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// `release` is what `uname -r` says; one that cannot be read is given the benefit of the doubt.
+pub(super) fn check_release(release: &str) -> Result<(), HostError> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < KERNEL_MIN => {
+            Err(HostError::KernelTooOld { release: release.into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `disabled` is the content of the sysctl, if there is one.
+pub(super) fn explain(errno: Errno, disabled: Option<&str>) -> HostError {
+    match errno.0 {
+        libc::EPERM | libc::EACCES if disabled.is_some_and(|it| it.trim() != "0") => {
+            HostError::DisabledBySysctl
+        }
+        libc::EPERM | libc::EACCES | libc::ENOSYS => HostError::Blocked(errno),
+        libc::ENOMEM => HostError::MemlockTooLow { bytes: memlock_limit() },
+        _ => HostError::Broken(errno),
+    }
+}
+
+fn raise(resource: Resource) -> u64 {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
+    let raised = Rlimit { current: maximum, maximum };
+    let now = match rustix::process::setrlimit(resource, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    now.unwrap_or(u64::MAX)
+}
+
+/// What glommio demands.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+const KERNEL_MIN: (u32, u32) = (6, 1);
+const DISABLED_PATH: &str = "/proc/sys/kernel/io_uring_disabled";

@@ -1,0 +1,116 @@
+//! Files and zeros as slices.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use rustix::fs::OFlags;
+use zerocopy::FromZeros;
+
+use super::errno::Errno;
+
+/// All of a file, readable. Parts are borrowed one by one, and only parts that never change again.
+pub struct Map {
+    raw: MmapRaw,
+}
+
+impl Map {
+    /// Maps the whole of `file`, as long as it is now.
+    ///
+    /// # Errors
+    /// EACCES for a file that was opened for writing too: the kernel treats a map of such a file
+    /// as one that may become writable, and interrupts every core when it cleans a page.
+    pub fn new(file: &File) -> Result<Map, Errno> {
+        let flags = rustix::fs::fcntl_getfl(file)?;
+        if flags & OFlags::RWMODE != OFlags::RDONLY {
+            return Err(Errno(libc::EACCES));
+        }
+        let raw = MmapOptions::new().map_raw_read_only(file);
+        Ok(Map { raw: raw.map_err(|error| Errno::of(&error))? })
+    }
+
+    /// Bytes of the file when it was mapped.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file cannot be mapped")]
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// A part; `None` if the file is shorter. The caller asks only for bytes that were written
+    /// and never will be again (below the `written` mark of a log), in a file that nobody cuts.
+    pub fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {
+        if range.start > range.end || range.end > self.raw.len() {
+            return None;
+        }
+        // SAFETY:
+        // - the range lies inside the map, which lives as long as `self`;
+        // - the log writes every byte once, before it publishes the place, and never truncates a
+        //   mapped file, so the bytes of a published range do not change under the slice. A file
+        //   changed by another process breaks that: the data directory is locked against them;
+        // - any bytes are valid `u8`s. A read error of the disk is a SIGBUS, which ends the
+        //   process; `populate` finds it first, as an error.
+        Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) })
+    }
+
+    /// Says that reads will jump about, so that a miss reads one page and not those around it.
+    pub fn expect_random(&self) -> Result<(), Errno> {
+        self.raw.advise(Advice::Random).map_err(|error| Errno::of(&error))
+    }
+
+    /// Reads a part into memory, blocking; a read error is one here.
+    pub fn populate(&self, range: Range<usize>) -> Result<(), Errno> {
+        if range.start > range.end || range.end > self.raw.len() {
+            return Err(Errno(libc::EINVAL));
+        }
+        let advised = self.raw.advise_range(Advice::PopulateRead, range.start, range.len());
+        advised.map_err(|error| Errno::of(&error))
+    }
+}
+
+/// `count` values of all zero bits, in huge pages where the system gives them. Memory is taken
+/// page by page, at the first touch, from the node of the thread that touches.
+pub struct ZeroMap<T> {
+    map: MmapMut,
+    count: usize,
+    _values: PhantomData<T>,
+}
+
+impl<T: Copy + FromZeros> ZeroMap<T> {
+    /// Maps them.
+    ///
+    /// # Errors
+    /// ENOMEM, also if their size overflows.
+    pub fn new(count: usize) -> Result<ZeroMap<T>, Errno> {
+        const { assert!(0 < size_of::<T>()) };
+        const { assert!(align_of::<T>() <= 4096) };
+        let bytes = count.checked_mul(size_of::<T>()).ok_or(Errno(libc::ENOMEM))?;
+        let map = MmapOptions::new().len(bytes.max(1)).map_anon();
+        let map = map.map_err(|error| Errno::of(&error))?;
+        if bytes >= HUGE_PAGE_BYTES {
+            // Only a hint: kernels without huge pages refuse it.
+            let _ = map.advise(Advice::HugePage);
+        }
+        Ok(ZeroMap { map, count, _values: PhantomData })
+    }
+}
+
+impl<T: Copy + FromZeros> Deref for ZeroMap<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY:
+        // - the map is `count * size_of::<T>()` bytes long, starts at a page and lives as long as
+        //   `self`, whose borrow the slice has;
+        // - all zero bits are a value (`FromZeros`), and later ones came through `DerefMut`.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
+    }
+}
+
+impl<T: Copy + FromZeros> DerefMut for ZeroMap<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `self` is borrowed for writing, so there is no other slice.
+        unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.count) }
+    }
+}
+
+/// Size of a huge page on the machines we run on; below it the advice is of no use.
+const HUGE_PAGE_BYTES: usize = 2 << 20;

@@ -1,0 +1,35 @@
+//! The only unsafe code of Ringmain: each type here is safe to use whatever its caller does.
+//!
+//! - [`Ring`]: an `io_uring`. It owns all that the kernel reads or writes for an operation, the
+//!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
+//!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
+//! - [`Map`] and [`ZeroMap`]: files and zeros as slices.
+//! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
+//! - [`Parking`]: an eventfd that a glommio task awaits.
+//! - [`probe`] and its neighbors: what the host must have. No unsafe code, kept here with the rest
+//!   of the kernel's interface.
+#![allow(unsafe_code)]
+
+mod buffers;
+mod errno;
+mod host;
+mod map;
+mod operations;
+mod parking;
+mod ring;
+mod signals;
+mod start;
+#[cfg(test)]
+mod tests;
+
+pub use buffers::{BUFFER_COUNT_MAX, Buffers};
+pub use errno::Errno;
+pub use host::{
+    HostError, cpus, memlock_limit, probe, raise_memlock, raise_nofile, register_membarrier,
+    thread_cpu_time,
+};
+pub use map::{Map, ZeroMap};
+pub use operations::{Handle, Lent, OperationId};
+pub use parking::Parking;
+pub use ring::{Completion, Ring, Wait};
+pub use signals::{Stop, Stops};

@@ -1,0 +1,141 @@
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::host::{check_release, explain};
+use super::*;
+
+#[test]
+fn releases() {
+    for release in ["6.1.0", "6.1", "6.18.44-fc", "10.0.1-rc1", "strange", "6"] {
+        assert_eq!(check_release(release), Ok(()), "{release}");
+    }
+    for release in ["6.0.19", "5.15.0-generic", "4.19"] {
+        let expected = HostError::KernelTooOld { release: release.into() };
+        assert_eq!(check_release(release), Err(expected));
+    }
+}
+
+#[test]
+fn refusals_are_explained() {
+    let blocked = Errno(libc::EPERM);
+    assert_eq!(explain(blocked, Some("2\n")), HostError::DisabledBySysctl);
+    assert_eq!(explain(blocked, Some("0\n")), HostError::Blocked(blocked));
+    assert_eq!(explain(blocked, None), HostError::Blocked(blocked));
+    assert_eq!(explain(Errno(libc::ENOSYS), None), HostError::Blocked(Errno(libc::ENOSYS)));
+    assert_eq!(explain(Errno(libc::EIO), None), HostError::Broken(Errno(libc::EIO)));
+    assert!(explain(blocked, None).to_string().contains("seccomp"));
+    let low = HostError::MemlockTooLow { bytes: 65_536 }.to_string();
+    assert!(low.contains("65536") && low.contains("524288"), "{low}");
+}
+
+#[test]
+fn this_host_will_do() {
+    assert!(raise_memlock() >= 1 << 19);
+    assert_eq!(probe(), Ok(()));
+    register_membarrier().unwrap();
+    assert!(raise_nofile() >= 1_024);
+    let cpus = cpus().unwrap();
+    assert!(!cpus.is_empty() && cpus.is_sorted());
+    let before = thread_cpu_time();
+    while thread_cpu_time() == before {}
+}
+
+#[test]
+fn stops_are_waited_for() {
+    std::thread::spawn(|| {
+        let stops = Stops::block().unwrap();
+        for (signal, stop) in [(libc::SIGTERM, Stop::Terminate), (libc::SIGINT, Stop::Interrupt)] {
+            // SAFETY: `raise` takes any number; the signal is blocked in this thread, which is
+            // the one that it goes to.
+            assert_eq!(unsafe { libc::raise(signal) }, 0);
+            assert_eq!(stops.wait(), Ok(stop));
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_map_is_the_file_and_sees_later_writes() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[7; 10_000]).unwrap();
+    assert_eq!(Map::new(file.as_file()).err(), Some(Errno(libc::EACCES)));
+    let map = Map::new(&File::open(file.path()).unwrap()).unwrap();
+    assert_eq!(map.len(), 10_000);
+    assert_eq!(map.bytes(9_999..10_000), Some(&[7][..]));
+    assert_eq!(map.bytes(0..0), Some(&[][..]));
+    assert_eq!(map.bytes(9_999..10_001), None);
+    #[expect(clippy::reversed_empty_ranges, reason = "what a damaged index may ask for")]
+    let reversed = 2..1;
+    assert_eq!(map.bytes(reversed.clone()), None);
+    assert_eq!(map.populate(reversed), Err(Errno(libc::EINVAL)));
+    map.expect_random().unwrap();
+    map.populate(0..10_000).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file.as_file(), &[8; 10], 20).unwrap();
+    assert_eq!(map.bytes(19..31), Some(&[7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 7][..]));
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    assert!(Map::new(&File::open(empty.path()).unwrap()).is_ok_and(|map| map.len() == 0));
+}
+
+#[test]
+fn zero_maps() {
+    for count in [0, 1, 4096, 1 << 19] {
+        let mut zeros = ZeroMap::<u64>::new(count).unwrap();
+        assert_eq!(zeros.len(), count);
+        assert!(zeros.iter().all(|word| *word == 0));
+        zeros.fill(3);
+        assert_eq!(zeros.iter().sum::<u64>(), 3 * count as u64);
+    }
+    assert_eq!(ZeroMap::<u64>::new(usize::MAX / 4).err(), Some(Errno(libc::ENOMEM)));
+}
+
+/// A receive, a read and an accept are in flight when the ring goes; so is what they lent.
+#[test]
+fn a_ring_is_dropped_with_operations_in_flight() {
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let socket = std::rc::Rc::new(OwnedFd::from(near));
+    let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let eventfd = std::sync::Arc::new(File::from(eventfd));
+    let mut ring = Ring::<u8>::new(8, 8, 4, 4096).unwrap();
+    ring.receive(&socket, false, 1);
+    ring.read(&eventfd, 0, vec![0; 8], 2);
+    ring.sleep(Duration::from_secs(1_000), 3);
+    for _ in 0..20 {
+        ring.sleep(Duration::from_secs(1_000), 3);
+    }
+    ring.enter(Wait::No).unwrap();
+    assert_eq!(ring.in_flight_count(), 23);
+    drop(ring);
+    assert_eq!(std::rc::Rc::strong_count(&socket), 1);
+    assert_eq!(std::sync::Arc::strong_count(&eventfd), 1);
+    drop(far);
+}
+
+#[test]
+fn a_buffer_is_the_kernels_or_ours() {
+    let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let socket = std::rc::Rc::new(OwnedFd::from(near));
+    let mut ring = Ring::<u8>::new(8, 8, 2, 16).unwrap();
+    assert_eq!((ring.buffers().count(), ring.buffers().free_count()), (2, 2));
+    far.write_all(&[9; 20]).unwrap();
+    ring.receive(&socket, false, 1);
+    ring.enter(Wait::Forever).unwrap();
+    let first = ring.next_completion().unwrap();
+    let second = ring.next_completion().unwrap();
+    assert_eq!((first.result, second.result), (Ok(16), Ok(4)));
+    assert!(first.has_more);
+    let (first, second) = (first.buffer.unwrap(), second.buffer.unwrap());
+    assert_eq!(ring.buffers().free_count(), 0);
+    assert_eq!(ring.buffers().filled(first), [9; 16]);
+    assert_eq!(ring.buffers().filled(second), [9; 4]);
+    assert_eq!(ring.buffers().filled(7), []);
+    for _ in 0..2 {
+        ring.buffers().give_back(first);
+        assert_eq!(ring.buffers().free_count(), 1);
+        assert_eq!(ring.buffers().filled(first), []);
+    }
+    ring.buffers().give_back(7);
+    assert_eq!(ring.buffers().free_count(), 1);
+}
