@@ -17,8 +17,4 @@ pub mod net;
 pub mod session;
 pub mod settings;
 pub mod start;
-//! What moves Ringmain's bytes on Linux; `ringmain-core` decides, this crate does the I/O.
-#![deny(unsafe_code)]
-
-pub mod net;
 pub mod sys;

@@ -11,6 +11,7 @@ use zerocopy::FromZeros;
 use super::errno::Errno;
 
 /// All of a file, readable. Parts are borrowed one by one, and only parts that never change again.
+#[derive(Debug)]
 pub struct Map {
     raw: MmapRaw,
 }
