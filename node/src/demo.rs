@@ -133,7 +133,10 @@ fn report_death(children: &Children, index: usize) {
 
 /// What a person can do now.
 fn directions(children: &Children, addresses: &[Ipv4Addr]) -> String {
-    let mut text = format!("{} nodes form a ring:\n", addresses.len());
+    let mut text = match addresses.len() {
+        1 => "1 node, which keeps the only copy, forms a ring:\n".into(),
+        count => format!("{count} nodes form a ring:\n"),
+    };
     for (index, address) in addresses.iter().enumerate() {
         let pid = children.pid(index);
         text += &format!(

@@ -1,15 +1,17 @@
 //! `ringmain start`: one node in the foreground.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ArgMatches;
 use ringmain_core::id::NodeId;
 use ringmain_runtime::data_dir::Identity;
+use ringmain_runtime::log_writer::LogQueue;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
-use ringmain_runtime::start::{self, NodeStart, StartError};
+use ringmain_runtime::start::{self, NodeStart, StartError, Stopper};
+use ringmain_runtime::sys::Stops;
 
 use crate::admin::Admin;
 use crate::args::StartArgs;
@@ -51,23 +53,57 @@ pub(crate) fn run(args: &StartArgs, flags: &ArgMatches) -> Result<(), Failure> {
     }
     let settings = config::check(&resolved)?;
     doctor::require(&settings.data_dir)?;
+    // Before any other thread: one that does not block the signals would die of them.
+    let stops = Stops::block().map_err(|errno| no_thread(&errno))?;
     let log = logs::start(settings.log_level)?;
+    let stop = StopSwitch::default();
+    let (switch, lines) = (stop.clone(), log.clone());
+    stops.spawn(move |_| switch.turn(&lines)).map_err(|errno| no_thread(&errno))?;
     let opened = boot::open(&settings, &doctor::usable_cpus())?;
     tell_entry(&settings, &opened);
-    let ended = serve(&settings, opened);
-    log.flush(std::time::Duration::from_secs(1));
+    let ended = serve(&settings, opened, &stop);
+    log.flush(FLUSH_PATIENCE);
     ended
 }
 
+/// What SIGINT and SIGTERM do: they stop the node, or end a process that has none yet, as one
+/// that waits for its seeds; nothing is in flight then, and every file is written whole.
+#[derive(Clone, Default)]
+struct StopSwitch(Arc<Mutex<Option<Stopper>>>);
+
+impl StopSwitch {
+    fn turn(&self, log: &LogQueue) {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(node) => node.stop(),
+            None => {
+                log.flush(FLUSH_PATIENCE);
+                std::process::exit(0);
+            }
+        }
+    }
+
+    fn set(&self, node: Stopper) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
+    }
+}
+
+fn no_thread(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Host, format!("cannot watch signals: {error}"), "raise ulimit -u")
+}
+
+/// How long the last log lines may take to be written.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// From the open data directory to the end of the process: listens, tells that it is ready,
 /// and waits for the node to stop.
-fn serve(settings: &Settings, opened: Opened) -> Result<(), Failure> {
+fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), Failure> {
     let listener = bind_admin(settings)?;
     let address = listener.local_addr().map_err(|error| {
         let asked = SocketAddr::new(settings.listen, settings.admin_port);
         port_failure("--admin-port", asked, &error)
     })?;
     let node = start_node(settings, opened, address)?;
+    stop.set(node.stopper);
     let _admin = Admin::start(listener, node.status).map_err(|error| {
         Failure::new(Exit::Host, format!("cannot serve HTTP: {error}"), "raise ulimit -u and -n")
     })?;
@@ -80,6 +116,7 @@ struct Running {
     ready: Ready,
     /// The JSON of the contract's §5; `None` while no shard can answer.
     status: Box<dyn FnMut() -> Option<String> + Send>,
+    stopper: Stopper,
     /// Returns once the node has stopped.
     wait: Box<dyn FnOnce() -> Result<(), Failure>>,
 }
@@ -115,6 +152,7 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
     Ok(Running {
         ready: Ready { node, name: settings.name.clone(), resp, native, admin, shards },
         status: Box::new(move || source.get()),
+        stopper: running.stopper(),
         wait: Box::new(move || {
             running.wait().map_err(|why| Failure::failed(why, "restart the node; its data is safe"))
         }),

@@ -15,7 +15,6 @@ use crate::mesh::{Controls, MeshLimits, mesh};
 use crate::net::{HotRing, HotRingConfig, RingError};
 use crate::session::resp::Limits;
 use crate::settings::{Durability, Secret, Settings};
-use crate::sys::Stops;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{Boot, NodeId, ShardIndex};
@@ -112,6 +111,17 @@ pub struct Running {
     shards: Vec<JoinHandle<Result<(), RingError>>>,
 }
 
+/// A way to stop a running node, from any thread.
+#[derive(Clone)]
+pub struct Stopper(Controls<Control, LateDoorbell>);
+
+impl Stopper {
+    /// Tells every shard to stop; [`Running::wait`] returns once they have.
+    pub fn stop(&self) {
+        stop_all(&self.0);
+    }
+}
+
 /// A way to ask a running node for its status, from any thread.
 #[derive(Clone)]
 pub struct StatusSource(Controls<Control, LateDoorbell>);
@@ -131,9 +141,9 @@ impl Running {
         StatusSource(self.controls.clone())
     }
 
-    /// Tells every shard to stop.
-    pub fn stop(&self) {
-        stop_all(&self.controls);
+    /// A way to stop it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.controls.clone())
     }
 
     /// Waits until every shard has stopped.
@@ -188,12 +198,12 @@ pub fn enter(dir: &DataDir, identity: &Identity, secret: &Secret) -> Result<(), 
     dir.write_identity(identity)
 }
 
-/// Starts a node. It serves when this returns. SIGINT and SIGTERM stop it.
+/// Starts a node. It serves when this returns. Signals are the caller's: a thread that exists
+/// before they are blocked would take them, so `main` blocks them first of all.
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs any more.
 pub fn start(start: NodeStart) -> Result<Running, StartError> {
-    let stops = Stops::block().map_err(|errno| StartError::Threads(errno.to_string()))?;
     let settings = &start.settings;
     let resp = bind("--resp-port", settings.listen, settings.resp_port)?;
     let native = bind("--port", settings.listen, settings.port)?;
@@ -216,10 +226,6 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
         stop_all(&controls);
         return Err(error);
     }
-    let on_signal = controls.clone();
-    stops
-        .spawn(move |_| stop_all(&on_signal))
-        .map_err(|errno| StartError::Threads(errno.to_string()))?;
     Ok(Running { resp: addresses.0, native: addresses.1, controls, shards: threads })
 }
 

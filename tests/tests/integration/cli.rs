@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
-use ringmain_tests::process::{Network, Ready, command, run};
+use ringmain_tests::process::{Network, Ready, Ringmain, command, run};
+use rustix::process::Signal;
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -148,6 +149,45 @@ fn a_data_directory_that_cannot_be_used_is_exit_4() {
     fs::remove_file(dir.join("identity")).unwrap();
     fs::create_dir(dir.join("shard-000")).unwrap();
     assert!(refusal(4, &start_in(&dir)).contains("identity is missing"));
+}
+
+#[test]
+fn a_node_serves_until_it_is_asked_to_stop() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, dir) = (network.host(1).to_string(), folder.path().join("data"));
+    let dir = dir.to_str().unwrap();
+    let start = ["--listen", &listen, "--data-dir", dir, "--name", "oak", "--shards", "1"];
+    let mut names = Vec::new();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut node = Ringmain::start(&start);
+        assert_eq!((node.ready().name.as_str(), node.ready().shards), ("oak", 1));
+        assert_eq!(node.ready().native.to_string(), format!("{listen}:7400"));
+        names.push(node.ready().node.clone());
+        let line = refusal(4, &start_in(Path::new(dir)));
+        assert!(line.contains(&format!("in use by process {}", node.id())), "{line}");
+        node.signal(signal);
+        assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
+        assert_eq!(node.line(), None, "one line on stdout");
+    }
+    assert_eq!(names[0], names[1], "the same node again");
+    let line = refused(2, &[&["start"], &start[..6], &["--shards", "2"]].concat());
+    assert!(line.contains("2 shards") && line.contains("holds 1"), "{line}");
+}
+
+#[test]
+fn a_node_that_waits_for_its_seed_can_be_stopped() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, seed) = (network.host(1).to_string(), format!("{}:7400", network.host(2)));
+    let dir = folder.path().to_str().unwrap();
+    let start = ["start", "--listen", &listen, "--seed", &seed, "--join", "--data-dir", dir];
+    let mut node = Ringmain::spawn(&start);
+    node.log_with(&seed);
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
+    assert_eq!(node.line(), None, "never ready");
+    assert!(!folder.path().join("identity").exists(), "nothing is founded");
 }
 
 #[test]
