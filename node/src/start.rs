@@ -10,7 +10,7 @@ use ringmain_runtime::data_dir::Identity;
 use ringmain_runtime::log_writer::LogQueue;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
-use ringmain_runtime::start::{self, NodeStart, StartError, Stopper};
+use ringmain_runtime::start::{self, Handle, NodeStart, StartError};
 use ringmain_runtime::sys::Stops;
 
 use crate::admin::Admin;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &StartArgs, flags: &ArgMatches) -> Result<(), Failure> {
 /// What SIGINT and SIGTERM do: they stop the node, or end a process that has none yet, as one
 /// that waits for its seeds; nothing is in flight then, and every file is written whole.
 #[derive(Clone, Default)]
-struct StopSwitch(Arc<Mutex<Option<Stopper>>>);
+struct StopSwitch(Arc<Mutex<Option<Handle>>>);
 
 impl StopSwitch {
     fn turn(&self, log: &LogQueue) {
@@ -82,7 +82,7 @@ impl StopSwitch {
         }
     }
 
-    fn set(&self, node: Stopper) {
+    fn set(&self, node: Handle) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
     }
 }
@@ -103,8 +103,8 @@ fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), F
         port_failure("--admin-port", asked, &error)
     })?;
     let node = start_node(settings, opened, address)?;
-    stop.set(node.stopper);
-    let _admin = Admin::start(listener, node.status).map_err(|error| {
+    stop.set(node.handle.clone());
+    let _admin = Admin::start(listener, move || node.handle.status()).map_err(|error| {
         Failure::new(Exit::Host, format!("cannot serve HTTP: {error}"), "raise ulimit -u and -n")
     })?;
     print_line(&node.ready.line())?;
@@ -114,9 +114,7 @@ fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), F
 /// A node that is recovered and listens, on threads of its own.
 struct Running {
     ready: Ready,
-    /// The JSON of the contract's §5; `None` while no shard can answer.
-    status: Box<dyn FnMut() -> Option<String> + Send>,
-    stopper: Stopper,
+    handle: Handle,
     /// Returns once the node has stopped.
     wait: Box<dyn FnOnce() -> Result<(), Failure>>,
 }
@@ -148,11 +146,9 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
     };
     let running = start::start(start).map_err(start_failure)?;
     let (resp, native) = (running.resp, running.native);
-    let source = running.status_source();
     Ok(Running {
         ready: Ready { node, name: settings.name.clone(), resp, native, admin, shards },
-        status: Box::new(move || source.get()),
-        stopper: running.stopper(),
+        handle: running.handle(),
         wait: Box::new(move || {
             running.wait().map_err(|why| Failure::failed(why, "restart the node; its data is safe"))
         }),

@@ -111,24 +111,18 @@ pub struct Running {
     shards: Vec<JoinHandle<Result<(), RingError>>>,
 }
 
-/// A way to stop a running node, from any thread.
+/// A way to ask a running node for its status, and to stop it, from any thread.
 #[derive(Clone)]
-pub struct Stopper(Controls<Control, LateDoorbell>);
+pub struct Handle(Controls<Control, LateDoorbell>);
 
-impl Stopper {
+impl Handle {
     /// Tells every shard to stop; [`Running::wait`] returns once they have.
     pub fn stop(&self) {
         stop_all(&self.0);
     }
-}
 
-/// A way to ask a running node for its status, from any thread.
-#[derive(Clone)]
-pub struct StatusSource(Controls<Control, LateDoorbell>);
-
-impl StatusSource {
     /// The JSON of `cluster status`; none if the node does not answer.
-    pub fn get(&self) -> Option<String> {
+    pub fn status(&self) -> Option<String> {
         let (reply, answer) = sync_channel(1);
         self.0.control(ShardIndex(0), Control::Status(reply)).ok()?;
         answer.recv_timeout(STATUS_TIMEOUT).ok()
@@ -136,14 +130,9 @@ impl StatusSource {
 }
 
 impl Running {
-    /// A way to ask for the status.
-    pub fn status_source(&self) -> StatusSource {
-        StatusSource(self.controls.clone())
-    }
-
-    /// A way to stop it.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.controls.clone())
+    /// A way to reach it.
+    pub fn handle(&self) -> Handle {
+        Handle(self.controls.clone())
     }
 
     /// Waits until every shard has stopped.
