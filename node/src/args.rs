@@ -276,6 +276,9 @@ pub(crate) struct NodeArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: ringmain cluster status")]
 pub(crate) struct ClusterArgs {
+    /// File with the cluster's secret; needed from beyond loopback
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cluster_secret: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: ClusterCommand,
 }
@@ -283,7 +286,9 @@ pub(crate) struct ClusterArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Who is in the cluster, how they are, and whether it has converged
-    #[command(after_help = "Example: ringmain cluster status --node 10.0.0.1:7400 --json")]
+    #[command(after_help = "Examples:
+  ringmain cluster status
+  ringmain cluster status --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json")]
     Status(NodeArgs),
     /// Which nodes own a partition, and who stands in for them
     #[command(after_help = "Examples:

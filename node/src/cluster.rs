@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ringmain_runtime::client::{Client, ClientError};
 
-use crate::args::ClusterCommand;
+use crate::args::{ClusterArgs, ClusterCommand};
+use crate::config::given_secret;
 use crate::failure::Failure;
 use crate::operation::refused;
 
@@ -18,10 +19,11 @@ pub(crate) use status::Status;
 /// How long one look at the forming ring may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(crate) fn run(command: &ClusterCommand) -> Result<(), Failure> {
-    match command {
-        ClusterCommand::Status(args) => status::run(args),
-        ClusterCommand::Ring(args) => ring::run(args),
+pub(crate) fn run(args: &ClusterArgs) -> Result<(), Failure> {
+    let secret = args.cluster_secret.as_deref().map(given_secret).transpose()?;
+    match &args.command {
+        ClusterCommand::Status(args) => status::run(args, secret.as_ref()),
+        ClusterCommand::Ring(args) => ring::run(args, secret.as_ref()),
     }
 }
 

@@ -23,7 +23,7 @@ mod nearest;
 mod print;
 pub(crate) mod units;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, given_secret};
 
 /// What every environment variable of ours begins with.
 pub(crate) const PREFIX: &str = "RINGMAIN_";

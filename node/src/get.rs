@@ -20,7 +20,7 @@ pub(crate) fn run(args: &GetArgs) -> Result<(), Failure> {
         want_context: true,
         context: &context,
     };
-    let mut client = connect(&args.node)?;
+    let mut client = connect(&args.node, None)?;
     let found = client.get(key, &request).map_err(|error| refused(args.node.node, &error))?;
     match args.node.json {
         true => print(format!("{}\n", json_of(key, &found)).as_bytes())?,

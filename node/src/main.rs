@@ -65,7 +65,7 @@ fn run() -> Result<(), Failure> {
         Command::Get(args) => get::run(args),
         Command::Put(args) => put::run(args),
         Command::Del(args) => put::run_del(args),
-        Command::Cluster(args) => cluster::run(&args.command),
+        Command::Cluster(args) => cluster::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

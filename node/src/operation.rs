@@ -11,6 +11,7 @@ use ringmain_core::wire::CONTEXT_BYTES_MAX;
 use ringmain_core::wire::hello::Reason;
 use ringmain_core::wire::reply::Status;
 use ringmain_runtime::client::{Client, ClientError};
+use ringmain_runtime::settings::Secret;
 use serde_json::{Value, json};
 
 use crate::args::NodeArgs;
@@ -20,8 +21,8 @@ use crate::failure::Failure;
 const TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Connects to the node that the flags name.
-pub(crate) fn connect(args: &NodeArgs) -> Result<Client, Failure> {
-    Client::connect(args.node, None, TIMEOUT).map_err(|error| refused(args.node, &error))
+pub(crate) fn connect(args: &NodeArgs, secret: Option<&Secret>) -> Result<Client, Failure> {
+    Client::connect(args.node, secret, TIMEOUT).map_err(|error| refused(args.node, &error))
 }
 
 /// A key as the shell gave it.
@@ -94,6 +95,7 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
             Status::Busy => "try again",
             Status::NoSpace => "free space on the node's disk",
             Status::ReadOnly => "see the node's log, and restart it with a sound disk",
+            Status::NotPermitted => "give --cluster-secret, or ask from the node's own machine",
             Status::Damaged => "see `ringmain cluster status`, and the node's log",
             _ => "check that node and command have the same version",
         },

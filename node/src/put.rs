@@ -46,7 +46,7 @@ fn write(
         replaces: context.as_deref().map_or(without_context, Replaces::Given),
         content,
     };
-    let mut client = connect(&args.node)?;
+    let mut client = connect(&args.node, None)?;
     let stored = client.put(key, &request).map_err(|error| refused(args.node.node, &error))?;
     match args.node.json {
         true => print_line(&json_of(key, &stored).to_string()),

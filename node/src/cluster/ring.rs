@@ -1,6 +1,7 @@
 //! `ringmain cluster ring`.
 
 use comfy_table::{Table, presets};
+use ringmain_runtime::settings::Secret;
 use serde::Deserialize;
 
 use super::unreadable;
@@ -25,9 +26,9 @@ enum Answer {
     All(Vec<Arc>),
 }
 
-pub(super) fn run(args: &RingArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &RingArgs, secret: Option<&Secret>) -> Result<(), Failure> {
     let key = args.key.as_deref().map(key_of).transpose()?;
-    let mut client = connect(&args.node)?;
+    let mut client = connect(&args.node, secret)?;
     let text = client.ring(key).map_err(|error| refused(args.node.node, &error))?;
     let arcs = parse(&text)?;
     if args.node.json { print_line(&text) } else { print_line(&table(&arcs).to_string()) }

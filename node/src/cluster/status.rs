@@ -1,6 +1,7 @@
 //! `ringmain cluster status`.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use ringmain_runtime::settings::Secret;
 use serde::Deserialize;
 
 use super::unreadable;
@@ -38,8 +39,8 @@ struct Member {
     hints_held: u64,
 }
 
-pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
-    let mut client = connect(args)?;
+pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failure> {
+    let mut client = connect(args, secret)?;
     let text = client.status().map_err(|error| refused(args.node, &error))?;
     let status = Status::parse(&text)?;
     if args.json { print_line(&text) } else { print_line(&status.text()) }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ringmain_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use ringmain_runtime::data_dir::{DataDirError, read_secret_file};
+use ringmain_runtime::data_dir::read_secret_file;
 use ringmain_runtime::settings::{SEED_COUNT_MAX, Secret, Settings};
 
 use super::units::name;
@@ -116,11 +116,14 @@ fn secret(args: &SettingArgs) -> Result<Option<Secret>, Failure> {
                     `head -c 32 /dev/urandom > FILE`";
         return Err(Failure::usage(what, make));
     };
-    read_secret_file(path).map(Some).map_err(|error| unfit_secret(path, &error))
+    given_secret(path).map(Some)
 }
 
-/// A given secret is configuration, not part of the data directory: exit 2.
-fn unfit_secret(path: &Path, error: &DataDirError) -> Failure {
-    let what = format!("--cluster-secret {}: {error}", path.display());
-    Failure::usage(what, error.remedy())
+/// Reads a secret that an operator gave. It is configuration, not part of the data directory:
+/// whatever is wrong with it is exit 2.
+pub(crate) fn given_secret(path: &Path) -> Result<Secret, Failure> {
+    read_secret_file(path).map_err(|error| {
+        let what = format!("--cluster-secret {}: {error}", path.display());
+        Failure::usage(what, error.remedy())
+    })
 }

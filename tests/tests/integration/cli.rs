@@ -176,6 +176,58 @@ fn a_node_serves_until_it_is_asked_to_stop() {
 }
 
 #[test]
+fn one_node_stores_what_commands_tell_it() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, dir) = (network.host(1).to_string(), folder.path().join("data"));
+    let dir = dir.to_str().unwrap();
+    let node = Ringmain::start(&["--listen", &listen, "--data-dir", dir]);
+    let native = node.ready().native.to_string();
+    let ask = |words: &[&str]| {
+        let output = run(&[words, &["--node", &native]].concat());
+        assert_eq!(output.status.code(), Some(0), "{words:?} {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    let missing = run(&["get", "cart", "--node", &native]);
+    assert!(refusal(1, &missing).contains("cart is not found"));
+    assert!(ask(&["put", "cart", "apples"]).starts_with("context "));
+    assert_eq!(ask(&["get", "cart"]), "apples\n");
+    assert_eq!(ask(&["put", "cart", "pears", "--context", "-"]), "siblings 2\n");
+    let both = ask(&["get", "cart"]);
+    let lines: Vec<_> = both.lines().collect();
+    assert_eq!(lines.len(), 3, "{both}");
+    assert!(lines[0].starts_with("1) ") && lines[1].starts_with("2) "), "{both}");
+    let context = lines[2].strip_prefix("context ").unwrap();
+    assert!(ask(&["put", "cart", "plums", "--context", context]).starts_with("context "));
+    assert_eq!(ask(&["get", "cart"]), "plums\n");
+    let deleted: serde_json::Value =
+        serde_json::from_str(&ask(&["del", "cart", "--json"])).unwrap();
+    assert_eq!(deleted["siblings"], 0);
+    let status = ask(&["cluster", "status"]);
+    assert!(status.contains(&node.ready().node) && status.contains("alive"), "{status}");
+    assert!(ask(&["cluster", "ring", "--key", "cart"]).contains(&node.ready().node));
+}
+
+#[test]
+#[ignore = "until the driver answers a client's PROOF"]
+fn a_command_proves_the_cluster_secret() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, dir) = (network.host(1).to_string(), folder.path().join("data"));
+    let dir = dir.to_str().unwrap();
+    let node = Ringmain::start(&["--listen", &listen, "--data-dir", dir]);
+    let native = node.ready().native.to_string();
+    let status =
+        |secret: &str| run(&["cluster", "status", "--node", &native, "--cluster-secret", secret]);
+    let known = status(&format!("{dir}/secret"));
+    assert!(text(&known.stdout).contains(&node.ready().node), "{}", text(&known.stderr));
+    let other = folder.path().join("other");
+    fs::write(&other, [1; 32]).unwrap();
+    let line = refusal(1, &status(other.to_str().unwrap()));
+    assert!(line.contains("does not have this cluster secret"), "{line}");
+}
+
+#[test]
 fn a_node_that_waits_for_its_seed_can_be_stopped() {
     let network = Network::take();
     let folder = tempfile::tempdir().unwrap();
