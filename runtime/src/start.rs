@@ -320,7 +320,7 @@ impl Plan {
         let hash_seed = cluster.hash_seed();
         ClusterInfo {
             cluster: Cluster { id: cluster, hash_seed, partition_bits, n, r, w },
-            keys: self.keys.clone(),
+            keys: self.keys,
             secret_for_joiners: Some(self.start.secret.clone()),
         }
     }
@@ -532,6 +532,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         handshakes: VecDeque::new(),
         held_back: VecDeque::new(),
         stored: Default::default(),
+        inline_from: Default::default(),
         has_failed: false,
         stopping: None,
     };

@@ -40,11 +40,13 @@ pub struct Deadlines {
     occupied: [u64; WORD_COUNT],
     /// Every bucket of an earlier tick is empty.
     swept: u64,
+    /// Entries that are armed.
+    count: u32,
 }
 
 impl Default for Deadlines {
     fn default() -> Deadlines {
-        Deadlines { heads: [NONE; BUCKET_COUNT], occupied: [0; WORD_COUNT], swept: 0 }
+        Deadlines { heads: [NONE; BUCKET_COUNT], occupied: [0; WORD_COUNT], swept: 0, count: 0 }
     }
 }
 
@@ -69,6 +71,7 @@ impl Deadlines {
         }
         self.heads[usize::from(bucket)] = entry;
         self.occupied[usize::from(bucket / 64)] |= 1 << (bucket % 64);
+        self.count += 1;
     }
 
     /// Disarms `entry`; nothing happens if it is not armed.
@@ -78,6 +81,7 @@ impl Deadlines {
             return;
         }
         *entries[usize::from(entry)].as_mut() = Links::NONE;
+        self.count -= 1;
         if links.next != NONE {
             entries[usize::from(links.next)].as_mut().previous = links.previous;
         }
@@ -110,10 +114,17 @@ impl Deadlines {
     /// Moves the start of the wheel as far as it is empty.
     fn advance(&mut self, now: Instant) {
         let now = now.0 >> TICK_BITS;
+        if self.count == 0 {
+            self.swept = self.swept.max(now);
+            return;
+        }
         self.swept = self.swept.max(self.first_tick().map_or(now, |first| first.min(now)));
     }
 
     fn first_tick(&self) -> Option<u64> {
+        if self.count == 0 {
+            return None;
+        }
         let start = (self.swept % BUCKET_COUNT as u64) as usize;
         let (word, bit) = (start / 64, start % 64);
         for step in 0..=WORD_COUNT {

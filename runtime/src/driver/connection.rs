@@ -9,6 +9,7 @@ use crate::session::native::frames::FrameReader;
 use crate::session::resp::RespSession;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
+use ringmain_core::wire::handshake::Challenge;
 
 /// Where a connection stands in its life, and what it speaks.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) link: Link,
     pub(crate) speaks: Speaks,
+    /// What a native client's proof of the secret is made over.
+    pub(crate) challenge: Option<Box<Challenge>>,
     /// What is to be sent.
     pub(crate) out: Vec<u8>,
     /// An empty buffer that was sent, to be used again.
@@ -72,6 +75,7 @@ impl Connections {
             id,
             link,
             speaks: speaks(link),
+            challenge: None,
             out: Vec::new(),
             spare: Vec::new(),
             is_sending: false,

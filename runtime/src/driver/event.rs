@@ -110,7 +110,7 @@ impl State {
     fn on_ended(&mut self, id: ConnectionId, ending: Ending) {
         let slot = id.slot() as u32;
         let Some(connection) = self.io.connections.at(slot) else { return };
-        let is_link = !matches!(connection.speaks, Speaks::Resp(..) | Speaks::Client(_));
+        let is_link = !matches!(connection.speaks, Speaks::Resp(..) | Speaks::Client(..));
         if is_link || matches!(ending, Ending::Failed(_)) {
             self.work.push_back(Work::Close(id));
         } else {
@@ -127,7 +127,7 @@ impl State {
             Speaks::Dialing(_, dial) => self.fail_dial(dial, "no connection"),
             Speaks::PeerOut(node, shard, _) => self.on_link_down(node, shard, connection.link),
             Speaks::PeerIn(node, _) => self.on_incoming_down(node, connection.link),
-            Speaks::Resp(..) | Speaks::Accepting(_) | Speaks::Client(_) | Speaks::Nothing => {}
+            Speaks::Resp(..) | Speaks::Accepting(_) | Speaks::Client(..) | Speaks::Nothing => {}
         }
     }
 

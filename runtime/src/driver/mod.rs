@@ -97,6 +97,8 @@ pub(crate) struct State {
     pub(crate) held_back: VecDeque<(ConnectionId, Vec<u8>)>,
     /// What the machine was told is on disk.
     pub(crate) stored: Place,
+    /// Writes go inline from then on; before that, one has stalled.
+    pub(crate) inline_from: Instant,
     /// The machine was told that the log has failed.
     pub(crate) has_failed: bool,
     /// Since when it is stopping.

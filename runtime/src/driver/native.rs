@@ -7,7 +7,7 @@ use super::status;
 use super::work::Work;
 use crate::checksum::Hardware;
 use crate::session::native::Local;
-use crate::session::native::acceptor::{Accepted, Acceptor, Step};
+use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof};
 use crate::session::native::dialer;
 use crate::session::native::frames::{
     CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameReader, Pause, append_frame,
@@ -65,7 +65,11 @@ impl State {
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.out.extend_from_slice(&out);
         match taken.step {
-            Step::Wait => connection.speaks = Speaks::Accepting(acceptor),
+            Step::Wait => {
+                // The shard is the right one: from now on it receives all that comes.
+                self.work.push_back(Work::Stream(connection.id));
+                connection.speaks = Speaks::Accepting(acceptor);
+            }
             Step::HandOver(shard) => {
                 let mut bytes = acceptor.held().to_vec();
                 bytes.extend_from_slice(&received[taken.consumed..]);
@@ -79,7 +83,8 @@ impl State {
                 self.work.push_back(Work::Stream(connection.id));
                 let link = connection.link;
                 connection.speaks = match accepted {
-                    Accepted::Client { .. } => {
+                    Accepted::Client { challenge } => {
+                        connection.challenge = Some(Box::new(challenge));
                         Speaks::Client(FrameReader::new(CLIENT_FRAME_BYTES_MAX))
                     }
                     Accepted::Peer { node, .. } => {
@@ -215,12 +220,27 @@ impl State {
                 }
                 self.on_member_frame(node, frame)
             }
+            Op::Proof if node.is_none() => self.on_client_proof(link, frame),
             Op::Status | Op::Ring => {
                 self.on_admin_frame(link, frame);
                 Ok(())
             }
             _ => self.engine.turn(&mut self.io).frame(link, node, frame),
         }
+    }
+
+    /// A client shows that it knows the secret: whoever may change the cluster does.
+    fn on_client_proof(&mut self, link: Link, frame: Frame<'_>) -> Result<(), FrameRefused> {
+        let of = self.io.connections.of(link);
+        let challenge = of.and_then(|connection| connection.challenge.clone());
+        let challenge = challenge.ok_or(FrameRefused::NotPermitted)?;
+        let mut out = Vec::new();
+        let verified = answer_proof::<Hardware>(&self.local(), &challenge, &frame, &mut out);
+        if let Some(connection) = self.io.connections.of(link) {
+            connection.out.extend_from_slice(&out);
+            self.io.mark(link.0 as u32);
+        }
+        verified.map_err(|_| FrameRefused::NotPermitted)
     }
 
     fn on_admin_frame(&mut self, link: Link, frame: Frame<'_>) {

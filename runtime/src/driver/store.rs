@@ -4,9 +4,15 @@ use super::disk::{Segment, create_segment, errno, free_bytes};
 use super::{Control, Driver, State};
 use crate::log::{Completion, Errno, Request};
 use ringmain_core::shard::Input;
+use std::time::Duration;
 
-/// Batches up to this size are written inline when nobody waits for their sync.
-const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Batches up to this size are written inline when nobody waits for their sync: what a turn
+/// appends. A hop to a kernel thread costs more than the copy.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+/// A write inline that took longer stalled its shard: the next ones go through the ring.
+const STALL: Duration = Duration::from_millis(1);
+/// For how long.
+const STALL_REST: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Does what the log asks for, and tells the machine what is on disk by now.
@@ -18,10 +24,15 @@ impl Driver {
                     self.state.create(segment, bytes, header);
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
-                    if !then_sync && buffer.len() <= INLINE_BYTES_MAX {
+                    let is_inline = now >= self.state.inline_from;
+                    if !then_sync && is_inline && buffer.len() <= INLINE_BYTES_MAX {
+                        let before = self.state.now();
                         let completion = self.state.disk.write_inline(segment, offset, &buffer);
                         drop(buffer);
                         self.state.engine.log.handle_completion(completion);
+                        if self.state.now().since(before) > STALL {
+                            self.state.inline_from = now + STALL_REST;
+                        }
                         continue;
                     }
                     let tag = buffer.len() as u64;

@@ -64,6 +64,8 @@ pub enum OpenError {
         /// Which.
         segment: u32,
     },
+    /// The host has no memory for the trees.
+    NoMemory,
     /// A segment of another format version.
     Version {
         /// Which.
@@ -79,6 +81,7 @@ impl std::fmt::Display for OpenError {
             OpenError::Damaged { segment, offset } => {
                 write!(f, "log segment {segment} is damaged at offset {offset}")
             }
+            OpenError::NoMemory => f.write_str("no memory for the trees"),
             OpenError::Missing { segment } => write!(f, "log segment {segment} is missing"),
             OpenError::Foreign { segment } => {
                 write!(f, "log segment {segment} belongs to another cluster or shard layout")
@@ -138,7 +141,7 @@ pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, Ope
         identity,
         segments: &segments,
         index: Index::new(first, count),
-        leaves: Leaves::new(first, count),
+        leaves: Leaves::new(first, count).map_err(|_| OpenError::NoMemory)?,
         synced: Place(0),
         record_count: 0,
         is_clean: false,
