@@ -3,7 +3,7 @@
 //! A ring of the bell must not be lost between the shard's last look at what others left and its
 //! blocking, and must cost no system call while the shard is awake. One atomic word decides: the
 //! shard moves it from `AWAKE` to where it sleeps before it blocks, and back when it wakes; a
-//! ringer sets it to `RUNG`, and writes to the eventfd that wakes that sleeper only if there is one.
+//! ringer sets it to `RUNG`, and only if there is a sleeper writes to the eventfd that wakes it.
 //!
 //! ```text
 //!           ring: no call             ring: write an eventfd

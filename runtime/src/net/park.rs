@@ -63,7 +63,7 @@ impl HotRing {
         }
         self.ring.notify(true);
         self.ring.enter(Wait::Flush).map_err(RingError::Enter)?;
-        Ok(self.has_event())
+        Ok(self.has_event() || self.ring.has_pending_work())
     }
 
     fn make_parked(&mut self) -> Result<Parked, Errno> {

@@ -145,7 +145,6 @@ impl HotRing {
         let Some(connection) = self.open(id) else { return };
         connection.is_closing = true;
         connection.wants = Wants::Nothing;
-        let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
         let (receiving, sending) = (connection.receiving, connection.sending);
         if let Some(sending) = sending {
             self.ring.cancel(sending.operation);

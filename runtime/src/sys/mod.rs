@@ -16,6 +16,7 @@ mod host;
 mod map;
 mod operations;
 mod parking;
+mod queues;
 mod ring;
 mod signals;
 mod start;
@@ -31,5 +32,6 @@ pub use host::{
 pub use map::{Map, ZeroMap};
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;
-pub use ring::{Completion, Ring, Wait};
+pub use queues::Wait;
+pub use ring::{Completion, Ring};
 pub use signals::{Stop, Stops};

@@ -8,28 +8,25 @@
 //! Neither a full submission queue nor a full completion queue is an error: entries without room
 //! wait here, in order, and the kernel keeps completions without room (NODROP) until asked again.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::types::CancelBuilder;
+use io_uring::{cqueue, opcode, squeue};
 
 use super::buffers::{Buffers, GROUP};
 use super::errno::Errno;
 use super::operations::{Handle, Lent, Operation, OperationId, Operations};
+use super::queues::{Queues, Wait};
 
 /// A ring whose operations carry a `T` each. It stays on the thread that made it, since the
 /// kernel takes submissions from that thread alone.
 pub struct Ring<T: Copy> {
     pub(super) operations: ManuallyDrop<Operations<T>>,
     buffers: ManuallyDrop<Buffers>,
-    ring: ManuallyDrop<IoUring>,
-    /// Entries that found the submission queue full, each with the one linked behind it.
-    waiting: VecDeque<(squeue::Entry, Option<squeue::Entry>)>,
-    split_count: u64,
+    queues: ManuallyDrop<Queues>,
     _one_thread: PhantomData<*mut ()>,
 }
 
@@ -54,19 +51,6 @@ pub struct Completion<T> {
     pub lent: Lent,
 }
 
-/// How long [`Ring::enter`] may block.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Wait {
-    /// Not at all.
-    No,
-    /// Not at all, but pending work of the kernel is done even if it did not ask for it.
-    Flush,
-    /// Until there is a completion, at most this long.
-    UpTo(Duration),
-    /// Until there is a completion.
-    Forever,
-}
-
 impl<T: Copy> Ring<T> {
     /// A ring with room for `submission_count` entries and `completion_count` completions (the
     /// kernel rounds up to powers of two) and a pool of receive buffers.
@@ -79,22 +63,12 @@ impl<T: Copy> Ring<T> {
         buffer_count: u16,
         buffer_bytes: u32,
     ) -> Result<Ring<T>, Errno> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_coop_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(completion_count.max(submission_count))
-            .build(submission_count)
-            .map_err(|error| Errno::of(&error))?;
-        let buffers = Buffers::new(&ring, buffer_count, buffer_bytes)?;
+        let queues = Queues::new(submission_count, completion_count)?;
+        let buffers = queues.buffers(buffer_count, buffer_bytes)?;
         Ok(Ring {
             operations: ManuallyDrop::new(Operations::new()),
             buffers: ManuallyDrop::new(buffers),
-            ring: ManuallyDrop::new(ring),
-            waiting: VecDeque::new(),
-            split_count: 0,
+            queues: ManuallyDrop::new(queues),
             _one_thread: PhantomData,
         })
     }
@@ -107,7 +81,7 @@ impl<T: Copy> Ring<T> {
     /// How often the kernel took only a part of what was submitted, as it does when it is short
     /// of memory. Then a link in between did not hold: a sync may have overtaken its write.
     pub fn split_count(&self) -> u64 {
-        self.split_count
+        self.queues.split_count()
     }
 
     /// The receive buffers.
@@ -118,31 +92,24 @@ impl<T: Copy> Ring<T> {
     /// Submits what was started and takes completions in, blocking only if there is none. Being
     /// interrupted, out of time or refused for now are no errors: ask again.
     pub fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
-        loop {
-            self.push_waiting();
-            let is_more = !self.waiting.is_empty();
-            let has_completions = !self.ring.completion().is_empty();
-            let wait = match wait {
-                _ if is_more => Wait::Flush,
-                Wait::UpTo(_) | Wait::Forever if has_completions => Wait::No,
-                wait => wait,
-            };
-            match self.enter_once(wait) {
-                Ok(submitted) if is_more && submitted > 0 => {}
-                result => return result.map(|_| ()),
-            }
-        }
+        self.queues.enter(wait)
     }
 
     /// Whether a completion can be taken without entering.
     pub fn has_completion(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        self.queues.has_completion()
+    }
+
+    /// Whether the kernel has work that it does in the next [`Ring::enter`]. It says so only once
+    /// by an eventfd.
+    pub fn has_pending_work(&mut self) -> bool {
+        self.queues.has_pending_work()
     }
 
     /// The next completion that is here; a canceling operation has none.
     pub fn next_completion(&mut self) -> Option<Completion<T>> {
         loop {
-            let entry = self.ring.completion().next()?;
+            let entry = self.queues.next_completion()?;
             if let Some(completion) = self.completion(&entry) {
                 return Some(completion);
             }
@@ -151,85 +118,23 @@ impl<T: Copy> Ring<T> {
 
     /// Tells the kernel to count up `eventfd` whenever there is something to enter for.
     pub fn register_eventfd(&mut self, eventfd: &OwnedFd) -> Result<(), Errno> {
-        let raw = std::os::fd::AsRawFd::as_raw_fd(eventfd);
-        self.ring.completion().disable_eventfd();
-        self.ring.submitter().register_eventfd(raw).map_err(|error| Errno::of(&error))
+        self.queues.register_eventfd(eventfd)
     }
 
     /// Whether the registered eventfd is counted up from now on; at first it is not.
     pub fn notify(&mut self, is_on: bool) {
-        match is_on {
-            true => self.ring.completion().enable_eventfd(),
-            false => self.ring.completion().disable_eventfd(),
-        }
+        self.queues.notify(is_on);
     }
 
-    /// Enters the operation in the table and its entry in the queue.
+    /// Puts an entry into the submission queue, and the linked one right behind it.
     pub(super) fn push(&mut self, entry: squeue::Entry, linked: Option<squeue::Entry>) {
-        if !self.waiting.is_empty() || !self.offer(&entry, linked.as_ref()) {
-            self.waiting.push_back((entry, linked));
-            // What fails here fails again, and is reported, in the next `enter`.
-            let _ = self.enter_once(Wait::No);
-            self.push_waiting();
-        }
-    }
-
-    fn push_waiting(&mut self) {
-        while let Some((entry, linked)) = self.waiting.pop_front() {
-            if !self.offer(&entry, linked.as_ref()) {
-                self.waiting.push_front((entry, linked));
-                return;
-            }
-        }
-    }
-
-    /// Puts an entry into the submission queue, and the linked one right behind it: a link does
-    /// not reach over the end of a submission. False if there is no room for both.
-    fn offer(&mut self, entry: &squeue::Entry, linked: Option<&squeue::Entry>) -> bool {
-        let mut queue = self.ring.submission();
-        if queue.capacity() - queue.len() < 1 + usize::from(linked.is_some()) {
-            return false;
-        }
-        [Some(entry), linked].into_iter().flatten().all(|entry| {
-            // SAFETY:
-            // - all that an entry points to is in `operations` under its user data, on the heap,
-            //   and is not touched until the completion that ends it, or it points to nothing;
-            // - receive entries name the group of `buffers`, which `Drop` keeps long enough;
-            // - its descriptor is held open by the same operation.
-            unsafe { queue.push(entry) }.is_ok()
-        })
-    }
-
-    /// Submits as much as the kernel takes; says how much that was.
-    fn enter_once(&mut self, wait: Wait) -> Result<usize, Errno> {
-        let queue = self.ring.submission();
-        let count = queue.len();
-        let has_work = count > 0 || queue.taskrun() || queue.cq_overflow();
-        drop(queue);
-        let submitter = self.ring.submitter();
-        let result = match wait {
-            Wait::No if !has_work => return Ok(0),
-            // SAFETY: the call takes no argument, and as many entries as were pushed.
-            Wait::No | Wait::Flush => unsafe {
-                let flags = EnterFlags::GETEVENTS.bits();
-                submitter.enter::<libc::sigset_t>(count as u32, 0, flags, None)
-            },
-            Wait::UpTo(most) => {
-                let time = Timespec::from(most);
-                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
-            }
-            Wait::Forever => submitter.submit_and_wait(1),
-        };
-        match result {
-            Ok(submitted) => {
-                self.split_count += u64::from(submitted < count);
-                Ok(submitted)
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(0),
-                _ => Err(Errno::of(&error)),
-            },
-        }
+        // SAFETY:
+        // - all that an entry points to is in `operations` under its user data, on the heap, and
+        //   is not touched until the completion that ends it, or it points to nothing; what is
+        //   linked behind it points into the same operation or into nothing;
+        // - receive entries name the group of `buffers`, which `Drop` keeps long enough;
+        // - its descriptor is held open by the same operation.
+        unsafe { self.queues.push(entry, linked) }
     }
 
     /// `None` if it is about nothing that the caller started.
@@ -275,13 +180,13 @@ impl<T: Copy> Drop for Ring<T> {
             }
         }
         let is_quiet = self.operations.count() == 0;
-        let is_unregistered = self.ring.submitter().unregister_buf_ring(GROUP).is_ok();
+        let is_unregistered = self.queues.unregister_buffers(GROUP);
         // SAFETY:
         // - each field is dropped at most once, here, and not used afterwards;
         // - memory that operations or the pool lent is freed only if the kernel let go of all of
         //   it: every operation ended, and the pool is unregistered. Else it is leaked.
         unsafe {
-            ManuallyDrop::drop(&mut self.ring);
+            ManuallyDrop::drop(&mut self.queues);
             if is_quiet && is_unregistered {
                 ManuallyDrop::drop(&mut self.buffers);
                 ManuallyDrop::drop(&mut self.operations);

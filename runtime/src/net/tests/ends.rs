@@ -142,3 +142,41 @@ fn a_dropped_ring_lets_go_of_everything() {
         assert!(all.len() < 8 << 20);
     }
 }
+
+/// Bytes that were received but not taken when the connection is closed: their buffer is not lost.
+#[test]
+fn closing_with_bytes_in_hand_gives_their_buffers_back() {
+    let (mut ring, address) = listening(small());
+    for _ in 0..40 {
+        let mut client = TcpStream::connect(address).unwrap();
+        let connection = accept(&mut ring, Receive::Stream);
+        client.write_all(&[1; 100]).unwrap();
+        ring.submit_and_wait(Some(WAIT)).unwrap();
+        assert!(ring.has_event());
+        close(&mut ring, connection);
+    }
+    assert_quiet(&mut ring, 1);
+}
+
+/// The kernel goes on after a short send by itself; where it does not, the ring does.
+#[test]
+fn a_short_send_is_continued_where_it_stopped() {
+    let (mut ring, address) = listening(small());
+    let mut client = TcpStream::connect(address).unwrap();
+    let connection = accept(&mut ring, Receive::Stream);
+    ring.send(connection, b"0123456789".to_vec()).unwrap();
+    ring.submit_and_wait(Some(WAIT)).unwrap();
+    let mut completion = ring.ring.next_completion().unwrap();
+    assert_eq!(completion.result, Ok(10));
+    completion.result = Ok(3);
+    assert!(ring.on_sent(connection, completion).is_none());
+    assert_eq!(ring.counts().short_sends, 1);
+    assert!(matches!(
+        next(&mut ring),
+        Seen::Other(Event::Sent { buffer, .. }) if buffer == b"0123456789"
+    ));
+    close(&mut ring, connection);
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"01234567893456789");
+}

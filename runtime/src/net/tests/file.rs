@@ -113,20 +113,29 @@ fn more_operations_than_allowed_are_refused() {
 fn writes_through_tiny_queues() {
     let config = HotRingConfig { submission_count: 8, completion_count: 8, ..small() };
     let mut ring = HotRing::new(config).unwrap();
-    let file = Arc::new(tempfile::tempfile().unwrap());
+    // Appended to, so that a write that is done twice is seen.
+    let path = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(File::options().append(true).open(path.path()).unwrap());
     for round in 0..10 {
+        // An odd entry, so that a write and its sync come to meet one free entry.
+        ring.sync(&file, 99).unwrap();
         for tag in 0..60 {
             ring.write(&file, tag * 100, vec![tag as u8 + round; 100], true, tag).unwrap();
         }
         let mut written = [false; 60];
         let mut synced = 0;
-        while synced < 60 {
+        while synced < 61 {
             let (tag, is_sync, result) = ended(&mut ring);
             assert_eq!(result, Ok(()));
+            if tag == 99 {
+                synced += 1;
+                continue;
+            }
             assert_eq!(written[tag as usize], is_sync, "written, then synced");
             written[tag as usize] = true;
             synced += u32::from(is_sync);
         }
     }
+    assert_eq!(file.metadata().unwrap().len(), 10 * 60 * 100);
     assert_quiet(&mut ring, 0);
 }

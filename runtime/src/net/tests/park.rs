@@ -88,9 +88,15 @@ fn other_tasks_run_while_parked() {
     in_executor(|| async {
         let mut ring = HotRing::new(small()).unwrap();
         let doorbell = ring.doorbell();
-        let task = glommio::spawn_local(async move { doorbell.ring() });
-        ring.park(None).await.unwrap();
+        let task = glommio::spawn_local(async move {
+            glommio::executor().yield_task_queue_now().await;
+            doorbell.ring();
+        });
+        ring.park(Some(Duration::from_secs(1_000))).await.unwrap();
         assert!(matches!(next(&mut ring), Seen::Other(Event::Doorbell)));
         task.await;
+        assert_eq!(ring.counts().sleeps, 1, "it was parked");
+        // The deadline is not left behind.
+        assert_quiet(&mut ring, 0);
     });
 }

@@ -133,3 +133,31 @@ fn closing_a_starved_connection_leaves_no_trace() {
     }
     assert_quiet(&mut ring, 1);
 }
+
+/// Four connections that always have something to say share one buffer: each is served in turn.
+#[test]
+fn starved_connections_take_turns() {
+    let config = HotRingConfig { buffer_count: 1, buffer_bytes: 16, ..small() };
+    let (mut ring, address) = listening(config);
+    let mut clients: Vec<TcpStream> = Vec::new();
+    for client in 0..4 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[client; 16 << 10]).unwrap();
+        clients.push(stream);
+    }
+    let mut turns: Vec<ConnectionId> = Vec::new();
+    let mut ids = Vec::new();
+    while turns.len() < 400 {
+        match next(&mut ring) {
+            Seen::Other(Event::Accepted { socket, .. }) => {
+                ids.push(ring.adopt(socket, Receive::Stream).unwrap());
+            }
+            Seen::Received(id, _) if ids.len() == 4 => turns.push(id),
+            Seen::Received(..) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    for window in turns[20..].windows(8) {
+        assert!(ids.iter().all(|id| window.contains(id)), "{window:?}");
+    }
+}
