@@ -113,6 +113,9 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Runs until it was told to stop and has stopped.
+    ///
+    /// It is the executor's one task and never yields to it but to park: after a yield the
+    /// executor may go to sleep on its own rings, which nothing that comes here wakes up.
     pub(crate) async fn run(mut self) -> Result<(), RingError> {
         let mut idle = 0;
         while !self.is_over() {
@@ -127,7 +130,6 @@ impl Driver {
                 idle = 0;
                 self.net.park(wait).await?;
             }
-            glommio::yield_if_needed().await;
         }
         Ok(())
     }
