@@ -9,6 +9,9 @@
 //! [`version`](crate::causality::Record::version) of each record in it, so equal leaves mean equal
 //! sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::causality::{self, Event, Join, Record, Write};
 use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition};

@@ -1,0 +1,105 @@
+//! A store in memory that can refuse, and that can check its leaves.
+
+use super::*;
+use crate::checksum::Software;
+use crate::wire::body::write_body;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+/// Bodies by place, counted from 1, and which of them is current for a key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Store {
+    bodies: Vec<Vec<u8>>,
+    current: BTreeMap<Vec<u8>, (Place, Option<u16>)>,
+    leaves: BTreeMap<Partition, Vec<u64>>,
+    /// Bodies that were stored as they were received.
+    pub(crate) received: usize,
+    /// Appends are refused with this.
+    pub(crate) full: Option<Full>,
+    /// Keys that cannot be read.
+    pub(crate) unread: BTreeMap<Vec<u8>, Unread>,
+}
+
+impl Store {
+    /// The place behind the last record.
+    pub(crate) fn end(&self) -> Place {
+        Place(self.bodies.len() as u64 + 1)
+    }
+
+    /// The record of `key` vanishes: a fallback dropped it, a disk was replaced.
+    pub(crate) fn drop_record(&mut self, key: &Key<'_>) {
+        let before = self.record(key).unwrap().map_or(0, |old| old.record.version(key));
+        self.current.remove(key.bytes);
+        update_leaf(self, key, before, 0);
+    }
+
+    /// Every leaf is the sum of the versions of its keys, computed from scratch.
+    pub(crate) fn check_leaves(&self, key_of: impl Fn(&[u8]) -> Key<'_>) {
+        let mut computed: BTreeMap<Partition, BTreeMap<usize, u64>> = BTreeMap::new();
+        for (bytes, (place, _)) in &self.current {
+            let (key, body) = (key_of(bytes), self.body(*place).unwrap());
+            let version = Record::new_checked(body.payload()).unwrap().version(&key);
+            let leaves = computed.entry(key.partition).or_default();
+            let leaf = leaves.entry(leaf_index(&key)).or_default();
+            *leaf = leaf.wrapping_add(version);
+        }
+        for (partition, leaves) in &self.leaves {
+            let used = leaves.iter().enumerate().filter(|(_, leaf)| **leaf != 0);
+            let used: BTreeMap<usize, u64> = used.map(|(index, leaf)| (index, *leaf)).collect();
+            assert_eq!(used, computed.remove(partition).unwrap_or_default(), "{partition:?}");
+        }
+        assert!(computed.is_empty());
+    }
+
+    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, body: Vec<u8>) -> Place {
+        let place = self.end();
+        self.bodies.push(body);
+        self.current.insert(key.bytes.to_vec(), (place, mine));
+        place
+    }
+}
+
+impl Records for Store {
+    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        if let Some(unread) = self.unread.get(key.bytes) {
+            return Err(*unread);
+        }
+        let Some(&(place, mine)) = self.current.get(key.bytes) else { return Ok(None) };
+        let record = Record::new_checked(self.body(place)?.payload()).unwrap();
+        Ok(Some(Stored { record, mine, place }))
+    }
+
+    fn append(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
+    ) -> Result<Place, Full> {
+        if let Some(full) = self.full {
+            return Err(full);
+        }
+        let mut body = vec![0; body_bytes(key.bytes.len(), bytes)];
+        let old = self.record(key).unwrap();
+        write_body::<Software>(key.bytes, &mut body, |out| fill(old, out));
+        Ok(self.push(key, mine, body))
+    }
+
+    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
+        assert_eq!(body.key(), key.bytes);
+        if let Some(full) = self.full {
+            return Err(full);
+        }
+        self.received += 1;
+        Ok(self.push(key, None, body.bytes().to_vec()))
+    }
+
+    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
+        Ok(Body::without_checksum(&self.bodies[place.0 as usize - 1]).unwrap())
+    }
+
+    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
+        self.leaves.entry(partition).or_insert_with(|| vec![0; limits::MERKLE_LEAF_COUNT])
+    }
+}
