@@ -152,8 +152,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         };
         let Command::Put(put) = command else { unreachable!("only writes are applied") };
         let gathered = gathered(self.bodies, op);
-        let live = gathered.map_or(0, |record| record.live_count());
-        if use_gathered && !holds(put, live) {
+        if use_gathered && !holds(put, self.live(gathered)) {
             return Input::ConditionFailed { op };
         }
         let context = match put.replaces {
@@ -308,7 +307,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
                 Answer::Local { outcome, record: gathered, context, live: 0, found: 0 }
             }
             Outcome::Stored(applied) => {
-                let found = gathered.map_or(0, |record| record.live_count()) as u16;
+                let found = self.live(gathered);
                 let record = if returns_old(command) { gathered } else { None };
                 let sole = applied.sole;
                 #[cfg(feature = "plant")]
@@ -322,7 +321,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
                 Answer::Local { outcome, record, context, live: applied.live, found }
             }
             Outcome::ConditionFailed => {
-                let found = gathered.map_or(0, |record| record.live_count()) as u16;
+                let found = self.live(gathered);
                 let record = if returns_old(command) { gathered } else { None };
                 Answer::Local { outcome, record, context: None, live: found, found }
             }
@@ -332,6 +331,12 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         if let Some(op) = op {
             self.bodies.release(op);
         }
+    }
+
+    /// How many values a client would find in `record` now.
+    fn live(&self, record: Option<Record<'_>>) -> u16 {
+        let siblings = record.iter().flat_map(|record| record.siblings());
+        siblings.filter(|sibling| sibling.is_live(self.wall)).count() as u16
     }
 
     fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
@@ -400,7 +405,7 @@ fn gather<B: Bodies>(bodies: &mut B, op: RequestId, record: Record<'_>) {
     }
 }
 
-fn holds(put: PutRequest<'_>, live: usize) -> bool {
+fn holds(put: PutRequest<'_>, live: u16) -> bool {
     match put.replaces {
         Replaces::ReadFirst { condition: Condition::IfAbsent, .. } => live == 0,
         Replaces::ReadFirst { condition: Condition::IfPresent, .. } => live > 0,
