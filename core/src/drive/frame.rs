@@ -137,7 +137,8 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
             return Ok(());
         }
         let key = self.key(frame);
-        if let Some(record) = record {
+        // A write that read first has begun with what R nodes knew: it replaces no more than that.
+        if let Some(record) = record.filter(|_| self.shard.is_reading(op)) {
             self.gather(op, record);
         }
         let covered = self.covered(op, AtHand::Nothing);

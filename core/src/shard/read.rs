@@ -21,6 +21,11 @@ impl Shard<'_> {
         }
     }
 
+    /// Whether answers to the read `op` still count.
+    pub(crate) fn is_reading(&mut self, op: RequestId) -> bool {
+        matches!(self.table.pending(op), Some(Pending { phase: Phase::Reading(_), .. }))
+    }
+
     /// The owners in the order in which a read asks them: this node, those that can be reached,
     /// the others.
     pub(super) fn read_order(&self, request: Request) -> Owners {
