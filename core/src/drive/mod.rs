@@ -169,7 +169,11 @@ enum AtHand<'a> {
 
 impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     /// A client's command, from a session or a frame. It is answered now or later, once.
+    ///
+    /// # Panics
+    /// If the key is empty: frames refuse that, and so do sessions.
     pub fn command(&mut self, origin: Origin, key: &[u8], command: Command<'_>) {
+        assert!(!key.is_empty());
         let deadline = self.now + self.settings.request_timeout;
         self.command_until(origin, key, command, deadline);
     }
