@@ -16,6 +16,9 @@ mod act;
 mod answer;
 mod frame;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, Token, for_each_winner_first};
 
 use crate::causality;
