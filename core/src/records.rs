@@ -2,8 +2,8 @@
 //!
 //! Reading the local record, event or join, append and Merkle update are one function each here,
 //! generic over [`Records`]; the server's log and the simulator's implement the trait, and nobody
-//! else calls `event` or `join` of [`causality`](crate::causality). Value bytes pass through slices
-//! lent by the store; nothing is allocated.
+//! else calls `event` or `join` of [`causality`]. Value bytes pass through slices lent by the
+//! store; nothing is allocated.
 //!
 //! Invariant: the leaf of a key always holds the wrapping sum of the
 //! [`version`](crate::causality::Record::version) of each record in it, so equal leaves mean equal
