@@ -120,7 +120,8 @@ pub enum Input<'a> {
     PeerUp(NodeId),
     /// A peer cannot be reached; what was sent to it may or may not have arrived.
     PeerDown(NodeId),
-    /// The log is on disk below this place.
+    /// The log is on disk below this place. Told once at the start, too, for what recovery found:
+    /// a record that a join leaves as it is is acknowledged by its old place.
     Stored {
         /// The place.
         up_to: Place,
