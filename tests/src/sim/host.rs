@@ -2,7 +2,7 @@
 //! shipped `Node` and some shipped `Shard`s.
 
 use ringmain_core::Unsynced;
-use ringmain_core::id::{Boot, NodeId, ShardIndex};
+use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Encoded;
 use ringmain_core::node::{Node, NodeConfig, Vote};
@@ -12,6 +12,7 @@ use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
 
 use super::bodies::Kept;
+use super::network::Site;
 use super::outbox::{PARTITION_BITS, node_id};
 use super::random::Random;
 use super::store::Store;
@@ -19,7 +20,10 @@ use super::swarm::{Durability, Swarm};
 use super::world::Event;
 
 /// Process lives that a host has at most.
-pub(super) const LIFE_COUNT_MAX: usize = 12;
+pub(super) const LIFE_COUNT_MAX: usize = 16;
+
+/// Lives that faults leave, so that every process runs in the end.
+pub(super) const LIFE_COUNT_SPARED: u64 = 4;
 
 /// Most members of a simulated cluster.
 const OPERATION_COUNT: usize = 8;
@@ -124,20 +128,19 @@ pub(super) struct ShardProcess<'m> {
     pub(super) bodies: Kept,
     /// When it is woken.
     pub(super) wake: Option<Instant>,
-    /// A sync is under way.
-    pub(super) syncing: bool,
-    /// Another sync is wanted as soon as possible.
-    pub(super) sync_wanted: bool,
-    /// A sync will begin when the interval ends.
-    pub(super) sync_due: bool,
 }
 
 impl<'m> Host<'m> {
     /// A host with empty disks whose process does not run.
-    pub(super) fn new(swarm: &Swarm, node: usize, random: &mut Random) -> Host<'m> {
-        let store = |_| Store::new(swarm.disk.busy, random.fork());
+    pub(super) fn new(
+        swarm: &Swarm,
+        node: usize,
+        cluster: ClusterId,
+        random: &mut Random,
+    ) -> Host<'m> {
+        let sites = (0..usize::from(swarm.shards[node])).map(|shard| Site { node, shard });
         Host {
-            stores: (0..swarm.shards[node]).map(store).collect(),
+            stores: sites.map(|site| Store::new(swarm, site, cluster, random.fork())).collect(),
             persisted: None,
             lives: 0,
             process: None,
@@ -162,14 +165,19 @@ impl<'m> Host<'m> {
         UnixMs(self.wall + now.0 / 1000)
     }
 
+    /// A log of its shards takes nothing any more: the process should be started again.
+    pub(super) fn has_failed(&self) -> bool {
+        self.stores.iter().any(Store::has_failed)
+    }
+
     /// Runs and is not stopped.
     pub(super) fn is_running(&self) -> bool {
         self.process.is_some() && self.stopped.is_none()
     }
 
-    /// May be started once more.
-    pub(super) fn has_lives(&self) -> bool {
-        self.lives < LIFE_COUNT_MAX as u64
+    /// How often it may be started again.
+    pub(super) fn lives_left(&self) -> u64 {
+        LIFE_COUNT_MAX as u64 - self.lives
     }
 
     /// Starts a process under a new boot.
@@ -178,7 +186,7 @@ impl<'m> Host<'m> {
     /// If one is running, or there is no life left.
     pub(super) fn start(&mut self, swarm: &Swarm, node: usize, pool: &mut Pool<'m>, seed: u64) {
         assert!(self.process.is_none());
-        assert!(self.has_lives());
+        assert!(self.lives_left() > 0);
         self.lives += 1;
         let memory = pool.nodes.next().expect("there is memory for every life");
         let config =
@@ -188,14 +196,7 @@ impl<'m> Host<'m> {
         let shards = (0..swarm.shards[node]).map(|shard| {
             let memory = pool.shards.next().expect("there is memory for every life");
             let machine = shard_machine(swarm, node, shard, boot, memory);
-            ShardProcess {
-                machine: Box::new(machine),
-                bodies: Kept::default(),
-                wake: None,
-                syncing: false,
-                sync_wanted: false,
-                sync_due: false,
-            }
+            ShardProcess { machine: Box::new(machine), bodies: Kept::default(), wake: None }
         });
         let shards = shards.collect();
         self.process = Some(Process { node: Some(machine), shards, wake: None });

@@ -65,8 +65,16 @@ marks! {
     Pause,
     /// The wall clock of a node jumped.
     ClockStep,
-    /// A sync took longer than 100 milliseconds.
-    SlowSync,
+    /// The disk took longer than 100 milliseconds.
+    SlowDisk,
+    /// A write was done in part.
+    ShortWrite,
+    /// The disk failed a request.
+    DiskError,
+    /// A shard's log failed.
+    LogFailed,
+    /// Nothing was in memory in a turn.
+    Cold,
     /// Two events of one key were concurrent.
     Concurrent,
     /// A stored record changed by joining another.
@@ -82,7 +90,7 @@ marks! {
 }
 
 /// Marks of faults that had an effect.
-pub const EFFECTIVE: [Mark; 14] = [
+pub const EFFECTIVE: [Mark; 17] = [
     Mark::FrameLost,
     Mark::FrameDuplicated,
     Mark::FrameReordered,
@@ -95,7 +103,10 @@ pub const EFFECTIVE: [Mark; 14] = [
     Mark::Restart,
     Mark::Pause,
     Mark::ClockStep,
-    Mark::SlowSync,
+    Mark::SlowDisk,
+    Mark::ShortWrite,
+    Mark::DiskError,
+    Mark::LogFailed,
     Mark::Unsent,
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! Virtual time and a queue of events replace the world; the network, the disks, the clocks and
 //! the clients are simulated, and fail as the seed says. What is under test is what ships:
-//! `Node`, `Shard` and the loop body `drive` of `ringmain-core`. A judge with the exact causal
+//! `Node`, `Shard` and the loop body `drive` of `ringmain-core`, and the log of
+//! `ringmain-runtime`. A judge with the exact causal
 //! history of every key looks at every record that is stored and every reply that is given.
 //!
 //! ```
@@ -16,6 +17,7 @@
 
 mod bodies;
 mod client;
+mod disk;
 mod host;
 mod judge;
 pub mod mark;

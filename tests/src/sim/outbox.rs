@@ -2,11 +2,8 @@
 //! node. Collected here, and acted upon when the turn is over.
 
 use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
-use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::{Failure, Link, Outcome};
-use ringmain_core::wire::FIRST_BYTES;
-use ringmain_core::wire::body::Body;
 use ringmain_core::wire::reply::Status;
 
 use super::mark::{Mark, Marks};
@@ -57,8 +54,6 @@ pub(super) struct Outbox<'w> {
     pub(super) site: Site,
     /// Shards of each node.
     pub(super) shards: &'w [u16],
-    /// Seed of the key hash.
-    pub(super) hash_seed: u64,
     /// Which peers the sender has a connection with.
     pub(super) connected: &'w [bool],
     /// The connections.
@@ -85,8 +80,8 @@ pub(super) struct Sent {
 }
 
 impl Outbox<'_> {
-    /// Where the frame in `bytes` goes; none if it cannot go.
-    fn target(&self, to: To, bytes: &[u8]) -> Option<Site> {
+    /// Where a frame goes; none if it cannot go.
+    fn target(&self, to: To) -> Option<Site> {
         match to {
             To::Shard(shard) => Some(Site { node: self.site.node, shard: usize::from(shard.0) }),
             To::Link(link) => {
@@ -94,12 +89,9 @@ impl Outbox<'_> {
                 let alive = self.network.connection(self.site, site) == connection;
                 alive.then_some(site)
             }
-            To::Node(id) => {
+            To::Node(id, partition) => {
                 let node = node_index(id);
-                let body = Body::without_checksum(&bytes[FIRST_BYTES..]);
-                let key = body.expect("a frame was written").key();
-                let key = Key::new(key, self.hash_seed, PARTITION_BITS);
-                let shard = ShardIndex::of(key.partition, self.shards[node], PARTITION_BITS);
+                let shard = ShardIndex::of(partition, self.shards[node], PARTITION_BITS);
                 let site = Site { node, shard: usize::from(shard.0) };
                 self.connected[node].then_some(site)
             }
@@ -113,20 +105,9 @@ impl Links for Outbox<'_> {
             self.marks.hit(Mark::Unsent);
             return Err(Lost);
         }
-        if let To::Node(id) = to
-            && !self.connected[node_index(id)]
-        {
-            return Err(Lost);
-        }
-        if let To::Link(link) = to {
-            let (site, connection) = link_target(link);
-            if self.network.connection(self.site, site) != connection {
-                return Err(Lost);
-            }
-        }
+        let target = self.target(to).ok_or(Lost)?;
         let mut frame = vec![0; bytes];
         fill(&mut frame);
-        let target = self.target(to, &frame).expect("what cannot go was refused before");
         self.sent.frames.push((target, frame));
         Ok(())
     }

@@ -1,25 +1,36 @@
-//! A shard's store: a log in memory that is a disk in one respect: what was not synced can be
-//! lost. It checks what the real log promises: places grow, and a record below the synced place
-//! survives.
+//! A shard's store: the shipped log on a simulated disk, beside a plain list of everything that
+//! was appended to it, against which every read is compared.
 
 use std::collections::BTreeMap;
 
 use ringmain_core::causality::Record;
-use ringmain_core::checksum::Software;
 use ringmain_core::hash::Key;
-use ringmain_core::id::Partition;
+use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
-use ringmain_core::wire::body::{Body, body_bytes, write_body};
+use ringmain_core::time::Instant;
+use ringmain_core::wire::body::Body;
+use ringmain_runtime::log::{
+    self, Completion, Config, Identity, Log, Request, SegmentSizes, recover,
+};
 
-use super::oracle::Set;
+use super::disk::{Disk, Fate};
+use super::network::Site;
+use super::oracle::{Invariant, Set, Violation};
+use super::outbox::PARTITION_BITS;
 use super::random::Random;
+use super::swarm::{Durability, Swarm};
 
-/// A record of the log.
+/// Free space of every disk, bytes.
+const FREE_BYTES: u64 = 1 << 30;
+
+/// A record that was appended.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
+    place: Place,
+    key: Vec<u8>,
+    record: Vec<u8>,
     mine: Option<u16>,
-    body: Vec<u8>,
     /// The entry of the same key that it replaced.
     before: Option<usize>,
     /// Its exact history, once the oracle has seen it.
@@ -29,102 +40,204 @@ pub(super) struct Entry {
 impl Entry {
     /// The key.
     pub(super) fn key(&self) -> &[u8] {
-        self.parsed().key()
+        &self.key
     }
 
     /// The record.
     pub(super) fn record(&self) -> Record<'_> {
-        Record::new_checked(self.parsed().payload()).expect("a record was stored")
-    }
-
-    fn parsed(&self) -> Body<'_> {
-        Body::without_checksum(&self.body).expect("a body was stored")
+        Record::new_checked(&self.record).expect("a record was appended")
     }
 }
 
-/// See the module. The place of an entry is its number, counted from 1.
-#[derive(Debug, Default)]
+/// See the module.
 pub(super) struct Store {
+    log: Log<Disk>,
+    config: Config,
     entries: Vec<Entry>,
     current: BTreeMap<Vec<u8>, usize>,
-    synced: usize,
-    leaves: BTreeMap<Partition, Vec<u64>>,
-    /// Appends, per mille, that are refused for now.
-    pub(super) busy: u32,
-    random: Option<Random>,
     /// Entries that the oracle has seen.
     seen: usize,
+    /// Everything below was claimed to be on disk, in this life or an earlier one.
+    claimed: Place,
+    /// The machine was told that much of it.
+    told: Place,
+    told_failure: bool,
+    /// Appends, per mille, that are refused for now.
+    pub(super) busy: u32,
+    random: Random,
+}
+
+/// What the machine must hear of its log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum News {
+    /// It is on disk below this place.
+    Stored(Place),
+    /// It failed.
+    Failed,
 }
 
 impl Store {
-    /// An empty store that draws its refusals from `random`.
-    pub(super) fn new(busy: u32, random: Random) -> Store {
-        Store { busy, random: Some(random), ..Store::default() }
-    }
-
-    /// The place behind the last record.
-    pub(super) fn end(&self) -> Place {
-        Place(self.entries.len() as u64 + 1)
-    }
-
-    /// Everything below is on disk.
-    pub(super) fn synced(&self) -> Place {
-        Place(self.synced as u64 + 1)
-    }
-
-    /// A sync that began when the log ended at `up_to` is done.
-    pub(super) fn on_synced(&mut self, up_to: Place) {
-        self.synced = self.synced.max(up_to.0 as usize - 1);
-        assert!(self.synced <= self.entries.len());
-    }
-
-    /// No key was ever stored.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The process ends and its successor finds what is left: everything, or, where the power
-    /// failed, a part of what was not synced. Returns how many records were lost. `place` says
-    /// where keys belong now, for the trees.
-    pub(super) fn restart(&mut self, power_loss: bool, random: &mut Random) -> usize {
-        let unsynced = self.entries.len() - self.synced;
-        let lost = if power_loss { random.below(unsynced + 1) } else { 0 };
-        self.entries.truncate(self.entries.len() - lost);
-        self.synced = self.entries.len();
-        self.seen = self.seen.min(self.entries.len());
-        self.leaves.clear();
-        self.current.clear();
-        for (index, entry) in self.entries.iter().enumerate() {
-            self.current.insert(entry.key().to_vec(), index);
+    /// An empty store at `site`.
+    pub(super) fn new(swarm: &Swarm, site: Site, cluster: ClusterId, mut random: Random) -> Store {
+        let identity = Identity {
+            cluster,
+            shard: ShardIndex(site.shard as u16),
+            shards: swarm.shards[site.node],
+            partition_bits: PARTITION_BITS,
+        };
+        let durability = match swarm.durability {
+            Durability::Always => log::Durability::Always,
+            Durability::Interval(interval) => log::Durability::Interval(interval),
+            Durability::None => log::Durability::None,
+        };
+        let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes };
+        let config = Config { identity, durability, sizes, seed: random.bits() };
+        let recovered = recover(&identity, &[]).expect("no files have no damage");
+        Store {
+            log: Log::new(config, Disk::default(), recovered, FREE_BYTES),
+            config,
+            entries: Vec::new(),
+            current: BTreeMap::new(),
+            seen: 0,
+            claimed: Place(0),
+            told: Place(0),
+            told_failure: false,
+            busy: swarm.disk.busy,
+            random,
         }
-        lost
     }
 
-    /// Computes the trees from the records, as a start does.
-    pub(super) fn rebuild_leaves(&mut self, hash_seed: u64, partition_bits: u32) {
-        self.leaves = self.computed_leaves(hash_seed, partition_bits);
+    /// How many records were appended, lost ones aside.
+    pub(super) fn count(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The trees, computed from the records.
-    pub(super) fn computed_leaves(
-        &self,
+    /// Whether reads of what is written find it in memory.
+    pub(super) fn set_cold(&mut self, is_cold: bool) {
+        self.log.maps_mut().is_cold = is_cold;
+    }
+
+    /// The next request of the log, as the disk numbers it; none when there is nothing to do.
+    /// The second half says whether it is a small write for whose sync nobody waits.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<(u64, bool)> {
+        loop {
+            let request = self.log.poll_request(now)?;
+            let small = |request: &Request| match request {
+                Request::Write { buffer, then_sync, .. } => !then_sync && buffer.len() <= 16 << 10,
+                _ => false,
+            };
+            let inline = small(&request);
+            if let Some(number) = self.log.maps_mut().submit(request) {
+                return Some((number, inline));
+            }
+        }
+    }
+
+    /// Request `number` ends; the number of a sync that was linked behind it.
+    pub(super) fn complete(&mut self, number: u64, fate: Fate) -> Option<u64> {
+        let (completion, linked) = self.log.maps_mut().complete(number, fate);
+        self.log.handle_completion(completion);
+        if matches!(completion, Completion::Created { .. }) {
+            self.log.offer_space(FREE_BYTES);
+        }
+        linked
+    }
+
+    /// What the machine has not heard yet.
+    pub(super) fn news(&mut self) -> Option<News> {
+        let synced = self.log.synced();
+        if synced > self.told {
+            assert!(synced <= self.log.end());
+            self.told = synced;
+            self.claimed = self.claimed.max(synced);
+            return Some(News::Stored(synced));
+        }
+        let failed = self.log.failure().is_some() && !self.told_failure;
+        self.told_failure |= failed;
+        failed.then_some(News::Failed)
+    }
+
+    /// Whether the log takes nothing any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.log.failure().is_some()
+    }
+
+    /// A write wants a sync.
+    pub(super) fn want_sync(&mut self) {
+        self.log.sync_wanted();
+    }
+
+    /// When [`Store::on_timeout`] has something to do.
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        self.log.poll_timeout()
+    }
+
+    /// Does what is due.
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        if self.log.poll_timeout().is_some_and(|at| at <= now) {
+            self.log.handle_timeout(now);
+        }
+    }
+
+    /// Everything that was appended is written, and what is under way ends.
+    pub(super) fn drain(&mut self, now: Instant) {
+        loop {
+            while self.poll(now).is_some() {}
+            let Some(number) = self.log.maps_mut().first_open() else { return };
+            let _linked = self.complete(number, Fate::Whole);
+        }
+    }
+
+    /// S1: the process ends, and its successor recovers from what the disk holds: all that was
+    /// claimed to be stored, and of the rest a first part. Returns how many records were lost.
+    pub(super) fn restart(
+        &mut self,
+        power_loss: bool,
+        random: &mut Random,
+    ) -> Result<usize, Violation> {
+        let mut disk = std::mem::take(self.log.maps_mut());
+        disk.crash(power_loss, random);
+        let lost_claim = |text: String| Err(Violation::new(Invariant::NoLostWrite, text));
+        let recovered = match recover(&self.config.identity, &disk.files()) {
+            Ok(recovered) => recovered,
+            Err(error) => return lost_claim(format!("recovery fails: {error}")),
+        };
+        let end = recovered.end();
+        let kept = self.entries.partition_point(|entry| entry.place < end);
+        let claimed = self.entries.partition_point(|entry| entry.place < self.claimed);
+        if kept < claimed {
+            return lost_claim(format!("{kept} records recovered, {claimed} were claimed stored"));
+        }
+        let lost = self.entries.len() - kept;
+        self.entries.truncate(kept);
+        self.seen = self.seen.min(kept);
+        self.current = self.entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
+        self.config.seed = random.bits();
+        self.log = Log::new(self.config, disk, recovered, FREE_BYTES);
+        (self.told, self.told_failure) = (Place(0), false);
+        Ok(lost)
+    }
+
+    /// L1: every partition's tree, as the log kept it up to date, matches the records in it.
+    /// Returns the trees of the partitions that have keys.
+    pub(super) fn checked_leaves(
+        &mut self,
         hash_seed: u64,
-        bits: u32,
-    ) -> BTreeMap<Partition, Vec<u64>> {
-        let mut leaves: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
+    ) -> Result<BTreeMap<Partition, Vec<u64>>, Violation> {
+        let mut trees: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
         for (key, index) in &self.current {
-            let key = Key::new(key, hash_seed, bits);
-            let tree = leaves.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
+            let key = Key::new(key, hash_seed, PARTITION_BITS);
+            let tree = trees.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
             let leaf = &mut tree[leaf_index(&key)];
             *leaf = leaf.wrapping_add(self.entries[*index].record().version(&key));
         }
-        leaves
-    }
-
-    /// The trees as they were kept up to date, those without any key left out.
-    pub(super) fn kept_leaves(&self) -> BTreeMap<Partition, Vec<u64>> {
-        let used = self.leaves.iter().filter(|(_, tree)| tree.iter().any(|leaf| *leaf != 0));
-        used.map(|(partition, tree)| (*partition, tree.clone())).collect()
+        match trees.iter().find(|(partition, tree)| self.log.leaves(**partition) != *tree) {
+            None => Ok(trees),
+            Some((partition, _)) => {
+                let detail = format!("the tree of partition {} is wrong", partition.0);
+                Err(Violation::new(Invariant::Convergence, detail))
+            }
+        }
     }
 
     /// The current record of `key`.
@@ -132,10 +245,10 @@ impl Store {
         self.current.get(key).map(|index| &self.entries[*index])
     }
 
-    /// The latest record of `key` that is on disk.
+    /// The latest record of `key` that is claimed to be on disk.
     pub(super) fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
         let mut index = *self.current.get(key)?;
-        while index >= self.synced {
+        while self.entries[index].place >= self.claimed {
             index = self.entries[index].before?;
         }
         Some(&self.entries[index])
@@ -153,24 +266,25 @@ impl Store {
         self.seen += 1;
     }
 
-    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, body: Vec<u8>) -> Place {
+    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, record: Vec<u8>, place: Place) {
+        assert!(self.entries.last().is_none_or(|last| last.place < place), "places only grow");
         let before = self.current.insert(key.bytes.to_vec(), self.entries.len());
-        self.entries.push(Entry { mine, body, before, history: None });
-        Place(self.entries.len() as u64)
+        let key = key.bytes.to_vec();
+        self.entries.push(Entry { place, key, record, mine, before, history: None });
     }
 
     fn refuses(&mut self) -> bool {
-        let busy = self.busy;
-        busy > 0 && self.random.as_mut().is_some_and(|random| random.chance(busy))
+        self.busy > 0 && self.random.chance(self.busy)
     }
 }
 
 impl Records for Store {
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        let Some(index) = self.current.get(key.bytes) else { return Ok(None) };
-        let entry = &self.entries[*index];
-        let place = Place(*index as u64 + 1);
-        Ok(Some(Stored { record: entry.record(), mine: entry.mine, place }))
+        let found = self.log.record(key)?;
+        let found_parts = found.map(|one| (one.record.bytes(), one.mine, one.place));
+        let expected = self.get(key.bytes).map(|one| (&one.record[..], one.mine, one.place));
+        assert!(found_parts == expected, "the log lends what was appended last");
+        Ok(found)
     }
 
     fn append(
@@ -183,24 +297,35 @@ impl Records for Store {
         if self.refuses() {
             return Err(Full::Busy);
         }
-        let mut body = vec![0; body_bytes(key.bytes.len(), bytes)];
-        let old = self.record(key).expect("this store reads everything");
-        write_body::<Software>(key.bytes, &mut body, |out| fill(old, out));
-        Ok(self.push(key, mine, body))
+        let mut record = Vec::new();
+        let place = self.log.append(key, mine, bytes, |old, out| {
+            fill(old, out);
+            record.extend_from_slice(out);
+        })?;
+        self.push(key, mine, record, place);
+        Ok(place)
     }
 
     fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
         if self.refuses() {
             return Err(Full::Busy);
         }
-        Ok(self.push(key, None, body.bytes().to_vec()))
+        let place = self.log.append_received(key, body)?;
+        self.push(key, None, body.payload().to_vec(), place);
+        Ok(place)
     }
 
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
-        Ok(self.entries[place.0 as usize - 1].parsed())
+        self.log.body(place)
     }
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {
-        self.leaves.entry(partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT])
+        self.log.leaves(partition)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("entries", &self.entries).finish_non_exhaustive()
     }
 }

@@ -73,6 +73,14 @@ pub struct DiskOptions {
     pub slow: u32,
     /// Appends, per mille, that are refused since too much waits.
     pub busy: u32,
+    /// Turns, per mille, in which nothing is in memory.
+    pub cold: u32,
+    /// Writes, per mille, that are done in part.
+    pub short: u32,
+    /// Requests, per 100 000, that fail; then the log takes nothing until a restart.
+    pub errors: u32,
+    /// Largest segment, bytes.
+    pub segment_bytes: u32,
 }
 
 /// How often faults begin, each as the mean time between two; none = never.
@@ -152,6 +160,7 @@ impl Swarm {
         };
         let calm = random.chance(100);
         let clients = ClientOptions::draw(random);
+        let durability = Durability::draw(random);
         let length = clients.length();
         let mut faults = FaultOptions::NONE;
         if !calm {
@@ -165,7 +174,7 @@ impl Swarm {
             n: n as u8,
             r,
             w,
-            durability: Durability::draw(random),
+            durability,
             slot_count: [2, 4, 16, 64][random.below(4)],
             unsynced_count: [4, 64][random.below(2)],
             request_timeout: Duration::from_millis(random.between(100, 2000)),
@@ -174,6 +183,10 @@ impl Swarm {
                 sync: Duration::from_micros(random.between(20, 10_000)),
                 slow: some(random, calm, 50),
                 busy: some(random, calm, 20),
+                cold: some(random, calm, 20),
+                short: some(random, calm, 100),
+                errors: if durability == Durability::Always { some(random, calm, 50) } else { 0 },
+                segment_bytes: [8 << 10, 64 << 10, 1 << 20][random.below(3)],
             },
             faults,
             clients,
@@ -186,6 +199,7 @@ impl Swarm {
         let FaultOptions { split, reset, crash, pause, unsent, .. } = self.faults;
         let faults = [split, reset, crash, pause];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
+            && self.disk.cold + self.disk.short + self.disk.errors == 0
             && faults.iter().all(Option::is_none)
     }
 }

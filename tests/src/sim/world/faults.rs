@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::host::LIFE_COUNT_SPARED;
 use super::super::mark::Mark;
 use super::super::oracle::Violation;
 use super::super::swarm::Durability;
@@ -54,7 +55,10 @@ impl World<'_> {
             Fault::Split if self.hosts.len() > 1 => self.split(),
             Fault::Split => {}
             Fault::Reset => return self.reset_pair(),
-            Fault::Crash => return self.crash(node),
+            Fault::Crash if self.hosts[node].lives_left() > LIFE_COUNT_SPARED => {
+                return self.crash(node);
+            }
+            Fault::Crash => {}
             Fault::Pause => self.pause(node),
             Fault::ClockStep => {
                 self.marks.hit(Mark::ClockStep);
@@ -65,21 +69,36 @@ impl World<'_> {
         Ok(())
     }
 
-    fn crash(&mut self, node: usize) -> Result<(), Violation> {
+    /// Somebody restarts a process whose log has failed, if it still is that process.
+    pub(super) fn replace(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        if self.life(node) == life && self.hosts[node].has_failed() {
+            self.crash(node)?;
+        }
+        Ok(())
+    }
+
+    /// A process ends at once.
+    pub(super) fn crash(&mut self, node: usize) -> Result<(), Violation> {
         let life = self.life(node);
-        if life == 0 || !self.hosts[node].has_lives() {
+        if life == 0 {
             return Ok(());
         }
-        // Only durability `always` promises anything about a power failure.
-        let always = self.swarm.durability == Durability::Always;
-        let power_loss = always && self.random.chance(self.swarm.faults.power_loss);
-        self.marks.hit(Mark::Crash);
+        // Only durability `always` promises anything about crashes and power failures. With the
+        // others this node does not lose what others count on.
+        let (always, now) = (self.swarm.durability == Durability::Always, self.local(node));
         let host = &mut self.hosts[node];
+        // After a failed sync the kernel may have dropped what was written.
+        let power_loss =
+            always && (self.random.chance(self.swarm.faults.power_loss) || host.has_failed());
+        self.marks.hit(Mark::Crash);
         host.process = None;
         host.stopped = None;
         let mut lost = 0;
         for store in &mut host.stores {
-            lost += store.restart(power_loss, &mut self.random);
+            if !always {
+                store.drain(now);
+            }
+            lost += store.restart(power_loss, &mut self.random)?;
         }
         if lost > 0 {
             self.marks.hit(Mark::CrashLost);

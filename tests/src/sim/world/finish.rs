@@ -1,6 +1,7 @@
 //! The stages of a run, and its end: heal, read every key from all owners, write it to all, and
 //! demand that they agree.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmain_core::hash::Key;
@@ -113,6 +114,9 @@ impl World<'_> {
         for node in 0..self.hosts.len() {
             self.hosts[node].stores.iter_mut().for_each(|store| store.busy = 0);
             self.resume(node)?;
+            if self.hosts[node].has_failed() {
+                self.crash(node)?;
+            }
             if self.hosts[node].process.is_none() {
                 self.start(node)?;
             }
@@ -168,7 +172,7 @@ impl World<'_> {
 
     /// S1, S11, L1: at the end all members know the same topology, and all owners of a key hold
     /// the same: one sibling, everything acknowledged covered, and equal trees.
-    fn check_end(&self) -> Result<(), Violation> {
+    fn check_end(&mut self) -> Result<(), Violation> {
         let machine = |host: &Host<'_>| {
             let process = host.process.as_ref().expect("every process runs in the end");
             let node = process.node.as_ref().expect("it is not at work");
@@ -215,24 +219,23 @@ impl World<'_> {
         Ok(())
     }
 
-    fn check_trees(&self) -> Result<(), Violation> {
-        for (node, host) in self.hosts.iter().enumerate() {
-            for store in &host.stores {
-                let kept = store.kept_leaves();
-                if kept != store.computed_leaves(self.settings.hash_seed, PARTITION_BITS) {
-                    return self.diverged(format!("a tree of n{node} does not match its records"));
-                }
-                for (partition, tree) in kept {
-                    let others = self.owners(partition).into_iter();
-                    let same = |other: usize| {
-                        let mut stores = self.hosts[other].stores.iter();
-                        stores.any(|store| store.kept_leaves().get(&partition) == Some(&tree))
-                    };
-                    if let Some(other) = others.into_iter().find(|other| !same(*other)) {
-                        let number = partition.0;
-                        let text = format!("n{node} and n{other} differ in partition {number}");
-                        return self.diverged(text);
-                    }
+    fn check_trees(&mut self) -> Result<(), Violation> {
+        let mut trees = Vec::new();
+        for host in &mut self.hosts {
+            let mut of_host = BTreeMap::new();
+            for store in &mut host.stores {
+                of_host.extend(store.checked_leaves(self.settings.hash_seed)?);
+            }
+            trees.push(of_host);
+        }
+        for (node, of_host) in trees.iter().enumerate() {
+            for (partition, tree) in of_host {
+                let owners = self.owners(*partition);
+                let differs = |owner: &&usize| trees[**owner].get(partition) != Some(tree);
+                if let Some(other) = owners.iter().find(differs) {
+                    let number = partition.0;
+                    let text = format!("n{node} and n{other} differ in partition {number}");
+                    return self.diverged(text);
                 }
             }
         }

@@ -40,7 +40,7 @@ impl World<'_> {
             return self.on_membership_frame(to.node, from.node, &frame);
         }
         let records = matches!(frame.op(), Op::Replicate | Op::ReplicateSync);
-        let before = self.hosts[to.node].stores[to.shard].end();
+        let before = self.hosts[to.node].stores[to.shard].count();
         let topology = self.shard_mut(to).machine.topology();
         let link = link_to(from, connection);
         let mut result = Ok(());
@@ -49,7 +49,7 @@ impl World<'_> {
             let detail = format!("{to:?} refuses a frame of {from:?}: {refused:?}");
             return Err(Violation::new(Invariant::OneReply, detail));
         }
-        let stored = self.hosts[to.node].stores[to.shard].end() > before;
+        let stored = self.hosts[to.node].stores[to.shard].count() > before;
         if records && !stored {
             self.marks.hit(Mark::NothingStored);
         }

@@ -152,7 +152,7 @@ impl World<'_> {
             }
             NodeOutput::HoldShards => {
                 self.feed_shards(node, Input::Hold)?;
-                let empty = self.hosts[node].stores.iter().all(|store| store.is_empty());
+                let empty = self.hosts[node].stores.iter().all(|store| store.count() == 0);
                 return self.node_turn(node, NodeInput::ShardsHeld { empty });
             }
             NodeOutput::ReleaseShards => return self.feed_shards(node, Input::Release),

@@ -21,7 +21,6 @@ use std::time::Duration;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::node::NodeInput;
-use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
 use super::client::{Clients, Operation};
@@ -51,10 +50,8 @@ pub(super) enum Event {
     Wake { site: Site, life: u64 },
     /// The machine of a node has something to do.
     WakeNode { node: usize, life: u64 },
-    /// A sync of a shard's log is done.
-    Synced { site: Site, life: u64, up_to: Place },
-    /// The interval after which a log is synced is over.
-    SyncDue { site: Site, life: u64 },
+    /// A request of a shard's log ends.
+    Disk { site: Site, life: u64, number: u64 },
     /// The topology is on disk.
     Persisted { node: usize, life: u64, persisted: Persisted },
     /// A connection between two nodes came up or was lost, as one of them sees it.
@@ -77,6 +74,8 @@ pub(super) enum Event {
     Heal,
     /// A stopped process goes on.
     Resume { node: usize },
+    /// A process whose log failed is replaced by another.
+    Replace { node: usize, life: u64 },
     /// A crashed process starts again.
     Restart { node: usize },
 }
@@ -156,7 +155,7 @@ impl<'m> World<'m> {
         };
         let mut network = Network::new(nodes, swarm.network, random.fork());
         network.set_faulty(false);
-        let hosts = (0..nodes).map(|node| Host::new(&swarm, node, &mut random)).collect();
+        let hosts = (0..nodes).map(|node| Host::new(&swarm, node, cluster, &mut random)).collect();
         let clients = Clients::new(&swarm, &mut random);
         let judge = Judge::new(&swarm, clients.keys());
         World {
@@ -226,17 +225,10 @@ impl<'m> World<'m> {
                 }
                 Ok(())
             }
-            Event::Wake { site, life } if life == self.life(site.node) => {
-                self.shard_mut(site).wake = None;
-                self.turn(site, |_| {})
-            }
+            Event::Wake { site, life } if life == self.life(site.node) => self.on_wake(site),
             Event::WakeNode { node, life } if life == self.life(node) => self.on_wake_node(node),
-            Event::Synced { site, life, up_to } if life == self.life(site.node) => {
-                self.on_synced(site, up_to)
-            }
-            Event::SyncDue { site, life } if life == self.life(site.node) => {
-                self.on_sync_due(site);
-                Ok(())
+            Event::Disk { site, life, number } if life == self.life(site.node) => {
+                self.on_disk(site, number)
             }
             Event::Persisted { node, life, persisted } if life == self.life(node) => {
                 self.on_persisted(node, persisted)
@@ -250,8 +242,7 @@ impl<'m> World<'m> {
             Event::Wake { .. }
             | Event::WakeNode { .. }
             | Event::Differs { .. }
-            | Event::Synced { .. }
-            | Event::SyncDue { .. }
+            | Event::Disk { .. }
             | Event::Persisted { .. }
             | Event::Peer { .. } => Ok(()),
             Event::Connect { a, b } => self.on_connect(a, b),
@@ -265,6 +256,7 @@ impl<'m> World<'m> {
                 Ok(())
             }
             Event::Resume { node } => self.resume(node),
+            Event::Replace { node, life } => self.replace(node, life),
             Event::Restart { node } => {
                 if self.hosts[node].process.is_none() {
                     self.start(node)
@@ -279,10 +271,9 @@ impl<'m> World<'m> {
     fn park(&mut self, event: Event) -> Option<Event> {
         let node = match &event {
             Event::Arrive(parcel) => parcel.to.node,
-            Event::Command { site, .. }
-            | Event::Wake { site, .. }
-            | Event::Synced { site, .. }
-            | Event::SyncDue { site, .. } => site.node,
+            Event::Command { site, .. } | Event::Wake { site, .. } | Event::Disk { site, .. } => {
+                site.node
+            }
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
             | Event::Differs { node, .. }

@@ -6,25 +6,24 @@ use std::time::Duration;
 
 use ringmain_core::checksum::Software;
 use ringmain_core::drive::{Command, Notice, Turn};
-use ringmain_core::records::Place;
 use ringmain_core::request::Origin;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
 
 use super::super::bodies::Kept;
 use super::super::client::Operation;
-use super::super::host::ShardProcess;
+use super::super::disk::Fate;
+use super::super::host::{LIFE_COUNT_SPARED, ShardProcess};
 use super::super::judge::Seen;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
-use super::super::outbox::{Outbox, PARTITION_BITS, Sent, node_index};
-use super::super::store::Store;
-use super::super::swarm::Durability;
+use super::super::outbox::{Outbox, Sent, node_index};
+use super::super::store::{News, Store};
 use super::{Event, World, note};
 
-/// The longest sync.
-const SYNC_MAX: Duration = Duration::from_secs(5);
+/// The longest that a disk takes.
+const DISK_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Deadlines that a turn handles.
 const TIMEOUT_COUNT: usize = 4;
@@ -45,14 +44,18 @@ impl<'m> World<'m> {
         site: Site,
         act: impl FnOnce(&mut SimTurn<'_, 'm, '_>),
     ) -> Result<(), Violation> {
+        let is_cold = self.faults_happen() && self.random.chance(self.swarm.disk.cold);
+        if is_cold {
+            self.marks.hit(Mark::Cold);
+        }
         let host = &mut self.hosts[site.node];
+        host.stores[site.shard].set_cold(is_cold);
         let (now, wall) = (host.local(self.now), host.wall(self.now));
         let process = host.process.as_mut().expect("its process runs");
         let shard = &mut process.shards[site.shard];
         let mut outbox = Outbox {
             site,
             shards: &self.swarm.shards,
-            hash_seed: self.settings.hash_seed,
             connected: &self.connected[site.node],
             network: &self.network,
             unsent: if self.stage == super::Stage::Running { self.swarm.faults.unsent } else { 0 },
@@ -73,6 +76,7 @@ impl<'m> World<'m> {
         act(&mut turn);
         turn.timeouts(TIMEOUT_COUNT);
         let sent = outbox.sent;
+        host.stores[site.shard].set_cold(false);
         self.observe(site)?;
         self.flush(site, sent)
     }
@@ -108,8 +112,9 @@ impl<'m> World<'m> {
         for (to, bytes) in &sent.frames {
             self.send(site, *to, bytes);
         }
-        self.schedule_sync(site, sent.notices.contains(&Notice::Sync));
-        self.schedule_wake(site);
+        if sent.notices.contains(&Notice::Sync) {
+            self.hosts[site.node].stores[site.shard].want_sync();
+        }
         for (ticket, reply) in sent.replies {
             self.on_reply(site, ticket, &reply)?;
         }
@@ -129,12 +134,23 @@ impl<'m> World<'m> {
                 }
             }
         }
-        Ok(())
+        self.schedule_wake(site);
+        self.pump(site)
     }
 
+    pub(super) fn on_wake(&mut self, site: Site) -> Result<(), Violation> {
+        self.shard_mut(site).wake = None;
+        let now = self.local(site.node);
+        self.hosts[site.node].stores[site.shard].on_timeout(now);
+        self.turn(site, |_| {})
+    }
+
+    /// Schedules what the shard at `site` and its log have to do later.
     fn schedule_wake(&mut self, site: Site) {
         let life = self.life(site.node);
-        let Some(local) = self.shard_mut(site).machine.poll_timeout() else { return };
+        let log = self.hosts[site.node].stores[site.shard].timeout();
+        let machine = self.shard_mut(site).machine.poll_timeout();
+        let Some(local) = machine.into_iter().chain(log).min() else { return };
         let at = self.hosts[site.node].global(self.now, local);
         let shard = self.shard_mut(site);
         if shard.wake.is_none_or(|wake| at < wake) {
@@ -143,64 +159,76 @@ impl<'m> World<'m> {
         }
     }
 
-    /// Starts the sync that the log of `site` needs, if any.
-    fn schedule_sync(&mut self, site: Site, wanted: bool) {
-        let life = self.life(site.node);
-        let store = &self.hosts[site.node].stores[site.shard];
-        let unsynced = store.end() > store.synced();
-        let durability = self.swarm.durability;
-        let shard = self.shard_mut(site);
-        shard.sync_wanted |= wanted || durability == Durability::Always;
-        if !unsynced {
-            return;
+    /// Hands the requests of the log at `site` to its disk, and tells the machine what became of
+    /// earlier ones.
+    fn pump(&mut self, site: Site) -> Result<(), Violation> {
+        let now = self.local(site.node);
+        while let Some((number, inline)) = self.hosts[site.node].stores[site.shard].poll(now) {
+            if inline {
+                self.complete(site, number);
+            } else {
+                self.schedule_disk(site, number);
+            }
         }
-        if let Durability::Interval(interval) = durability
-            && !shard.sync_due
-            && !shard.syncing
-        {
-            shard.sync_due = true;
-            self.after(interval, Event::SyncDue { site, life });
-        }
-        let shard = self.shard_mut(site);
-        if shard.sync_wanted && !shard.syncing {
-            shard.syncing = true;
-            shard.sync_wanted = false;
-            self.start_sync(site, life);
+        match self.hosts[site.node].stores[site.shard].news() {
+            None => Ok(()),
+            Some(News::Stored(up_to)) => {
+                note!(self, "{site:?} synced below {:x}", up_to.0);
+                self.turn(site, |turn| turn.input(Input::Stored { up_to }))
+            }
+            Some(News::Failed) => {
+                note!(self, "the log of {site:?} fails");
+                self.marks.hit(Mark::LogFailed);
+                let back = self.random.delay(self.swarm.faults.restart);
+                let (node, life) = (site.node, self.life(site.node));
+                self.after(back, Event::Replace { node, life });
+                self.turn(site, |turn| turn.input(Input::LogFailed))
+            }
         }
     }
 
-    fn start_sync(&mut self, site: Site, life: u64) {
+    fn schedule_disk(&mut self, site: Site, number: u64) {
         let mut delay = self.random.delay(self.swarm.disk.sync);
         if self.faults_happen() && self.random.chance(self.swarm.disk.slow) {
             delay *= self.random.between(2, 300) as u32;
         }
-        delay = delay.min(SYNC_MAX);
+        delay = delay.min(DISK_DELAY_MAX);
         if delay.as_millis() > 100 {
-            self.marks.hit(Mark::SlowSync);
+            self.marks.hit(Mark::SlowDisk);
         }
-        let up_to = self.hosts[site.node].stores[site.shard].end();
-        self.after(delay, Event::Synced { site, life, up_to });
+        let life = self.life(site.node);
+        self.after(delay, Event::Disk { site, life, number });
     }
 
-    pub(super) fn on_synced(&mut self, site: Site, up_to: Place) -> Result<(), Violation> {
-        note!(self, "{site:?} synced below {}", up_to.0);
-        self.hosts[site.node].stores[site.shard].on_synced(up_to);
-        self.shard_mut(site).syncing = false;
-        self.turn(site, |turn| turn.input(Input::Stored { up_to }))
+    pub(super) fn on_disk(&mut self, site: Site, number: u64) -> Result<(), Violation> {
+        self.complete(site, number);
+        self.turn(site, |_| {})
     }
 
-    pub(super) fn on_sync_due(&mut self, site: Site) {
-        self.shard_mut(site).sync_due = false;
-        self.schedule_sync(site, true);
+    /// Ends a request of the log; a sync that is linked behind it begins.
+    fn complete(&mut self, site: Site, number: u64) {
+        let faulty = self.faults_happen();
+        let (short, errors) = (self.swarm.disk.short, self.swarm.disk.errors);
+        let spared = self.hosts[site.node].lives_left() <= LIFE_COUNT_SPARED / 2;
+        let fate = if faulty && !spared && self.random.below(100_000) < errors as usize {
+            self.marks.hit(Mark::DiskError);
+            Fate::Error
+        } else if faulty && self.random.chance(short) {
+            self.marks.hit(Mark::ShortWrite);
+            Fate::Short
+        } else {
+            Fate::Whole
+        };
+        let linked = self.hosts[site.node].stores[site.shard].complete(number, fate);
+        if let Some(linked) = linked {
+            self.schedule_disk(site, linked);
+        }
     }
 
-    /// What a fresh process does first: it reads its disk.
+    /// What a fresh process does first: its logs say how far they are on disk.
     pub(super) fn recover(&mut self, node: usize) -> Result<(), Violation> {
         for shard in 0..self.hosts[node].stores.len() {
-            let store = &mut self.hosts[node].stores[shard];
-            store.rebuild_leaves(self.settings.hash_seed, PARTITION_BITS);
-            let up_to = store.synced();
-            self.turn(Site { node, shard }, |turn| turn.input(Input::Stored { up_to }))?;
+            self.turn(Site { node, shard }, |_| {})?;
         }
         Ok(())
     }

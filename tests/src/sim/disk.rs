@@ -1,0 +1,196 @@
+//! A simulated disk under the shipped log: files with a page cache, requests that take time and
+//! may fail, and crashes that lose what was not synced: all of it, none, or any sectors.
+
+use std::collections::BTreeMap;
+
+use ringmain_runtime::log::{Completion, Errno, File, Maps, Request};
+
+use super::random::Random;
+
+/// What a crash keeps or loses as one.
+const SECTOR_BYTES: usize = 512;
+
+/// An input/output error.
+const EIO: Errno = Errno(5);
+
+/// One file.
+#[derive(Debug)]
+struct Image {
+    /// What reads see.
+    cached: Vec<u8>,
+    /// What a power failure leaves.
+    durable: Vec<u8>,
+    /// Ranges that were written since the last sync; the log never writes one twice.
+    dirty: Vec<(usize, usize)>,
+}
+
+/// A request under way.
+#[derive(Debug)]
+enum Open {
+    /// Of these.
+    Request(Request),
+    /// A sync of so many dirty ranges.
+    Sync { segment: u32, ranges: usize },
+}
+
+/// How a request ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    /// As it should.
+    Whole,
+    /// A write: about half of it.
+    Short,
+    /// With an error.
+    Error,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    images: BTreeMap<u32, Image>,
+    open: BTreeMap<u64, Open>,
+    latest: u64,
+    /// Nothing is in memory: every read would have to wait.
+    pub(super) is_cold: bool,
+}
+
+impl Disk {
+    /// Takes a request; its number, under which it is to be completed, unless it has no
+    /// completion.
+    pub(super) fn submit(&mut self, request: Request) -> Option<u64> {
+        match request {
+            Request::Remove { segment } => {
+                self.images.remove(&segment).expect("what is removed was made");
+                None
+            }
+            Request::Sync { segment } => Some(self.sync(segment)),
+            request => Some(self.open(Open::Request(request))),
+        }
+    }
+
+    /// Ends request `number`: the completion, and the number of a sync that was linked behind it.
+    pub(super) fn complete(&mut self, number: u64, fate: Fate) -> (Completion, Option<u64>) {
+        let error = Err(EIO);
+        let open = self.open.remove(&number).expect("it was submitted and not completed");
+        let completion = match open {
+            Open::Sync { .. } if fate == Fate::Error => Completion::Synced { result: error },
+            Open::Sync { segment, ranges } => {
+                self.on_synced(segment, ranges);
+                Completion::Synced { result: Ok(()) }
+            }
+            Open::Request(Request::Create { segment, .. }) if fate == Fate::Error => {
+                Completion::Created { segment, result: Err(Errno(28)) }
+            }
+            Open::Request(Request::Create { segment, bytes, header }) => {
+                self.create(segment, bytes, &header);
+                Completion::Created { segment, result: Ok(()) }
+            }
+            Open::Request(Request::Write { .. }) if fate == Fate::Error => {
+                Completion::Written { result: Err(EIO) }
+            }
+            Open::Request(Request::Write { segment, offset, buffer, then_sync }) => {
+                let whole = buffer.len();
+                let bytes = if fate == Fate::Short { whole.div_ceil(2) } else { whole };
+                self.write(segment, offset, &buffer[..bytes]);
+                let linked = (then_sync && bytes == whole).then(|| self.sync(segment));
+                return (Completion::Written { result: Ok(bytes) }, linked);
+            }
+            Open::Request(Request::Sync { .. } | Request::Remove { .. }) => {
+                unreachable!("they are not opened as requests")
+            }
+        };
+        (completion, None)
+    }
+
+    /// The oldest request under way.
+    pub(super) fn first_open(&self) -> Option<u64> {
+        self.open.keys().next().copied()
+    }
+
+    /// The process dies. What it asked for may have been done in part; the page cache lives on,
+    /// unless the power fails, too.
+    pub(super) fn crash(&mut self, power_loss: bool, random: &mut Random) {
+        for open in std::mem::take(&mut self.open).into_values() {
+            match open {
+                Open::Request(Request::Write { segment, offset, buffer, .. }) => {
+                    let bytes = random.below(buffer.len() + 1);
+                    self.write(segment, offset, &buffer[..bytes]);
+                }
+                Open::Request(Request::Create { segment, bytes, header }) if random.chance(500) => {
+                    self.create(segment, bytes, &header);
+                }
+                _ => {}
+            }
+        }
+        if power_loss {
+            let kept = [0, 1000, 500, 900, 100][random.below(5)];
+            self.images.values_mut().for_each(|image| image.lose(kept, random));
+        }
+    }
+
+    /// The files, for recovery.
+    pub(super) fn files(&self) -> Vec<File<'_>> {
+        let images = self.images.iter();
+        images.map(|(segment, image)| File { segment: *segment, bytes: &image.cached }).collect()
+    }
+
+    fn open(&mut self, open: Open) -> u64 {
+        self.latest += 1;
+        self.open.insert(self.latest, open);
+        self.latest
+    }
+
+    fn create(&mut self, segment: u32, bytes: u32, header: &[u8]) {
+        let mut cached = vec![0; bytes as usize];
+        cached[..header.len()].copy_from_slice(header);
+        let image = Image { durable: cached.clone(), cached, dirty: Vec::new() };
+        let other = self.images.insert(segment, image);
+        assert!(other.is_none(), "segments are new when they are made");
+    }
+
+    fn write(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
+        let image = self.images.get_mut(&segment).expect("what is written to was made");
+        let range = (offset as usize, offset as usize + bytes.len());
+        image.cached[range.0..range.1].copy_from_slice(bytes);
+        image.dirty.push(range);
+    }
+
+    /// Begins a sync of what is written by now.
+    fn sync(&mut self, segment: u32) -> u64 {
+        let ranges = self.images[&segment].dirty.len();
+        self.open(Open::Sync { segment, ranges })
+    }
+
+    fn on_synced(&mut self, segment: u32, ranges: usize) {
+        let Some(image) = self.images.get_mut(&segment) else { return };
+        for (from, to) in image.dirty.drain(..ranges) {
+            image.durable[from..to].copy_from_slice(&image.cached[from..to]);
+        }
+    }
+}
+
+impl Image {
+    /// Keeps, per mille, some of the sectors that were not synced, and of a few only a part.
+    fn lose(&mut self, kept: u32, random: &mut Random) {
+        for (from, to) in std::mem::take(&mut self.dirty) {
+            let mut at = from;
+            while at < to {
+                let end = (at / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES).min(to);
+                let torn = random.chance(50);
+                let last = if torn { at + random.below(end - at) } else { end };
+                if torn || random.chance(kept) {
+                    self.durable[at..last].copy_from_slice(&self.cached[at..last]);
+                }
+                at = end;
+            }
+        }
+        self.cached.clone_from(&self.durable);
+    }
+}
+
+impl Maps for Disk {
+    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        let image = self.images.get(&segment).filter(|_| !self.is_cold)?;
+        image.cached.get(offset as usize..(offset as usize).checked_add(bytes)?)
+    }
+}
