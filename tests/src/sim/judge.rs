@@ -50,8 +50,8 @@ pub(super) struct Judge {
     acked: Vec<Vec<Acked>>,
     /// The hash of the ring of each topology, and its number of nodes.
     rings: BTreeMap<TopologyId, (u64, usize)>,
-    /// The topology of all nodes, once one of them has published it.
-    pub(super) formed: Option<TopologyId>,
+    /// Most nodes that a published ring had.
+    pub(super) member_count: usize,
 }
 
 impl Judge {
@@ -64,13 +64,13 @@ impl Judge {
             histories: keys.iter().map(|_| History::default()).collect(),
             acked: keys.iter().map(|_| Vec::new()).collect(),
             rings: BTreeMap::new(),
-            formed: None,
+            member_count: 0,
         }
     }
 
-    /// The owners that every partition has once the cluster is formed.
+    /// The owners that every partition has on the largest ring.
     pub(super) fn owner_count(&self) -> u8 {
-        (self.swarm.shards.len() as u8).min(self.swarm.n)
+        (self.member_count as u8).min(self.swarm.n)
     }
 
     /// S2: what is stored is stored under a key that somebody wrote.
@@ -131,7 +131,13 @@ impl Judge {
         put: &Put,
     ) -> Result<(), Violation> {
         let history = &self.histories[key];
-        let w = self.needed(put.w, self.swarm.w).max(put.pw).max(put.dw);
+        // While nodes are added, whoever coordinated may have known fewer of them.
+        let processes = hosts.iter().filter_map(|host| host.process.as_ref());
+        let shards = processes.flat_map(|process| &process.shards);
+        let owners = shards.map(|shard| shard.machine.ring().replica_count() as u8);
+        let fewest = owners.filter(|count| *count > 0).min().unwrap_or(0);
+        let default = self.swarm.w.min(fewest);
+        let w = (if put.w == 0 { default } else { put.w }).max(put.pw).max(put.dw);
         let covers = |set: Option<&Set>| set.is_some_and(|set| history.holds(put.stamp, set));
         let (mut stored, mut synced) = (0, 0);
         for host in hosts {
@@ -165,8 +171,8 @@ impl Judge {
 
     /// S10: what a read with this R must cover if it begins now, all nodes being on one topology.
     pub(super) fn required(&self, key: usize, r: u8, pr: u8) -> Set {
-        let r = self.needed(r, self.swarm.r).max(pr);
         let n = self.owner_count();
+        let r = (if r == 0 { self.swarm.r.min(n) } else { r }).max(pr);
         let meets = |acked: &&Acked| acked.w + r > n;
         let events = self.acked[key].iter().filter(meets);
         let single = events.filter_map(|acked| self.histories[key].only_event(acked.stamp));
@@ -288,15 +294,8 @@ impl Judge {
                 return wrong("owners are not distinct members");
             }
         }
-        if nodes == self.swarm.shards.len() {
-            self.formed = Some(topology);
-        }
+        self.member_count = self.member_count.max(nodes);
         Ok(())
-    }
-
-    /// A quorum parameter, or its default capped at the owners there are.
-    fn needed(&self, asked: u8, default: u8) -> u8 {
-        if asked == 0 { default.min(self.owner_count()) } else { asked }
     }
 
     /// S3: the exact history behind a context token.

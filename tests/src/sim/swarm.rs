@@ -10,6 +10,8 @@ use super::random::Random;
 pub struct Swarm {
     /// Shards of each node; its length is the number of nodes.
     pub shards: Vec<u16>,
+    /// Faults and clients begin while the nodes are still being added.
+    pub early: bool,
     /// Owners of a partition, R and W, as the cluster was founded.
     pub n: u8,
     /// See `n`.
@@ -171,6 +173,7 @@ impl Swarm {
         }
         Swarm {
             shards,
+            early: random.chance(250) && !calm && node_count > 1,
             n: n as u8,
             r,
             w,

@@ -102,11 +102,12 @@ impl World<'_> {
         self.tickets.open.insert(ticket, Ticket { sender, operation, node, life, required });
     }
 
-    /// Whether all shards that run work on the topology of all nodes.
-    fn agrees(&self) -> bool {
+    /// Whether all shards that run work on the same topology, of as many nodes as any ever had.
+    pub(super) fn agrees(&self) -> bool {
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
         let mut shards = processes.flat_map(|process| &process.shards);
-        shards.all(|shard| Some(shard.machine.topology()) == self.judge.formed)
+        let nodes = self.judge.member_count;
+        shards.all(|shard| shard.machine.ring().nodes().len() == nodes)
     }
 
     /// S17: every request gets exactly one reply.

@@ -6,6 +6,8 @@
 //!            faults off                          faults on                          faults off
 //! healing ── clients are done ──► closing: every key read from all, written to all ──► judged
 //! ```
+//! Some seeds do not wait: faults and clients begin with the first node. Then those that come
+//! after the first write are refused, and the cluster stays as large as it is.
 
 mod clients;
 mod faults;
