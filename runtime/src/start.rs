@@ -36,6 +36,10 @@ use std::time::Duration;
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
+/// Never, in practice: the driver is the only task of its executor. A timer that fires before
+/// glommio has begun to run tasks, as on a host short of CPU, makes it sleep over a task that is
+/// ready (0.9: `run_task_queues` says that nothing ran), and then nothing ever wakes the shard.
+const PREEMPT_PERIOD: Duration = Duration::from_secs(3600);
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -456,7 +460,7 @@ fn spawn(
         let executor = LocalExecutorBuilder::new(placement)
             .ring_depth(1024)
             .io_memory(64 << 10)
-            .preempt_timer(Duration::from_millis(1))
+            .preempt_timer(PREEMPT_PERIOD)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
             .make();
         let executor = match executor {
