@@ -32,4 +32,5 @@ pub use connection::{ConnectionId, Receive};
 pub use doorbell::Doorbell;
 pub use event::{Ending, Event};
 pub use file::Full;
+pub use park::executor;
 pub use ring::{Counts, HotRing};

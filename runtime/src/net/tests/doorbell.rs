@@ -50,7 +50,7 @@ fn no_ring_is_lost_when_parked() {
     let (left, seen) = (std::sync::Arc::new(left), std::sync::Arc::new(seen));
     let (sender, bells) = std::sync::mpsc::channel();
     let (lefts, seens) = (std::sync::Arc::clone(&left), std::sync::Arc::clone(&seen));
-    let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
+    let executor = executor(glommio::Placement::Unbound);
     let shard = executor.spawn(move || async move {
         let mut ring = HotRing::new(small()).unwrap();
         sender.send(ring.doorbell()).unwrap();

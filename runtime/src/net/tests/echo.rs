@@ -45,7 +45,7 @@ fn echo_through_one_buffer_of_one_byte() {
 #[test]
 fn echo_in_an_executor() {
     let (sender, address) = std::sync::mpsc::channel();
-    let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
+    let executor = executor(glommio::Placement::Unbound);
     let server = executor.spawn(move || async move {
         let (ring, address) = listening(small());
         sender.send(address).unwrap();

@@ -3,7 +3,7 @@ use super::*;
 fn in_executor<F: std::future::Future<Output = ()> + 'static>(
     run: impl FnOnce() -> F + Send + 'static,
 ) {
-    let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
+    let executor = executor(glommio::Placement::Unbound);
     executor.spawn(move || async move { run().await }).unwrap().join().unwrap();
 }
 
