@@ -14,6 +14,42 @@
 //! was used again is dropped. Memory and descriptors stay the ring's until the kernel let go of
 //! them. Everything is bounded by [`HotRingConfig`]; what is full is refused and given back.
 //! Nothing that the kernel or a peer says is a panic.
+//!
+//! ```
+//! use ringmain_runtime::net::{Event, HotRing, HotRingConfig, Receive};
+//! use std::io::{Read, Write};
+//!
+//! let mut ring = HotRing::new(HotRingConfig::default())?;
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let address = listener.local_addr()?;
+//! ring.listen(listener, 1)?;
+//! let client = std::thread::spawn(move || {
+//!     let mut client = std::net::TcpStream::connect(address)?;
+//!     client.write_all(b"hello")?;
+//!     let mut answer = [0; 5];
+//!     client.read_exact(&mut answer).map(|()| answer)
+//! });
+//! let mut is_served = false;
+//! while !is_served {
+//!     ring.submit_and_wait(None)?;
+//!     while let Some(event) = ring.next_event() {
+//!         match event {
+//!             Event::Accepted { socket, .. } => {
+//!                 ring.adopt(socket, Receive::Stream).map_err(|(_, full)| full)?;
+//!             }
+//!             Event::Received { connection, bytes } => {
+//!                 let bytes = bytes.to_vec();
+//!                 ring.send(connection, bytes).map_err(|_| "it is gone")?;
+//!             }
+//!             Event::Ended { connection, .. } => ring.close(connection),
+//!             Event::Closed { .. } => is_served = true,
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! assert_eq!(&client.join().map_err(|_| "the client panicked")??, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod config;
 mod connection;

@@ -3,7 +3,7 @@
 //! - [`Ring`]: an `io_uring`. It owns all that the kernel reads or writes for an operation, the
 //!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
 //!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
-//! - [`Map`] and [`ZeroMap`]: files and zeros as slices.
+//! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_cached`] says whether one may block.
 //! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
 //! - [`Parking`]: an eventfd that a glommio task awaits.
 //! - [`probe`] and its neighbors: what the host must have. No unsafe code, kept here with the rest
@@ -29,7 +29,7 @@ pub use host::{
     HostError, cpus, memlock_limit, probe, raise_memlock, raise_nofile, register_membarrier,
     thread_cpu_time,
 };
-pub use map::{Map, ZeroMap};
+pub use map::{Map, ZeroMap, is_cached};
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;
 pub use queues::Wait;

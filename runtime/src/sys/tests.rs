@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::host::{check_release, explain};
+use super::map::is_read_at_once;
 use super::*;
 
 #[test]
@@ -77,6 +78,28 @@ fn a_map_is_the_file_and_sees_later_writes() {
     assert_eq!(map.bytes(19..31), Some(&[7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 7][..]));
     let empty = tempfile::NamedTempFile::new().unwrap();
     assert!(Map::new(&File::open(empty.path()).unwrap()).is_ok_and(|map| map.len() == 0));
+}
+
+#[test]
+fn what_was_dropped_from_memory_is_not_cached() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[7; 40_000]).unwrap();
+    let file = file.as_file();
+    for is_cached in [is_cached, is_read_at_once] {
+        assert!(is_cached(file, 0..40_000));
+        assert!(is_cached(file, 4_095..4_097));
+        assert!(!is_cached(file, 36_000..400_000), "beyond the end");
+    }
+    assert!(!is_read_at_once(file, 0..1 << 40));
+    let kind = rustix::fs::fstatfs(file).unwrap().f_type;
+    if kind == libc::TMPFS_MAGIC {
+        return eprintln!("skipped: a file of tmpfs is always in memory");
+    }
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    for is_cached in [is_cached, is_read_at_once] {
+        assert!(!is_cached(file, 0..40_000));
+    }
 }
 
 #[test]
