@@ -12,10 +12,10 @@ use crate::driver::{
 };
 use crate::log::{self, Completion, Log, OpenError, Request, SegmentSizes};
 use crate::mesh::{Controls, MeshLimits, mesh};
-use crate::net::{HotRing, HotRingConfig, RingError};
+use crate::net::{self, HotRing, HotRingConfig, RingError};
 use crate::session::resp::Limits;
 use crate::settings::{Durability, Secret, Settings};
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{Placement, PoolPlacement};
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{Boot, NodeId, ShardIndex};
 use ringmain_core::membership::member::{Contact, Member, Name};
@@ -36,10 +36,6 @@ use std::time::Duration;
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// Never, in practice: the driver is the only task of its executor. A timer that fires before
-/// glommio has begun to run tasks, as on a host short of CPU, makes it sleep over a task that is
-/// ready (0.9: `run_task_queues` says that nothing ran), and then nothing ever wakes the shard.
-const PREEMPT_PERIOD: Duration = Duration::from_secs(3600);
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -457,12 +453,8 @@ fn spawn(
     let placement = cpu.map_or(Placement::Unbound, |cpu| Placement::Fixed(cpu.into()));
     let name = format!("shard-{}", shard.0);
     let run = move || {
-        let executor = LocalExecutorBuilder::new(placement)
-            .ring_depth(1024)
-            .io_memory(64 << 10)
-            .preempt_timer(PREEMPT_PERIOD)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-            .make();
+        let pool = PoolPlacement::Unbound(1);
+        let executor = net::executor(placement).blocking_thread_pool_placement(pool).make();
         let executor = match executor {
             Ok(executor) => executor,
             Err(error) => {
