@@ -109,7 +109,7 @@ fn check_history(history: &[Step], link_bytes: usize) {
     let [ref mut from, ref mut to] = ends[..] else { panic!() };
     let mut sent = VecDeque::new();
     let mut number = 0;
-    let mut receive = |to: &mut Endpoint<u32, Bell, Software>,
+    let receive = |to: &mut Endpoint<u32, Bell, Software>,
                        sent: &mut VecDeque<Vec<u8>>,
                        pause: ControlFlow<Pause>| {
         let read = to.receive(ShardIndex(0), |frame| {
