@@ -17,7 +17,7 @@ fn a_client_goes_on_at_once() {
     let all = [&hello[..], &get()].concat();
     for cut in 0..hello.len() {
         let mut out = Vec::new();
-        let mut acceptor = Acceptor::<Software>::new([2; 16], false);
+        let mut acceptor = Acceptor::<Software>::new([2; 16], true);
         let first = acceptor.receive(&end.local(), &all[..cut], &mut out);
         assert_eq!((first.consumed, first.step, out.len()), (cut, Step::Wait, 0));
         let second = acceptor.receive(&end.local(), &all[cut..], &mut out);

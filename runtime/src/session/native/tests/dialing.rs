@@ -78,6 +78,10 @@ fn each_wrong_reply_has_its_error() {
         assert_eq!(step, dialer::Step::Failed(expected), "{reply:?}");
         assert!(out.is_empty());
     }
+    let myself = HelloReply { node: NodeId(1), ..good };
+    let seed = Call { node: None, ..call() };
+    let (_, step, _) = dial(seed, &frame_of(Op::HelloReply, &myself));
+    assert_eq!(step, dialer::Step::Failed(DialError::OtherNode(NodeId(1))));
     let mut other_digest = frame_of(Op::HelloReply, &good);
     other_digest[24] ^= 1;
     assert_eq!(dial(call(), &other_digest).1, dialer::Step::Failed(DialError::OtherCluster));
