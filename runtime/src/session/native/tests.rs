@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::ControlFlow;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::*;
 
 mod accepting;
 mod bootstrapping;
+mod clients;
 mod dialing;
 
 /// A node of these tests, and what it owns.
