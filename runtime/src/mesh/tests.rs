@@ -116,8 +116,8 @@ fn check_history(history: &[Step], link_bytes: usize) {
     let mut sent = VecDeque::new();
     let mut number = 0;
     let receive = |to: &mut Endpoint<u32, Bell, Software>,
-                       sent: &mut VecDeque<Vec<u8>>,
-                       pause: ControlFlow<Pause>| {
+                   sent: &mut VecDeque<Vec<u8>>,
+                   pause: ControlFlow<Pause>| {
         let read = to.receive(ShardIndex(0), |frame| {
             assert_eq!(Some(&bytes_of(&frame)), sent.front());
             if pause != ControlFlow::Break(Pause::Before) {
