@@ -1,5 +1,6 @@
 //! A simulated disk under the shipped log: files with a page cache, requests that take time and
-//! may fail, and crashes that lose what was not synced: all of it, none, or any sectors.
+//! may fail, and crashes that lose what was not synced: all of it, none, or any sectors. What a
+//! failed sync was to store is lost for good (fsyncgate; Rebello et al., ATC 2020).
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,9 @@ struct Image {
     durable: Vec<u8>,
     /// Ranges that were written since the last sync; the log never writes one twice.
     dirty: Vec<(usize, usize)>,
+    /// Ranges whose sync failed: shown as long as the process lives, and never on disk, however
+    /// often they are synced (the kernel took them for clean).
+    doomed: Vec<(usize, usize)>,
 }
 
 /// A request under way.
@@ -73,7 +77,12 @@ impl Disk {
         let error = Err(EIO);
         let open = self.open.remove(&number).expect("it was submitted and not completed");
         let completion = match open {
-            Open::Sync { .. } if fate == Fate::Error => Completion::Synced { result: error },
+            Open::Sync { segment, ranges } if fate == Fate::Error => {
+                if let Some(image) = self.images.get_mut(&segment) {
+                    image.doomed.extend(image.dirty.drain(..ranges));
+                }
+                Completion::Synced { result: error }
+            }
             Open::Sync { segment, ranges } => {
                 self.on_synced(segment, ranges);
                 Completion::Synced { result: Ok(()) }
@@ -122,6 +131,7 @@ impl Disk {
                 _ => {}
             }
         }
+        self.images.values_mut().for_each(Image::forget_doomed);
         if power_loss {
             let kept = [0, 1000, 500, 900, 100][random.below(5)];
             self.images.values_mut().for_each(|image| image.lose(kept, random));
@@ -143,7 +153,8 @@ impl Disk {
     fn create(&mut self, segment: u32, bytes: u32, header: &[u8]) {
         let mut cached = vec![0; bytes as usize];
         cached[..header.len()].copy_from_slice(header);
-        let image = Image { durable: cached.clone(), cached, dirty: Vec::new() };
+        let image =
+            Image { durable: cached.clone(), cached, dirty: Vec::new(), doomed: Vec::new() };
         let other = self.images.insert(segment, image);
         assert!(other.is_none(), "segments are new when they are made");
     }
@@ -170,6 +181,13 @@ impl Disk {
 }
 
 impl Image {
+    /// Shows what the disk has where a sync failed.
+    fn forget_doomed(&mut self) {
+        for (from, to) in self.doomed.drain(..) {
+            self.cached[from..to].copy_from_slice(&self.durable[from..to]);
+        }
+    }
+
     /// Keeps, per mille, some of the sectors that were not synced, and of a few only a part.
     fn lose(&mut self, kept: u32, random: &mut Random) {
         for (from, to) in std::mem::take(&mut self.dirty) {

@@ -10,8 +10,8 @@ use super::random::Random;
 pub struct Swarm {
     /// Shards of each node; its length is the number of nodes.
     pub shards: Vec<u16>,
-    /// Faults and clients begin while the nodes are still being added.
-    pub early: bool,
+    /// Nodes are added amid faults and first writes, for this long; none = in peace.
+    pub early: Option<Duration>,
     /// Owners of a partition, R and W, as the cluster was founded.
     pub n: u8,
     /// See `n`.
@@ -155,12 +155,15 @@ impl Swarm {
     pub fn draw(random: &mut Random) -> Swarm {
         let node_count = [1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6][random.below(12)];
         let shards = (0..node_count).map(|_| [1, 1, 2, 3, 4][random.below(5)]).collect();
-        let n = [1, 2, 3, 3, 3, 3, 4][random.below(7)];
+        let calm = random.chance(100);
+        let early = (random.chance(250) && !calm && node_count > 2)
+            .then(|| Duration::from_millis(random.between(200, 8_000)));
+        // While nodes are added, owners must change for a mistake to show.
+        let n = if early.is_some() { [1, 1, 2, 2, 3] } else { [1, 2, 3, 3, 4] }[random.below(5)];
         let (r, w) = match random.below(4) {
             0 => (random.between(1, n) as u8, random.between(1, n) as u8),
             _ => ((n / 2 + 1) as u8, (n / 2 + 1) as u8),
         };
-        let calm = random.chance(100);
         let clients = ClientOptions::draw(random);
         let durability = Durability::draw(random);
         let length = clients.length();
@@ -173,7 +176,7 @@ impl Swarm {
         }
         Swarm {
             shards,
-            early: random.chance(250) && !calm && node_count > 1,
+            early,
             n: n as u8,
             r,
             w,

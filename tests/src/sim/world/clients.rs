@@ -59,6 +59,9 @@ impl Tickets {
 impl World<'_> {
     /// A client begins its next operation, unless the run has had enough.
     pub(super) fn on_client(&mut self, client: usize) -> Result<(), Violation> {
+        if self.clients.client(client).waits.is_some() {
+            return Ok(());
+        }
         let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
         if self.stage == Stage::Closing || self.stage == Stage::Healing && enough {
             return Ok(());
@@ -66,6 +69,17 @@ impl World<'_> {
         let operation = self.clients.next(client);
         self.request(Sender::Client(client), operation);
         Ok(())
+    }
+
+    /// While nodes are added: now and then a client writes to `node` at once, since something
+    /// has just changed there.
+    pub(super) fn provoke(&mut self, node: usize) {
+        let client = self.random.below(self.clients.count());
+        let idle = self.clients.client(client).waits.is_none();
+        if self.is_early() && idle && self.random.chance(50) {
+            let operation = self.clients.next(client);
+            self.request_of(Sender::Client(client), operation, node);
+        }
     }
 
     /// Sends `operation` to some shard of some process.
@@ -76,6 +90,11 @@ impl World<'_> {
             return self.pause_sender(sender, BACKOFF);
         }
         let node = *self.random.pick(&nodes);
+        self.request_of(sender, operation, node);
+    }
+
+    /// Sends `operation` to some shard of the process of `node`.
+    fn request_of(&mut self, sender: Sender, operation: Operation, node: usize) {
         let shard = self.random.below(self.hosts[node].stores.len());
         let required = match &operation.action {
             // While a topology spreads, some nodes still read where its writes do not go.
@@ -323,7 +342,7 @@ impl World<'_> {
             Sender::Client(client) => {
                 self.clients.client(client).waits = None;
                 let think = self.random.delay(self.swarm.clients.think);
-                self.after(think.max(least), Event::Client { client });
+                self.after(self.early_left() + think.max(least), Event::Client { client });
             }
             Sender::Closer => {
                 self.closing.waits = None;

@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use ringmain_core::time::Instant;
+
 use super::super::host::LIFE_COUNT_SPARED;
 use super::super::mark::Mark;
 use super::super::oracle::Violation;
 use super::super::swarm::Durability;
 use super::{Event, Fault, Stage, World, note};
+
+/// Mean time between two faults of a kind while nodes are added.
+const EARLY_INTERVAL: Duration = Duration::from_secs(1);
+/// Usual length of a split, a pause or an absence while nodes are added: about as long as nodes
+/// wait for each other.
+const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
 const FAULTS: [Fault; 5] =
@@ -16,6 +24,22 @@ impl World<'_> {
     /// Whether faults happen now.
     pub(super) fn faults_happen(&self) -> bool {
         self.stage == Stage::Running
+    }
+
+    /// Whether nodes are being added amid faults.
+    pub(super) fn is_early(&self) -> bool {
+        self.faults_happen() && !self.early_left().is_zero()
+    }
+
+    /// How long nodes are still being added amid faults.
+    pub(super) fn early_left(&self) -> Duration {
+        self.swarm.early.unwrap_or_default().saturating_sub(self.now.since(Instant(0)))
+    }
+
+    /// How long a fault lasts that usually lasts `length`.
+    pub(super) fn fault_length(&mut self, length: Duration) -> Duration {
+        let length = if self.is_early() { EARLY_LENGTH } else { length };
+        self.random.delay(length)
     }
 
     /// Faults may happen from now on.
@@ -29,6 +53,9 @@ impl World<'_> {
     /// Mean time between two faults of that kind.
     fn interval(&self, fault: Fault) -> Option<Duration> {
         let options = &self.swarm.faults;
+        if self.is_early() && fault != Fault::ClockStep {
+            return Some(EARLY_INTERVAL);
+        }
         match fault {
             Fault::Split => options.split,
             Fault::Reset => options.reset,
@@ -113,7 +140,7 @@ impl World<'_> {
             }
         }
         self.lose_tickets(node, life)?;
-        let back = self.random.delay(self.swarm.faults.restart);
+        let back = self.fault_length(self.swarm.faults.restart);
         self.after(back, Event::Restart { node });
         self.judge.check_nothing_lost(&self.hosts)
     }
@@ -125,7 +152,7 @@ impl World<'_> {
         note!(self, "n{node} is stopped");
         self.marks.hit(Mark::Pause);
         self.hosts[node].stopped = Some(Vec::new());
-        let length = self.random.delay(self.swarm.faults.pause_length);
+        let length = self.fault_length(self.swarm.faults.pause_length);
         self.after(length, Event::Resume { node });
     }
 

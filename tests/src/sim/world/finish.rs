@@ -24,8 +24,6 @@ const EFFECTIVE_MIN: u64 = 5;
 const ACKNOWLEDGED_MAX: u64 = 1000;
 /// Longest time with faults.
 const RUNNING_MAX: Duration = Duration::from_secs(60);
-/// Longest head start of the nodes that are added, where clients do not wait for them.
-const EARLY_MAX: Duration = Duration::from_secs(1);
 /// Time for the last frames to arrive.
 const QUIET: Duration = Duration::from_secs(5);
 /// Attempts that a last request has.
@@ -51,14 +49,15 @@ impl World<'_> {
         let passed = self.now.since(self.since);
         let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
         match self.stage {
-            Stage::Forming if self.swarm.early || self.judge.member_count == self.hosts.len() => {
+            Stage::Forming
+                if self.swarm.early.is_some() || self.judge.member_count == self.hosts.len() =>
+            {
                 self.enter(Stage::Running);
                 self.unleash();
-                let head_start = if self.swarm.early { EARLY_MAX } else { Duration::ZERO };
+                let head_start = self.swarm.early.unwrap_or_default();
                 for client in 0..self.clients.count() {
-                    let late = self.random.between(0, head_start.as_micros() as u64);
                     let think = self.random.delay(self.swarm.clients.think);
-                    self.after(Duration::from_micros(late) + think, Event::Client { client });
+                    self.after(head_start + think, Event::Client { client });
                 }
             }
             Stage::Forming if passed > PATIENCE => return self.stuck("the cluster does not form"),
@@ -189,7 +188,7 @@ impl World<'_> {
         };
         let first = machine(&self.hosts[0]);
         let agree = self.hosts.iter().all(|host| machine(host) == first);
-        if !agree || !self.swarm.early && first.2 != self.hosts.len() {
+        if !agree || self.swarm.early.is_none() && first.2 != self.hosts.len() {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
         for key in 0..self.clients.keys().len() {

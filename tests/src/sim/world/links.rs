@@ -135,7 +135,7 @@ impl World<'_> {
                 }
             }
         }
-        let length = self.random.delay(self.swarm.faults.split_length);
+        let length = self.fault_length(self.swarm.faults.split_length);
         self.after(length, Event::Heal);
     }
 

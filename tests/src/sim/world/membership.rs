@@ -155,7 +155,10 @@ impl World<'_> {
                 let empty = self.hosts[node].stores.iter().all(|store| store.count() == 0);
                 return self.node_turn(node, NodeInput::ShardsHeld { empty });
             }
-            NodeOutput::ReleaseShards => return self.feed_shards(node, Input::Release),
+            NodeOutput::ReleaseShards => {
+                self.provoke(node);
+                return self.feed_shards(node, Input::Release);
+            }
             NodeOutput::Persist { topology } => {
                 note!(self, "n{node} persists topology {:016x}", topology.0);
                 let process = self.hosts[node].process.as_ref().expect("its process runs");
@@ -167,6 +170,7 @@ impl World<'_> {
             }
             NodeOutput::Publish { topology } => {
                 note!(self, "n{node} publishes topology {:016x}", topology.0);
+                self.provoke(node);
                 return self.publish(node);
             }
             NodeOutput::ContactChanged { .. } => {}

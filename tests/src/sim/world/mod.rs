@@ -301,6 +301,7 @@ impl<'m> World<'m> {
             self.marks.hit(Mark::Restart);
         }
         self.recover(node)?;
+        self.provoke(node);
         let own = contact(&self.swarm, node, life);
         self.on_started(node, own)?;
         for peer in 0..self.hosts.len() {
