@@ -52,6 +52,13 @@ pub(crate) struct Connection {
     pub(crate) is_paused: bool,
 }
 
+impl Connection {
+    /// Whether requests of a client come over it.
+    pub(crate) fn is_client(&self) -> bool {
+        matches!(self.speaks, Speaks::Resp(..) | Speaks::Client(_))
+    }
+}
+
 /// All sockets of a shard, by the slot that the ring gave them.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -94,6 +101,11 @@ impl Connections {
 
     pub(crate) fn at(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// Slots below this may be in use.
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     /// What tells a session from others: slot, and part of the link's number.

@@ -74,10 +74,13 @@ impl State {
 
     pub(super) fn on_received(&mut self, id: ConnectionId, bytes: &[u8]) {
         let slot = id.slot() as u32;
-        match self.io.connections.at(slot).map(|connection| &connection.speaks) {
-            Some(Speaks::Resp(..)) => self.on_resp(slot, bytes),
-            Some(_) => self.on_native(slot, bytes),
-            None => {}
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        if connection.is_client() && self.stopping.is_some() {
+            return;
+        }
+        match connection.speaks {
+            Speaks::Resp(..) => self.on_resp(slot, bytes),
+            _ => self.on_native(slot, bytes),
         }
         self.deliver();
     }
@@ -142,10 +145,22 @@ impl State {
 
     /// Stop: nothing new, what is in flight is answered, the log is synced.
     pub(super) fn on_stop(&mut self) {
-        if self.stopping.is_none() {
-            self.stopping = Some(self.engine.now);
-            self.engine.turn(&mut self.io).input(Input::Hold);
-            self.engine.log.stop();
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(self.engine.now);
+        self.engine.turn(&mut self.io).input(Input::Hold);
+        self.engine.log.stop();
+        for slot in 0..self.io.connections.slot_count() {
+            let Some(connection) = self.io.connections.at(slot) else { continue };
+            if let Speaks::Resp(_, rest) = &mut connection.speaks {
+                rest.clear();
+            }
+            if connection.is_client() {
+                // It is closed once it has its answers.
+                connection.is_closing = true;
+                self.io.mark(slot);
+            }
         }
     }
 }
