@@ -123,7 +123,9 @@ impl State {
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);
-            if !self.held_back.iter().any(|(other, _)| *other == id) {
+            let connection = self.io.connections.at(id.slot() as u32);
+            let wants = connection.is_some_and(|connection| !connection.is_paused);
+            if wants && !self.held_back.iter().any(|(other, _)| *other == id) {
                 self.work.push_back(super::work::Work::Pause(id, false));
             }
         }
