@@ -196,7 +196,11 @@ impl State {
         let is_node = |contact: &&Contact| ring.contains(contact.node);
         let contacts: Vec<Contact> = published.contacts.iter().filter(is_node).copied().collect();
         drop(ring);
-        for link in self.io.peers.set_contacts(&contacts, self.engine.now) {
+        let (lost, down) = self.io.peers.set_contacts(&contacts, self.engine.now);
+        for node in down {
+            self.engine.turn(&mut self.io).input(Input::PeerDown(node));
+        }
+        for link in lost {
             if let Some(connection) = self.io.connections.of(link) {
                 self.work.push_back(super::work::Work::Close(connection.id));
             }
@@ -414,8 +418,7 @@ impl State {
     /// A call came to nothing: it is tried again after a pause, and told once.
     pub(super) fn fail_dial(&mut self, dial: Dial, why: &str) {
         if dial.node != NodeId(0) {
-            self.io.peers.on_down(dial.node, dial.shard, self.engine.now);
-            return;
+            return self.io.peers.on_dial_failed(dial.node, dial.shard, self.engine.now);
         }
         let Some(members) = &mut self.members else { return };
         if members.told.as_deref() != Some(why) {

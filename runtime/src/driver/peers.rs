@@ -68,10 +68,15 @@ impl Peers {
         Peers { me, shard, shards, partition_bits, peers: BTreeMap::new(), prng }
     }
 
-    /// Takes the addresses of the members; a node whose address or shard count changed loses its
-    /// links, which the caller closes.
-    pub(crate) fn set_contacts(&mut self, contacts: &[Contact], now: Instant) -> Vec<Link> {
-        let mut lost = Vec::new();
+    /// Takes the addresses of the members; a node that changed its address or shard count, or was
+    /// started again, loses its links, which the caller closes. Says also which nodes are down by
+    /// that.
+    pub(crate) fn set_contacts(
+        &mut self,
+        contacts: &[Contact],
+        now: Instant,
+    ) -> (Vec<Link>, Vec<NodeId>) {
+        let (mut lost, mut down) = (Vec::new(), Vec::new());
         for contact in contacts.iter().filter(|contact| contact.node != self.me) {
             let known = self.peers.get(&contact.node);
             if known.is_some_and(|peer| same_address(&peer.contact, contact)) {
@@ -84,13 +89,14 @@ impl Peers {
             });
             let peer = Peer { contact: *contact, links: links.collect(), is_up: false };
             if let Some(old) = self.peers.insert(contact.node, peer) {
+                down.extend(old.is_up.then_some(contact.node));
                 lost.extend(old.links.iter().filter_map(|link| match link.state {
                     State::Up(link) => Some(link),
                     State::Resting(_) | State::Dialing => None,
                 }));
             }
         }
-        lost
+        (lost, down)
     }
 
     /// The shards of a node with `shards` that hold partitions of this shard.
@@ -142,7 +148,17 @@ impl Peers {
         rose
     }
 
-    /// A link was lost, or could not be dialed. True if its peer is down by that.
+    /// A link could not be dialed. Nothing changes if another call to the same shard has stood
+    /// since, as one to an earlier address of that node may fail late.
+    pub(crate) fn on_dial_failed(&mut self, node: NodeId, shard: ShardIndex, now: Instant) {
+        let peer = self.peers.get(&node);
+        let link = peer.and_then(|peer| peer.links.iter().find(|link| link.shard == shard));
+        if link.is_some_and(|link| link.state == State::Dialing) {
+            let _was_up = self.on_down(node, shard, now);
+        }
+    }
+
+    /// A link was lost. True if its peer is down by that.
     pub(crate) fn on_down(&mut self, node: NodeId, shard: ShardIndex, now: Instant) -> bool {
         let Some(peer) = self.peers.get_mut(&node) else { return false };
         let Some(known) = peer.links.iter_mut().find(|known| known.shard == shard) else {
