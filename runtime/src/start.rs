@@ -6,33 +6,29 @@
 
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
-    About, Answers, ClusterInfo, Connections, Control, Disk, Driver, Engine, Io, LateDoorbell,
-    Members, Membership, MeshEndpoint, NATIVE, Peers, RESP, SegmentMaps, State, create_segment,
-    errno, free_bytes,
+    Answers, Connections, Control, Driver, Engine, Io, LateDoorbell, Members, MeshEndpoint, NATIVE,
+    Peers, RESP, State,
 };
-use crate::log::{self, Completion, Log, OpenError, Request, SegmentSizes};
+use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
 use crate::net::{self, HotRing, HotRingConfig, RingError};
 use crate::session::resp::Limits;
-use crate::settings::{Durability, Secret, Settings};
+use crate::settings::{Secret, Settings};
 use glommio::{Placement, PoolPlacement};
-use ringmain_core::drive::TurnSettings;
-use ringmain_core::id::{Boot, NodeId, ShardIndex};
-use ringmain_core::membership::member::{Contact, Member, Name};
+use ringmain_core::id::{Boot, ShardIndex};
 use ringmain_core::membership::topology::{Operation, Topology};
-use ringmain_core::node::{Node, NodeConfig};
 use ringmain_core::prng::Prng;
-use ringmain_core::ring::{Ring, RingConfig};
-use ringmain_core::shard::ShardConfig;
-use ringmain_core::wire::handshake::Keys;
-use ringmain_core::wire::hello::Cluster;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+mod plan;
+
+use plan::{Plan, member, ring_config};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -238,203 +234,6 @@ fn clone(listener: &TcpListener) -> Result<TcpListener, StartError> {
     listener.try_clone().map_err(|error| StartError::Threads(error.to_string()))
 }
 
-/// What all shards start from.
-struct Plan {
-    start: NodeStart,
-    members: Members,
-    keys: Keys,
-    resp: SocketAddr,
-    native: SocketAddr,
-    dir: Arc<DataDir>,
-    /// Handed to the shards with every change; its memory is lent for the process's life.
-    ring: Arc<Mutex<Ring<'static>>>,
-    started: std::time::Instant,
-}
-
-impl Plan {
-    fn new(start: NodeStart, (resp, native): (SocketAddr, SocketAddr)) -> Result<Plan, StartError> {
-        let bytes = start.dir.members()?.unwrap_or_default();
-        let members = match bytes.as_slice() {
-            [] => Members::default(),
-            bytes => Members::from_bytes(bytes).ok_or(StartError::Members)?,
-        };
-        let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
-        let ring_config = ring_config(&start.identity);
-        let owners = vec![NodeId(0); ring_config.slot_count()].leak();
-        let ring = Arc::new(Mutex::new(Ring::new(owners, ring_config)));
-        let dir = Arc::clone(&start.dir);
-        let started = std::time::Instant::now();
-        Ok(Plan { start, members, keys, resp, native, dir, ring, started })
-    }
-
-    fn shard_config(&self, shard: ShardIndex) -> ShardConfig {
-        let Identity { node, shards, partition_bits, r, w, .. } = self.start.identity;
-        ShardConfig {
-            node,
-            boot: self.start.boot,
-            shard,
-            shards,
-            partition_bits: partition_bits.into(),
-            r,
-            w,
-            sync_before_ack: self.start.settings.durability == Durability::Always,
-        }
-    }
-
-    fn turn_settings(&self) -> TurnSettings {
-        let settings = &self.start.settings;
-        TurnSettings {
-            cluster_digest: self.start.identity.cluster.digest(),
-            hash_seed: self.start.identity.cluster.hash_seed(),
-            context_key: self.keys.context,
-            request_timeout: settings.request_timeout,
-            key_bytes_max: settings.max_key_bytes as usize,
-            value_bytes_max: settings.max_value_bytes as usize,
-        }
-    }
-
-    fn about(&self) -> About {
-        let Identity { cluster, node, partition_bits, r, w, .. } = self.start.identity;
-        let settings = &self.start.settings;
-        About {
-            node,
-            name: settings.name.clone(),
-            resp: self.resp,
-            native: self.native,
-            durability: match settings.durability {
-                Durability::Always => "always".into(),
-                Durability::Interval(every) => format!("interval:{}ms", every.as_millis()),
-                Durability::None => "none".into(),
-            },
-            cluster,
-            r,
-            w,
-            partition_bits: partition_bits.into(),
-            hash_seed: cluster.hash_seed(),
-            started: self.started,
-        }
-    }
-
-    fn cluster_info(&self) -> ClusterInfo {
-        let Identity { cluster, partition_bits, n, r, w, .. } = self.start.identity;
-        let hash_seed = cluster.hash_seed();
-        ClusterInfo {
-            cluster: Cluster { id: cluster, hash_seed, partition_bits, n, r, w },
-            keys: self.keys,
-            secret_for_joiners: Some(self.start.secret.clone()),
-        }
-    }
-
-    fn contact(&self) -> Contact {
-        let ip = match self.start.settings.advertise {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        Contact {
-            node: self.start.identity.node,
-            boot: self.start.boot,
-            incarnation: 0,
-            name: name(&self.start.settings.name),
-            ip: ip.octets(),
-            resp_port: self.resp.port(),
-            native_port: self.native.port(),
-            admin_port: self.start.admin.port(),
-            shards: self.start.identity.shards,
-        }
-    }
-
-    fn membership(&self, prng: &mut Prng) -> Membership {
-        let settings = &self.start.settings;
-        let identity = &self.start.identity;
-        let ring = ring_config(identity);
-        let member = member(settings, identity);
-        let config = NodeConfig { member, ring, join: settings.join, seed: prng.next_u64() };
-        let operations =
-            vec![[0; Operation::BYTES]; ringmain_core::limits::OPERATION_COUNT_MAX].leak();
-        let owners = vec![NodeId(0); ring.slot_count()].leak();
-        Membership {
-            node: Box::new(Node::new(config, operations, owners)),
-            dir: Arc::clone(&self.dir),
-            ring: Arc::clone(&self.ring),
-            incoming: BTreeMap::new(),
-            seeds: settings.seeds.clone(),
-            next_seeds: (!settings.seeds.is_empty()).then_some(ringmain_core::time::Instant(0)),
-            unheld: 0,
-            all_empty: false,
-            refused: None,
-            told: None,
-            shards: identity.shards,
-        }
-    }
-
-    /// On the shard's own thread: opens its log, and makes it ready for appends.
-    fn open_log(&self, shard: ShardIndex) -> Result<(Log<SegmentMaps>, Disk), StartError> {
-        let files = |error| StartError::Files { shard: shard.0, error };
-        let identity = log::Identity {
-            cluster: self.start.identity.cluster,
-            shard,
-            shards: self.start.identity.shards,
-            partition_bits: self.start.identity.partition_bits.into(),
-        };
-        let dir = self.dir.shard_dir(shard)?;
-        let (mut disk, maps) = Disk::open(&dir).map_err(files)?;
-        let recovered = log::recover(&identity, &maps.files())
-            .map_err(|error| StartError::Log { shard: shard.0, error })?;
-        if let Some(cut) = recovered.cut {
-            let (segment, offset) = (cut.place.segment(), cut.place.offset());
-            tracing::info!("{shard:?}: a torn tail was cut at segment {segment}, {offset}");
-        }
-        let durability = match self.start.settings.durability {
-            Durability::Always => log::Durability::Always,
-            Durability::Interval(every) => log::Durability::Interval(every),
-            Durability::None => log::Durability::None,
-        };
-        let seed = self.started.elapsed().as_nanos() as u64 ^ self.start.boot.0 << 20;
-        let config = log::Config { identity, durability, sizes: SegmentSizes::default(), seed };
-        let mut log = Log::new(config, maps, recovered, free_bytes(&dir));
-        make_ready(&mut log, &mut disk).map_err(files)?;
-        Ok((log, disk))
-    }
-}
-
-/// Does what a log that was just opened asks for, waiting for each.
-fn make_ready(log: &mut Log<SegmentMaps>, disk: &mut Disk) -> io::Result<()> {
-    let now = ringmain_core::time::Instant(1);
-    while !log.is_ready() {
-        let Some(request) = log.poll_request(now) else {
-            return Err(io::Error::other("the log cannot be made ready"));
-        };
-        match request {
-            Request::Create { segment, bytes, header } => {
-                let made = create_segment(disk.dir(), segment, bytes, &header)?;
-                disk.add(log.maps_mut(), made);
-                log.handle_completion(Completion::Created { segment, result: Ok(()) });
-            }
-            Request::Write { segment, offset, buffer, then_sync } => {
-                let completion = disk.write_inline(segment, offset, &buffer);
-                drop(buffer);
-                log.handle_completion(completion);
-                if then_sync {
-                    sync(log, disk, segment);
-                }
-            }
-            Request::Sync { segment } => sync(log, disk, segment),
-            Request::Remove { segment } => disk.remove(log.maps_mut(), segment),
-        }
-        if let Some(failure) = log.failure() {
-            return Err(io::Error::other(failure.to_string()));
-        }
-    }
-    Ok(())
-}
-
-fn sync(log: &mut Log<SegmentMaps>, disk: &Disk, segment: u32) {
-    let file =
-        disk.file(segment).map_or(Err(io::ErrorKind::NotFound.into()), |file| file.sync_data());
-    let result = file.map_err(|error| errno(&error));
-    log.handle_completion(Completion::Synced { result });
-}
-
 /// What one shard begins with.
 struct Begin {
     plan: Arc<Plan>,
@@ -537,26 +336,4 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
     Ok(Driver { net, state })
-}
-
-/// This node as a member.
-fn member(settings: &Settings, identity: &Identity) -> Member {
-    Member {
-        node: identity.node,
-        uuid: identity.uuid,
-        weight: settings.weight as u16,
-        zone: name(&settings.zone),
-    }
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).expect("names are checked with the settings")
-}
-
-fn ring_config(identity: &Identity) -> RingConfig {
-    RingConfig {
-        partition_bits: identity.partition_bits.into(),
-        n: identity.n.into(),
-        seed: identity.cluster.hash_seed(),
-    }
 }

@@ -3,8 +3,9 @@
 //! Making a segment syncs twice, so it happens on a thread of its own, one segment ahead of its
 //! use; writes and syncs go through the hot ring, or inline when nobody waits for the sync.
 
-use crate::log::{Completion, Errno, Maps, SEGMENT_HEADER_BYTES};
+use crate::log::{Completion, Errno, Log, Maps, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::Map;
+use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -87,6 +88,44 @@ impl Disk {
     /// The folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Does what a log that was just opened asks for, waiting for each.
+    pub(crate) fn make_ready(&mut self, log: &mut Log<SegmentMaps>) -> io::Result<()> {
+        while !log.is_ready() {
+            let Some(request) = log.poll_request(Instant(1)) else {
+                return Err(io::Error::other("the log cannot be made ready"));
+            };
+            match request {
+                Request::Create { segment, bytes, header } => {
+                    let made = create_segment(&self.dir, segment, bytes, &header)?;
+                    self.add(log.maps_mut(), made);
+                    log.handle_completion(Completion::Created { segment, result: Ok(()) });
+                }
+                Request::Write { segment, offset, buffer, then_sync } => {
+                    let completion = self.write_inline(segment, offset, &buffer);
+                    drop(buffer);
+                    log.handle_completion(completion);
+                    if then_sync {
+                        self.sync(log, segment);
+                    }
+                }
+                Request::Sync { segment } => self.sync(log, segment),
+                Request::Remove { segment } => self.remove(log.maps_mut(), segment),
+            }
+            if let Some(failure) = log.failure() {
+                return Err(io::Error::other(failure.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self, log: &mut Log<SegmentMaps>, segment: u32) {
+        let result = match self.files.get(&segment) {
+            Some(file) => file.sync_data().map_err(|error| errno(&error)),
+            None => Err(Errno(libc::ENOENT)),
+        };
+        log.handle_completion(Completion::Synced { result });
     }
 
     /// Writes at once; the answer to a `Write`.

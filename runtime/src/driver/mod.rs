@@ -28,7 +28,7 @@ mod work;
 pub(crate) use answers::Answers;
 pub(crate) use connection::Connections;
 pub(crate) use control::Control;
-pub(crate) use disk::{Disk, SegmentMaps, create_segment, errno, free_bytes};
+pub(crate) use disk::{Disk, SegmentMaps, free_bytes};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};

@@ -86,7 +86,7 @@ impl HotRing {
     fn rest(&mut self, index: usize) {
         if self.going_on(index).is_some() {
             self.counts.rests += 1;
-            let operation = self.ring.sleep(self.config.accept_rest, Token::Rest(index));
+            let operation = self.ring.timeout(self.config.accept_rest, Token::Rest(index));
             self.note(index, operation);
         }
     }

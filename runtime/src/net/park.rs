@@ -72,7 +72,7 @@ impl HotRing {
         {
             return Ok(true);
         }
-        let operation = timeout.map(|timeout| self.ring.sleep(timeout, Token::Deadline));
+        let operation = timeout.map(|timeout| self.ring.timeout(timeout, Token::Deadline));
         if let Some(parked) = &mut self.parked {
             parked.is_parked = true;
             parked.deadline = operation;

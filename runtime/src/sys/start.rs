@@ -75,7 +75,7 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Ends with ETIME after `duration`.
-    pub fn sleep(&mut self, duration: Duration, token: T) -> OperationId {
+    pub fn timeout(&mut self, duration: Duration, token: T) -> OperationId {
         let time = Box::new(Timespec::from(duration));
         let entry = opcode::Timeout::new(&raw const *time).build();
         let (handle, lent) = (Handle::None, Lent::Time(time));

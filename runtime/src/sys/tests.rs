@@ -124,9 +124,9 @@ fn a_ring_is_dropped_with_operations_in_flight() {
     let mut ring = Ring::<u8>::new(8, 8, 4, 4096).unwrap();
     ring.receive(&socket, false, 1);
     ring.read(&eventfd, 0, vec![0; 8], 2);
-    ring.sleep(Duration::from_secs(1_000), 3);
+    ring.timeout(Duration::from_secs(1_000), 3);
     for _ in 0..20 {
-        ring.sleep(Duration::from_secs(1_000), 3);
+        ring.timeout(Duration::from_secs(1_000), 3);
     }
     ring.enter(Wait::No).unwrap();
     assert_eq!(ring.in_flight_count(), 23);

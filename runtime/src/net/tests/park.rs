@@ -56,7 +56,12 @@ fn a_park_can_be_dropped_half_way() {
     in_executor(|| async {
         let (mut ring, address) = listening(small());
         for _ in 0..3 {
-            let pause = glommio::timer::sleep(Duration::from_micros(100));
+            let mut polls = 0;
+            let pause = std::future::poll_fn(move |context| {
+                polls += 1;
+                context.waker().wake_by_ref();
+                if polls > 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            });
             futures_race(ring.park(None), pause).await;
             let client = TcpStream::connect(address).unwrap();
             let connection = accept(&mut ring, Receive::Stream);

@@ -1,0 +1,207 @@
+//! What all shards of a node start from.
+
+use super::{NodeStart, StartError};
+use crate::data_dir::{DataDir, Identity};
+use crate::driver::{About, ClusterInfo, Disk, Members, Membership, SegmentMaps, free_bytes};
+use crate::log::{self, Log, SegmentSizes};
+use crate::settings::{Durability, Settings};
+use ringmain_core::drive::TurnSettings;
+use ringmain_core::id::{NodeId, ShardIndex};
+use ringmain_core::membership::member::{Contact, Member, Name};
+use ringmain_core::membership::topology::Operation;
+use ringmain_core::node::{Node, NodeConfig};
+use ringmain_core::prng::Prng;
+use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::shard::ShardConfig;
+use ringmain_core::wire::handshake::Keys;
+use ringmain_core::wire::hello::Cluster;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+/// What all shards start from.
+pub(super) struct Plan {
+    pub(super) start: NodeStart,
+    pub(super) members: Members,
+    pub(super) keys: Keys,
+    pub(super) resp: SocketAddr,
+    pub(super) native: SocketAddr,
+    pub(super) dir: Arc<DataDir>,
+    /// Handed to the shards with every change; its memory is lent for the process's life.
+    pub(super) ring: Arc<Mutex<Ring<'static>>>,
+    pub(super) started: std::time::Instant,
+}
+
+impl Plan {
+    pub(super) fn new(
+        start: NodeStart,
+        (resp, native): (SocketAddr, SocketAddr),
+    ) -> Result<Plan, StartError> {
+        let bytes = start.dir.members()?.unwrap_or_default();
+        let members = match bytes.as_slice() {
+            [] => Members::default(),
+            bytes => Members::from_bytes(bytes).ok_or(StartError::Members)?,
+        };
+        let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
+        let ring_config = ring_config(&start.identity);
+        let owners = vec![NodeId(0); ring_config.slot_count()].leak();
+        let ring = Arc::new(Mutex::new(Ring::new(owners, ring_config)));
+        let dir = Arc::clone(&start.dir);
+        let started = std::time::Instant::now();
+        Ok(Plan { start, members, keys, resp, native, dir, ring, started })
+    }
+
+    pub(super) fn shard_config(&self, shard: ShardIndex) -> ShardConfig {
+        let Identity { node, shards, partition_bits, r, w, .. } = self.start.identity;
+        ShardConfig {
+            node,
+            boot: self.start.boot,
+            shard,
+            shards,
+            partition_bits: partition_bits.into(),
+            r,
+            w,
+            sync_before_ack: self.start.settings.durability == Durability::Always,
+        }
+    }
+
+    pub(super) fn turn_settings(&self) -> TurnSettings {
+        let settings = &self.start.settings;
+        TurnSettings {
+            cluster_digest: self.start.identity.cluster.digest(),
+            hash_seed: self.start.identity.cluster.hash_seed(),
+            context_key: self.keys.context,
+            request_timeout: settings.request_timeout,
+            key_bytes_max: settings.max_key_bytes as usize,
+            value_bytes_max: settings.max_value_bytes as usize,
+        }
+    }
+
+    pub(super) fn about(&self) -> About {
+        let Identity { cluster, node, partition_bits, r, w, .. } = self.start.identity;
+        let settings = &self.start.settings;
+        About {
+            node,
+            name: settings.name.clone(),
+            resp: self.resp,
+            native: self.native,
+            durability: match settings.durability {
+                Durability::Always => "always".into(),
+                Durability::Interval(every) => format!("interval:{}ms", every.as_millis()),
+                Durability::None => "none".into(),
+            },
+            cluster,
+            r,
+            w,
+            partition_bits: partition_bits.into(),
+            hash_seed: cluster.hash_seed(),
+            started: self.started,
+        }
+    }
+
+    pub(super) fn cluster_info(&self) -> ClusterInfo {
+        let Identity { cluster, partition_bits, n, r, w, .. } = self.start.identity;
+        let hash_seed = cluster.hash_seed();
+        ClusterInfo {
+            cluster: Cluster { id: cluster, hash_seed, partition_bits, n, r, w },
+            keys: self.keys,
+            secret_for_joiners: Some(self.start.secret.clone()),
+        }
+    }
+
+    pub(super) fn contact(&self) -> Contact {
+        let ip = match self.start.settings.advertise {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Contact {
+            node: self.start.identity.node,
+            boot: self.start.boot,
+            incarnation: 0,
+            name: name(&self.start.settings.name),
+            ip: ip.octets(),
+            resp_port: self.resp.port(),
+            native_port: self.native.port(),
+            admin_port: self.start.admin.port(),
+            shards: self.start.identity.shards,
+        }
+    }
+
+    pub(super) fn membership(&self, prng: &mut Prng) -> Membership {
+        let settings = &self.start.settings;
+        let identity = &self.start.identity;
+        let ring = ring_config(identity);
+        let member = member(settings, identity);
+        let config = NodeConfig { member, ring, join: settings.join, seed: prng.next_u64() };
+        let operations =
+            vec![[0; Operation::BYTES]; ringmain_core::limits::OPERATION_COUNT_MAX].leak();
+        let owners = vec![NodeId(0); ring.slot_count()].leak();
+        Membership {
+            node: Box::new(Node::new(config, operations, owners)),
+            dir: Arc::clone(&self.dir),
+            ring: Arc::clone(&self.ring),
+            incoming: BTreeMap::new(),
+            seeds: settings.seeds.clone(),
+            next_seeds: (!settings.seeds.is_empty()).then_some(ringmain_core::time::Instant(0)),
+            unheld: 0,
+            all_empty: false,
+            refused: None,
+            told: None,
+            shards: identity.shards,
+        }
+    }
+
+    /// On the shard's own thread: opens its log, and makes it ready for appends.
+    pub(super) fn open_log(
+        &self,
+        shard: ShardIndex,
+    ) -> Result<(Log<SegmentMaps>, Disk), StartError> {
+        let files = |error| StartError::Files { shard: shard.0, error };
+        let identity = log::Identity {
+            cluster: self.start.identity.cluster,
+            shard,
+            shards: self.start.identity.shards,
+            partition_bits: self.start.identity.partition_bits.into(),
+        };
+        let dir = self.dir.shard_dir(shard)?;
+        let (mut disk, maps) = Disk::open(&dir).map_err(files)?;
+        let recovered = log::recover(&identity, &maps.files())
+            .map_err(|error| StartError::Log { shard: shard.0, error })?;
+        if let Some(cut) = recovered.cut {
+            let (segment, offset) = (cut.place.segment(), cut.place.offset());
+            tracing::info!("{shard:?}: a torn tail was cut at segment {segment}, {offset}");
+        }
+        let durability = match self.start.settings.durability {
+            Durability::Always => log::Durability::Always,
+            Durability::Interval(every) => log::Durability::Interval(every),
+            Durability::None => log::Durability::None,
+        };
+        let seed = self.started.elapsed().as_nanos() as u64 ^ self.start.boot.0 << 20;
+        let config = log::Config { identity, durability, sizes: SegmentSizes::default(), seed };
+        let mut log = Log::new(config, maps, recovered, free_bytes(&dir));
+        disk.make_ready(&mut log).map_err(files)?;
+        Ok((log, disk))
+    }
+}
+
+/// This node as a member.
+pub(super) fn member(settings: &Settings, identity: &Identity) -> Member {
+    Member {
+        node: identity.node,
+        uuid: identity.uuid,
+        weight: settings.weight as u16,
+        zone: name(&settings.zone),
+    }
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).expect("names are checked with the settings")
+}
+
+pub(super) fn ring_config(identity: &Identity) -> RingConfig {
+    RingConfig {
+        partition_bits: identity.partition_bits.into(),
+        n: identity.n.into(),
+        seed: identity.cluster.hash_seed(),
+    }
+}
