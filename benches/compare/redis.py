@@ -97,7 +97,7 @@ def main():
                     for server in servers:
                         cell = cells.setdefault((test, pipeline, server.name), [])
                         cell.append(benchmark(server, test, pipeline, count))
-                        print(server.name, test, pipeline, cell[-1], file=sys.stderr)
+                    
     finally:
         for server in servers:
             server.stop()
