@@ -209,7 +209,6 @@ fn one_node_stores_what_commands_tell_it() {
 }
 
 #[test]
-#[ignore = "until the driver answers a client's PROOF"]
 fn a_command_proves_the_cluster_secret() {
     let network = Network::take();
     let folder = tempfile::tempdir().unwrap();

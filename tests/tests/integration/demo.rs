@@ -32,7 +32,6 @@ fn data_dir(line: &str) -> &str {
 }
 
 #[test]
-#[ignore = "until nodes join over peer links"]
 fn a_node_that_dies_is_reported_and_ctrl_c_stops_the_rest() {
     let network = Network::take();
     let (mut demo, pids) = formed(&[], &network, 3);
