@@ -17,8 +17,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+mod client;
+mod cluster;
+mod load;
 mod network;
 
+pub use client::{Client, code, until};
+pub use cluster::Cluster;
+pub use load::{Failed, Load, newest};
 pub use network::Network;
 
 /// How long anything may take before the test gives it up for broken.
@@ -149,18 +155,38 @@ impl Ringmain {
     /// If another line or the end comes instead, with its log.
     pub fn start(arguments: &[&str]) -> Ringmain {
         let mut node = Ringmain::spawn(&[&["start"], arguments].concat());
-        let line = node.line();
-        node.ready = line.as_deref().and_then(Ready::parse);
-        assert!(node.ready.is_some(), "not a ready line: {line:?}");
+        node.await_ready();
         node
+    }
+
+    /// Waits for the `ready` line of a node that was only spawned.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn await_ready(&mut self) {
+        let line = self.line();
+        self.ready = line.as_deref().and_then(Ready::parse);
+        assert!(self.ready.is_some(), "not a ready line: {line:?}");
     }
 
     /// What its `ready` line said.
     ///
     /// # Panics
-    /// If it was not started by [`start`](Self::start).
+    /// If nobody waited for the line.
     pub fn ready(&self) -> &Ready {
-        self.ready.as_ref().expect("only `start` waits for the line")
+        self.ready.as_ref().expect("`start` or `await_ready` came first")
+    }
+
+    /// Resident memory, KiB.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        number.expect("the kernel says how much memory a process has")
     }
 
     /// The next line of its stdout; `None` at the end, or when patience runs out.

@@ -4,6 +4,9 @@
 
 mod causality;
 mod cli;
+mod cluster;
 mod demo;
+mod faults;
+mod resp_clients;
 mod seeds;
 mod tidy;
