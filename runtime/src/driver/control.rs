@@ -15,12 +15,12 @@ pub(crate) enum Control {
     Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
     /// The node has another ring, or knows other addresses.
     Published(Arc<Published>),
-    /// Refuse writes; answer with `Held`.
-    Hold,
+    /// Refuse writes; answer with `Held` of the same round.
+    Hold { round: u64 },
     /// Go on.
     Release,
     /// To shard 0: another shard holds, and whether it has no key.
-    Held { is_empty: bool },
+    Held { round: u64, is_empty: bool },
     /// To shard 0: a peer knows another topology.
     TopologyDiffers(NodeId),
     /// To shard 0: what a person or program asks from the admin port.

@@ -40,6 +40,8 @@ pub(crate) struct Membership {
     /// Asked until this node is a member.
     pub(crate) seeds: Vec<SocketAddr>,
     pub(crate) next_seeds: Option<Instant>,
+    /// How often the shards were told to hold: an answer to an earlier time counts for nothing.
+    pub(crate) round: u64,
     /// Shards that have not said that they hold.
     pub(crate) unheld: u16,
     pub(crate) all_empty: bool,
@@ -150,7 +152,15 @@ impl State {
     fn hold_shards(&mut self, results: &mut Vec<NodeInput<'static>>) {
         self.engine.turn(&mut self.io).input(Input::Hold);
         let is_empty = self.engine.log.key_count() == 0;
-        self.broadcast(|| Control::Hold);
+        let Some(members) = &mut self.members else { return };
+        members.round += 1;
+        if !is_empty {
+            // The answer is known: a newcomer that keeps asking must not stop any writes.
+            results.push(NodeInput::ShardsHeld { empty: false });
+            return;
+        }
+        let round = members.round;
+        self.broadcast(|| Control::Hold { round });
         let Some(members) = &mut self.members else { return };
         members.unheld = members.shards - 1;
         members.all_empty = is_empty;
@@ -318,8 +328,11 @@ impl State {
 
     pub(super) fn on_member_control(&mut self, control: Control) {
         match control {
-            Control::Held { is_empty } => {
+            Control::Held { round, is_empty } => {
                 let Some(members) = &mut self.members else { return };
+                if round != members.round {
+                    return;
+                }
                 members.all_empty &= is_empty;
                 members.unheld = members.unheld.saturating_sub(1);
                 if members.unheld == 0 {

@@ -272,10 +272,10 @@ impl State {
                 self.work.push_back(Work::Adopt { socket, received, is_loopback });
             }
             Control::Published(published) => self.on_published(&published),
-            Control::Hold => {
+            Control::Hold { round } => {
                 self.engine.turn(&mut self.io).input(Input::Hold);
                 let is_empty = self.engine.log.key_count() == 0;
-                self.tell_members(Control::Held { is_empty });
+                self.tell_members(Control::Held { round, is_empty });
             }
             Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
             Control::Created { segment, result } => self.on_created(segment, result),

@@ -143,6 +143,7 @@ impl Plan {
             incoming: BTreeMap::new(),
             seeds: settings.seeds.clone(),
             next_seeds: (!settings.seeds.is_empty()).then_some(ringmain_core::time::Instant(0)),
+            round: 0,
             unheld: 0,
             all_empty: false,
             refused: None,
