@@ -54,11 +54,8 @@ impl Load {
     /// Starts `per_node` workers at each node.
     pub fn start(nodes: &[SocketAddr], per_node: usize) -> Load {
         let latest = (0..nodes.len() * per_node).map(|worker| (worker % nodes.len(), None));
-        let book = Book {
-            latest: latest.collect(),
-            is_up: vec![true; nodes.len()],
-            ..Book::default()
-        };
+        let book =
+            Book { latest: latest.collect(), is_up: vec![true; nodes.len()], ..Book::default() };
         let ledger = Arc::new(Ledger { book: Mutex::new(book), grew: Condvar::new() });
         let workers = (0..nodes.len() * per_node).map(|worker| {
             let (ledger, node) = (Arc::clone(&ledger), worker % nodes.len());
