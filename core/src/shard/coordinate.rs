@@ -58,7 +58,9 @@ impl Shard<'_> {
         let read = read.unwrap_or_default();
         let most = [asked.nodes, asked.primaries, asked.durable, read.nodes, read.primaries];
         let needed = most.into_iter().max().unwrap_or(0);
-        let got = self.ring.replica_count() as u8;
+        // A node that is in no ring serves nobody, though it may know the ring of others.
+        let is_member = self.ring.contains(self.config.node);
+        let got = if is_member { self.ring.replica_count() as u8 } else { 0 };
         if got == 0 || needed > got {
             return Err(Failure::Unavailable { needed: needed.max(1), got });
         }
