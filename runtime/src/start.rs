@@ -19,12 +19,12 @@ use ringmain_core::id::{Boot, ShardIndex};
 use ringmain_core::membership::topology::{Operation, Topology};
 use ringmain_core::prng::Prng;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind::AddrInUse};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod plan;
 
@@ -32,6 +32,10 @@ use plan::{Plan, member, ring_config};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
+/// How long a port that is in use is tried again.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// Pause between two such tries.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -221,9 +225,21 @@ fn all_ready(told: &Receiver<Result<(), StartError>>, shards: usize) -> Result<(
     Ok(())
 }
 
+/// Listens, if need be once a port has become free: the kernel takes the sockets of a killed
+/// process's io_uring back a while after that process is gone.
 fn bind(setting: &'static str, ip: IpAddr, port: u16) -> Result<TcpListener, StartError> {
     let address = SocketAddr::new(ip, port);
-    TcpListener::bind(address).map_err(|error| StartError::Port { setting, address, error })
+    let given_up = Instant::now() + PORT_PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
+                std::thread::sleep(PORT_PAUSE);
+            }
+            bound => {
+                return bound.map_err(|error| StartError::Port { setting, address, error });
+            }
+        }
+    }
 }
 
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {

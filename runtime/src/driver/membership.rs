@@ -35,7 +35,8 @@ pub(crate) struct Membership {
     pub(crate) dir: Arc<DataDir>,
     /// The ring that is handed to the shards.
     pub(crate) ring: Arc<Mutex<Ring<'static>>>,
-    /// Connections that nodes made to this shard, for those that it has no link to.
+    /// Connections that the shard 0 of other nodes made to this one, which may have no link
+    /// to them.
     pub(crate) incoming: BTreeMap<NodeId, Link>,
     /// Asked until this node is a member.
     pub(crate) seeds: Vec<SocketAddr>,
@@ -410,7 +411,7 @@ impl State {
         }
     }
 
-    /// A node has connected to this shard.
+    /// Shard 0 of a node has connected to this shard.
     pub(super) fn on_incoming_up(&mut self, node: NodeId, link: Link) {
         if let Some(members) = &mut self.members {
             members.incoming.insert(node, link);

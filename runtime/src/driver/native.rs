@@ -91,7 +91,8 @@ impl State {
                         Speaks::PeerIn(node, FrameReader::new(FRAME_BYTES_MAX))
                     }
                 };
-                if let Accepted::Peer { node, .. } = accepted {
+                // Its shard 0 alone speaks of members; its other shards may call this one, too.
+                if let Accepted::Peer { node, shard: ShardIndex(0), .. } = accepted {
                     self.on_incoming_up(node, link);
                 }
                 self.on_native(slot, &received[taken.consumed..]);
@@ -214,6 +215,7 @@ impl State {
             | Op::Committed
             | Op::Abort
             | Op::Aborted => {
+                let node = node.filter(|_| self.members.is_some());
                 let node = node.ok_or(FrameRefused::NotPermitted)?;
                 if !frame.is_of(self.engine.settings.cluster_digest) {
                     return Err(FrameRefused::OtherCluster);
