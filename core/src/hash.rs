@@ -25,7 +25,7 @@ impl KeyHash {
 }
 
 /// A key with its place: hashed once, at the border.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Key<'a> {
     /// The key as clients write it: 1..=`limits::KEY_BYTES_MAX` bytes.
     pub bytes: &'a [u8],

@@ -6,7 +6,9 @@ use super::engine::Engine;
 use super::io::Io;
 use super::peers;
 use super::work::Work;
-use crate::session::request::{InfoLines, Requests, Role, Section, Submitted, Ticket};
+use crate::session::request::{
+    EXPECTED_COUNT_MAX, InfoLines, Requests, Role, Section, Submitted, Ticket,
+};
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
 use ringmain_core::drive::{Answer, Command, Token};
 use ringmain_core::hash::Key;
@@ -171,6 +173,14 @@ impl Requests for Submitter<'_> {
         } else {
             Submitted::Later
         }
+    }
+
+    fn expect(&self, keys: &[&[u8]]) {
+        let mut expected = [Key::default(); EXPECTED_COUNT_MAX];
+        for (expected, key) in expected.iter_mut().zip(keys) {
+            *expected = self.key(key);
+        }
+        self.engine.log.prefetch(&expected[..keys.len()]);
     }
 
     fn partition_count(&self) -> u32 {

@@ -13,6 +13,9 @@ use std::cell::Cell;
 
 use ringmain_core::id::Partition;
 use ringmain_core::records::Place;
+use zerocopy::IntoBytes;
+
+use crate::sys::prefetch;
 
 /// One key's entry.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,19 @@ impl Table {
             at += 1;
         }
         Ok(Probe::Vacant(at))
+    }
+
+    /// Has the slots around the home of `order` begin to arrive in the caches.
+    pub(super) fn prefetch(&self, order: u64) {
+        if let Some(slot) = self.slots.get(self.home(order)) {
+            prefetch(slot.order.as_bytes());
+        }
+    }
+
+    /// Where the first key of `order` lies, if there is one.
+    pub(super) fn guess(&self, order: u64) -> Option<Place> {
+        let slot = self.slots.get(self.lower_bound(order))?;
+        slot.is_of(order).then(|| slot.place())
     }
 
     /// Puts `place` where `probe` found the key or room for it.

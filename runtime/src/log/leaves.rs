@@ -1,10 +1,11 @@
 //! The Merkle leaves of a shard's partitions: each the wrapping sum of its keys' version hashes.
 
-use crate::sys::{Errno, ZeroMap};
+use crate::sys::{Errno, ZeroMap, prefetch};
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::leaf_index;
+use zerocopy::IntoBytes;
 
 /// The leaves of a shard: one anonymous map, in huge pages where there are some, since every
 /// write touches one leaf at random. What was never touched takes no memory.
@@ -29,6 +30,12 @@ impl Leaves {
     pub(super) fn of(&mut self, partition: Partition) -> &mut [u64] {
         let index = usize::from(partition.0) - usize::from(self.first.0);
         &mut self.leaves[index * MERKLE_LEAF_COUNT..][..MERKLE_LEAF_COUNT]
+    }
+
+    /// Has the leaf of `key` begin to arrive in the caches.
+    pub(super) fn prefetch(&self, key: &Key<'_>) {
+        let index = usize::from(key.partition.0) - usize::from(self.first.0);
+        prefetch(self.leaves[index * MERKLE_LEAF_COUNT + leaf_index(key)].as_bytes());
     }
 
     /// Replaces a key's version hash (0 = no record) in its leaf.

@@ -50,6 +50,10 @@ use tail::Filled;
 use writer::{Settings, Writer};
 
 use crate::checksum::Hardware;
+use crate::sys::prefetch;
+
+/// So much of a record is fetched ahead: the place part, a key, and the head of the record.
+const PREFETCH_BYTES: usize = 128;
 
 /// Reads the written part of segments as memory.
 pub trait Maps {
@@ -206,6 +210,22 @@ impl<M: Maps> Log<M> {
         Ok((frame.key(), frame.stored()?))
     }
 
+    /// Has the index entries and leaves of keys begin to arrive in the CPU's caches, then their
+    /// records: misses that would be paid one after another overlap. Changes nothing else; keys
+    /// of other shards are passed over.
+    pub fn prefetch(&self, keys: &[Key<'_>]) {
+        let own = || keys.iter().filter(|key| self.index.holds(key.partition));
+        for key in own() {
+            self.index.table(key.partition).prefetch(key.order);
+            self.leaves.prefetch(key);
+        }
+        for key in own() {
+            if let Some(place) = self.index.table(key.partition).guess(key.order) {
+                self.source().prefetch(place);
+            }
+        }
+    }
+
     /// The maps, to add or drop those of segments.
     pub fn maps_mut(&mut self) -> &mut M {
         &mut self.maps
@@ -316,6 +336,18 @@ impl<'a, M: Maps> Source<'a, M> {
         let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
         let bytes = bytes(part.record_bytes()).ok_or(Unread::Cold)?;
         Frame::behind(part, bytes).ok_or(Unread::Damaged)
+    }
+
+    fn prefetch(&self, place: Place) {
+        let bytes = if place >= self.written {
+            self.tail.at(place).map(|bytes| &bytes[..bytes.len().min(PREFETCH_BYTES)])
+        } else {
+            // What is not written yet may change under the slice.
+            let is_last = place.segment() == self.written.segment();
+            let most = if is_last { (self.written.0 - place.0) as usize } else { usize::MAX };
+            self.maps.bytes(place.segment(), place.offset(), PREFETCH_BYTES.min(most))
+        };
+        prefetch(bytes.unwrap_or_default());
     }
 
     /// Where the index has `key`, and its record there.

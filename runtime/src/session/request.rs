@@ -47,6 +47,9 @@ pub enum Submitted {
     LaterInOrder,
 }
 
+/// Most keys that a session names ahead at once: the depth of a usual pipeline.
+pub const EXPECTED_COUNT_MAX: usize = 16;
+
 /// What a session needs from the driver of its shard.
 pub trait Requests {
     /// Takes one request; what it borrows lives no longer than the call. Keys are 1 to
@@ -60,6 +63,10 @@ pub trait Requests {
         command: Command<'_>,
         answer: &mut dyn FnMut(Answer<'_>),
     ) -> Submitted;
+
+    /// These keys, at most [`EXPECTED_COUNT_MAX`], are about to be asked for, so their memory may
+    /// begin to arrive. Changes nothing else.
+    fn expect(&self, keys: &[&[u8]]);
 
     /// How many partitions the cluster has; 0 while this node is in no ring.
     fn partition_count(&self) -> u32;

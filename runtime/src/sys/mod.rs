@@ -4,6 +4,7 @@
 //!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
 //!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
 //! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_cached`] says whether one may block.
+//! - [`prefetch`]: a hint to the CPU.
 //! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
 //! - [`Parking`]: an eventfd that a glommio task awaits.
 //! - [`probe`] and its neighbors: what the host must have. No unsafe code, kept here with the rest
@@ -16,6 +17,7 @@ mod host;
 mod map;
 mod operations;
 mod parking;
+mod prefetch;
 mod queues;
 mod ring;
 mod signals;
@@ -32,6 +34,7 @@ pub use host::{
 pub use map::{Map, ZeroMap, is_cached};
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;
+pub use prefetch::prefetch;
 pub use queues::Wait;
 pub use ring::{Completion, Ring};
 pub use signals::{Stop, Stops};

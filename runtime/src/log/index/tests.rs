@@ -49,6 +49,8 @@ impl Model {
         for (&name, &place) in &self.oracle {
             let Probe::Found(at) = self.probe(name) else { panic!("{name:?} is lost") };
             assert_eq!(self.table.slots[at].place(), place);
+            let guess = self.table.guess(name.0).map(|place| (name.0, place.0 as u8));
+            assert!(guess.is_some_and(|guess| self.oracle.contains_key(&guess)));
         }
     }
 

@@ -201,6 +201,9 @@ impl World {
         let expected: BTreeMap<_, _> =
             self.expected().into_iter().map(|(name, entry)| (name, entry.clone())).collect();
         assert_eq!(self.log.key_count(), expected.len());
+        // A hint may name any key at any time; what follows must find everything as it was.
+        let names: Vec<_> = (0..64).map(|n| format!("key-{n}").into_bytes()).collect();
+        self.log.prefetch(&names.iter().map(|name| key(name)).collect::<Vec<_>>());
         let mut leaves: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
         let mut places: BTreeMap<Partition, Vec<(u64, Place)>> = BTreeMap::new();
         for entry in expected.values() {

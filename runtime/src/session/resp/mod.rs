@@ -17,6 +17,7 @@
 //! Invariants: what a transcript answers does not depend on how it was cut; a session that says
 //! [`Next::Wait`] has an answer to come or output to be taken.
 
+mod ahead;
 mod answer;
 mod command;
 mod connection;
@@ -142,7 +143,7 @@ impl RespSession {
     /// Reads `bytes`: the rest that the last call left, with whatever arrived since behind it.
     /// Submits requests, and goes on until a command is incomplete or the session is full.
     pub fn receive<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Progress {
-        let mut consumed = 0;
+        let (mut consumed, mut ahead) = (0, 0);
         let next = loop {
             if self.closing {
                 consumed = bytes.len();
@@ -150,6 +151,9 @@ impl RespSession {
             }
             if !self.has_room() {
                 break Next::Wait;
+            }
+            if consumed >= ahead {
+                ahead = consumed + self.look_ahead(&bytes[consumed..], requests);
             }
             match self.step(&bytes[consumed..], requests) {
                 Ok(bytes) => consumed += bytes,

@@ -1,5 +1,6 @@
 //! A model of a node behind the seam, and a client that cuts what it sends.
 
+mod ahead;
 mod codecs;
 mod garbage;
 mod golden;
@@ -7,6 +8,7 @@ mod limits;
 mod oracle;
 mod order;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -25,7 +27,9 @@ use ringmain_core::wire::reply::{
 };
 
 use super::{Limits, Next, RespSession, context, inline};
-use crate::session::request::{InfoLines, Requests, Role, Section, Submitted, Ticket};
+use crate::session::request::{
+    EXPECTED_COUNT_MAX, InfoLines, Requests, Role, Section, Submitted, Ticket,
+};
 
 const LIMITS: Limits = Limits { key_bytes_max: 64, value_bytes_max: 300, reply_bytes_max: 4096 };
 const CONNECTION: u32 = 9;
@@ -156,6 +160,8 @@ struct Model {
     keys: BTreeMap<Vec<u8>, Entry>,
     submitted: Vec<Owned>,
     waiting: Vec<(Ticket, Result<Kept, Owned>)>,
+    /// Keys that were named ahead.
+    expected: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Model {
@@ -166,6 +172,7 @@ impl Model {
             keys: BTreeMap::new(),
             submitted: Vec::new(),
             waiting: Vec::new(),
+            expected: RefCell::default(),
         }
     }
 
@@ -247,6 +254,11 @@ fn owned(key: &[u8], command: Command<'_>) -> Owned {
 }
 
 impl Requests for Model {
+    fn expect(&self, keys: &[&[u8]]) {
+        assert!((2..=EXPECTED_COUNT_MAX).contains(&keys.len()));
+        self.expected.borrow_mut().extend(keys.iter().map(|key| key.to_vec()));
+    }
+
     fn submit(
         &mut self,
         ticket: Ticket,
