@@ -259,9 +259,12 @@ impl Node<'_> {
 
     fn release(&mut self) {
         assert!(self.hold.is_holding());
+        let has_voted = self.vote().is_some();
         self.hold = Hold::None;
         self.output(NodeOutput::ReleaseShards);
-        self.persist();
+        if has_voted {
+            self.persist();
+        }
     }
 
     /// The members without this node.
