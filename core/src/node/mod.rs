@@ -199,6 +199,7 @@ impl<'a> Node<'a> {
 
     fn on_restored(&mut self, now: Instant, operations: Operations<'_>, vote: Option<Vote>) {
         assert!(self.operations().is_empty(), "restored first");
+        assert!(self.contacts.is_empty(), "a contact has the driver write all that is known");
         self.topology.merge(operations).expect("what was persisted fits");
         if let Some(vote) = vote {
             self.restore_vote(now, vote);

@@ -68,12 +68,13 @@ impl State {
         if self.members.is_none() {
             return;
         }
+        // First of all: a contact writes the file anew, with all that is known by then.
+        let (operations, vote) = (members.operations(), members.vote);
+        self.node_input(NodeInput::Restored { operations, vote });
         for known in members.contacts.iter().filter(|known| known.node != contact.node) {
             self.node_input(NodeInput::Contact(*known));
         }
         self.node_input(NodeInput::Contact(contact));
-        let (operations, vote) = (members.operations(), members.vote);
-        self.node_input(NodeInput::Restored { operations, vote });
     }
 
     /// Feeds the node machine and does what it asks for, until it is quiet.
