@@ -24,28 +24,42 @@ struct Body {
 pub struct RequestBodies {
     /// By the slot in the low half of the request's number; as many as were ever used at once.
     bodies: Vec<Body>,
+    /// Of all that is kept and gathered.
+    bytes: usize,
 }
 
 impl RequestBodies {
+    /// Bytes that are kept and gathered for all requests.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn body(&self, op: RequestId) -> Option<&Body> {
         self.bodies.get((op.0 & 0xffff) as usize).filter(|body| body.op == Some(op))
     }
 
-    fn body_mut(&mut self, op: RequestId) -> &mut Body {
+    /// Changes the body of `op`, which forgets what an earlier user of its slot left.
+    fn change(&mut self, op: RequestId, change: impl FnOnce(&mut Body)) {
         let index = (op.0 & 0xffff) as usize;
         if index >= self.bodies.len() {
             self.bodies.resize_with(index + 1, Body::default);
         }
         let body = &mut self.bodies[index];
+        self.bytes -= body.bytes();
         if body.op != Some(op) {
             body.clear();
             body.op = Some(op);
         }
-        body
+        change(body);
+        self.bytes += body.bytes();
     }
 }
 
 impl Body {
+    fn bytes(&self) -> usize {
+        self.kept.len() + self.gathered.len()
+    }
+
     fn clear(&mut self) {
         self.op = None;
         self.has_kept = false;
@@ -59,10 +73,11 @@ impl Body {
 
 impl Bodies for RequestBodies {
     fn keep(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(&mut [u8])) {
-        let body = self.body_mut(op);
-        body.has_kept = true;
-        body.kept.resize(bytes, 0);
-        fill(&mut body.kept);
+        self.change(op, |body| {
+            body.has_kept = true;
+            body.kept.resize(bytes, 0);
+            fill(&mut body.kept);
+        });
     }
 
     fn kept(&self, op: RequestId) -> Option<&[u8]> {
@@ -70,12 +85,15 @@ impl Bodies for RequestBodies {
     }
 
     fn gather(&mut self, op: RequestId, bytes: usize, fill: impl FnOnce(Option<&[u8]>, &mut [u8])) {
-        let body = self.body_mut(op);
-        let old = body.has_gathered.then_some(body.gathered.as_slice());
-        body.spare.resize(bytes, 0);
-        fill(old, &mut body.spare);
-        std::mem::swap(&mut body.gathered, &mut body.spare);
-        body.has_gathered = true;
+        self.change(op, |body| {
+            let old = body.has_gathered.then_some(body.gathered.as_slice());
+            body.spare.resize(bytes, 0);
+            fill(old, &mut body.spare);
+            std::mem::swap(&mut body.gathered, &mut body.spare);
+            body.spare.clear();
+            body.spare.shrink_to(SPARE_BYTES_MAX);
+            body.has_gathered = true;
+        });
     }
 
     fn gathered(&self, op: RequestId) -> Option<&[u8]> {
@@ -84,7 +102,7 @@ impl Bodies for RequestBodies {
 
     fn release(&mut self, op: RequestId) {
         if self.body(op).is_some() {
-            self.body_mut(op).clear();
+            self.change(op, Body::clear);
         }
     }
 }
@@ -114,7 +132,11 @@ mod tests {
         assert_eq!(bodies.kept(SECOND), None);
         bodies.release(FIRST);
         assert_eq!(bodies.gathered(SECOND), Some(&[2][..]));
+        assert_eq!(bodies.bytes(), 1);
+        bodies.keep(SECOND, 2, |out| out.copy_from_slice(b"de"));
+        assert_eq!(bodies.bytes(), 3);
         bodies.release(SECOND);
+        assert_eq!(bodies.bytes(), 0);
         assert_eq!(bodies.gathered(SECOND), None);
     }
 

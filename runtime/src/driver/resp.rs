@@ -164,6 +164,7 @@ impl Requests for Submitter<'_> {
         }
         let in_order =
             takes_effect_at_once(&command) && self.engine.shard.owns(self.key(key).partition);
+        let before = self.engine.bodies.bytes();
         self.io.answers.ask(ticket.number());
         self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);
         if self.io.answers.answer_now(answer) {
@@ -171,7 +172,8 @@ impl Requests for Submitter<'_> {
         } else if in_order {
             Submitted::LaterInOrder
         } else {
-            Submitted::Later
+            // What is gathered already is at least a part of the answer.
+            Submitted::Later { bytes: self.engine.bodies.bytes().saturating_sub(before) }
         }
     }
 

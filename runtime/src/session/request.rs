@@ -41,7 +41,10 @@ pub enum Submitted {
     Done,
     /// The answer comes later. Until then the session submits nothing more on this key (but
     /// reads behind a read).
-    Later,
+    Later {
+        /// So long the answer will be, as far as is known by now, bytes.
+        bytes: usize,
+    },
     /// The answer comes later, and the driver promises that whatever is submitted after it on
     /// this key takes effect after it; so the session need not wait.
     LaterInOrder,

@@ -12,7 +12,8 @@
 //! - A command on a key with an earlier request pending stops the parsing of its connection,
 //!   unless both only read, or the driver orders them
 //!   ([`LaterInOrder`](super::request::Submitted::LaterInOrder)).
-//! - Parsing also stops with 64 replies waiting for their turn, and at [`OUTPUT_BYTES_MAX`].
+//! - Parsing also stops with 64 replies waiting for their turn, and at [`OUTPUT_BYTES_MAX`] of
+//!   output, or of replies that wait or are known to come.
 //!
 //! Invariants: what a transcript answers does not depend on how it was cut; a session that says
 //! [`Next::Wait`] has an answer to come or output to be taken.
@@ -224,7 +225,7 @@ impl RespSession {
     fn has_room(&self) -> bool {
         !self.slots.is_full()
             && self.output_bytes() < OUTPUT_BYTES_MAX
-            && self.slots.held_bytes() < OUTPUT_BYTES_MAX
+            && self.slots.bytes() < OUTPUT_BYTES_MAX
     }
 
     /// Reads one command, one key of a command, or what is skipped. Writes at most one reply.
@@ -393,8 +394,10 @@ impl RespSession {
         assert_eq!(answered, submitted == Submitted::Done);
         match submitted {
             Submitted::Done => {}
-            Submitted::Later => self.slots.push_pending(form, Some(Effect::of(key, &command))),
-            Submitted::LaterInOrder => self.slots.push_pending(form, None),
+            Submitted::Later { bytes } => {
+                self.slots.push_pending(form, Some(Effect::of(key, &command)), bytes);
+            }
+            Submitted::LaterInOrder => self.slots.push_pending(form, None, 0),
         }
         Ok(())
     }

@@ -50,6 +50,8 @@ pub(super) struct Slot {
     pub(super) outcome: Outcome,
     /// How its answer is to be written; `None` once it is done.
     pending: Option<Form>,
+    /// So long its answer will be, as far as was known, while it is pending.
+    expected: usize,
     /// For its turn, when it is done.
     member: Member,
     /// `None`: a later request on the same key need not wait.
@@ -66,8 +68,8 @@ pub(super) struct Slots {
     pending: u32,
     /// Slots that have an effect to wait for.
     effects: u32,
-    /// Bytes in all held replies.
-    held_bytes: usize,
+    /// Bytes in all held replies, and expected in all pending ones.
+    bytes: usize,
 }
 
 impl Slots {
@@ -86,9 +88,10 @@ impl Slots {
         self.pending
     }
 
+    /// Bytes of replies that wait for their turn, and of those that are known to come.
     #[inline]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number that the next request gets.
@@ -120,15 +123,17 @@ impl Slots {
         false
     }
 
-    /// Takes a slot for a request whose answer comes later.
+    /// Takes a slot for a request whose answer comes later and is known to have `expected` bytes.
     ///
     /// # Panics
     /// If the ring is full.
-    pub(super) fn push_pending(&mut self, form: Form, effect: Option<Effect>) {
+    pub(super) fn push_pending(&mut self, form: Form, effect: Option<Effect>, expected: usize) {
         let slot = self.push();
         slot.pending = Some(form);
+        slot.expected = expected;
         slot.member = form.member;
         slot.effect = effect;
+        self.bytes += expected;
         self.pending += 1;
         self.effects += u32::from(effect.is_some());
     }
@@ -142,7 +147,7 @@ impl Slots {
         let slot = self.push();
         slot.member = member;
         write(slot);
-        self.held_bytes += slot.held.len();
+        self.bytes += slot.held.len();
     }
 
     /// The form of the pending request with this number, `None` if there is none: then the
@@ -161,10 +166,11 @@ impl Slots {
         let slot = &mut self.ring[(number % SLOT_COUNT) as usize];
         assert!(slot.pending.is_some());
         slot.pending = None;
+        self.bytes -= std::mem::take(&mut slot.expected);
         self.pending -= 1;
         self.effects -= u32::from(slot.effect.take().is_some());
         write(slot);
-        self.held_bytes += slot.held.len();
+        self.bytes += slot.held.len();
     }
 
     /// The reply at the head and its member, if it is done.
@@ -184,7 +190,7 @@ impl Slots {
         assert!(!self.is_empty());
         let slot = &mut self.ring[(self.head % SLOT_COUNT) as usize];
         assert!(slot.pending.is_none());
-        self.held_bytes -= slot.held.len();
+        self.bytes -= slot.held.len();
         slot.held.clear();
         if slot.held.capacity() > HELD_CAPACITY_MAX {
             slot.held = Vec::new();

@@ -14,7 +14,7 @@ fn check_memory(client: &Client) {
     let session = &client.session;
     let buffers = [&session.out, &session.typed, &session.token, &session.name];
     let bytes: usize = buffers.iter().map(|buffer| buffer.capacity()).sum();
-    assert!(bytes + session.slots.held_bytes() < MEMORY_BYTES_MAX, "{bytes}");
+    assert!(bytes + session.slots.bytes() < MEMORY_BYTES_MAX, "{bytes}");
     assert!(client.rest.len() < MEMORY_BYTES_MAX);
 }
 

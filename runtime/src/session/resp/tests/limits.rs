@@ -1,6 +1,6 @@
 //! What is announced costs nothing; what is refused leaves the connection usable.
 
-use super::super::{Next, Progress, context, inline};
+use super::super::{Next, OUTPUT_BYTES_MAX, Progress, context, inline};
 use super::{Client, LIMITS, Speed, show, words};
 
 #[test]
@@ -162,4 +162,18 @@ fn an_idle_session_is_small() {
     let session = super::RespSession::new(1, LIMITS);
     assert!(size_of_val(&session) <= 384, "{}", size_of_val(&session));
     assert!(session.slots.is_empty());
+}
+
+#[test]
+fn answers_that_will_be_large_are_not_asked_for_at_once() {
+    let sent = [words("GET a"), words("GET b"), words("GET c")].concat();
+    for (bytes, submitted) in [(OUTPUT_BYTES_MAX, 1), (OUTPUT_BYTES_MAX - 1, 2), (0, 3)] {
+        let mut client = Client::new(Speed::Later, 0);
+        client.model.later_bytes = bytes;
+        let progress = client.session.receive(&sent, &mut client.model);
+        assert_eq!(client.model.submitted.len(), submitted);
+        assert_eq!(progress.next == Next::Wait, submitted < 3);
+        client.send(&sent[progress.consumed..]);
+        assert_eq!(show(&client.finish()), "$-1|$-1|$-1|");
+    }
 }

@@ -160,6 +160,8 @@ struct Model {
     keys: BTreeMap<Vec<u8>, Entry>,
     submitted: Vec<Owned>,
     waiting: Vec<(Ticket, Result<Kept, Owned>)>,
+    /// How long it says that answers will be which come later.
+    later_bytes: usize,
     /// Keys that were named ahead.
     expected: RefCell<Vec<Vec<u8>>>,
 }
@@ -172,6 +174,7 @@ impl Model {
             keys: BTreeMap::new(),
             submitted: Vec::new(),
             waiting: Vec::new(),
+            later_bytes: 0,
             expected: RefCell::default(),
         }
     }
@@ -277,7 +280,7 @@ impl Requests for Model {
         match speed {
             Speed::Later => {
                 self.waiting.push((ticket, Err(request)));
-                Submitted::Later
+                Submitted::Later { bytes: self.later_bytes }
             }
             Speed::InOrder => {
                 let kept = self.apply(&request);
