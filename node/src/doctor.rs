@@ -9,6 +9,7 @@ use crate::args::DoctorArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::print_line;
 use host::Host;
+use ringmain_runtime::sys;
 
 mod checks;
 mod host;
@@ -54,11 +55,16 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a host on which a node cannot run; the first failing check names the remedy.
+/// Makes this process fit to run a node, or refuses a host on which it cannot run; the first
+/// failing check names the remedy. Call it before any other thread exists.
 pub(crate) fn require(data_dir: &std::path::Path) -> Result<(), Failure> {
     let findings = checks::all(&Host::read(data_dir));
     match findings.iter().find(|finding| finding.grade == Grade::Fail) {
-        None => Ok(()),
+        None => {
+            // Without it glommio registers when it first parks, and takes longer.
+            let _slow = sys::register_membarrier();
+            Ok(())
+        }
         Some(failed) => {
             let what = format!("{}: {}", failed.check, failed.found);
             Err(Failure::new(Exit::Host, what, failed.remedy))

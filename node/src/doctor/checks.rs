@@ -1,11 +1,11 @@
 //! The judgements: one function per check, from what was read to what to do.
 
+use ringmain_runtime::sys::{HostError, MEMLOCK_BYTES_MIN};
+
 use super::host::Host;
 use super::{Finding, Grade};
 use crate::config::units::cpus_text;
 
-/// What glommio's executors need of locked memory each process, bytes.
-const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Below this many open files the default `--max-connections` cannot be reached.
 const FILE_COUNT_MIN: u64 = 12_000;
 /// Less free space than this is soon used up.
@@ -35,6 +35,11 @@ pub(super) fn kernel(host: &Host) -> Finding {
 }
 
 pub(super) fn io_uring(host: &Host) -> Finding {
+    // The other errors are about what other checks look at.
+    if let Some(error @ (HostError::Blocked(_) | HostError::Broken(_))) = &host.refused {
+        let (found, remedy) = (error.to_string(), error.remedy());
+        return Finding { check: "io_uring", grade: Grade::Fail, found, remedy };
+    }
     let (grade, found, remedy) = match (host.io_uring_disabled, host.is_root) {
         (Some(2), _) => (Grade::Fail, "disabled", "set sysctl kernel.io_uring_disabled=0"),
         (Some(1), false) => (

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringmain_core::limits::SHARD_COUNT_MAX;
+use ringmain_runtime::sys::{self, HostError};
 use rustix::process::{Resource, geteuid, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
@@ -15,6 +16,8 @@ pub(super) struct Host {
     /// `/proc/sys/kernel/io_uring_disabled`: 0 open, 1 for the privileged, 2 closed.
     pub(super) io_uring_disabled: Option<u32>,
     pub(super) is_root: bool,
+    /// Why a ring could not be made just now.
+    pub(super) refused: Option<HostError>,
     /// Whether a seccomp filter restricts this process, as in a container.
     pub(super) seccomp: bool,
     /// Soft limit, bytes; `None` is unlimited.
@@ -37,12 +40,16 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Reads it, after raising the limits as a node does when it starts.
     pub(super) fn read(data_dir: &Path) -> Host {
+        sys::raise_memlock();
+        sys::raise_nofile();
         let place = nearest_existing(data_dir);
         Host {
             release: rustix::system::uname().release().to_string_lossy().into(),
             io_uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
             is_root: geteuid().is_root(),
+            refused: sys::probe().err(),
             seccomp: seccomp(),
             memlock_bytes: getrlimit(Resource::Memlock).current,
             file_count_max: getrlimit(Resource::Nofile).maximum,

@@ -1,3 +1,5 @@
+use ringmain_runtime::sys::{Errno, HostError};
+
 use super::checks::*;
 use super::host::{bracketed, quota};
 use super::*;
@@ -9,6 +11,7 @@ fn good() -> Host {
         io_uring_disabled: Some(0),
         is_root: false,
         seccomp: false,
+        refused: None,
         memlock_bytes: Some(8 << 20),
         file_count_max: Some(1 << 20),
         cpus: vec![0, 1],
@@ -62,6 +65,10 @@ fn a_closed_io_uring_fails() {
     assert_eq!(of(Some(1), false, false), Grade::Fail);
     assert_eq!(of(Some(2), true, false), Grade::Fail);
     assert_eq!(of(Some(0), true, true), Grade::Warn);
+    let blocked = Host { refused: Some(HostError::Blocked(Errno(1))), ..good() };
+    let finding = io_uring(&blocked);
+    assert_eq!(finding.grade, Grade::Fail);
+    assert!(finding.remedy.contains("seccomp"), "{}", finding.remedy);
 }
 
 #[test]

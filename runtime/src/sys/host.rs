@@ -9,31 +9,23 @@ use rustix::time::ClockId;
 use super::errno::Errno;
 use super::ring::Ring;
 
-/// What the host lacks, with the remedy.
+/// What the host lacks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HostError {
     /// The kernel has no multishot receive or deferred task run.
-    #[error("kernel {release} is too old: run Linux 6.1 or newer")]
+    #[error("kernel {release} is too old")]
     KernelTooOld {
         /// What `uname -r` says.
         release: String,
     },
     /// An administrator switched io_uring off.
-    #[error("io_uring is disabled: run `sysctl -w kernel.io_uring_disabled=0`")]
+    #[error("io_uring is disabled")]
     DisabledBySysctl,
     /// Something refuses the system call, mostly the default profile of a container engine.
-    #[error(
-        "io_uring is blocked ({0}): start the container with a seccomp profile that allows \
-         io_uring_setup, io_uring_enter and io_uring_register \
-         (docker: --security-opt seccomp=unconfined)"
-    )]
+    #[error("io_uring is blocked ({0})")]
     Blocked(Errno),
     /// The soft limit is below what the executors check for.
-    #[error(
-        "memlock is limited to {bytes} bytes: allow {} \
-         (`ulimit -l 512`, docker: --ulimit memlock=524288, systemd: LimitMEMLOCK=512K)",
-        MEMLOCK_BYTES_MIN
-    )]
+    #[error("memlock is limited to {bytes} bytes")]
     MemlockTooLow {
         /// The soft limit.
         bytes: u64,
@@ -41,6 +33,24 @@ pub enum HostError {
     /// The ring cannot be made for another reason.
     #[error("io_uring does not work: {0}")]
     Broken(Errno),
+}
+
+impl HostError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            HostError::KernelTooOld { .. } => "run Linux 6.1 or newer",
+            HostError::DisabledBySysctl => "set sysctl kernel.io_uring_disabled=0",
+            HostError::Blocked(_) => {
+                "allow io_uring_setup, io_uring_enter and io_uring_register in the container's \
+                 seccomp profile (docker: --security-opt seccomp=unconfined)"
+            }
+            HostError::MemlockTooLow { .. } => {
+                "raise it to 512 KiB: ulimit -l 512, LimitMEMLOCK=512K, --ulimit memlock=524288"
+            }
+            HostError::Broken(_) => "look for what restricts io_uring on this host",
+        }
+    }
 }
 
 /// Whether the rings can be made here. Cheap; call it in `main`, after [`raise_memlock`].
@@ -122,7 +132,7 @@ fn raise(resource: Resource) -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
-/// What glommio demands.
-const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+/// Locked memory that glommio's executors demand, bytes.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 const DISABLED_PATH: &str = "/proc/sys/kernel/io_uring_disabled";
