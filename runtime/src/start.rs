@@ -32,6 +32,9 @@ use plan::{Plan, member, ring_config};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
+/// Connections of a shard that no client can take up: links to and from the shards of peers, and
+/// handshakes.
+const PEER_CONNECTION_COUNT_MAX: u32 = 4096;
 /// How long a port that is in use is tried again.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two such tries.
@@ -304,8 +307,9 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let config = plan.shard_config(shard);
     let (log, disk) = plan.open_log(shard)?;
     let settings = &plan.start.settings;
-    let connections = settings.max_connections.min(u32::from(u16::MAX));
-    let ring = HotRingConfig { connection_count_max: connections, ..HotRingConfig::default() };
+    let most = settings.max_connections.saturating_add(PEER_CONNECTION_COUNT_MAX);
+    let connection_count_max = most.min(u32::from(u16::MAX));
+    let ring = HotRingConfig { connection_count_max, ..HotRingConfig::default() };
     let mut net = HotRing::new(ring)?;
     doorbell.0.set(net.doorbell()).expect("each shard sets its own, once");
     let mut prng = Prng::new(plan.start.boot.0 << 16 | u64::from(shard.0));
@@ -313,6 +317,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let peers = Peers::of(&config, prng.next_u64());
     let io = Io {
         connections: Connections::default(),
+        clients: plan.clients.clone(),
         peers,
         mesh,
         answers: Answers::default(),
@@ -337,13 +342,14 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),
-        prng,
+        unsent: None,
         started: plan.started,
         work: VecDeque::new(),
         handshakes: VecDeque::new(),
         held_back: VecDeque::new(),
         stored: Default::default(),
         inline_from: Default::default(),
+        next_space: None,
         has_failed: false,
         stopping: None,
     };

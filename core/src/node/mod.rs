@@ -249,13 +249,30 @@ impl<'a> Node<'a> {
                 }
                 self.contacts[index] = merged;
             }
-            None if self.contacts.push(contact).is_err() => {
-                return self.output(NodeOutput::TopologyFull);
+            None => {
+                if self.contacts.is_full() && !self.make_room(contact.node) {
+                    return;
+                }
+                let pushed = self.contacts.push(contact);
+                pushed.expect("room was made, or there was some");
             }
-            None => {}
         }
         self.output(NodeOutput::ContactChanged { node: contact.node });
         self.send_topology_to_all();
+    }
+
+    /// Forgets a node that is no member, as one that asked to join and never did, for the member
+    /// `node`. Not for another stranger: nodes that remember different ones would exchange them
+    /// for ever.
+    fn make_room(&mut self, node: NodeId) -> bool {
+        let me = self.config.member.node;
+        let members = self.topology.members();
+        let is_known = |node| node == me || members.iter().any(|member| member.node == node);
+        if !is_known(node) {
+            return false;
+        }
+        let stranger = self.contacts.iter().position(|contact| !is_known(contact.node));
+        stranger.map(|index| self.contacts.remove(index)).is_some()
     }
 
     fn on_message(

@@ -2,6 +2,7 @@
 //! whoever is a member and takes writes knows every Add that any member has committed.
 
 use super::*;
+use crate::id::Boot;
 use crate::membership::member::Name;
 use crate::prng::Prng;
 use core::time::Duration;
@@ -280,4 +281,37 @@ fn a_cluster_with_data_refuses_and_goes_on() {
         world.step();
     }
     assert!(world.all_members());
+}
+
+#[test]
+fn strangers_take_no_room_from_members() {
+    let contact = |node| Contact {
+        node: NodeId(node),
+        boot: Boot(1),
+        incarnation: 0,
+        name: Name::new("any").unwrap(),
+        ip: [0; 16],
+        resp_port: 1,
+        native_port: 2,
+        admin_port: 3,
+        shards: 1,
+    };
+    let mut world = World::new(1, 2, 0);
+    let is_formed = |world: &World| world.servers[&1].node.ring().contains(NodeId(2));
+    while !is_formed(&world) {
+        world.step();
+    }
+    for stranger in 100..100 + 2 * MEMBER_COUNT_MAX as u32 {
+        world.input(1, NodeInput::Contact(contact(stranger)));
+    }
+    let known = |world: &World, node| {
+        world.servers[&1].node.contacts().iter().any(|contact| contact.node == NodeId(node))
+    };
+    assert_eq!(world.servers[&1].node.contacts().len(), MEMBER_COUNT_MAX);
+    for member in [1, 2] {
+        assert!(!known(&world, member));
+        world.input(1, NodeInput::Contact(contact(member)));
+        assert!(known(&world, member));
+    }
+    assert_eq!(world.servers[&1].node.contacts().len(), MEMBER_COUNT_MAX);
 }

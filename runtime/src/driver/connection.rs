@@ -10,6 +10,8 @@ use crate::session::resp::RespSession;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
 use ringmain_core::wire::handshake::Challenge;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a connection stands in its life, and what it speaks.
 #[derive(Debug)]
@@ -50,6 +52,42 @@ pub(crate) struct Connection {
     pub(crate) is_closing: bool,
     /// Receiving is paused until output has gone.
     pub(crate) is_paused: bool,
+    /// It counts among the clients of the node.
+    pub(crate) is_counted: bool,
+    /// It may ask about the cluster: over loopback, or since it proved the secret.
+    pub(crate) may_manage: bool,
+    /// Requests of a native client that have no answer yet.
+    pub(crate) open: u32,
+}
+
+/// The clients of a node, counted by all its shards.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCount {
+    count: Arc<AtomicU32>,
+    most: u32,
+}
+
+impl ClientCount {
+    /// No client yet, and at most `most`.
+    pub(crate) fn new(most: u32) -> ClientCount {
+        ClientCount { count: Arc::default(), most }
+    }
+
+    /// Counts one more, unless there are as many as may be.
+    pub(crate) fn enter(&self) -> bool {
+        let more = |count| (count < self.most).then_some(count + 1);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// One that was counted is gone.
+    pub(crate) fn leave(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub(crate) fn get(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
 }
 
 impl Connection {
@@ -63,7 +101,6 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     slots: Vec<Option<Box<Connection>>>,
-    count: usize,
     generation: u32,
 }
 
@@ -77,7 +114,6 @@ impl Connections {
         }
         assert!(self.slots[slot].is_none(), "the ring uses a slot again once it was closed");
         let link = Link(u64::from(self.generation) << 32 | slot as u64);
-        self.count += 1;
         self.slots[slot] = Some(Box::new(Connection {
             id,
             link,
@@ -89,14 +125,15 @@ impl Connections {
             is_dirty: false,
             is_closing: false,
             is_paused: false,
+            is_counted: false,
+            may_manage: false,
+            open: 0,
         }));
         slot as u32
     }
 
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
-        let connection = self.slots.get_mut(id.slot())?.take()?;
-        self.count -= 1;
-        Some(connection)
+        self.slots.get_mut(id.slot())?.take()
     }
 
     pub(crate) fn at(&mut self, slot: u32) -> Option<&mut Connection> {
@@ -124,9 +161,5 @@ impl Connections {
     pub(crate) fn of(&mut self, link: Link) -> Option<&mut Connection> {
         let connection = self.at(link.0 as u32)?;
         (connection.link == link).then_some(connection)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.count
     }
 }

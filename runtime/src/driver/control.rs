@@ -31,11 +31,13 @@ pub(crate) enum Control {
     Stop,
 }
 
+/// The newest ring with its topology: one for the life of the process, as its memory is lent once.
+/// Who handles an older [`Published`] finds the newer ring, under its own name.
+pub(crate) type SharedRing = Arc<Mutex<(TopologyId, Ring<'static>)>>;
+
 /// What the node machine publishes to all shards. The ring is copied by each.
 pub(crate) struct Published {
-    pub(crate) topology: TopologyId,
-    /// One ring for the life of the process; its memory is lent once.
-    pub(crate) ring: Arc<Mutex<Ring<'static>>>,
+    pub(crate) ring: SharedRing,
     /// Where the members answer, this node too.
     pub(crate) contacts: Vec<Contact>,
 }

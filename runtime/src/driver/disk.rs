@@ -58,6 +58,7 @@ impl Disk {
             if name.ends_with(UNFINISHED) {
                 std::fs::remove_file(dir.join(name))?;
             } else if let Some(id) = name.strip_suffix(SUFFIX).and_then(|id| id.parse().ok()) {
+                forget_unwritten(dir, id)?;
                 let segment = open_segment(dir, id)?;
                 disk.add(&mut maps, segment);
             }
@@ -185,6 +186,14 @@ pub(crate) fn free_bytes(dir: &Path) -> u64 {
 /// The number of an error of the operating system.
 pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Drops what the kernel holds of a segment: after a failed sync that may differ from the disk
+/// (Rebello et al., ATC 2020), and recovery must see the disk. Pages that still wait to be
+/// written stay.
+fn forget_unwritten(dir: &Path, id: u32) -> io::Result<()> {
+    let file = File::open(segment_path(dir, id))?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {

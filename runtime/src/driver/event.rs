@@ -14,6 +14,8 @@ pub(crate) const RESP: u8 = 0;
 /// See [`RESP`].
 pub(crate) const NATIVE: u8 = 1;
 
+/// What a client hears for whom there is no room, as from Redis.
+const CLIENTS_FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// A buffer larger than this is not kept for the next output, bytes.
 const SPARE_BYTES_MAX: usize = 64 << 10;
 
@@ -27,14 +29,24 @@ impl Driver {
             let is_loopback = is_loopback(&socket);
             return self.adopt_native(socket, is_loopback, Receive::First, &[]);
         }
-        let Ok(id) = self.net.adopt(socket, Receive::Stream) else { return };
+        if !self.state.io.clients.enter() {
+            // Whoever does not take it sees a closed connection.
+            let _lost = rustix::io::write(&socket, CLIENTS_FULL);
+            return;
+        }
+        let Ok(id) = self.net.adopt(socket, Receive::Stream) else {
+            return self.state.io.clients.leave();
+        };
         let limits = self.state.limits;
-        self.state.io.connections.insert(id, |link| {
+        let slot = self.state.io.connections.insert(id, |link| {
             Speaks::Resp(
                 Box::new(RespSession::new(Connections::session_number(link), limits)),
                 Vec::new(),
             )
         });
+        if let Some(connection) = self.state.io.connections.at(slot) {
+            connection.is_counted = true;
+        }
     }
 }
 
@@ -43,7 +55,7 @@ impl State {
     pub(super) fn on_event(&mut self, event: Event<'_>) -> Option<(OwnedFd, u8)> {
         match event {
             Event::Received { connection, bytes } => {
-                if self.is_stalled() || self.has_held_back(connection) {
+                if self.is_stalled(connection) || self.has_held_back(connection) {
                     self.held_back.push_back((connection, bytes.to_vec()));
                     self.work.push_back(Work::Pause(connection, true));
                 } else {
@@ -126,6 +138,9 @@ impl State {
     fn on_closed(&mut self, id: ConnectionId) {
         self.held_back.retain(|(held, _)| *held != id);
         let Some(connection) = self.io.connections.remove(id) else { return };
+        if connection.is_counted {
+            self.io.clients.leave();
+        }
         match connection.speaks {
             Speaks::Dialing(_, dial) => self.fail_dial(dial, "no connection"),
             Speaks::PeerOut(node, shard, _) => self.on_link_down(node, shard, connection.link),

@@ -1,7 +1,7 @@
 //! A shard's connections as the drive loop sees them: where frames go, and who gets answers.
 
 use super::answers::Answers;
-use super::connection::{Connections, Speaks};
+use super::connection::{ClientCount, Connections, Speaks};
 use super::control::Control;
 use super::peers::Peers;
 use crate::checksum::Hardware;
@@ -39,6 +39,8 @@ impl mesh::Doorbell for LateDoorbell {
 /// The connections of one shard.
 pub(crate) struct Io {
     pub(crate) connections: Connections,
+    /// Shared with the other shards.
+    pub(crate) clients: ClientCount,
     pub(crate) peers: Peers,
     pub(crate) mesh: MeshEndpoint,
     pub(crate) answers: Answers,
@@ -72,8 +74,14 @@ impl Io {
             Speaks::PeerIn(..) | Speaks::PeerOut(..) => PEER_OUT_BYTES_MAX,
             _ => CLIENT_OUT_BYTES_MAX,
         };
+        let is_client = connection.is_counted;
+        if is_client {
+            // To a client goes nothing but the answers to its requests, one each.
+            connection.open = connection.open.saturating_sub(1);
+        }
         let start = connection.out.len();
-        if start + bytes > most || connection.is_closing {
+        // A client that sends no more still gets what it is owed.
+        if start + bytes > most || (connection.is_closing && !is_client) {
             return Err(Lost);
         }
         connection.out.resize(start + bytes, 0);

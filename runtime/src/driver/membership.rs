@@ -1,10 +1,10 @@
 //! Shard 0's part: the machine of the node, its file, and what it tells the shards.
 
-use super::control::{Control, Published};
+use super::control::{Control, Published, SharedRing};
 use super::peers::Dial;
 use super::{State, status};
 use crate::checksum::Hardware;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex};
@@ -13,7 +13,6 @@ use ringmain_core::membership::topology::{Operation, Operations};
 use ringmain_core::node::{Message, Node, NodeInput, NodeOutput, Verdict};
 use ringmain_core::records::Place;
 use ringmain_core::request::Link;
-use ringmain_core::ring::Ring;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::frame::Frame;
@@ -21,7 +20,7 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use super::members_file::Members;
@@ -33,8 +32,12 @@ const SEED_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Membership {
     pub(crate) node: Box<Node<'static>>,
     pub(crate) dir: Arc<DataDir>,
+    /// All that the file held was given to the machine.
+    pub(crate) is_restored: bool,
+    /// What the file holds, once it was written in this process life.
+    pub(crate) on_disk: Vec<u8>,
     /// The ring that is handed to the shards.
-    pub(crate) ring: Arc<Mutex<Ring<'static>>>,
+    pub(crate) ring: SharedRing,
     /// Connections that the shard 0 of other nodes made to this one, which may have no link
     /// to them.
     pub(crate) incoming: BTreeMap<NodeId, Link>,
@@ -68,11 +71,14 @@ impl State {
         if self.members.is_none() {
             return;
         }
-        // First of all: a contact writes the file anew, with all that is known by then.
+        // What was on disk is written once more when all of it is known again, and not before.
         let (operations, vote) = (members.operations(), members.vote);
         self.node_input(NodeInput::Restored { operations, vote });
         for known in members.contacts.iter().filter(|known| known.node != contact.node) {
             self.node_input(NodeInput::Contact(*known));
+        }
+        if let Some(members) = &mut self.members {
+            members.is_restored = true;
         }
         self.node_input(NodeInput::Contact(contact));
     }
@@ -116,8 +122,11 @@ impl State {
             }
             NodeOutput::Publish { .. } => self.publish(),
             NodeOutput::ContactChanged { .. } => {
-                self.write_members();
-                self.publish();
+                let is_restored = self.members.as_ref().is_some_and(|members| members.is_restored);
+                if is_restored {
+                    self.write_contacts();
+                    self.publish();
+                }
             }
             NodeOutput::JoinRefused { by, verdict } => self.tell_refused(by, verdict),
             NodeOutput::TopologyFull => {
@@ -142,13 +151,28 @@ impl State {
 
     /// The file is small and rarely written; the shard waits for it.
     fn write_members(&mut self) {
-        let Some(members) = &self.members else { return };
-        let bytes = Members::of(&members.node).to_bytes();
-        if let Err(error) = members.dir.write_members(&bytes) {
+        if let Err(error) = self.try_write_members() {
             // Without it, a restart could break a promise: better none.
             tracing::error!("the members cannot be written: {error}");
             std::process::abort();
         }
+    }
+
+    /// Addresses alone are no promise: they are told again by who has them.
+    fn write_contacts(&mut self) {
+        if let Err(error) = self.try_write_members() {
+            tracing::warn!("an address of a member cannot be written: {error}; going on without");
+        }
+    }
+
+    fn try_write_members(&mut self) -> Result<(), DataDirError> {
+        let Some(members) = &mut self.members else { return Ok(()) };
+        let bytes = Members::of(&members.node).to_bytes();
+        if bytes != members.on_disk {
+            members.dir.write_members(&bytes)?;
+            members.on_disk = bytes;
+        }
+        Ok(())
     }
 
     fn hold_shards(&mut self, results: &mut Vec<NodeInput<'static>>) {
@@ -185,29 +209,29 @@ impl State {
 
     fn publish(&mut self) {
         let Some(members) = &self.members else { return };
-        let mut ring = members.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ring.copy_from(members.node.ring());
-        drop(ring);
+        let mut shared = members.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shared.0 = members.node.published();
+        shared.1.copy_from(members.node.ring());
+        drop(shared);
         let ring = Arc::clone(&members.ring);
-        let topology = members.node.published();
         let contacts = members.node.contacts().to_vec();
-        let published = Arc::new(Published { topology, ring, contacts });
+        let published = Arc::new(Published { ring, contacts });
         self.broadcast(|| Control::Published(Arc::clone(&published)));
         self.on_published(&published);
     }
 
     /// On every shard: the ring and the addresses are these now.
     pub(super) fn on_published(&mut self, published: &Published) {
-        let ring = published.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shared = published.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (topology, ring) = (shared.0, &shared.1);
         let me = self.engine.shard.config().node;
         self.is_member = ring.contains(me);
-        let topology = published.topology;
         if topology != self.engine.shard.topology() {
-            self.engine.turn(&mut self.io).input(Input::Ring { ring: &ring, topology });
+            self.engine.turn(&mut self.io).input(Input::Ring { ring, topology });
         }
         let is_node = |contact: &&Contact| ring.contains(contact.node);
         let contacts: Vec<Contact> = published.contacts.iter().filter(is_node).copied().collect();
-        drop(ring);
+        drop(shared);
         let (lost, down) = self.io.peers.set_contacts(&contacts, self.engine.now);
         for node in down {
             self.engine.turn(&mut self.io).input(Input::PeerDown(node));

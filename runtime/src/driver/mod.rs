@@ -26,8 +26,8 @@ mod store;
 mod work;
 
 pub(crate) use answers::Answers;
-pub(crate) use connection::Connections;
-pub(crate) use control::Control;
+pub(crate) use connection::{ClientCount, Connections};
+pub(crate) use control::{Control, SharedRing};
 pub(crate) use disk::{Disk, SegmentMaps, free_bytes};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
@@ -41,7 +41,6 @@ use crate::session::resp::Limits;
 use crate::settings::Secret;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
-use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
 use ringmain_core::shard::Input;
 use ringmain_core::time::{Instant, UnixMs};
@@ -88,7 +87,8 @@ pub(crate) struct State {
     pub(crate) is_member: bool,
     /// What links of ours are bound to.
     pub(crate) source: Option<IpAddr>,
-    pub(crate) prng: Prng,
+    /// What found no room in shard 0's queue and must not be lost.
+    pub(crate) unsent: Option<Control>,
     pub(crate) started: std::time::Instant,
     pub(crate) work: VecDeque<Work>,
     /// Connections in their handshake, by when it must be over.
@@ -99,6 +99,8 @@ pub(crate) struct State {
     pub(crate) stored: Place,
     /// Writes go inline from then on; before that, one has stalled.
     pub(crate) inline_from: Instant,
+    /// When another segment is tried, since the last one could not be made.
+    pub(crate) next_space: Option<Instant>,
     /// The machine was told that the log has failed.
     pub(crate) has_failed: bool,
     /// Since when it is stopping.
@@ -187,17 +189,13 @@ impl State {
         self.engine.wall = UnixMs(unix.map_or(0, |unix| unix.as_millis() as u64));
     }
 
-    /// Random bytes that no other connection gets.
-    pub(crate) fn nonce(&mut self) -> [u8; 16] {
-        crate::data_dir::random_bytes().unwrap_or_else(|_| {
-            let (high, low) = (self.prng.next_u64(), self.prng.next_u64());
-            (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
-        })
-    }
-
     /// Frames and messages of other shards; says how many.
     fn on_mesh(&mut self) -> usize {
         let mut count = 0;
+        if let Some(unsent) = self.unsent.take() {
+            count += 1;
+            self.tell_held(unsent);
+        }
         while let Some(control) = self.io.mesh.next_control() {
             count += 1;
             self.on_control(control);
@@ -216,6 +214,7 @@ impl State {
         if self.engine.log.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.log.handle_timeout(now);
         }
+        self.look_for_space();
         while let Some((at, id)) = self.handshakes.front().copied()
             && at <= now
         {
@@ -235,6 +234,7 @@ impl State {
         let timers = [
             self.engine.shard.poll_timeout(),
             self.engine.log.poll_timeout(),
+            self.next_space(),
             self.io.peers.next_dial(),
             handshake,
             members,
@@ -266,6 +266,16 @@ impl State {
         }
     }
 
+    /// Tells shard 0 that this shard holds, now or in the next turn: it waits for that. Neither
+    /// shard waits for the other's queue, so they cannot wait for each other.
+    fn tell_held(&mut self, held: Control) {
+        if self.members.is_some() {
+            self.on_control(held);
+        } else {
+            self.unsent = self.io.mesh.control(ShardIndex(0), held).err();
+        }
+    }
+
     fn on_control(&mut self, control: Control) {
         match control {
             Control::Adopt { socket, received, is_loopback } => {
@@ -275,7 +285,7 @@ impl State {
             Control::Hold { round } => {
                 self.engine.turn(&mut self.io).input(Input::Hold);
                 let is_empty = self.engine.log.key_count() == 0;
-                self.tell_members(Control::Held { round, is_empty });
+                self.tell_held(Control::Held { round, is_empty });
             }
             Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
             Control::Created { segment, result } => self.on_created(segment, result),

@@ -1,7 +1,7 @@
 //! Native connections on a shard: handshakes, then frames of clients, peers and other shards.
 
 use super::State;
-use super::connection::Speaks;
+use super::connection::{Connection, Speaks};
 use super::io::link_of_shard;
 use super::status;
 use super::work::Work;
@@ -21,6 +21,8 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
 use std::ops::ControlFlow;
 
+/// Most requests of one native client that wait for their answers, as of a RESP client.
+const OPEN_COUNT_MAX: u32 = 64;
 /// Output of a native connection above this stops its parsing, bytes.
 const OUT_BYTES_STOP: usize = 256 << 10;
 
@@ -84,6 +86,8 @@ impl State {
                 let link = connection.link;
                 connection.speaks = match accepted {
                     Accepted::Client { challenge } => {
+                        connection.is_counted = self.io.clients.enter();
+                        connection.is_closing = !connection.is_counted;
                         connection.challenge = Some(Box::new(challenge));
                         Speaks::Client(FrameReader::new(CLIENT_FRAME_BYTES_MAX))
                     }
@@ -146,9 +150,13 @@ impl State {
                 self.close_after_output(slot);
                 return ControlFlow::Break(Pause::After);
             }
-            let out = self.io.connections.at(slot).map_or(0, |connection| connection.out.len());
-            let is_full = node.is_none() && out > OUT_BYTES_STOP;
-            if is_full { ControlFlow::Break(Pause::After) } else { ControlFlow::Continue(()) }
+            let is_full =
+                self.io.connections.at(slot).is_some_and(|connection| is_full(connection));
+            if node.is_none() && is_full {
+                ControlFlow::Break(Pause::After)
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.speaks = back(reader);
@@ -159,7 +167,7 @@ impl State {
                 self.io.mark(slot);
             }
             Ok(_) if node.is_none() => {
-                let is_full = connection.out.len() > OUT_BYTES_STOP;
+                let is_full = is_full(connection);
                 if is_full != connection.is_paused {
                     connection.is_paused = is_full;
                     self.work.push_back(Work::Pause(connection.id, is_full));
@@ -172,7 +180,7 @@ impl State {
     /// Output of a client has gone: parsing that it stopped goes on.
     pub(super) fn on_native_sent(&mut self, slot: u32) {
         let Some(connection) = self.io.connections.at(slot) else { return };
-        if connection.is_paused && connection.out.len() < OUT_BYTES_STOP {
+        if connection.is_paused && !is_full(connection) {
             self.on_native(slot, &[]);
         }
     }
@@ -224,10 +232,18 @@ impl State {
             }
             Op::Proof if node.is_none() => self.on_client_proof(link, frame),
             Op::Status | Op::Ring => {
-                self.on_admin_frame(link, frame);
+                self.on_admin_frame(link, node, frame);
                 Ok(())
             }
-            _ => self.engine.turn(&mut self.io).frame(link, node, frame),
+            op => {
+                if node.is_none()
+                    && matches!(op, Op::Get | Op::Put)
+                    && let Some(connection) = self.io.connections.of(link)
+                {
+                    connection.open += 1;
+                }
+                self.engine.turn(&mut self.io).frame(link, node, frame)
+            }
         }
     }
 
@@ -240,13 +256,17 @@ impl State {
         let verified = answer_proof::<Hardware>(&self.local(), &challenge, &frame, &mut out);
         if let Some(connection) = self.io.connections.of(link) {
             connection.out.extend_from_slice(&out);
+            connection.may_manage |= verified.is_ok();
             self.io.mark(link.0 as u32);
         }
         verified.map_err(|_| FrameRefused::NotPermitted)
     }
 
-    fn on_admin_frame(&mut self, link: Link, frame: Frame<'_>) {
+    fn on_admin_frame(&mut self, link: Link, node: Option<NodeId>, frame: Frame<'_>) {
+        let of = self.io.connections.of(link);
+        let is_permitted = node.is_some() || of.is_some_and(|connection| connection.may_manage);
         let answer = match (frame.op(), &self.members) {
+            _ if !is_permitted => None,
             (Op::Status, Some(members)) => Some(status::status(members, &self.about)),
             (Op::Ring, _) => {
                 let key = frame.key();
@@ -261,7 +281,8 @@ impl State {
         let reply = match &answer {
             Some(json) => AdminReply { status: Status::Ok, text: json },
             // Only shard 0 knows the members; every client can reach it.
-            None => AdminReply { status: Status::Unsupported, text: "" },
+            None if is_permitted => AdminReply { status: Status::Unsupported, text: "" },
+            None => AdminReply { status: Status::NotPermitted, text: "" },
         };
         let hop = self.hop(Op::AdminReply, frame.hop().request);
         if let Some(connection) = self.io.connections.of(link) {
@@ -280,4 +301,9 @@ impl State {
             cluster_digest: self.engine.settings.cluster_digest,
         }
     }
+}
+
+/// Whether a client has to wait for answers, or for its output to go, before more is read.
+fn is_full(connection: &Connection) -> bool {
+    connection.out.len() > OUT_BYTES_STOP || connection.open >= OPEN_COUNT_MAX
 }

@@ -39,6 +39,9 @@ impl State {
             rest.extend_from_slice(received);
             let progress = self.parse(&mut session, &rest);
             rest.drain(..progress.0);
+            if rest.is_empty() {
+                rest.shrink_to(REST_BYTES_MAX);
+            }
             progress.1
         };
         self.settle(slot, session, rest, next);
@@ -78,7 +81,7 @@ impl State {
             let Some(connection) = self.io.connections.at(slot) else { continue };
             let Speaks::Resp(session, rest) = &mut connection.speaks else { continue };
             let is_taken = session.answer(ticket, self.io.answers.view(&held));
-            let has_more = is_taken && !rest.is_empty();
+            let has_more = is_taken && (!rest.is_empty() || session.has_typed());
             self.io.mark(slot);
             if has_more {
                 self.go_on(slot);
@@ -91,7 +94,7 @@ impl State {
     pub(super) fn on_resp_sent(&mut self, slot: u32) {
         let Some(connection) = self.io.connections.at(slot) else { return };
         if let Speaks::Resp(session, rest) = &connection.speaks
-            && !rest.is_empty()
+            && (!rest.is_empty() || session.has_typed())
             && session.output_bytes() < OUTPUT_BYTES_MAX
         {
             self.go_on(slot);
@@ -225,7 +228,7 @@ impl Requests for Submitter<'_> {
                 lines.line("native_port", self.about.native.port());
                 lines.line("uptime_in_seconds", self.about.started.elapsed().as_secs());
             }
-            Section::Clients => lines.line("connected_clients", self.io.connections.len()),
+            Section::Clients => lines.line("connected_clients", self.io.clients.get()),
             Section::Memory => lines.line("index_bytes", self.engine.log.index_bytes()),
             Section::Persistence => lines.line("durability", &self.about.durability),
             Section::Stats => lines.line("requests_in_flight", self.engine.shard.request_count()),

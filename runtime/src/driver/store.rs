@@ -3,7 +3,10 @@
 use super::disk::{Segment, create_segment, errno, free_bytes};
 use super::{Control, Driver, State};
 use crate::log::{Completion, Errno, Request};
+use crate::mesh::BACKLOG_BYTES_STOP;
+use crate::net::ConnectionId;
 use ringmain_core::shard::Input;
+use ringmain_core::time::Instant;
 use std::time::Duration;
 
 /// Batches up to this size are written inline when nobody waits for their sync: what a turn
@@ -13,6 +16,8 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 const STALL: Duration = Duration::from_millis(1);
 /// For how long.
 const STALL_REST: Duration = Duration::from_secs(1);
+/// Pause before another segment is tried after one that could not be made.
+const SPACE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Does what the log asks for, and tells the machine what is on disk by now.
@@ -88,12 +93,35 @@ impl State {
             let State { engine, disk, .. } = self;
             disk.add(engine.log.maps_mut(), made);
         });
-        if let Err(Errno(errno)) = result {
-            let error = std::io::Error::from_raw_os_error(errno);
-            tracing::warn!("log segment {segment} cannot be made: {error}");
+        match result {
+            Ok(()) if self.next_space.take().is_some() => {
+                tracing::info!("log segment {segment} was made: there is room again");
+            }
+            Ok(()) => {}
+            Err(Errno(errno)) => {
+                if self.next_space.is_none() {
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    tracing::warn!("log segment {segment} cannot be made: {error}; trying again");
+                }
+                self.next_space = Some(self.now() + SPACE_PAUSE);
+            }
         }
         self.engine.log.handle_completion(Completion::Created { segment, result });
-        self.engine.log.offer_space(free_bytes(self.disk.dir()));
+        if result.is_ok() {
+            self.engine.log.offer_space(free_bytes(self.disk.dir()));
+        }
+    }
+
+    /// After a segment that could not be made: tries again when it is time.
+    pub(super) fn look_for_space(&mut self) {
+        if self.engine.log.is_refused() && self.next_space.is_some_and(|at| at <= self.engine.now) {
+            self.engine.log.offer_space(free_bytes(self.disk.dir()));
+        }
+    }
+
+    /// When to look for space.
+    pub(super) fn next_space(&self) -> Option<Instant> {
+        self.next_space.filter(|_| self.engine.log.is_refused())
     }
 
     /// Tells the machine how far the log is on disk, or that it has failed.
@@ -112,14 +140,22 @@ impl State {
         }
     }
 
-    /// Whether the log would refuse appends for now, so that reading from clients should wait.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.engine.log.is_stalled()
+    /// Whether reading from `connection` should wait: from anyone while the log would refuse
+    /// appends, from clients while much waits for other shards.
+    pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
+        let connection = self.io.connections.at(connection.slot() as u32);
+        let is_client = connection.is_some_and(|connection| connection.is_client());
+        self.engine.log.is_stalled() || (is_client && self.is_mesh_full())
     }
 
-    /// The log takes appends again: what was held back is read in the order of its arrival.
+    fn is_mesh_full(&self) -> bool {
+        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP
+    }
+
+    /// There is room again: what was held back is read in the order of its arrival.
     fn release_held_back(&mut self) {
-        while !self.is_stalled()
+        while !self.engine.log.is_stalled()
+            && !self.is_mesh_full()
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);

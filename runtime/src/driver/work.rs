@@ -5,6 +5,7 @@ use super::connection::{Connection, Speaks};
 use super::control::Control;
 use super::peers::Dial;
 use super::{Driver, HANDSHAKE_TIMEOUT};
+use crate::data_dir::random_bytes;
 use crate::net::{ConnectionId, Receive};
 use crate::session::native::acceptor::Acceptor;
 use crate::session::native::dialer::{Call, Dialer};
@@ -63,10 +64,15 @@ impl Driver {
         receive: Receive,
         received: &[u8],
     ) {
+        let Ok(nonce) = random_bytes() else {
+            return tracing::error!("this host gives no random numbers: a connection is refused");
+        };
         let Ok(id) = self.net.adopt(socket, receive) else { return };
-        let nonce = self.state.nonce();
         let acceptor = Box::new(Acceptor::new(nonce, is_loopback));
         let slot = self.state.io.connections.insert(id, |_| Speaks::Accepting(acceptor));
+        if let Some(connection) = self.state.io.connections.at(slot) {
+            connection.may_manage = is_loopback;
+        }
         self.state.handshakes.push_back((self.state.engine.now + HANDSHAKE_TIMEOUT, id));
         if !received.is_empty() {
             self.state.on_native(slot, received);
@@ -75,6 +81,9 @@ impl Driver {
 
     fn dial(&mut self, dial: Dial) {
         let source = self.state.source;
+        let Ok(nonce) = random_bytes() else {
+            return self.state.fail_dial(dial, "this host gives no random numbers");
+        };
         let Ok(id) = self.net.connect(dial.address, source, HANDSHAKE_TIMEOUT) else {
             return self.state.fail_dial(dial, "no socket can be made");
         };
@@ -82,7 +91,7 @@ impl Driver {
             joiner: !self.state.is_member,
             node: (dial.node != NodeId(0)).then_some(dial.node),
             shard: dial.shard,
-            nonce: self.state.nonce(),
+            nonce,
             over_loopback: dial.address.ip().is_loopback(),
         };
         let mut out = Vec::new();
@@ -122,6 +131,7 @@ fn flush(net: &mut crate::net::HotRing, connection: &mut Connection) {
     if connection.out.is_empty() {
         let is_pending = match &connection.speaks {
             Speaks::Resp(session, _) => session.pending() > 0,
+            Speaks::Client(_) => connection.open > 0,
             _ => false,
         };
         if connection.is_closing && !is_pending {

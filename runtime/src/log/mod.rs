@@ -139,6 +139,11 @@ impl<M: Maps> Log<M> {
         self.writer.offer_space(free_bytes);
     }
 
+    /// Whether the last `Create` failed, and no other is tried before [`Log::offer_space`].
+    pub fn is_refused(&self) -> bool {
+        self.writer.is_refused()
+    }
+
     /// The place behind the last appended record.
     pub fn end(&self) -> Place {
         self.writer.end()

@@ -56,6 +56,9 @@ pub(super) struct Writer {
     finished: Vec<Finished>,
     active: Option<Fresh>,
     supply: Supply,
+    /// The last Create failed: until one succeeds, an append that needs another segment does not
+    /// wait for it.
+    is_refused: bool,
     next_segment: u32,
     /// Bytes that an append needed and no segment had.
     need: u32,
@@ -112,6 +115,7 @@ impl Writer {
             finished: standing.finished,
             active: None,
             supply: Supply::Empty,
+            is_refused: false,
             next_segment: standing.next_segment,
             need: 0,
             free_bytes,
@@ -172,6 +176,11 @@ impl Writer {
         self.goal = self.end();
     }
 
+    /// Whether a failed Create waits for news of free space.
+    pub(super) fn is_refused(&self) -> bool {
+        self.supply == Supply::Refused
+    }
+
     pub(super) fn offer_space(&mut self, free_bytes: u64) {
         self.free_bytes = free_bytes;
         if self.supply == Supply::Refused {
@@ -206,7 +215,8 @@ impl Writer {
         }
         let Some(active) = self.active else { return true };
         let left = u64::from(active.bytes) - u64::from(self.end().offset());
-        let is_coming = matches!(self.supply, Supply::Empty | Supply::Creating(_));
+        let is_open = matches!(self.supply, Supply::Empty | Supply::Creating(_));
+        let is_coming = is_open && !self.is_refused;
         let is_full = self.tail.waiting_bytes() + STALL_BYTES > TAIL_BYTES_MAX;
         (left < STALL_BYTES as u64 && is_coming) || is_full
     }
@@ -224,11 +234,10 @@ impl Writer {
                 self.void.push(fresh.segment);
                 self.supply = Supply::Empty;
             }
-            Supply::Refused => return Err(Refusal::NoSpace),
-            Supply::Empty | Supply::Creating(_) => {}
+            Supply::Refused | Supply::Empty | Supply::Creating(_) => {}
         }
         self.need = self.need.max(room_needed);
-        Err(Refusal::Busy)
+        Err(if self.is_refused { Refusal::NoSpace } else { Refusal::Busy })
     }
 
     fn begin(&mut self, fresh: Fresh) {
@@ -344,8 +353,11 @@ impl Writer {
         if fresh.segment != segment {
             return;
         }
-        if result.is_err() {
+        self.is_refused = result.is_err();
+        if self.is_refused {
             self.supply = Supply::Refused;
+            // A file that was not made uses up no number.
+            self.next_segment = segment;
             return;
         }
         self.supply = Supply::Ready(fresh);

@@ -15,16 +15,17 @@ use ringmain_core::drive::Lost;
 use ringmain_core::wire::frame::{Frame, FrameError};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{BACKLOG_BYTES_KEPT, BACKLOG_BYTES_MAX};
+use super::{BACKLOG_BYTES_KEPT, MeshLimits};
 use crate::session::native::frames::{FRAME_BYTES_MAX, Flow, FrameReader, Pause};
 
-/// Makes both ends of a link with a ring of `bytes` bytes.
-pub(super) fn link<C: Checksum>(bytes: usize) -> (Outbound, Inbound<C>) {
-    let (producer, consumer) = RingBuffer::new(bytes);
+/// Makes both ends of a link.
+pub(super) fn link<C: Checksum>(limits: &MeshLimits) -> (Outbound, Inbound<C>) {
+    let (producer, consumer) = RingBuffer::new(limits.link_bytes);
     let starved = Arc::new(CachePadded::new(AtomicBool::new(false)));
     let outbound = Outbound {
         ring: producer,
         backlog: Vec::new(),
+        backlog_bytes_max: limits.backlog_bytes,
         start: 0,
         news: false,
         starved: Arc::clone(&starved),
@@ -39,6 +40,7 @@ pub(super) struct Outbound {
     ring: Producer<u8>,
     /// What did not fit; its first `start` bytes are in the ring.
     backlog: Vec<u8>,
+    backlog_bytes_max: usize,
     start: usize,
     /// The target has not been rung for what it has got.
     news: bool,
@@ -48,7 +50,7 @@ pub(super) struct Outbound {
 impl Outbound {
     pub(super) fn send(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), Lost> {
         let waiting = self.backlog_bytes();
-        if waiting > 0 && waiting + bytes > BACKLOG_BYTES_MAX {
+        if waiting > 0 && waiting + bytes > self.backlog_bytes_max {
             return Err(Lost);
         }
         if waiting == 0

@@ -38,9 +38,13 @@ use crate::session::native::frames::{Flow, Pause};
 pub use link::Inbound;
 use link::{Outbound, link};
 
-/// Most bytes that wait behind a full ring, per link; only a frame that alone is longer may
-/// exceed it, when nothing else waits.
-pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// [`MeshLimits::backlog_bytes`] as [`MeshLimits::for_shards`] chooses it: a frame beyond is lost.
+/// Answers cannot be held back, as the requests of clients are at [`BACKLOG_BYTES_STOP`], so
+/// there is room for the large ones of many clients.
+pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// With so many bytes behind full rings, of all links of a shard, it should read no more from its
+/// clients until fewer wait.
+pub const BACKLOG_BYTES_STOP: usize = 1 << 20;
 /// Memory that a link keeps for its backlog once it is empty, bytes.
 pub const BACKLOG_BYTES_KEPT: usize = 16 << 10;
 /// Bounds of [`MeshLimits::link_bytes`] as [`MeshLimits::for_shards`] chooses it.
@@ -70,6 +74,9 @@ impl<F: Fn() + Send + Sync> Doorbell for F {
 pub struct MeshLimits {
     /// Bytes of the ring of each ordered pair of shards, at least 1.
     pub link_bytes: usize,
+    /// Most bytes that wait behind the full ring of a link; only a frame that alone is longer
+    /// may exceed it, when nothing else waits.
+    pub backlog_bytes: usize,
     /// Items of the control queue of each shard, at least 1.
     pub control_count: usize,
 }
@@ -80,7 +87,7 @@ impl MeshLimits {
         let links = usize::from(shards) * usize::from(shards.saturating_sub(1));
         let fair = MESH_BYTES / links.max(1);
         let link_bytes = fair.clamp(LINK_BYTES_MIN, LINK_BYTES_MAX);
-        MeshLimits { link_bytes, control_count: CONTROL_COUNT }
+        MeshLimits { link_bytes, backlog_bytes: BACKLOG_BYTES_MAX, control_count: CONTROL_COUNT }
     }
 }
 
@@ -108,7 +115,7 @@ where
     let mut endpoints: Vec<Endpoint<T, D, C>> = (0..count).map(endpoint).collect();
     for from in 0..count {
         for to in 0..count {
-            let (outbound, inbound) = (from != to).then(|| link(limits.link_bytes)).unzip();
+            let (outbound, inbound) = (from != to).then(|| link(&limits)).unzip();
             endpoints[from].outbound.push(outbound);
             endpoints[to].inbound.push(inbound);
         }

@@ -12,6 +12,9 @@ use ringmain_core::prng::Prng;
 use super::*;
 use crate::session::native::frames::tests::{bytes_of, frame};
 
+/// What may wait behind a full link here.
+const BACKLOG_BYTES: usize = 1 << 20;
+
 type Bell = Arc<Count>;
 
 /// Counts how often it was rung.
@@ -34,7 +37,13 @@ impl Count {
 /// A mesh with rings of `link_bytes` and control queues of 4.
 fn counted(shards: usize, link_bytes: usize) -> (Vec<Endpoint<u32, Bell, Software>>, Vec<Bell>) {
     let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
-    (mesh(bells.clone(), MeshLimits { link_bytes, control_count: 4 }), bells)
+    (
+        mesh(
+            bells.clone(),
+            MeshLimits { link_bytes, backlog_bytes: BACKLOG_BYTES, control_count: 4 },
+        ),
+        bells,
+    )
 }
 
 /// All frames that wait for `to` from `from`.
@@ -206,8 +215,8 @@ fn a_full_link_refuses_and_loses_nothing_that_it_took() {
         assert_eq!(sent.is_ok(), filled);
         if sent.is_err() {
             let waiting = from.backlog_bytes();
-            assert!(waiting <= BACKLOG_BYTES_MAX);
-            assert!(waiting + bytes.len() > BACKLOG_BYTES_MAX, "refused no sooner than full");
+            assert!(waiting <= BACKLOG_BYTES);
+            assert!(waiting + bytes.len() > BACKLOG_BYTES, "refused no sooner than full");
             return true;
         }
         taken += 1;
@@ -360,7 +369,7 @@ fn hammer(mut end: Endpoint<u32, Arc<Wake>, Software>, wake: &Wake, count: u32, 
 /// All shards at once, and one more thread that gives each `count` items.
 fn hammer_all(shards: usize, link_bytes: usize, count: u32) {
     let wakes: Vec<Arc<Wake>> = (0..shards).map(|_| Arc::default()).collect();
-    let limits = MeshLimits { link_bytes, control_count: 8 };
+    let limits = MeshLimits { link_bytes, backlog_bytes: BACKLOG_BYTES, control_count: 8 };
     let ends = mesh(wakes.clone(), limits);
     let controls = ends[0].controls();
     let ready = Barrier::new(shards + 1);

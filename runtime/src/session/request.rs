@@ -42,7 +42,7 @@ pub enum Submitted {
     /// The answer comes later. Until then the session submits nothing more on this key (but
     /// reads behind a read).
     Later {
-        /// So long the answer will be, as far as is known by now, bytes.
+        /// So long the answer will be, as far as is known by now, bytes; 0: nothing is known.
         bytes: usize,
     },
     /// The answer comes later, and the driver promises that whatever is submitted after it on

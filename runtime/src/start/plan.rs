@@ -2,11 +2,13 @@
 
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, Identity};
-use crate::driver::{About, ClusterInfo, Disk, Members, Membership, SegmentMaps, free_bytes};
+use crate::driver::{
+    About, ClientCount, ClusterInfo, Disk, Members, Membership, SegmentMaps, SharedRing, free_bytes,
+};
 use crate::log::{self, Log, SegmentSizes};
 use crate::settings::{Durability, Settings};
 use ringmain_core::drive::TurnSettings;
-use ringmain_core::id::{NodeId, ShardIndex};
+use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Operation;
 use ringmain_core::node::{Node, NodeConfig};
@@ -28,7 +30,9 @@ pub(super) struct Plan {
     pub(super) native: SocketAddr,
     pub(super) dir: Arc<DataDir>,
     /// Handed to the shards with every change; its memory is lent for the process's life.
-    pub(super) ring: Arc<Mutex<Ring<'static>>>,
+    pub(super) ring: SharedRing,
+    /// Counted by all shards together.
+    pub(super) clients: ClientCount,
     pub(super) started: std::time::Instant,
 }
 
@@ -45,10 +49,12 @@ impl Plan {
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); ring_config.slot_count()].leak();
-        let ring = Arc::new(Mutex::new(Ring::new(owners, ring_config)));
+        let ring = Ring::new(owners, ring_config);
+        let ring = Arc::new(Mutex::new((TopologyId::default(), ring)));
         let dir = Arc::clone(&start.dir);
         let started = std::time::Instant::now();
-        Ok(Plan { start, members, keys, resp, native, dir, ring, started })
+        let clients = ClientCount::new(start.settings.max_connections);
+        Ok(Plan { start, members, keys, resp, native, dir, ring, clients, started })
     }
 
     pub(super) fn shard_config(&self, shard: ShardIndex) -> ShardConfig {
@@ -139,6 +145,8 @@ impl Plan {
         Membership {
             node: Box::new(Node::new(config, operations, owners)),
             dir: Arc::clone(&self.dir),
+            is_restored: false,
+            on_disk: Vec::new(),
             ring: Arc::clone(&self.ring),
             incoming: BTreeMap::new(),
             seeds: settings.seeds.clone(),

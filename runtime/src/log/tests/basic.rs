@@ -138,8 +138,13 @@ fn no_space_for_a_segment_is_told_and_healed() {
         settle_without_space(&mut world);
     }
     assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
+    assert!(!world.log.is_stalled(), "nobody waits for what may never come");
     world.check();
+    assert!(world.log.is_refused());
     world.log.offer_space(FREE);
+    assert!(!world.log.is_refused() && !world.log.is_stalled());
+    assert!(world.append(name, &[1; 1000]).is_err());
+    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace), "until a segment is there");
     world.settle();
     world.append(name, &[1; 1000]).unwrap();
     world.check();

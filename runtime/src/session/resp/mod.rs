@@ -179,12 +179,17 @@ impl RespSession {
             return false;
         };
         if !at_head {
+            let mut bytes = 0;
             self.slots.done(number, |slot| {
                 slot.outcome = answer::write(&mut slot.held, form.shape, form.resp3, &answer);
+                bytes = slot.held.len();
             });
+            self.slots.learn(bytes);
             return true;
         }
+        let before = self.out.len();
         self.write_head(form, &answer);
+        self.slots.learn(self.out.len().saturating_sub(before));
         self.slots.done(number, |_| {});
         self.slots.pop();
         self.release();
@@ -208,6 +213,12 @@ impl RespSession {
         self.out.extend_from_slice(&buffer[bytes..]);
         buffer.truncate(bytes);
         self.group.output_taken(bytes);
+    }
+
+    /// Whether a typed command was taken in that has not been done: then `receive` has something
+    /// to do without more bytes.
+    pub fn has_typed(&self) -> bool {
+        !self.typed.is_empty()
     }
 
     /// Requests whose answer is still to come.
@@ -395,7 +406,10 @@ impl RespSession {
         match submitted {
             Submitted::Done => {}
             Submitted::Later { bytes } => {
-                self.slots.push_pending(form, Some(Effect::of(key, &command)), bytes);
+                let effect = Effect::of(key, &command);
+                let is_known = bytes > 0 || effect.writes;
+                let expected = if is_known { bytes } else { self.slots.typical() };
+                self.slots.push_pending(form, Some(effect), expected);
             }
             Submitted::LaterInOrder => self.slots.push_pending(form, None, 0),
         }

@@ -12,6 +12,9 @@ use super::answer::{Member, Outcome, Shape};
 
 /// Most requests and replies of one connection that wait for their turn.
 pub(super) const SLOT_COUNT: u32 = 64;
+/// What is taken for an answer's length before the first one has come, bytes: a new connection
+/// that asks for large values has few of them under way.
+const TYPICAL_BYTES_FIRST: usize = 64 << 10;
 /// A held reply's memory above this is given back, bytes.
 const HELD_CAPACITY_MAX: usize = 16 << 10;
 
@@ -59,7 +62,7 @@ pub(super) struct Slot {
 }
 
 /// The ring. Takes no memory before the first answer that comes later.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
     ring: Vec<Slot>,
     head: u32,
@@ -70,6 +73,15 @@ pub(super) struct Slots {
     effects: u32,
     /// Bytes in all held replies, and expected in all pending ones.
     bytes: usize,
+    /// How long answers are lately, for those of which nothing is known, bytes.
+    typical: usize,
+}
+
+impl Default for Slots {
+    fn default() -> Slots {
+        let typical = TYPICAL_BYTES_FIRST;
+        Slots { ring: Vec::new(), head: 0, tail: 0, pending: 0, effects: 0, bytes: 0, typical }
+    }
 }
 
 impl Slots {
@@ -123,7 +135,18 @@ impl Slots {
         false
     }
 
-    /// Takes a slot for a request whose answer comes later and is known to have `expected` bytes.
+    /// An answer that came later had so many bytes: long ones count at once, short ones little
+    /// by little.
+    pub(super) fn learn(&mut self, bytes: usize) {
+        self.typical = bytes.max(self.typical - self.typical / 4);
+    }
+
+    /// How long an answer may be of which nothing is known, bytes.
+    pub(super) fn typical(&self) -> usize {
+        self.typical
+    }
+
+    /// Takes a slot for a request whose answer comes later and should have `expected` bytes.
     ///
     /// # Panics
     /// If the ring is full.

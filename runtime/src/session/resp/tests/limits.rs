@@ -167,7 +167,7 @@ fn an_idle_session_is_small() {
 #[test]
 fn answers_that_will_be_large_are_not_asked_for_at_once() {
     let sent = [words("GET a"), words("GET b"), words("GET c")].concat();
-    for (bytes, submitted) in [(OUTPUT_BYTES_MAX, 1), (OUTPUT_BYTES_MAX - 1, 2), (0, 3)] {
+    for (bytes, submitted) in [(OUTPUT_BYTES_MAX, 1), (OUTPUT_BYTES_MAX - 1, 2), (1, 3)] {
         let mut client = Client::new(Speed::Later, 0);
         client.model.later_bytes = bytes;
         let progress = client.session.receive(&sent, &mut client.model);
@@ -176,4 +176,18 @@ fn answers_that_will_be_large_are_not_asked_for_at_once() {
         client.send(&sent[progress.consumed..]);
         assert_eq!(show(&client.finish()), "$-1|$-1|$-1|");
     }
+}
+
+#[test]
+fn how_long_answers_are_is_learned() {
+    let mut client = Client::new(Speed::Later, 0);
+    let sent: Vec<u8> = (0..40).flat_map(|n| words(&format!("GET {n}"))).collect();
+    let first = client.session.receive(&sent, &mut client.model);
+    let unknown = OUTPUT_BYTES_MAX / client.session.slots.typical();
+    assert_eq!(client.model.submitted.len(), unknown, "a new connection asks for few at once");
+    client.send(&sent[first.consumed..]);
+    while client.model.answer_one(&mut client.session) {}
+    client.model.submitted.clear();
+    client.session.receive(&sent, &mut client.model);
+    assert_eq!(client.model.submitted.len(), 40, "short answers let it ask for more");
 }
