@@ -194,3 +194,40 @@ fn shards_of_any_number_reach_each_other() {
     let dir = cluster.dir(0);
     assert!(fs::exists(dir.join("shard-001")).unwrap());
 }
+
+#[test]
+fn nodes_that_restart_one_by_one_alone_are_a_cluster_afterwards() {
+    for count in [1, 3] {
+        let mut cluster = Cluster::form(count);
+        cluster.client(0).ask::<()>(&format!("SET kept {count}")).unwrap();
+        cluster.end_all(Signal::KILL);
+        for _ in 0..2 {
+            for index in 0..count {
+                cluster.start(index);
+                cluster.kill(index);
+            }
+        }
+        for index in 0..count {
+            cluster.start(index);
+        }
+        cluster.await_formed();
+        for client in &mut cluster.clients() {
+            assert_eq!(client.ask::<usize>("GET kept").unwrap(), count);
+        }
+    }
+}
+
+/// Keys of other shards, values that fill the links between shards many times over.
+#[test]
+fn large_values_pass_between_shards() {
+    let cluster = Cluster::form_with(1, &["--shards", "2"]);
+    let mut client = cluster.client(0);
+    let value = "v".repeat(900_000);
+    let sets: Vec<_> = (0..60).map(|key| format!("SET {key} {value}")).collect();
+    client.pipeline::<()>(&sets).unwrap();
+    let gets: Vec<_> = (0..60).map(|key| format!("GET {key}")).collect();
+    for _ in 0..2 {
+        let found: Vec<String> = client.pipeline(&gets).unwrap();
+        assert!(found.iter().all(|found| *found == value));
+    }
+}

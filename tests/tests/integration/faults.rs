@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use redis::Value;
-use ringmain_tests::process::{Client, Cluster, PATIENCE, Ringmain, binary, command};
+use ringmain_tests::process::{
+    Client, Cluster, Network, PATIENCE, Ringmain, binary, code, command,
+};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// What a node of these tests never needs, whatever strangers send, KiB.
@@ -275,4 +277,78 @@ fn clients_that_never_read_stop_only_themselves() {
     is_well(&cluster);
     drop(asked);
     is_well(&cluster);
+}
+
+#[test]
+fn typed_commands_wait_for_each_other() {
+    let cluster = Cluster::form(2);
+    let mut stream = stranger(cluster.resp(0));
+    stream.write_all(b"SET a 1\r\nGET a\r\nSET a 2\r\nGET a\r\n").unwrap();
+    let mut answer = [0; 24];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n");
+}
+
+#[test]
+fn clients_over_the_limit_are_told_and_peers_still_meet() {
+    let mut cluster = Cluster::form_with(3, &["--max-connections", "20", "--shards", "2"]);
+    cluster.kill(1);
+    cluster.kill(2);
+    let mut idle: Vec<_> = (0..20).map(|_| stranger(cluster.resp(0))).collect();
+    for stream in &mut idle {
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.read_exact(&mut [0; 7]).unwrap();
+    }
+    let answer = until_closed(cluster.resp(0), b"PING\r\n");
+    assert_eq!(answer, b"-ERR max number of clients reached\r\n");
+    cluster.start(1);
+    cluster.start(2);
+    cluster.await_writes(1, 3);
+    drop(idle);
+    is_well(&cluster);
+}
+
+/// No file may grow over 4 MiB: the log fills its first segments and gets no larger one.
+#[test]
+fn a_full_disk_refuses_writes_and_serves_reads() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let listen = network.host(1).to_string();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "sh"]).arg(binary());
+    shell.args(["start", "--shards", "1", "--listen", &listen, "--data-dir"]).arg(folder.path());
+    let mut node = Ringmain::of(shell);
+    node.await_ready();
+    let mut client = Client::connect(node.ready().resp).unwrap();
+    let value = "v".repeat(1 << 20);
+    let mut stored = 0;
+    let refused = loop {
+        match client.ask::<Value>(&format!("SET {stored} {value}")) {
+            Ok(_) => stored += 1,
+            refused => break code(refused),
+        }
+        assert!(stored < 100, "the disk is never full");
+    };
+    assert_eq!(refused, "NOSPACE");
+    let mut other = Client::connect(node.ready().resp).unwrap();
+    for key in 0..stored {
+        assert!(other.ask::<String>(&format!("GET {key}")).unwrap() == value);
+    }
+    assert_eq!(code(other.ask::<Value>(&format!("SET more {value}"))), "NOSPACE");
+    node.log_with("cannot be made");
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0));
+    let told = node.log().iter().filter(|line| line.contains("cannot be made")).count();
+    assert_eq!(told, 1, "said once");
+    let mut node = Ringmain::start(&[
+        "--listen",
+        &listen,
+        "--data-dir",
+        folder.path().to_str().expect("temporary folders have plain names"),
+    ]);
+    let mut client = Client::connect(node.ready().resp).unwrap();
+    assert!(client.ask::<String>("GET 0").unwrap() == value);
+    client.ask::<Value>(&format!("SET more {value}")).unwrap();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0));
 }
