@@ -86,14 +86,24 @@ impl Payload for Answer<'_> {
     }
 
     fn write(&self, out: &mut [u8]) {
+        self.write_for(0, out);
+    }
+}
+
+impl Answer<'_> {
+    /// As the payload of a REPLY to a request for the key of that order.
+    fn write_for(&self, order: u64, out: &mut [u8]) {
         let (outcome, record, context, live, found) = match *self {
-            Answer::Remote(ref reply) => return reply.write(out),
+            Answer::Remote(mut reply) => {
+                reply.head.order = order;
+                return reply.write(out);
+            }
             Answer::Local { outcome, record, context, live, found } => {
                 (outcome, record, context, live, found)
             }
         };
         let (siblings, _) = record.map_or((0, 0), live_bytes);
-        let mut head = head(outcome, live, found);
+        let mut head = ReplyHead { order, ..head(outcome, live, found) };
         if matches!(outcome, Outcome::Got) {
             head.live = siblings as u16;
         }
@@ -112,6 +122,19 @@ impl Payload for Answer<'_> {
     }
 }
 
+/// An answer on its way back, with the order of the key that was asked for.
+struct Ordered<'a>(u64, Answer<'a>);
+
+impl Payload for Ordered<'_> {
+    fn bytes(&self) -> usize {
+        self.1.bytes()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        self.1.write_for(self.0, out);
+    }
+}
+
 /// Gives an answer to whoever waits.
 pub(super) fn give<L: Links, C: Checksum>(
     links: &mut L,
@@ -119,9 +142,9 @@ pub(super) fn give<L: Links, C: Checksum>(
     origin: Origin,
     answer: Answer<'_>,
 ) {
-    let (link, request) = match origin {
+    let (link, request, order) = match origin {
         Origin::Session(ticket) => return links.answer(ticket, answer),
-        Origin::Frame { link, request } => (link, request),
+        Origin::Frame { link, request, order } => (link, request, order),
     };
     let hop = Hop { request: RequestId(request), ..hop };
     let bytes = answer.bytes();
@@ -133,7 +156,7 @@ pub(super) fn give<L: Links, C: Checksum>(
     };
     // Who does not get an answer finds out by the deadline or by the lost connection.
     let _lost = links.send(To::Link(link), frame_length(0, bytes), |out| {
-        write_frame::<C>(&hop, &[], &answer, out);
+        write_frame::<C>(&hop, &[], &Ordered(order, answer), out);
     });
 }
 

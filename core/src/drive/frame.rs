@@ -71,7 +71,8 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     }
 
     fn on_command(&mut self, link: Link, frame: Frame<'_>, command: Command<'_>) {
-        let origin = Origin::Frame { link, request: frame.hop().request.0 };
+        let (request, order) = (frame.hop().request.0, self.key(frame).order);
+        let origin = Origin::Frame { link, request, order };
         let deadline = self.deadline(frame.hop().deadline_ms);
         self.command_until(origin, frame.key(), command, deadline);
     }
@@ -108,9 +109,9 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         let op = frame.hop().request;
         match frame.op() {
             Op::Reply => {
-                Reply::new_checked(frame.payload())?;
+                let order = Reply::new_checked(frame.payload())?.head.order;
                 let key = self.key(frame);
-                self.run(Input::ForwardReplied { op, node }, AtHand::Frame(key, frame));
+                self.run(Input::ForwardReplied { op, node, order }, AtHand::Frame(key, frame));
             }
             Op::Ack => {
                 let Ack { order, durable } = Ack::new_checked(frame.payload())?;

@@ -32,6 +32,8 @@ pub enum Origin {
         link: Link,
         /// The request number of its frame.
         request: u32,
+        /// Of its key; goes back with the reply.
+        order: u64,
     },
 }
 

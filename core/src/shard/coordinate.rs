@@ -293,11 +293,15 @@ impl Shard<'_> {
         self.advance_read(now, op);
     }
 
-    pub(super) fn on_forward_replied(&mut self, op: RequestId, node: NodeId) {
+    pub(super) fn on_forward_replied(&mut self, op: RequestId, node: NodeId, order: u64) {
         let me = self.config.node;
-        let Some(Pending { phase: Phase::Forwarded(target), .. }) = self.table.pending(op) else {
+        let Some(Pending { phase: Phase::Forwarded(target), request, .. }) = self.table.pending(op)
+        else {
             return;
         };
+        if request.key.order != order {
+            return;
+        }
         let asked = match target {
             Target::Shard(_) => me,
             Target::Node(target) => *target,

@@ -110,6 +110,8 @@ pub enum Input<'a> {
         op: RequestId,
         /// The node that sent it; this node for its other shards.
         node: NodeId,
+        /// Of the key that it is about.
+        order: u64,
     },
     /// A forwarded request could not be sent: its target's queue is full or gone.
     ForwardLost {

@@ -152,7 +152,7 @@ impl<'a> Shard<'a> {
                 self.on_rejected(now, node, op, order, reason);
             }
             Input::Unsent { node, op } => self.on_unsent(now, node, op),
-            Input::ForwardReplied { op, node } => self.on_forward_replied(op, node),
+            Input::ForwardReplied { op, node, order } => self.on_forward_replied(op, node, order),
             Input::ForwardLost { op } => self.on_forward_lost(op),
             Input::PeerUp(node) => self.on_peer_up(node),
             Input::PeerDown(node) => self.on_peer_down(node),

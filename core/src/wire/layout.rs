@@ -166,6 +166,7 @@ layouts! {
         context_bytes: U32,
         siblings: U16,
         reserved2: U16,
+        order: U64,
     }
     /// A sibling of a REPLY without its value.
     Sibling {

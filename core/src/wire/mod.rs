@@ -104,7 +104,7 @@
 //!   28   4  value_bytes      0 with TOMBSTONE
 //!   32 context_bytes  context  raw token; empty = the empty context
 //!    + value_bytes  value
-//! REPLY=18: 16 bytes, then the context, then the siblings, timestamps descending
+//! REPLY=18: 24 bytes, then the context, then the siblings, timestamps descending
 //!    0   1  status           see reply::Status
 //!    1   1  needed           answers that were needed
 //!    2   1  got              answers that came
@@ -114,7 +114,8 @@
 //!    8   4  context_bytes    0 = no context, or the empty one of a key never written
 //!   12   2  siblings         how many follow
 //!   14   2  reserved2
-//!   16 context_bytes  context
+//!   16   8  order            of the key of the request, in its partition
+//!   24 context_bytes  context
 //! sibling in a REPLY: 24 bytes, then its value
 //!    0   8  timestamp_ms
 //!    8   8  expires_ms       0 = never

@@ -58,12 +58,15 @@ pub struct ReplyHead {
     pub live: u16,
     /// Live siblings that the read of a put with READ_FIRST found.
     pub found: u16,
+    /// Of the key of the request, in its partition: a late reply is not taken for that to a
+    /// later request of the same number.
+    pub order: u64,
 }
 
 impl ReplyHead {
     /// The head of a reply that says only `status`.
     pub fn of(status: Status) -> ReplyHead {
-        ReplyHead { status, needed: 0, got: 0, live: 0, found: 0 }
+        ReplyHead { status, needed: 0, got: 0, live: 0, found: 0, order: 0 }
     }
 }
 
@@ -131,6 +134,7 @@ impl<'o> ReplyWriter<'o> {
             context_bytes: (context_bytes as u32).into(),
             siblings: sibling_count.into(),
             reserved2: 0.into(),
+            order: head.order.into(),
         };
         let out = layout::put(&fixed, out);
         assert!(out.len() >= context_bytes);
@@ -213,6 +217,7 @@ impl<'a> Reply<'a> {
             got: fixed.got,
             live: fixed.live.get(),
             found: fixed.found.get(),
+            order: fixed.order.get(),
         };
         Ok(Reply { head, context, siblings })
     }

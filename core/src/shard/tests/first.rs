@@ -123,7 +123,7 @@ fn a_damaged_record_is_never_written_on_but_left_to_another_owner() {
         let forward = forward(op, target, KEY.partition, true);
         assert_eq!(rig.input(Input::Applied { op, result: DAMAGED }), [forward]);
         let origin = Origin::Session(rig.ticket);
-        let outputs = rig.input(Input::ForwardReplied { op, node: other });
+        let outputs = rig.input(Input::ForwardReplied { op, node: other, order: KEY.order });
         assert_eq!(outputs, [Output::Relay { op, origin }]);
     }
 }

@@ -3,10 +3,13 @@
 use super::*;
 use crate::limits::FORWARD_GRACE;
 
+/// Of the keys of these requests.
+const ORDER: u64 = 4;
+
 /// A partition that this node does not own among five nodes.
 fn elsewhere(rig: &Rig) -> KeyPlace {
     let partition = (0..1 << BITS).map(Partition).find(|partition| !rig.shard.owns(*partition));
-    KeyPlace { partition: partition.unwrap(), order: 4 }
+    KeyPlace { partition: partition.unwrap(), order: ORDER }
 }
 
 /// A request forwarded to the first owner.
@@ -31,7 +34,7 @@ fn a_node_that_does_not_own_the_key_passes_it_on_and_the_reply_back() {
     for kind in [get(2, 0), put(2, 0, 0), read_first(2, 2)] {
         let (op, node) = forward(&mut rig, kind);
         let origin = Origin::Session(rig.ticket);
-        let replied = Input::ForwardReplied { op, node };
+        let replied = Input::ForwardReplied { op, node, order: ORDER };
         assert_eq!(rig.input(replied), [Output::Relay { op, origin }]);
         assert_eq!(rig.input(replied), [], "once");
         assert_eq!(rig.shard.request_count(), 0);
@@ -39,13 +42,21 @@ fn a_node_that_does_not_own_the_key_passes_it_on_and_the_reply_back() {
 }
 
 #[test]
+fn a_reply_about_another_key_is_late_for_an_earlier_request() {
+    let mut rig = five();
+    let (op, node) = forward(&mut rig, get(2, 0));
+    assert_eq!(rig.input(Input::ForwardReplied { op, node, order: ORDER + 1 }), []);
+    assert_eq!(rig.input(Input::ForwardReplied { op, node, order: ORDER }).len(), 1);
+}
+
+#[test]
 fn only_the_node_that_was_asked_may_answer() {
     let mut rig = five();
     let (op, node) = forward(&mut rig, get(2, 0));
     for other in (1..=9).map(NodeId).filter(|other| *other != node) {
-        assert_eq!(rig.input(Input::ForwardReplied { op, node: other }), []);
+        assert_eq!(rig.input(Input::ForwardReplied { op, node: other, order: ORDER }), []);
     }
-    assert_eq!(rig.input(Input::ForwardReplied { op, node }).len(), 1);
+    assert_eq!(rig.input(Input::ForwardReplied { op, node, order: ORDER }).len(), 1);
 }
 
 #[test]
@@ -85,16 +96,20 @@ fn what_was_forwarded_once_is_not_forwarded_to_a_node_again() {
 #[test]
 fn another_shard_gets_it_marked_as_it_came() {
     let mut rig = Rig::new(Setup { shards: 2, ..Setup::default() });
-    let key = KeyPlace { partition: Partition(40), order: 4 };
+    let key = KeyPlace { partition: Partition(40), order: ORDER };
     for forwarded in [false, true] {
         let request = Request { key, forwarded, ..rig.new_request(put(9, 0, 0)) };
         let outputs = rig.input(Input::Request(request));
         let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
         let target = Target::Shard(ShardIndex(1));
         assert_eq!(outputs, [super::forward(op, target, key.partition, forwarded)]);
-        assert_eq!(rig.input(Input::ForwardReplied { op, node: TWO }), [], "no node was asked");
+        assert_eq!(
+            rig.input(Input::ForwardReplied { op, node: TWO, order: ORDER }),
+            [],
+            "no node was asked"
+        );
         let origin = Origin::Session(rig.ticket);
-        let replied = Input::ForwardReplied { op, node: ME };
+        let replied = Input::ForwardReplied { op, node: ME, order: ORDER };
         assert_eq!(rig.input(replied), [Output::Relay { op, origin }]);
     }
 }
@@ -106,7 +121,7 @@ fn what_cannot_be_forwarded_fails_before_anything_was_written() {
     let outputs = rig.input(Input::ForwardLost { op });
     assert_eq!(outputs, [rig.failed(op, Failure::Unavailable { needed: 1, got: 0 })]);
     let mut rig = Rig::new(Setup { shards: 2, ..Setup::default() });
-    let key = KeyPlace { partition: Partition(40), order: 4 };
+    let key = KeyPlace { partition: Partition(40), order: ORDER };
     let request = Request { key, ..rig.new_request(get(1, 0)) };
     let outputs = rig.input(Input::Request(request));
     let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
@@ -120,7 +135,7 @@ fn a_target_that_is_lost_leaves_the_outcome_unknown() {
     rig.input(Input::PeerDown(node));
     assert_eq!(rig.fire(), [rig.failed(op, no_quorum(1, 0))]);
     rig.input(Input::PeerUp(node));
-    assert_eq!(rig.input(Input::ForwardReplied { op, node }), [], "too late");
+    assert_eq!(rig.input(Input::ForwardReplied { op, node, order: ORDER }), [], "too late");
 }
 
 #[test]
@@ -153,5 +168,5 @@ fn a_change_of_the_ring_leaves_forwarded_requests_alone() {
     let mut rig = five();
     let (op, node) = forward(&mut rig, get(2, 0));
     rig.members(1..=4, TopologyId(2));
-    assert_eq!(rig.input(Input::ForwardReplied { op, node }).len(), 1);
+    assert_eq!(rig.input(Input::ForwardReplied { op, node, order: ORDER }).len(), 1);
 }

@@ -59,7 +59,7 @@ fn answers_for_the_last_user_of_a_slot_do_nothing() {
         let mut inputs = answers(node, old, KEY.order);
         inputs.push(Input::Unsent { node, op: old });
         inputs.push(Input::Looked { op: old, result: Ok(true) });
-        inputs.push(Input::ForwardReplied { op: old, node });
+        inputs.push(Input::ForwardReplied { op: old, node, order: KEY.order });
         inputs.push(Input::ForwardLost { op: old });
         inputs
     };
@@ -110,7 +110,7 @@ fn answers_of_the_other_kind_do_nothing() {
     let (op, _) = rig.put(3, 0, 0);
     assert_eq!(rig.answer(TWO, op), []);
     assert_eq!(rig.looked(op), []);
-    assert_eq!(rig.input(Input::ForwardReplied { op, node: TWO }), []);
+    assert_eq!(rig.input(Input::ForwardReplied { op, node: TWO, order: KEY.order }), []);
     assert_eq!(rig.input(Input::ForwardLost { op }), []);
     rig.ack(TWO, op);
     assert_eq!(rig.ack(THREE, op), [rig.stored(op)]);

@@ -98,9 +98,9 @@ def put(counts, flags, timestamp, expires, context, value):
             + context + value)
 
 
-def reply(status, needed, got, live, found, context, siblings):
+def reply(status, needed, got, live, found, order, context, siblings):
     out = pack("<BBBBHHIHH", status, needed, got, 0, live, found, len(context), len(siblings), 0)
-    out += context
+    out += order + context
     for timestamp, expires, value in siblings:
         out += pack("<QQII", timestamp, expires, len(value), 0) + value
     return out
@@ -123,8 +123,8 @@ FRAMES = [
     ("put_given", 17, KEY, put((2, 1, 1, 0), 1 + 256, 1700000000000, 0, b"ctx", b"value")),
     ("put_local", 17, KEY, put((0, 0, 0, 0), 4 + 8, 0, 1800000000000, b"", b"value")),
     ("put_read_first", 17, KEY, put((2, 0, 0, 2), 2 + 16 + 64 + 128, 0, 0, b"", b"")),
-    ("reply", 18, b"", reply(0, 2, 3, 2, 1, b"token", [(9, 0, b"new"), (8, 77, b"")])),
-    ("reply_no_quorum", 18, b"", reply(1, 2, 1, 0, 0, b"", [])),
+    ("reply", 18, b"", reply(0, 2, 3, 2, 1, ORDER, b"token", [(9, 0, b"new"), (8, 77, b"")])),
+    ("reply_no_quorum", 18, b"", reply(1, 2, 1, 0, 0, bytes(8), b"", [])),
     ("replicate", 32, KEY, RECORD),
     ("replicate_sync", 33, KEY, RECORD),
     ("ack", 34, b"", ORDER + pack("<B7x", 1)),

@@ -182,7 +182,8 @@ fn client_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         content: Content::Tombstone,
         ..local
     };
-    let head = ReplyHead { status: Status::Ok, needed: 2, got: 3, live: 2, found: 1 };
+    let order = 0x0102_0304_0506_0708;
+    let head = ReplyHead { status: Status::Ok, needed: 2, got: 3, live: 2, found: 1, order };
     let new = ReplySibling { timestamp: UnixMs(9), expires: None, value: b"new" };
     let old = ReplySibling { timestamp: UnixMs(8), expires: Some(UnixMs(77)), value: b"" };
     let too_few = ReplyHead { needed: 2, got: 1, ..ReplyHead::of(Status::NoQuorum) };

@@ -97,7 +97,7 @@ fn values_and_contexts_are_bounded() {
     assert!(get(CONTEXT_BYTES_MAX));
     assert!(!get(CONTEXT_BYTES_MAX + 1));
     let reply = |bytes: usize| {
-        let mut head = [0; 16];
+        let mut head = [0; 24];
         head[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
         Reply::new_checked(&[&head, &long[..bytes]].concat()).is_ok()
     };
@@ -235,8 +235,8 @@ fn replies_are_checked_to_the_last_sibling() {
     assert!(with(0, 14) && !with(0, 15), "statuses end at 14");
     assert!(!with(12, 1), "bytes behind the last sibling");
     assert!(!with(12, 3), "a sibling that is not there");
-    assert!(with(21, 8) && !with(21, 7), "the second is newer");
-    assert!(!with(21 + 16, 4), "a value that reaches into the next sibling");
+    assert!(with(29, 8) && !with(29, 7), "the second is newer");
+    assert!(!with(29 + 16, 4), "a value that reaches into the next sibling");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_writer_refuses_to_forget_the_context() {
 #[test]
 #[should_panic(expected = "self.out.is_empty()")]
 fn a_writer_refuses_to_leave_bytes() {
-    ReplyWriter::new(&ReplyHead::of(Status::Ok), 0, 0, &mut [0; 17]).finish();
+    ReplyWriter::new(&ReplyHead::of(Status::Ok), 0, 0, &mut [0; 25]).finish();
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn random_reply(prng: &mut Prng) -> Message<'static> {
         got: prng.next_u64() as u8,
         live: prng.next_u64() as u16,
         found: prng.next_u64() as u16,
+        order: prng.next_u64(),
     };
     let mut timestamps: Vec<u64> = (0..prng.below(6)).map(|_| prng.below(1000)).collect();
     timestamps.sort_unstable_by(|left, right| right.cmp(left));

@@ -137,7 +137,7 @@ fn ended(answer: &Answer<'_>) -> Result<(bool, u16, u16), Failed> {
             Ended::Failed(failure) => Err(failure.into()),
         },
         Answer::Remote(ref reply) => {
-            let ReplyHead { status, needed, got, live, found } = reply.head;
+            let ReplyHead { status, needed, got, live, found, .. } = reply.head;
             match status {
                 Status::Ok => Ok((true, found, live)),
                 Status::ConditionFailed => Ok((false, found, live)),
