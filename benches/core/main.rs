@@ -1,0 +1,28 @@
+//! Benchmarks of `ringmain-core`, one module for each hot path.
+//!
+//! Times alone say little on a machine that others use, so beside what is measured stands, in
+//! the same group, a `control`: the least that any code for it would have to do. Compare the two.
+#![forbid(unsafe_code)]
+
+mod causality;
+mod hash;
+mod records;
+mod ring;
+mod wire;
+mod write;
+
+use criterion::Criterion;
+use std::time::Duration;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    causality::benchmark(&mut criterion);
+    hash::benchmark(&mut criterion);
+    ring::benchmark(&mut criterion);
+    wire::benchmark(&mut criterion);
+    write::benchmark(&mut criterion);
+    criterion.final_summary();
+}
