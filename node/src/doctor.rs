@@ -63,6 +63,7 @@ pub(crate) fn require(data_dir: &std::path::Path) -> Result<(), Failure> {
         None => {
             // Without it glommio registers when it first parks, and takes longer.
             let _slow = sys::register_membarrier();
+            sys::return_large_buffers();
             Ok(())
         }
         Some(failed) => {

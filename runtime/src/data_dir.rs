@@ -18,10 +18,11 @@
 //! | rename it over `NAME` | the old or the new file holds, each whole |
 //! | sync the directory | the new file holds |
 //!
-//! A new directory gets `boot`, `secret` and `members` first and `identity` last.
+//! A new directory gets `boot`, `secret`, `members` and empty shard folders first and `identity`
+//! last.
 //! Invariant: where `identity` is, all that it needs is; where it is not, nothing was promised,
-//! so the other three may be overwritten. Shard folders without it are refused: they may hold
-//! data whose owner is unknown.
+//! so the others may be overwritten. Shard folders with anything in them are refused without it:
+//! they may hold data whose owner is unknown.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -161,18 +162,32 @@ impl DataDir {
         file::write(&self.path, Kind::Secret, secret.bytes())
     }
 
-    /// The folder of one shard, created if it is missing.
+    /// Makes the folders of a new node's shards; before its identity is written.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn shard_dir(&self, shard: ShardIndex) -> Result<PathBuf, DataDirError> {
-        let path = self.path.join(format!("shard-{:03}", shard.0));
-        if !path.is_dir() {
-            let made = DirBuilder::new().mode(0o700).create(&path);
-            made.map_err(|source| DataDirError::io(Step::Create, &path, source))?;
-            file::sync_dir(&self.path)?;
+    pub fn make_shard_dirs(&self, shards: u16) -> Result<(), DataDirError> {
+        for shard in (0..shards).map(ShardIndex) {
+            let path = self.shard_path(shard);
+            if !path.is_dir() {
+                let made = DirBuilder::new().mode(0o700).create(&path);
+                made.map_err(|source| DataDirError::io(Step::Create, &path, source))?;
+            }
         }
-        Ok(path)
+        file::sync_dir(&self.path)
+    }
+
+    /// The folder of one shard.
+    ///
+    /// # Errors
+    /// If it is gone: what it held is not "not found".
+    pub fn shard_dir(&self, shard: ShardIndex) -> Result<PathBuf, DataDirError> {
+        let path = self.shard_path(shard);
+        if path.is_dir() { Ok(path) } else { Err(DataDirError::Missing { file: path }) }
+    }
+
+    fn shard_path(&self, shard: ShardIndex) -> PathBuf {
+        self.path.join(format!("shard-{:03}", shard.0))
     }
 
     /// Refuses shard folders or foreign files where no identity is.
@@ -186,7 +201,12 @@ impl DataDir {
             let name = entry.map_err(failed)?.file_name();
             let text = name.to_string_lossy();
             if text.starts_with("shard-") {
-                return Err(DataDirError::Missing { file: identity });
+                // An empty one was made for an identity that was never written.
+                let mut inside = fs::read_dir(self.path.join(&name)).map_err(failed)?;
+                if inside.next().is_some() {
+                    return Err(DataDirError::Missing { file: identity });
+                }
+                continue;
             }
             let base = text.strip_suffix(".new").unwrap_or(&text);
             let ours = Kind::ALL.iter().any(|kind| kind.name() == base);

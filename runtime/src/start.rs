@@ -32,9 +32,6 @@ use plan::{Plan, member, ring_config};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// Connections of a shard that no client can take up: links to and from the shards of peers, and
-/// handshakes.
-const PEER_CONNECTION_COUNT_MAX: u32 = 4096;
 /// How long a port that is in use is tried again.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two such tries.
@@ -77,8 +74,8 @@ pub enum StartError {
     /// The data directory fails.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The file `members` is damaged.
-    #[error("the file members is damaged")]
+    /// The file `members` is missing or not what it was.
+    #[error("the file members is missing or damaged")]
     Members,
     /// The log of a shard cannot be opened.
     #[error("shard {shard}: {error}")]
@@ -177,6 +174,7 @@ pub fn found(
     topology.insert(&add).expect("one operation has room");
     dir.write_secret(secret)?;
     dir.write_members(&Members::founding(topology.operations()).to_bytes())?;
+    dir.make_shard_dirs(identity.shards)?;
     dir.write_identity(identity)
 }
 
@@ -187,6 +185,7 @@ pub fn found(
 pub fn enter(dir: &DataDir, identity: &Identity, secret: &Secret) -> Result<(), DataDirError> {
     dir.write_secret(secret)?;
     dir.write_members(&Members::default().to_bytes())?;
+    dir.make_shard_dirs(identity.shards)?;
     dir.write_identity(identity)
 }
 
@@ -307,9 +306,10 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let config = plan.shard_config(shard);
     let (log, disk) = plan.open_log(shard)?;
     let settings = &plan.start.settings;
-    let most = settings.max_connections.saturating_add(PEER_CONNECTION_COUNT_MAX);
-    let connection_count_max = most.min(u32::from(u16::MAX));
-    let ring = HotRingConfig { connection_count_max, ..HotRingConfig::default() };
+    let ring = HotRingConfig {
+        connection_count_max: plan.connection_count_max,
+        ..HotRingConfig::default()
+    };
     let mut net = HotRing::new(ring)?;
     doorbell.0.set(net.doorbell()).expect("each shard sets its own, once");
     let mut prng = Prng::new(plan.start.boot.0 << 16 | u64::from(shard.0));

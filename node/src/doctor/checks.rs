@@ -7,7 +7,9 @@ use super::{Finding, Grade};
 use crate::config::units::cpus_text;
 
 /// Below this many open files the default `--max-connections` cannot be reached.
-const FILE_COUNT_MIN: u64 = 12_000;
+const FILE_COUNT_GOOD: u64 = 12_000;
+/// Below this many a node of two shards has no file left for connections.
+const FILE_COUNT_MIN: u64 = 256;
 /// Less free space than this is soon used up.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
@@ -68,10 +70,14 @@ pub(super) fn memlock(host: &Host) -> Finding {
 }
 
 pub(super) fn files(host: &Host) -> Finding {
-    let enough = host.file_count_max.is_none_or(|count| count >= FILE_COUNT_MIN);
-    let (grade, remedy) = match enough {
-        true => (Grade::Ok, ""),
-        false => (Grade::Warn, "raise the hard limit to 12000: ulimit -Hn, LimitNOFILE="),
+    let (grade, remedy) = match host.file_count_max {
+        Some(count) if count < FILE_COUNT_MIN => {
+            (Grade::Fail, "raise the hard limit to 12000: ulimit -Hn, LimitNOFILE=")
+        }
+        Some(count) if count < FILE_COUNT_GOOD => {
+            (Grade::Warn, "raise the hard limit to 12000: ulimit -Hn, LimitNOFILE=")
+        }
+        _ => (Grade::Ok, ""),
     };
     let found = host.file_count_max.map_or("unlimited".into(), |count| format!("{count} files"));
     Finding { check: "open files", grade, found, remedy }

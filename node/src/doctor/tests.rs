@@ -80,6 +80,8 @@ fn limits_are_compared() {
     let files = |count| grade(files, |host| host.file_count_max = count);
     assert_eq!(files(None), Grade::Ok);
     assert_eq!(files(Some(4096)), Grade::Warn);
+    assert_eq!(files(Some(256)), Grade::Warn);
+    assert_eq!(files(Some(255)), Grade::Fail);
     let cpus = |quota| grade(cpus, |host| host.cpu_quota_milli = quota);
     assert_eq!(cpus(Some(2000)), Grade::Ok);
     assert_eq!(cpus(Some(1999)), Grade::Warn);

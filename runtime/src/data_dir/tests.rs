@@ -162,7 +162,10 @@ fn foreign_directories_are_refused_and_left_alone() {
     let error = DataDir::open(folder.path()).unwrap_err();
     assert!(matches!(&error, DataDirError::Foreign { file } if file.ends_with("letter.txt")));
     fs::remove_file(folder.path().join("letter.txt")).unwrap();
-    fs::create_dir(folder.path().join("shard-000")).unwrap();
+    let shard = folder.path().join("shard-000");
+    fs::create_dir(&shard).unwrap();
+    drop(DataDir::open(folder.path()).expect("an empty one was made for an identity to come"));
+    fs::write(shard.join("0000000001.segment"), b"").unwrap();
     let error = DataDir::open(folder.path()).unwrap_err();
     assert!(matches!(&error, DataDirError::Missing { file } if file.ends_with("identity")));
 }
@@ -205,9 +208,10 @@ fn modes_keep_others_out() {
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).unwrap();
     dir.write_secret(&secret()).unwrap();
     assert_eq!(mode("secret") & 0o777, 0o600);
-    let shard = dir.shard_dir(ShardIndex(7)).unwrap();
-    assert_eq!(shard, folder.path().join("shard-007"));
-    assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), shard);
+    dir.make_shard_dirs(8).unwrap();
+    dir.make_shard_dirs(8).unwrap();
+    assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), folder.path().join("shard-007"));
+    assert!(matches!(dir.shard_dir(ShardIndex(8)), Err(DataDirError::Missing { .. })));
     assert_eq!(mode("shard-007") & 0o777, 0o700);
 }
 

@@ -9,7 +9,7 @@ use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,8 +160,13 @@ pub(crate) fn create_segment(
     header: &[u8; SEGMENT_HEADER_BYTES],
 ) -> io::Result<Segment> {
     let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
     let made = (|| {
         let none = rustix::fs::FallocateFlags::empty();
         rustix::fs::fallocate(&file, none, 0, bytes.into())?;

@@ -135,6 +135,7 @@ pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, Ope
         segments.push(Segment::open(identity, file)?);
     }
     segments.sort_by_key(|segment| segment.segment);
+    check_first(&segments)?;
     let chain = Chain::find(&segments)?;
     let (first, count) = identity.partitions();
     let mut scan = Scan {
@@ -245,6 +246,17 @@ impl Chain {
             chain.reverse();
             return Ok(Chain(chain));
         }
+    }
+}
+
+/// Until a first batch header is on disk no file was ever removed: files without any begin at 1,
+/// or the one that had it is gone.
+fn check_first(segments: &[Segment<'_>]) -> Result<(), OpenError> {
+    match segments.first() {
+        Some(one) if one.segment > 1 && segments.iter().all(|one| one.previous.is_none()) => {
+            Err(OpenError::Missing { segment: one.segment - 1 })
+        }
+        _ => Ok(()),
     }
 }
 

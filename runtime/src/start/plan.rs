@@ -7,6 +7,7 @@ use crate::driver::{
 };
 use crate::log::{self, Log, SegmentSizes};
 use crate::settings::{Durability, Settings};
+use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::{Contact, Member, Name};
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) ring: SharedRing,
     /// Counted by all shards together.
     pub(super) clients: ClientCount,
+    /// Of one shard: those of clients, of peers, and those in their handshake.
+    pub(super) connection_count_max: u32,
     pub(super) started: std::time::Instant,
 }
 
@@ -41,11 +44,8 @@ impl Plan {
         start: NodeStart,
         (resp, native): (SocketAddr, SocketAddr),
     ) -> Result<Plan, StartError> {
-        let bytes = start.dir.members()?.unwrap_or_default();
-        let members = match bytes.as_slice() {
-            [] => Members::default(),
-            bytes => Members::from_bytes(bytes).ok_or(StartError::Members)?,
-        };
+        let members = start.dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
+        let members = members.ok_or(StartError::Members)?;
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); ring_config.slot_count()].leak();
@@ -53,8 +53,30 @@ impl Plan {
         let ring = Arc::new(Mutex::new((TopologyId::default(), ring)));
         let dir = Arc::clone(&start.dir);
         let started = std::time::Instant::now();
-        let clients = ClientCount::new(start.settings.max_connections);
-        Ok(Plan { start, members, keys, resp, native, dir, ring, clients, started })
+        let shards = u32::from(start.identity.shards);
+        let room = file_count_max(raise_nofile(), shards);
+        let asked = start.settings.max_connections;
+        let clients = asked.min(room - room / 4);
+        if clients < asked {
+            tracing::warn!(
+                "at most {clients} clients, not {asked}: raise the limit of open files (ulimit -n)"
+            );
+        }
+        let each = (room / shards).max(1).min(asked.saturating_add(PEER_CONNECTION_COUNT_MAX));
+        let connection_count_max = each.min(u32::from(u16::MAX));
+        let clients = ClientCount::new(clients);
+        Ok(Plan {
+            start,
+            members,
+            keys,
+            resp,
+            native,
+            dir,
+            ring,
+            clients,
+            connection_count_max,
+            started,
+        })
     }
 
     pub(super) fn shard_config(&self, shard: ShardIndex) -> ShardConfig {
@@ -192,6 +214,22 @@ impl Plan {
         Ok((log, disk))
     }
 }
+
+/// Connections that all shards may have open together: what the limit of open files leaves beside
+/// rings, doorbells and the files of logs. Without a file for the next segment, or for the
+/// eventfd that a shard parks on, a node could not go on.
+fn file_count_max(limit: u64, shards: u32) -> u32 {
+    let own = FILE_COUNT_OWN + u64::from(shards) * FILE_COUNT_OWN_PER_SHARD;
+    u32::try_from(limit.saturating_sub(own)).unwrap_or(u32::MAX).max(shards)
+}
+
+/// Open files of a node beside its connections: of the process, and of each shard.
+const FILE_COUNT_OWN: u64 = 64;
+/// See [`FILE_COUNT_OWN`].
+const FILE_COUNT_OWN_PER_SHARD: u64 = 64;
+/// Connections of a shard beyond `--max-connections`: links to and from the shards of peers, and
+/// handshakes.
+const PEER_CONNECTION_COUNT_MAX: u32 = 4096;
 
 /// This node as a member.
 pub(super) fn member(settings: &Settings, identity: &Identity) -> Member {

@@ -81,6 +81,16 @@ pub fn raise_nofile() -> u64 {
     raise(Resource::Nofile)
 }
 
+/// Has the allocator give large buffers back to the kernel as soon as they are freed: by itself
+/// it keeps them once it has freed one, and a burst of large values would stay resident.
+pub fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator, which takes its own lock for that.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES);
+    }
+}
+
 /// Tells the kernel that this process will use expedited memory barriers, as glommio does when it
 /// parks: registering with several threads running takes tens of milliseconds, so `main` does it.
 pub fn register_membarrier() -> Result<(), Errno> {
@@ -134,5 +144,9 @@ fn raise(resource: Resource) -> u64 {
 
 /// Locked memory that glommio's executors demand, bytes.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+/// Buffers from this size on, bytes, are mapped one by one: a page fault for each of their pages
+/// costs less than the copy that fills it.
+#[cfg(target_env = "gnu")]
+const LARGE_BUFFER_BYTES: libc::c_int = 256 << 10;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 const DISABLED_PATH: &str = "/proc/sys/kernel/io_uring_disabled";
