@@ -229,7 +229,7 @@ pub(crate) struct PutArgs {
     pub(crate) write: WriteArgs,
 }
 
-/// Deletes a key. Without --context it deletes what the node knows of the key.
+/// Deletes a key. Without --context it deletes what a read of R owners finds.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ringmain del cart

@@ -10,7 +10,7 @@ use crate::cluster;
 use crate::config::units::{cpus_text, log_level_text};
 use crate::doctor;
 use crate::failure::{Exit, Failure};
-use crate::output::print_line;
+use crate::output::{print_line, tell};
 use crate::start::port_failure;
 use children::{Children, Event, Plan};
 
@@ -109,7 +109,7 @@ fn await_ring(children: &mut Children, first: SocketAddr) -> Result<Asked, Failu
         }
         if !told && began.elapsed() > FORM_PATIENCE {
             let all = children.living();
-            eprintln!("ringmain: {alive} of {all} nodes are in the ring: still waiting");
+            tell(&format!("{alive} of {all} nodes are in the ring: still waiting"));
             told = true;
         }
         match children.next(Some(LOOK_INTERVAL)) {
@@ -128,7 +128,7 @@ fn await_ring(children: &mut Children, first: SocketAddr) -> Result<Asked, Failu
 fn report_death(children: &Children, index: usize) {
     let how = children.ending(index);
     let again = children.command(index);
-    eprintln!("ringmain: node {} {how}; to start it again: {again}", index + 1);
+    tell(&format!("node {} {how}; to start it again: {again}", index + 1));
 }
 
 /// What a person can do now.

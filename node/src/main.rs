@@ -36,12 +36,12 @@ fn main() -> ExitCode {
         let place = info.location().map_or("?".into(), ToString::to_string);
         let what = info.payload_as_str().unwrap_or("no message");
         let failure = Failure::new(Exit::Failed, format!("defect at {place}: {what}"), "report it");
-        eprintln!("ringmain: {failure}");
+        output::tell(&failure.to_string());
     }));
     match panic::catch_unwind(run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => {
-            eprintln!("ringmain: {failure}");
+            output::tell(&failure.to_string());
             ExitCode::from(failure.exit as u8)
         }
         // The hook has told it.

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use crate::args::NodeArgs;
 use crate::failure::Failure;
 
-/// A node answers or gives up within its own request time-out, which is at most 30 s.
+/// A node answers or gives up within its own request time-out, which is 30 s at most: only one
+/// that hangs takes longer.
 const TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Connects to the node that the flags name.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use ringmain_core::id::NodeId;
 use ringmain_runtime::data_dir::Identity;
+use ringmain_runtime::log::OpenError;
 use ringmain_runtime::log_writer::LogQueue;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
@@ -208,8 +209,19 @@ fn start_failure(error: StartError) -> Failure {
         StartError::Members => {
             Failure::new(Exit::DataDir, what, "restore the directory, or enter as a new node")
         }
-        StartError::Log { .. } | StartError::Files { .. } => {
+        StartError::Log { error: OpenError::NoMemory, .. } => {
+            Failure::new(Exit::Host, what, "give the process more memory; the data is sound")
+        }
+        StartError::Log { .. } => {
             let remedy = "restore the directory, or replace this node by a new one";
+            Failure::new(Exit::DataDir, what, remedy)
+        }
+        StartError::Files { error, .. } => {
+            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            let remedy = match error.kind() {
+                StorageFull | QuotaExceeded => "free space in the file system of --data-dir",
+                _ => "look at the error; the data is as it was",
+            };
             Failure::new(Exit::DataDir, what, remedy)
         }
         StartError::Ring(_) | StartError::Threads(_) => {
@@ -231,6 +243,9 @@ fn tell_entry(settings: &Settings, opened: &Opened) {
         }
         Entry::Found { identity, .. } => {
             tracing::info!("node {} founds a cluster, in {dir}", identity.node);
+            if identity.n > 1 {
+                tracing::warn!("a lone node replicates nothing: add nodes before the first write");
+            }
         }
         Entry::Enter { .. } => {
             tracing::info!("a new node asks {} seeds, from {dir}", settings.seeds.len());

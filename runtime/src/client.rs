@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use ringmain_core::checksum::Software;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
-use ringmain_core::limits::REQUEST_TIMEOUT_MAX;
 use ringmain_core::time::UnixMs;
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::get::GetRequest;
@@ -27,6 +26,9 @@ use ringmain_core::wire::{FIRST_BYTES, VERSION};
 
 use crate::data_dir::random_bytes;
 use crate::settings::Secret;
+
+/// Longest time until a node has answered a HELLO: what does not is no node.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to one node.
 #[derive(Debug)]
@@ -111,8 +113,9 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Connects and says hello. `timeout` bounds this and every later request; a node is told
-    /// at most `limits::REQUEST_TIMEOUT_MAX`.
+    /// Connects and says hello. `timeout` is how long this client waits for the answer to a
+    /// request, which the node gives within its own request time-out; it bounds the handshake,
+    /// too, which gets at most [`HANDSHAKE_TIMEOUT`].
     ///
     /// # Errors
     /// All but [`ClientError::Failed`].
@@ -121,9 +124,10 @@ impl Client {
         secret: Option<&Secret>,
         timeout: Duration,
     ) -> Result<Client, ClientError> {
-        let deadline = Instant::now() + timeout;
-        let stream =
-            TcpStream::connect_timeout(&address, timeout).map_err(ClientError::Unreachable)?;
+        let patience = timeout.min(HANDSHAKE_TIMEOUT);
+        let deadline = Instant::now() + patience;
+        let stream = TcpStream::connect_timeout(&address, patience);
+        let stream = stream.map_err(ClientError::Unreachable)?;
         stream.set_nodelay(true).map_err(ClientError::Lost)?;
         let mut client = Client {
             stream,
@@ -267,7 +271,8 @@ impl Client {
         let hop = Hop {
             op,
             request,
-            deadline_ms: self.timeout.min(REQUEST_TIMEOUT_MAX).as_millis() as u16,
+            // The node's own.
+            deadline_ms: 0,
             age_ms: 0,
             topology: TopologyId(0),
             cluster_digest: self.cluster.map_or(0, |cluster| cluster.id.digest()),

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind::AddrInUse};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ const REPLY_BYTES_MAX: usize = 64 << 20;
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two such tries.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
+/// How often, a millisecond apart, a shard with a full queue is told to stop.
+const STOP_TRIES: u32 = 1000;
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -108,7 +110,9 @@ pub struct Running {
     /// Where native clients and peers connect.
     pub native: SocketAddr,
     controls: Controls<Control, LateDoorbell>,
-    shards: Vec<JoinHandle<Result<(), RingError>>>,
+    shards: Vec<JoinHandle<()>>,
+    /// How each shard ended, in the order of their ends.
+    ends: Receiver<Result<(), String>>,
 }
 
 /// A way to ask a running node for its status, and to stop it, from any thread.
@@ -135,26 +139,53 @@ impl Running {
         Handle(self.controls.clone())
     }
 
-    /// Waits until every shard has stopped.
+    /// Waits until every shard has stopped, or one has failed: then the others may still run, and
+    /// the process must end.
     ///
     /// # Errors
-    /// Why the first one that failed did.
+    /// Why that one failed.
     pub fn wait(self) -> Result<(), String> {
+        all_ended(&self.ends, self.shards.len())?;
         for shard in self.shards {
-            match shard.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err("a shard panicked".into()),
-            }
+            // It has said how it ended.
+            let _ended = shard.join();
         }
         Ok(())
     }
 }
 
+/// Waits for as many good ends, or the first bad one.
+fn all_ended(ends: &Receiver<Result<(), String>>, shards: usize) -> Result<(), String> {
+    (0..shards).try_for_each(|_| ends.recv().unwrap_or_else(|_| Err("a shard ended".into())))
+}
+
+/// Tells how a shard has ended, also when it panics.
+struct End(Option<Sender<Result<(), String>>>);
+
+impl End {
+    fn tell(mut self, end: Result<(), String>) {
+        if let Some(ends) = self.0.take() {
+            // Nobody waits after the first failure.
+            let _gone = ends.send(end);
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(ends) = self.0.take() {
+            let _gone = ends.send(Err("a shard panicked".into()));
+        }
+    }
+}
+
 fn stop_all(controls: &Controls<Control, LateDoorbell>) {
     for shard in (0..controls.shards()).map(ShardIndex) {
-        // A shard whose queue is full at that moment is told again by the next signal.
-        let _full = controls.control(shard, Control::Stop);
+        // A shard empties its queue every turn; one that does not is past being stopped.
+        let mut tries = 0..STOP_TRIES;
+        while controls.control(shard, Control::Stop).is_err() && tries.next().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -206,18 +237,22 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let endpoints: Vec<MeshEndpoint> = mesh(doorbells.clone(), limits);
     let controls = endpoints[0].controls();
     let (tell, told) = sync_channel(shards);
+    let (ended, ends) = channel();
     let mut threads = Vec::new();
     for (endpoint, doorbell) in endpoints.into_iter().zip(doorbells) {
         let listeners = (clone(&resp)?, clone(&native)?);
         let begin = Begin { plan: Arc::clone(&plan), endpoint, doorbell, listeners };
-        threads.push(spawn(begin, tell.clone())?);
+        threads.push(spawn(begin, tell.clone(), End(Some(ended.clone())))?);
     }
     drop(tell);
     if let Err(error) = all_ready(&told, shards) {
         stop_all(&controls);
+        for thread in threads {
+            let _ended = thread.join();
+        }
         return Err(error);
     }
-    Ok(Running { resp: addresses.0, native: addresses.1, controls, shards: threads })
+    Ok(Running { resp: addresses.0, native: addresses.1, controls, shards: threads, ends })
 }
 
 fn all_ready(told: &Receiver<Result<(), StartError>>, shards: usize) -> Result<(), StartError> {
@@ -264,7 +299,8 @@ struct Begin {
 fn spawn(
     begin: Begin,
     tell: SyncSender<Result<(), StartError>>,
-) -> Result<JoinHandle<Result<(), RingError>>, StartError> {
+    end: End,
+) -> Result<JoinHandle<()>, StartError> {
     let (plan, shard) = (&begin.plan, begin.endpoint.shard());
     let cpu = plan.start.cpus.as_ref().and_then(|cpus| cpus.get(usize::from(shard.0)).copied());
     let placement = cpu.map_or(Placement::Unbound, |cpu| Placement::Fixed(cpu.into()));
@@ -276,10 +312,10 @@ fn spawn(
             Ok(executor) => executor,
             Err(error) => {
                 let _gone = tell.send(Err(StartError::Threads(error.to_string())));
-                return Ok(());
+                return end.tell(Ok(()));
             }
         };
-        executor.run(async move {
+        let ended = executor.run(async move {
             match driver(begin) {
                 Ok(driver) => {
                     let _gone = tell.send(Ok(()));
@@ -291,7 +327,8 @@ fn spawn(
                     Ok(())
                 }
             }
-        })
+        });
+        end.tell(ended.map_err(|error| error.to_string()));
     };
     std::thread::Builder::new()
         .name(name)
@@ -358,4 +395,23 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
     Ok(Driver { net, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_end_is_told_at_once() {
+        let (ended, ends) = channel();
+        let [first, second, third] = [(); 3].map(|()| End(Some(ended.clone())));
+        first.tell(Ok(()));
+        let panicked = std::thread::spawn(move || {
+            let _end = second;
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(all_ended(&ends, 3), Err("a shard panicked".into()), "the third still runs");
+        third.tell(Ok(()));
+    }
 }

@@ -69,12 +69,24 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command of the binary to its end.
+/// Runs a command of the binary to its end, which comes by a kill if patience runs out.
 ///
 /// # Panics
 /// If it cannot be run.
 pub fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("the binary was just built")
+    let mut command = command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary was just built");
+    let id = child.id();
+    let watch = thread::spawn(move || {
+        if !ends(id) {
+            // It may end at this very moment.
+            let _ended = kill_process(pid(id), Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("a child can be waited for");
+    watch.join().expect("a process can be watched");
+    output
 }
 
 /// The addresses and names of a node's `ready` line.

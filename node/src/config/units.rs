@@ -8,6 +8,7 @@ use ringmain_core::limits::{
     NAME_BYTES_MAX, PARTITION_BITS_MAX, PARTITION_BITS_MIN, REPLICA_COUNT_MAX, REQUEST_TIMEOUT_MAX,
     SHARD_COUNT_MAX,
 };
+use ringmain_core::membership::member::Name;
 use ringmain_runtime::settings::{Durability, LogLevel};
 
 use crate::failure::Unfit;
@@ -111,9 +112,7 @@ pub(crate) fn name(text: &str) -> Result<String, Unfit> {
         remedy: "give 1 to 32 bytes without spaces or control characters",
     };
     const _: () = assert!(NAME_BYTES_MAX == 32, "as the remedy says");
-    let bounded = (1..=NAME_BYTES_MAX).contains(&text.len());
-    let visible = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if bounded && visible { Ok(text.into()) } else { Err(unfit) }
+    Name::new(text).map(|_| text.into()).map_err(|_| unfit)
 }
 
 /// `IP:PORT`, as in `10.0.0.1:7400` or `[fd00::1]:7400`.

@@ -130,10 +130,13 @@ impl Plan {
     pub(super) fn cluster_info(&self) -> ClusterInfo {
         let Identity { cluster, partition_bits, n, r, w, .. } = self.start.identity;
         let hash_seed = cluster.hash_seed();
+        let settings = &self.start.settings;
         ClusterInfo {
             cluster: Cluster { id: cluster, hash_seed, partition_bits, n, r, w },
             keys: self.keys,
-            secret_for_joiners: Some(self.start.secret.clone()),
+            // Whoever was given a secret guards it; one that was made is told on this machine.
+            secret_for_joiners: (settings.is_loopback() && settings.cluster_secret.is_none())
+                .then(|| self.start.secret.clone()),
         }
     }
 

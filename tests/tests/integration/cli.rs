@@ -31,7 +31,8 @@ fn refusal(code: i32, output: &Output) -> String {
 /// A `start` that must not get beyond its data directory.
 fn start_in(dir: &Path) -> Output {
     let ports = ["--port", "0", "--resp-port", "0", "--admin-port", "0"];
-    command(&[&["start"][..], &ports].concat()).arg("--data-dir").arg(dir).output().unwrap()
+    let dir = dir.to_str().expect("temporary folders have plain names");
+    run(&[&["start"][..], &ports, &["--data-dir", dir]].concat())
 }
 
 #[test]
@@ -73,6 +74,7 @@ fn bad_usage_is_exit_2() {
         &["demo", "--nodes", "0"],
         &["demo", "--network", "10.0.0.0"],
         &["start", "--w", "4"],
+        &["start", "--name", "in\u{200b}visible"],
         &["start", "--request-timeout", "31s"],
         &["start", "--listen", "0.0.0.0", "--advertise", "10.0.0.1"],
         &["start", "--cluster-secret", "/nowhere"],
@@ -148,6 +150,7 @@ fn a_data_directory_that_cannot_be_used_is_exit_4() {
     assert!(refusal(4, &start_in(&dir)).contains("identity is damaged"));
     fs::remove_file(dir.join("identity")).unwrap();
     fs::create_dir(dir.join("shard-000")).unwrap();
+    fs::write(dir.join("shard-000/0000000001.segment"), "").unwrap();
     assert!(refusal(4, &start_in(&dir)).contains("identity is missing"));
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use redis::Value;
 use ringmain_tests::process::{
-    Client, Cluster, Network, PATIENCE, Ringmain, binary, code, command,
+    Client, Cluster, Network, PATIENCE, Ringmain, binary, code, command, until,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
@@ -230,7 +230,10 @@ fn a_handshake_that_does_not_go_on_is_given_up() {
     let mut silent = stranger(cluster.native(0));
     let mut begun = stranger(cluster.native(0));
     begun.write_all(&[0]).unwrap();
-    for stream in [&mut silent, &mut begun] {
+    // The first byte of every frame.
+    let mut right = stranger(cluster.native(0));
+    right.write_all(&[0xa7]).unwrap();
+    for stream in [&mut silent, &mut begun, &mut right] {
         let mut answer = Vec::new();
         let closed = stream.read_to_end(&mut answer);
         assert!(closed.is_ok(), "closed by the node, after {answer:?}");
@@ -349,6 +352,49 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
     let mut client = Client::connect(node.ready().resp).unwrap();
     assert!(client.ask::<String>("GET 0").unwrap() == value);
     client.ask::<Value>(&format!("SET more {value}")).unwrap();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
+fn what_is_missing_is_not_taken_for_empty() {
+    let mut cluster = stopped();
+    let dir = cluster.dir(0);
+    let away = dir.with_extension("away");
+    for name in ["secret", "members", "identity", "shard-000", "shard-000/0000000001.segment"] {
+        fs::rename(dir.join(name), &away).unwrap();
+        let line = refused(4, start(&cluster, &dir, &[]));
+        assert!(line.contains("missing"), "{name}: {line}");
+        fs::rename(&away, dir.join(name)).unwrap();
+    }
+    cluster.start(0);
+    assert_eq!(cluster.client(0).ask::<String>("GET 7").unwrap(), "value-7");
+}
+
+/// Each connection needs a file, and so do the log and the rings.
+#[test]
+fn more_clients_than_files_are_refused_and_the_node_goes_on() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let listen = network.host(1).to_string();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 256; exec \"$@\"", "sh"]).arg(binary());
+    shell.args(["start", "--shards", "1", "--listen", &listen, "--data-dir"]).arg(folder.path());
+    let mut node = Ringmain::of(shell);
+    node.await_ready();
+    node.log_with("raise the limit of open files");
+    let ready = node.ready().clone();
+    let mut client = Client::connect(ready.resp).unwrap();
+    let held: Vec<_> = (0..300).map(|_| stranger(ready.resp)).collect();
+    let silent: Vec<_> = (0..300).map(|_| stranger(ready.native)).collect();
+    for number in 0..100 {
+        client.ask::<()>(&format!("SET a {number}")).unwrap();
+    }
+    drop((held, silent));
+    until("room for another client", || {
+        let mut other = Client::connect(ready.resp).ok();
+        other.as_mut().is_some_and(|other| other.ask::<u32>("GET a").is_ok_and(|it| it == 99))
+    });
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0));
 }
