@@ -208,6 +208,9 @@ mod tests {
         let now = Instant(1 << 40);
         wheel.arm(&mut entries, 1, now, now + REQUEST_TIMEOUT_MAX);
         assert_eq!(wheel.pop(&mut entries, now), Some(0));
+        // The wheel starts at tick 1, where the overdue one lay, and goes once round.
+        let end = BUCKET_COUNT as u64;
+        assert_eq!(wheel.next(), Some(Instant(end << TICK_BITS)), "at its end, not sooner");
         assert_eq!(wheel.pop(&mut entries, now), Some(1));
         wheel.arm(&mut entries, 1, now, now + REQUEST_TIMEOUT_MAX);
         assert_eq!(wheel.pop(&mut entries, now), None, "the wheel has turned");
