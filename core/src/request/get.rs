@@ -98,3 +98,41 @@ impl Get {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    /// A read of two of three owners, both asked.
+    fn read(cover: bool) -> Get {
+        let mut get = Get::new(&OWNERS, Need { nodes: 2, ..Need::default() }, cover);
+        assert_eq!(get.next_to_ask(), Some(NodeId(1)));
+        assert_eq!(get.next_to_ask(), Some(NodeId(2)));
+        assert_eq!(get.next_to_ask(), None);
+        assert_eq!(get.on_answer(NodeId(1), false), Step::Wait);
+        get
+    }
+
+    #[test]
+    fn nobody_is_asked_once_the_read_is_answered() {
+        let mut get = read(false);
+        assert_eq!(get.on_answer(NodeId(2), false), Step::Reply(Outcome::Got));
+        assert_eq!(get.next_to_ask(), None);
+        // Even if the context was covered only by the last answer.
+        let mut get = read(true);
+        assert_eq!(get.on_answer(NodeId(2), true), Step::Reply(Outcome::Got));
+        assert_eq!(get.next_to_ask(), None);
+    }
+
+    #[test]
+    fn everybody_is_asked_while_the_context_is_not_covered() {
+        let mut get = read(true);
+        assert_eq!(get.on_answer(NodeId(2), false), Step::Wait);
+        assert_eq!(get.next_to_ask(), Some(NodeId(3)));
+        assert_eq!(get.next_to_ask(), None);
+        let not_covered = Step::Reply(Outcome::Failed(Failure::NotCovered));
+        assert_eq!(get.on_answer(NodeId(3), false), not_covered);
+    }
+}
