@@ -186,12 +186,37 @@ fn counts_grow_to_several_bytes() {
     let record = Record::new_checked(&bytes).unwrap();
     assert_eq!(record.version_vector().len(), seen.len());
     assert!(record.siblings().eq(siblings.iter().copied()));
+    // Where the index of a sibling's entry begins to take one byte more.
+    for edge in [128, 16_384] {
+        let siblings: Vec<_> = seen[edge - 2..][..4].iter().map(|dot| sibling(*dot)).collect();
+        let bytes = encode(&seen, &siblings);
+        let record = Record::new_checked(&bytes).unwrap();
+        assert!(record.siblings().eq(siblings.iter().copied()), "{edge}");
+    }
     for length in [0, 127, 128, 16_383, 16_384, 1 << 21] {
         let value = vec![7; length];
         let sibling = Sibling { value: &value, ..sibling(dot(1, 1)) };
         let bytes = encode(&[dot(1, 1)], &[sibling]);
         assert_eq!(Record::new_checked(&bytes).unwrap().siblings().next(), Some(sibling));
     }
+}
+
+#[test]
+#[should_panic(expected = "ascending and covered")]
+fn a_dot_twice_is_not_written() {
+    encode(&[dot(1, 2)], &[sibling(dot(1, 1)), sibling(dot(1, 1))]);
+}
+
+#[test]
+#[should_panic(expected = "ascending and covered")]
+fn dots_descending_are_not_written() {
+    encode(&[dot(1, 2)], &[sibling(dot(1, 2)), sibling(dot(1, 1))]);
+}
+
+#[test]
+#[should_panic(expected = "ascending and covered")]
+fn a_dot_not_covered_is_not_written() {
+    encode(&[dot(1, 2)], &[sibling(dot(1, 3))]);
 }
 
 #[test]
