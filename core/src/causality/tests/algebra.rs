@@ -155,6 +155,7 @@ fn version_vectors_compare_as_sets_of_writes() {
             };
             assert_eq!(left.compare(right), expected);
             assert_eq!(left.covers_all(right), l.is_superset(&r));
+            assert_eq!(left.is_empty(), l.is_empty());
             assert_eq!(l.len() as u32, left.iter().map(Dot::number).sum());
         }
     }
@@ -255,4 +256,20 @@ fn only_actors_of_this_node_and_boot_with_numbers_left_are_extended() {
     let sibling = Record::new_checked(&out).unwrap().siblings().next().unwrap();
     assert_eq!((sibling.flags, sibling.expires, sibling.value), (TOMBSTONE, None, &b""[..]));
     assert_eq!(event.dot(), Dot::new(Actor::new(NodeId(2), Boot(1), 3), 1));
+}
+
+/// The bytes left over would reach a log as they happened to lie in memory.
+#[test]
+#[should_panic(expected = "self.position")]
+fn a_shorter_value_than_planned_is_not_written() {
+    let write = Write {
+        context: Context::Local,
+        tombstone: false,
+        timestamp: UnixMs(1),
+        expires: None,
+        value: b"planned",
+    };
+    let event = Event::plan(None, None, NodeId(2), Boot(1), 3, &write);
+    let mut out = vec![0; event.bytes()];
+    event.write_to(None, &Write { value: b"plan", ..write }, &mut out);
 }
