@@ -185,7 +185,8 @@ impl<'a> Ring<'a> {
     /// If there is no such partition.
     pub fn fallbacks(&self, partition: Partition) -> Vec<NodeId, MEMBER_COUNT_MAX> {
         let owners = self.owners(partition);
-        let ranking = placement::ranking(&self.seats, self.config.seed, partition);
+        let mut ranking = placement::Ranking::new();
+        placement::rank(&self.seats, self.config.seed, partition, &mut ranking);
         let used = |zone: u16| {
             self.seats.iter().any(|seat| seat.zone == zone && owners.contains(&seat.node))
         };
