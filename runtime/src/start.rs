@@ -11,6 +11,7 @@ use crate::driver::{
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
+use crate::metrics::{Metrics, Recorder};
 use crate::net::{self, HotRing, HotRingConfig, RingError};
 use crate::session::resp::Limits;
 use crate::settings::{Secret, Settings};
@@ -230,7 +231,8 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let resp = bind("--resp-port", settings.listen, settings.resp_port)?;
     let native = bind("--port", settings.listen, settings.port)?;
     let addresses = (address_of(&resp)?, address_of(&native)?);
-    let plan = Arc::new(Plan::new(start, addresses)?);
+    let (metrics, recorders) = Metrics::new(usize::from(start.identity.shards));
+    let plan = Arc::new(Plan::new(start, addresses, metrics)?);
     let shards = usize::from(plan.start.identity.shards);
     let doorbells: Vec<_> = (0..shards).map(|_| LateDoorbell::default()).collect();
     let limits = MeshLimits::for_shards(plan.start.identity.shards);
@@ -239,9 +241,9 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let (tell, told) = sync_channel(shards);
     let (ended, ends) = channel();
     let mut threads = Vec::new();
-    for (endpoint, doorbell) in endpoints.into_iter().zip(doorbells) {
+    for ((endpoint, doorbell), recorder) in endpoints.into_iter().zip(doorbells).zip(recorders) {
         let listeners = (clone(&resp)?, clone(&native)?);
-        let begin = Begin { plan: Arc::clone(&plan), endpoint, doorbell, listeners };
+        let begin = Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners };
         threads.push(spawn(begin, tell.clone(), End(Some(ended.clone())))?);
     }
     drop(tell);
@@ -292,6 +294,7 @@ struct Begin {
     plan: Arc<Plan>,
     endpoint: MeshEndpoint,
     doorbell: LateDoorbell,
+    recorder: Recorder,
     /// RESP, native.
     listeners: (TcpListener, TcpListener),
 }
@@ -338,7 +341,7 @@ fn spawn(
 
 /// Makes a shard, on its own thread.
 fn driver(begin: Begin) -> Result<Driver, StartError> {
-    let Begin { plan, endpoint: mesh, doorbell, listeners: (resp, native) } = begin;
+    let Begin { plan, endpoint: mesh, doorbell, recorder, listeners: (resp, native) } = begin;
     let shard = mesh.shard();
     let config = plan.shard_config(shard);
     let (log, disk) = plan.open_log(shard)?;
@@ -373,6 +376,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         engine,
         io,
         about: plan.about(),
+        recorder,
         cluster: plan.cluster_info(),
         limits,
         disk,

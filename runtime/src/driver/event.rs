@@ -4,6 +4,7 @@ use super::connection::{Connections, Speaks};
 use super::work::{Work, is_loopback};
 use super::{Driver, State};
 use crate::log::{Completion, Errno};
+use crate::metrics::Counter;
 use crate::net::{ConnectionId, Ending, Event, Receive};
 use crate::session::resp::RespSession;
 use ringmain_core::shard::Input;
@@ -25,11 +26,13 @@ impl Driver {
         if self.state.stopping.is_some() {
             return;
         }
+        self.state.recorder.add(Counter::ConnectionsAccepted, 1);
         if tag == NATIVE {
             let is_loopback = is_loopback(&socket);
             return self.adopt_native(socket, is_loopback, Receive::First, &[]);
         }
         if !self.state.io.clients.enter() {
+            self.state.recorder.add(Counter::ConnectionsRefused, 1);
             // Whoever does not take it sees a closed connection.
             let _lost = rustix::io::write(&socket, CLIENTS_FULL);
             return;
@@ -55,6 +58,7 @@ impl State {
     pub(super) fn on_event(&mut self, event: Event<'_>) -> Option<(OwnedFd, u8)> {
         match event {
             Event::Received { connection, bytes } => {
+                self.recorder.add(Counter::BytesReceived, bytes.len() as u64);
                 if self.is_stalled(connection) || self.has_held_back(connection) {
                     self.held_back.push_back((connection, bytes.to_vec()));
                     self.work.push_back(Work::Pause(connection, true));
@@ -68,10 +72,13 @@ impl State {
             Event::Ended { connection, ending } => self.on_ended(connection, ending),
             Event::Closed { connection, .. } => self.on_closed(connection),
             Event::Written { tag, result } => {
+                self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 let result = result.map(|()| tag as usize).map_err(|errno| Errno(errno.0));
                 self.engine.log.handle_completion(Completion::Written { result });
             }
             Event::Synced { result, .. } => {
+                self.recorder.add(Counter::LogSyncs, u64::from(result.is_ok()));
+                self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 let result = result.map_err(|errno| Errno(errno.0));
                 self.engine.log.handle_completion(Completion::Synced { result });
             }
@@ -101,6 +108,7 @@ impl State {
         let slot = id.slot() as u32;
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.is_sending = false;
+        self.recorder.add(Counter::BytesSent, buffer.len() as u64);
         buffer.clear();
         if buffer.capacity() <= SPARE_BYTES_MAX {
             connection.spare = buffer;

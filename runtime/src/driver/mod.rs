@@ -36,6 +36,7 @@ pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
 
+use crate::metrics::{Counter, Gauge, Recorder, Timing};
 use crate::net::{ConnectionId, HotRing, RingError};
 use crate::session::resp::Limits;
 use crate::settings::Secret;
@@ -78,6 +79,8 @@ pub(crate) struct State {
     pub(crate) engine: Engine,
     pub(crate) io: Io,
     pub(crate) about: About,
+    /// Counts what this shard does.
+    pub(crate) recorder: Recorder,
     pub(crate) cluster: ClusterInfo,
     pub(crate) limits: Limits,
     pub(crate) disk: Disk,
@@ -130,6 +133,7 @@ impl Driver {
                 self.net.submit_and_wait(Some(wait.map_or(BLOCK, |wait| wait.min(BLOCK))))?;
             } else {
                 idle = 0;
+                self.state.recorder.add(Counter::Parks, 1);
                 self.net.park(wait).await?;
             }
         }
@@ -158,6 +162,9 @@ impl Driver {
         self.carry_out();
         self.flush();
         self.state.io.mesh.flush();
+        if events > 0 {
+            self.state.count_turn();
+        }
         Ok(events)
     }
 
@@ -187,6 +194,14 @@ impl State {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         // A clock before 1970 is one that was never set.
         self.engine.wall = UnixMs(unix.map_or(0, |unix| unix.as_millis() as u64));
+    }
+
+    /// Counts a turn that had something to do.
+    fn count_turn(&self) {
+        let State { engine, recorder, .. } = self;
+        recorder.add(Counter::Turns, 1);
+        recorder.time(Timing::Turn, 1000 * self.now().since(engine.now).as_micros() as u64);
+        recorder.set(Gauge::Requests, engine.shard.request_count() as u64);
     }
 
     /// Frames and messages of other shards; says how many.

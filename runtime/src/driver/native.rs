@@ -6,6 +6,7 @@ use super::io::link_of_shard;
 use super::status;
 use super::work::Work;
 use crate::checksum::Hardware;
+use crate::metrics::Counter;
 use crate::session::native::Local;
 use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof};
 use crate::session::native::dialer;
@@ -146,6 +147,7 @@ impl State {
         };
         let fed = reader.feed(received, |frame| {
             if let Err(refused) = self.on_frame(link, node, frame) {
+                self.recorder.add(Counter::FramesRefused, 1);
                 tracing::warn!("a frame was refused: {refused:?}");
                 self.close_after_output(slot);
                 return ControlFlow::Break(Pause::After);
@@ -162,6 +164,7 @@ impl State {
         connection.speaks = back(reader);
         match fed {
             Err(error) => {
+                self.recorder.add(Counter::FramesMalformed, 1);
                 tracing::warn!("a native connection sent what is no frame: {error}");
                 connection.is_closing = true;
                 self.io.mark(slot);

@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::io::Io;
 use super::peers;
 use super::work::Work;
+use crate::metrics::{Counter, Metrics};
 use crate::session::request::{
     EXPECTED_COUNT_MAX, InfoLines, Requests, Role, Section, Submitted, Ticket,
 };
@@ -115,6 +116,7 @@ pub(crate) struct About {
     pub(crate) w: u8,
     pub(crate) partition_bits: u32,
     pub(crate) hash_seed: u64,
+    pub(crate) metrics: Metrics,
     pub(crate) started: std::time::Instant,
 }
 
@@ -231,7 +233,12 @@ impl Requests for Submitter<'_> {
             Section::Clients => lines.line("connected_clients", self.io.clients.get()),
             Section::Memory => lines.line("index_bytes", self.engine.log.index_bytes()),
             Section::Persistence => lines.line("durability", &self.about.durability),
-            Section::Stats => lines.line("requests_in_flight", self.engine.shard.request_count()),
+            Section::Stats => {
+                lines.line("requests_in_flight", self.engine.shard.request_count());
+                for counter in Counter::ALL {
+                    lines.line(counter.name(), self.about.metrics.counter_total(*counter));
+                }
+            }
             Section::Replication => lines.line("role", "node"),
             Section::Cpu => {
                 lines.line("shard", shard.shard.0);

@@ -6,6 +6,7 @@ use crate::driver::{
     About, ClientCount, ClusterInfo, Disk, Members, Membership, SegmentMaps, SharedRing, free_bytes,
 };
 use crate::log::{self, Log, SegmentSizes};
+use crate::metrics::Metrics;
 use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) clients: ClientCount,
     /// Of one shard: those of clients, of peers, and those in their handshake.
     pub(super) connection_count_max: u32,
+    /// What the shards count.
+    pub(super) metrics: Metrics,
     pub(super) started: std::time::Instant,
 }
 
@@ -43,6 +46,7 @@ impl Plan {
     pub(super) fn new(
         start: NodeStart,
         (resp, native): (SocketAddr, SocketAddr),
+        metrics: Metrics,
     ) -> Result<Plan, StartError> {
         let members = start.dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
         let members = members.ok_or(StartError::Members)?;
@@ -75,6 +79,7 @@ impl Plan {
             ring,
             clients,
             connection_count_max,
+            metrics,
             started,
         })
     }
@@ -123,6 +128,7 @@ impl Plan {
             w,
             partition_bits: partition_bits.into(),
             hash_seed: cluster.hash_seed(),
+            metrics: self.metrics.clone(),
             started: self.started,
         }
     }
