@@ -1,5 +1,5 @@
-//! Where a key lives: xxh3-128, seeded by the cluster, so every machine agrees (protocol.md's
-//! rule: top bits = partition, the next 64 bits order keys inside it).
+//! Where a key lives: xxh3-128, seeded by the cluster, so every machine agrees: the top
+//! bits are the partition, the next 64 order keys inside it.
 
 use crate::id::Partition;
 

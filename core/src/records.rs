@@ -148,7 +148,7 @@ pub enum Refusal {
 }
 
 /// Applies a client's write to the record of `key`: discard what the context covers, add the new
-/// version with a new dot (correctness: event; DVV, arXiv 1011.5808), append.
+/// version with a new dot (DVV, arXiv 1011.5808), append.
 ///
 /// # Errors
 /// [`Refusal`]; then nothing changed. Limits bind client writes only (Riak's lesson: a join that

@@ -112,7 +112,7 @@ fn member_secret(settings: &Settings, dir: &DataDir) -> Result<Secret, Failure> 
     }
 }
 
-/// In a directory without an identity, the flags decide (protocol.md §2).
+/// In a directory without an identity, the flags decide.
 fn enter_or_found(settings: &Settings, shards: u16) -> Result<Entry, Failure> {
     let given = settings.cluster_secret.clone();
     match (settings.seeds.is_empty(), settings.found) {

@@ -1,5 +1,5 @@
-//! `ringmain cluster …`: what a node knows of its cluster. The node answers in JSON (contract
-//! §5); here it is checked and made readable, or passed on as it came.
+//! `ringmain cluster …`: what a node knows of its cluster. The node answers in JSON;
+//! here it is checked and made readable, or passed on as it came.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(crate) fn status_of(node: SocketAddr) -> Result<Status, Failure> {
     Status::parse(&client.status().map_err(failed)?)
 }
 
-/// JSON that is not what the contract says.
+/// JSON of another shape.
 fn unreadable(error: &serde_json::Error) -> Failure {
     let what = format!("the node's answer is unreadable: {error}");
     Failure::failed(what, "check that node and command have the same version")

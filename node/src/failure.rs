@@ -6,7 +6,7 @@ use std::fmt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ringmain_runtime::data_dir::DataDirError;
 
-/// The exit codes of the contract. Success is 0.
+/// The exit codes: whose fault it is. Success is 0.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
     /// The operation failed.

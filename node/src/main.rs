@@ -2,7 +2,7 @@
 //!
 //! It reads the command line, the environment and the configuration, checks them together,
 //! starts a node or asks one something, and turns every failure into one line
-//! `ringmain: what happened: what to do` and an exit code of the contract. What the node does
+//! `ringmain: what happened: what to do` and an exit code. What the node does
 //! with a request lies in `ringmain-runtime`; what it decides, in `ringmain-core`.
 #![forbid(unsafe_code)]
 

@@ -35,7 +35,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// The line of the contract.
+    /// The line that scripts wait for.
     pub(crate) fn line(&self) -> String {
         let Ready { node, name, resp, native, admin, shards } = self;
         let ports = format!("resp={resp} native={native} admin={admin}");
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_line_is_the_contracts() {
+    fn the_ready_line_is_what_scripts_wait_for() {
         let ready = Ready {
             node: NodeId(0x2a),
             name: "oak".into(),

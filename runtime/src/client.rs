@@ -181,7 +181,7 @@ impl Client {
         Ok(Stored { context, live: reply.head.live, found: reply.head.found })
     }
 
-    /// The cluster's status as this node sees it: the JSON of contract §5.
+    /// The cluster's status as this node sees it: JSON.
     ///
     /// # Errors
     /// Any.
@@ -189,7 +189,7 @@ impl Client {
         self.ask_admin(Op::Status, &[])
     }
 
-    /// Owners and fallbacks of the partition of `key`, or of all: the JSON of contract §5.
+    /// Owners and fallbacks of the partition of `key`, or of all: JSON.
     ///
     /// # Errors
     /// Any.
@@ -351,7 +351,7 @@ fn lost(error: io::Error) -> ClientError {
     }
 }
 
-/// The words of contract §3.
+/// The words that the RESP port uses, too.
 fn failure(status: &Status, needed: u8, got: u8) -> String {
     match status {
         Status::Ok => "OK".into(),

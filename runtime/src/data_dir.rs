@@ -96,8 +96,8 @@ impl DataDir {
 
     /// Begins a process life: a number greater than every earlier one of this node, than
     /// `floor` (the greatest that others have seen of it; 0 if unknown), and not below the
-    /// clock's, so that even a restored old directory gets a new one. Synced before it returns
-    /// (correctness §1.2). The clock only adds safety.
+    /// clock's, so that even a restored old directory gets a new one. Synced before it returns.
+    /// The clock only adds safety.
     ///
     /// # Errors
     /// Also when 40 bits are used up, or when the number is missing beside an identity.

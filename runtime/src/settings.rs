@@ -131,7 +131,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Settings {
-    /// The grace in force: never below ten request timeouts (protocol.md §26).
+    /// The grace in force: never below ten request timeouts.
     pub fn reap_grace(&self) -> Duration {
         self.reap_grace.max(self.request_timeout * 10)
     }

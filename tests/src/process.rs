@@ -107,7 +107,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Reads the line of contract §1; `None` if it is anything else.
+    /// Reads the line; `None` if it is anything else.
     pub fn parse(line: &str) -> Option<Ready> {
         let mut words = line.strip_prefix("ready ")?.split(' ');
         let mut field = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=');

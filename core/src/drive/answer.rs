@@ -151,13 +151,24 @@ pub(super) fn give<L: Links, C: Checksum>(
     let (answer, bytes) = if COVERED_BYTES + bytes <= Op::Reply.body_bytes_max() {
         (answer, bytes)
     } else {
-        let failed = Answer::failed(Failure::Siblings);
+        let failed = Answer::failed(too_long(&answer));
         (failed, failed.bytes())
     };
     // Who does not get an answer finds out by the deadline or by the lost connection.
     let _lost = links.send(To::Link(link), frame_length(0, bytes), |out| {
         write_frame::<C>(&hop, &[], &Ordered(order, answer), out);
     });
+}
+
+/// What is said instead of an answer that fits no frame: of a write that was stored, and should
+/// have returned what was there before, nothing that denies it.
+fn too_long(answer: &Answer<'_>) -> Failure {
+    match answer {
+        Answer::Local { outcome: Outcome::Stored(_), .. } => {
+            Failure::NoQuorum { needed: 0, got: 0 }
+        }
+        _ => Failure::Siblings,
+    }
 }
 
 /// The live siblings, descending by (timestamp, dot). Quadratic: there are rarely more than two,

@@ -47,7 +47,7 @@ pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failur
 }
 
 impl Status {
-    /// Reads the JSON of the contract; fields that it does not name are left out.
+    /// Reads the JSON of a node; fields that are not shown are left out.
     pub(crate) fn parse(text: &str) -> Result<Status, Failure> {
         serde_json::from_str(text).map_err(|error| unreadable(&error))
     }
@@ -120,7 +120,7 @@ mod tests {
         "active_topologies":2,"hints_pending":3,"converged":false}"#;
 
     #[test]
-    fn the_contracts_json_is_read_and_told() {
+    fn the_json_of_a_node_is_read_and_told() {
         let status = Status::parse(TEXT).unwrap();
         assert_eq!(status.alive(), 1);
         let text = status.text();

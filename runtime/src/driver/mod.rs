@@ -62,8 +62,19 @@ const STEP_COUNT_MAX: usize = 256;
 const BLOCK: Duration = Duration::from_micros(500);
 /// Empty turns before the core is parked: about 10 ms.
 const IDLE_COUNT_MAX: u32 = 20;
-/// How long a stop may take before what is left is dropped.
-const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a stop may take before what is left is dropped: the process has 10 s for all of it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a shard did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DriverError {
+    /// Its ring could not go on.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A stop took too long.
+    #[error("a shard had to stop before all of its log was on disk")]
+    Unsynced,
+}
 
 /// What a shard must know of its cluster.
 #[derive(Clone)]
@@ -121,7 +132,7 @@ impl Driver {
     ///
     /// It is the executor's one task and never yields to it but to park: after a yield the
     /// executor may go to sleep on its own rings, which nothing that comes here wakes up.
-    pub(crate) async fn run(mut self) -> Result<(), RingError> {
+    pub(crate) async fn run(mut self) -> Result<(), DriverError> {
         let mut idle = 0;
         while !self.is_over() {
             let events = self.turn()?;
@@ -137,7 +148,13 @@ impl Driver {
                 self.net.park(wait).await?;
             }
         }
-        Ok(())
+        if self.has_log_ended() { Ok(()) } else { Err(DriverError::Unsynced) }
+    }
+
+    /// All of the log is on disk; or it has failed, said so, and acknowledged nothing since.
+    fn has_log_ended(&self) -> bool {
+        let log = &self.state.engine.log;
+        log.is_stopped() || log.failure().is_some()
     }
 
     /// One turn; says how many events it took.
@@ -176,9 +193,8 @@ impl Driver {
 
     fn is_over(&self) -> bool {
         let Some(since) = self.state.stopping else { return false };
-        let log = &self.state.engine.log;
         let late = self.state.now().since(since) > STOP_TIMEOUT;
-        (log.is_stopped() && self.state.engine.shard.request_count() == 0) || late
+        (self.has_log_ended() && self.state.engine.shard.request_count() == 0) || late
     }
 }
 

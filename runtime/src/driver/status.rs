@@ -1,4 +1,4 @@
-//! The cluster as JSON, for the admin port and the command line (contract: cluster commands).
+//! The cluster as JSON, for the admin port and the command line.
 
 use super::membership::Membership;
 use super::peers::ip;

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a session submits a request only after every earlier one of its connection on the
 //! same key was answered, except that reads may overtake reads, and that the driver may lift the
-//! rule with [`Submitted::LaterInOrder`] (protocol.md §13).
+//! rule with [`Submitted::LaterInOrder`].
 
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;

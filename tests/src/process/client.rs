@@ -74,7 +74,7 @@ impl Client {
     }
 }
 
-/// The first word of a refusal: an error prefix of the contract.
+/// The first word of a refusal: an error prefix.
 ///
 /// # Panics
 /// If it was no refusal.

@@ -1,5 +1,5 @@
 //! Judges what nodes store and what clients are told. Every function states the invariant that
-//! it checks; their numbers are those of correctness §7.
+//! it checks.
 
 use std::collections::BTreeMap;
 

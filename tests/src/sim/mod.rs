@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Sources: FoundationDB's simulation; TigerBeetle's VOPR (swarm options, safety phase, then
-//! heal and demand convergence); correctness §7.
+//! heal and demand convergence).
 
 mod bodies;
 mod client;

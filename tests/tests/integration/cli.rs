@@ -12,8 +12,8 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Runs a command that must fail: with `code`, an empty stdout, and one line of the contract's
-/// form, which is returned.
+/// Runs a command that must fail: with `code`, an empty stdout, and one line for people,
+/// which is returned.
 fn refused(code: i32, arguments: &[&str]) -> String {
     refusal(code, &run(arguments))
 }

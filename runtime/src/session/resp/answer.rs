@@ -1,5 +1,5 @@
 //! From the answers of single-key requests to replies, and from the replies of a command's keys
-//! to the one reply of the command (protocol.md §18).
+//! to the one reply of the command.
 
 use ringmain_core::causality::{Record, Sibling, base64url_bytes, encode_base64url};
 use ringmain_core::drive::Answer;
@@ -262,7 +262,7 @@ impl From<Failure> for Failed {
 }
 
 impl Failed {
-    /// Appends the error reply, with the prefixes of contract.md §3.
+    /// Appends the error reply, with the prefixes that README.md lists.
     #[cold]
     fn write(self, out: &mut Vec<u8>, writes: bool) {
         let Failed { status, needed, got } = self;

@@ -1,4 +1,4 @@
-//! RM.GET, RM.PUT, RM.DEL: the interface of Dynamo, with contexts (contract.md §3).
+//! RM.GET, RM.PUT, RM.DEL: the interface of Dynamo, with contexts.
 
 use ringmain_core::causality::{base64url_bytes, decode_base64url};
 use ringmain_core::drive::Command;

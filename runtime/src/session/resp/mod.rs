@@ -1,4 +1,4 @@
-//! RESP2 and RESP3: what Redis clients speak (contract.md §3).
+//! RESP2 and RESP3: what Redis clients speak.
 //!
 //! The problem: replies leave in request order while answers come in any order, commands of one
 //! connection on one key take effect in order, and nothing that a client announces may cost

@@ -6,7 +6,7 @@
 //! record may say: its siblings are the events that no other event of its history has in its
 //! context, and its version vector covers that history, no more and no less.
 //!
-//! Sources: correctness §7 (the invariants), the model `Exact` of the causality vectors.
+//! Source: the model `Exact` of the causality vectors.
 
 mod history;
 mod set;
@@ -45,7 +45,7 @@ impl fmt::Display for Violation {
 
 macro_rules! invariants {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// The invariants that are checked, as correctness §7 numbers them.
+        /// The invariants that are checked, by the numbers that reports name.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Invariant { $($(#[$doc])* $name,)* }
 
