@@ -1,5 +1,7 @@
 //! `ringmain get`: the value of a key, or all of its concurrent values.
 
+use std::io::IsTerminal;
+
 use ringmain_core::wire::get::GetRequest;
 use ringmain_runtime::client::Found;
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ pub(crate) fn run(args: &GetArgs) -> Result<(), Failure> {
     let found = client.get(key, &request).map_err(|error| refused(args.node.node, &error))?;
     match args.node.json {
         true => print(format!("{}\n", json_of(key, &found)).as_bytes())?,
-        false => print(&plain(&found))?,
+        false => print(&plain(&found, std::io::stdout().is_terminal()))?,
     }
     if found.values.is_empty() {
         let what = format!("{} is not found", String::from_utf8_lossy(key));
@@ -33,15 +35,15 @@ pub(crate) fn run(args: &GetArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One value alone as it is; several numbered, with the context that a put needs to replace
-/// them.
-fn plain(found: &Found) -> Vec<u8> {
+/// One value alone as it is, with a line end for people only, so that a pipe or file gets just its
+/// bytes; several numbered, with the context that a put needs to replace them.
+fn plain(found: &Found, is_terminal: bool) -> Vec<u8> {
     let mut out = Vec::new();
     match &found.values[..] {
         [] => {}
         [only] => {
             out.extend_from_slice(&only.bytes);
-            out.push(b'\n');
+            out.extend(is_terminal.then_some(b'\n'));
         }
         several => {
             for (value, number) in several.iter().zip(1..) {
@@ -80,9 +82,13 @@ mod tests {
 
     #[test]
     fn values_print_alone_or_numbered() {
-        assert_eq!(plain(&found(&[])), b"");
-        assert_eq!(plain(&found(&[b"a\xff"])), b"a\xff\n");
-        assert_eq!(plain(&found(&[b"a", b"b"])), b"1) a\n2) b\ncontext AQA\n");
+        for is_terminal in [false, true] {
+            let plain = |values: &[&[u8]]| plain(&found(values), is_terminal);
+            assert_eq!(plain(&[]), b"");
+            assert_eq!(plain(&[b"a", b"b"]), b"1) a\n2) b\ncontext AQA\n");
+        }
+        assert_eq!(plain(&found(&[b"a\xff"]), false), b"a\xff");
+        assert_eq!(plain(&found(&[b"a\xff"]), true), b"a\xff\n");
     }
 
     #[test]

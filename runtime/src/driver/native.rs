@@ -69,8 +69,11 @@ impl State {
         connection.out.extend_from_slice(&out);
         match taken.step {
             Step::Wait => {
-                // The shard is the right one: from now on it receives all that comes.
-                self.work.push_back(Work::Stream(connection.id));
+                self.work.push_back(match acceptor.is_greeting() {
+                    true => Work::Once(connection.id),
+                    // The shard is the right one: from now on it receives all that comes.
+                    false => Work::Stream(connection.id),
+                });
                 connection.speaks = Speaks::Accepting(acceptor);
             }
             Step::HandOver(shard) => {

@@ -16,6 +16,8 @@ use std::os::fd::OwnedFd;
 pub(crate) enum Work {
     /// Receive nothing for a while, or go on.
     Pause(ConnectionId, bool),
+    /// Receive once more: the connection may still go to another shard.
+    Once(ConnectionId),
     /// Receive all that comes from now on.
     Stream(ConnectionId),
     /// Close at once.
@@ -35,6 +37,7 @@ impl Driver {
             match work {
                 Work::Pause(id, true) => self.net.pause_receive(id),
                 Work::Pause(id, false) | Work::Stream(id) => self.net.resume_receive(id),
+                Work::Once(id) => self.net.receive_once(id),
                 Work::Close(id) => self.net.close(id),
                 Work::HandOver(id, shard, bytes) => self.hand_over(id, shard, bytes),
                 Work::Adopt { socket, received, is_loopback } => {

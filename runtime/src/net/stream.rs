@@ -139,6 +139,14 @@ impl HotRing {
         }
     }
 
+    /// Receives once more, as for [`Receive::First`].
+    pub fn receive_once(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.open(id) {
+            connection.wants = Wants::Once;
+            self.arm(id);
+        }
+    }
+
     /// Ends a connection: what the kernel took is still sent, what it did not is not. `Closed`
     /// follows, and nothing else.
     pub fn close(&mut self, id: ConnectionId) {

@@ -194,7 +194,7 @@ fn one_node_stores_what_commands_tell_it() {
     let missing = run(&["get", "cart", "--node", &native]);
     assert!(refusal(1, &missing).contains("cart is not found"));
     assert!(ask(&["put", "cart", "apples"]).starts_with("context "));
-    assert_eq!(ask(&["get", "cart"]), "apples\n");
+    assert_eq!(ask(&["get", "cart"]), "apples");
     assert_eq!(ask(&["put", "cart", "pears", "--context", "-"]), "siblings 2\n");
     let both = ask(&["get", "cart"]);
     let lines: Vec<_> = both.lines().collect();
@@ -202,7 +202,7 @@ fn one_node_stores_what_commands_tell_it() {
     assert!(lines[0].starts_with("1) ") && lines[1].starts_with("2) "), "{both}");
     let context = lines[2].strip_prefix("context ").unwrap();
     assert!(ask(&["put", "cart", "plums", "--context", context]).starts_with("context "));
-    assert_eq!(ask(&["get", "cart"]), "plums\n");
+    assert_eq!(ask(&["get", "cart"]), "plums");
     let deleted: serde_json::Value =
         serde_json::from_str(&ask(&["del", "cart", "--json"])).unwrap();
     assert_eq!(deleted["siblings"], 0);

@@ -7,6 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use redis::Value;
+use ringmain_core::checksum::Software;
+use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
+use ringmain_core::wire::VERSION;
+use ringmain_core::wire::frame::{Hop, frame_length, write_frame};
+use ringmain_core::wire::hello::{Hello, Kind};
+use ringmain_core::wire::op::Op;
+use ringmain_core::wire::payload::Payload;
 use ringmain_tests::process::{
     Client, Cluster, Network, PATIENCE, Ringmain, binary, code, command, until,
 };
@@ -397,4 +404,41 @@ fn more_clients_than_files_are_refused_and_the_node_goes_on() {
     });
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0));
+}
+
+/// The HELLO names the shard that the connection is handed over to.
+#[test]
+fn a_greeting_may_come_in_single_bytes_for_any_shard() {
+    let cluster = Cluster::form_with(1, &["--shards", "2"]);
+    for shard in [0, 1].map(ShardIndex) {
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            kind: Kind::Client,
+            shard,
+            source_shard: ShardIndex(0),
+            shards: 0,
+            node: NodeId(0),
+            boot: Boot(0),
+            nonce: [1; 16],
+            cluster: ClusterId(0),
+        };
+        let hop = Hop {
+            op: Op::Hello,
+            request: RequestId(0),
+            deadline_ms: 0,
+            age_ms: 0,
+            topology: TopologyId(0),
+            cluster_digest: 0,
+        };
+        let mut bytes = vec![0; frame_length(0, hello.bytes())];
+        write_frame::<Software>(&hop, &[], &hello, &mut bytes);
+        let mut stream = stranger(cluster.native(0));
+        for byte in bytes {
+            stream.write_all(&[byte]).unwrap();
+        }
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[3], Op::HelloReply.number(), "{answer:?}");
+    }
 }

@@ -90,6 +90,11 @@ enum Waits {
 }
 
 impl<C: Checksum> Acceptor<C> {
+    /// Whether the HELLO, which names the shard, is not whole yet.
+    pub fn is_greeting(&self) -> bool {
+        matches!(self.waits, Waits::Hello { .. })
+    }
+
     /// A connection that was just accepted, or handed over. `nonce` is random and used for no
     /// other connection; `over_loopback` says that both its ends have loopback addresses.
     pub fn new(nonce: [u8; 16], over_loopback: bool) -> Acceptor<C> {
