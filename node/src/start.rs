@@ -244,7 +244,7 @@ fn tell_entry(settings: &Settings, opened: &Opened) {
         Entry::Found { identity, .. } => {
             tracing::info!("node {} founds a cluster, in {dir}", identity.node);
             if identity.n > 1 {
-                tracing::warn!("a lone node replicates nothing: add nodes before the first write");
+                tracing::info!("a lone node replicates nothing: add nodes before the first write");
             }
         }
         Entry::Enter { .. } => {
