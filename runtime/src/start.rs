@@ -34,7 +34,7 @@ use plan::{Plan, member, ring_config};
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 /// How long a port that is in use is tried again.
-const PORT_PATIENCE: Duration = Duration::from_secs(3);
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two such tries.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How often, a millisecond apart, a shard with a full queue is told to stop.
