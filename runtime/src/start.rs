@@ -23,7 +23,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind::AddrInUse};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,15 @@ const REPLY_BYTES_MAX: usize = 64 << 20;
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two such tries.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
-/// How often, a millisecond apart, a shard with a full queue is told to stop.
-const STOP_TRIES: u32 = 1000;
+/// How long shards with full queues are told to stop, all together.
+const TELL_PATIENCE: Duration = Duration::from_millis(250);
+/// Pause between two such tries.
+const TELL_PAUSE: Duration = Duration::from_millis(1);
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest time from [`Handle::stop`] until [`Running::wait`] returns: a shard gives itself 5 s.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(6);
 
 /// What a node starts from: its directory is open and its identity is on disk.
 #[derive(Debug)]
@@ -110,26 +116,46 @@ pub struct Running {
     pub resp: SocketAddr,
     /// Where native clients and peers connect.
     pub native: SocketAddr,
-    controls: Controls<Control, LateDoorbell>,
     shards: Vec<JoinHandle<()>>,
-    /// How each shard ended, in the order of their ends.
-    ends: Receiver<Result<(), String>>,
+    handle: Handle,
+    events: Receiver<Event>,
+}
+
+/// What a running node is waited for.
+#[derive(Debug)]
+enum Event {
+    /// It was asked to stop.
+    Stopping,
+    /// A shard has ended; the error says which one.
+    Ended(Result<(), String>),
 }
 
 /// A way to ask a running node for its status, and to stop it, from any thread.
 #[derive(Clone)]
-pub struct Handle(Controls<Control, LateDoorbell>);
+pub struct Handle {
+    controls: Controls<Control, LateDoorbell>,
+    events: Sender<Event>,
+    is_stopping: Arc<AtomicBool>,
+}
 
 impl Handle {
-    /// Tells every shard to stop; [`Running::wait`] returns once they have.
+    /// Tells every shard to stop; [`Running::wait`] returns once they have, after
+    /// [`STOP_TIME_MAX`] at the latest.
     pub fn stop(&self) {
-        stop_all(&self.0);
+        self.is_stopping.store(true, Ordering::Relaxed);
+        // Nobody waits any more once a shard has failed.
+        let _gone = self.events.send(Event::Stopping);
+        stop_all(&self.controls);
     }
 
-    /// The JSON of `cluster status`; none if the node does not answer.
+    /// The JSON of `cluster status`; none if the node does not answer, or is stopping: then
+    /// nobody shall wait for it.
     pub fn status(&self) -> Option<String> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return None;
+        }
         let (reply, answer) = sync_channel(1);
-        self.0.control(ShardIndex(0), Control::Status(reply)).ok()?;
+        self.controls.control(ShardIndex(0), Control::Status(reply)).ok()?;
         answer.recv_timeout(STATUS_TIMEOUT).ok()
     }
 }
@@ -137,16 +163,16 @@ impl Handle {
 impl Running {
     /// A way to reach it.
     pub fn handle(&self) -> Handle {
-        Handle(self.controls.clone())
+        self.handle.clone()
     }
 
-    /// Waits until every shard has stopped, or one has failed: then the others may still run, and
-    /// the process must end.
+    /// Waits until every shard has stopped, or one has failed or does not stop: then others may
+    /// still run, and the process must end.
     ///
     /// # Errors
-    /// Why that one failed.
+    /// Why that one failed, or how many did not stop.
     pub fn wait(self) -> Result<(), String> {
-        all_ended(&self.ends, self.shards.len())?;
+        all_ended(&self.events, self.shards.len(), STOP_TIME_MAX)?;
         for shard in self.shards {
             // It has said how it ended.
             let _ended = shard.join();
@@ -155,38 +181,67 @@ impl Running {
     }
 }
 
-/// Waits for as many good ends, or the first bad one.
-fn all_ended(ends: &Receiver<Result<(), String>>, shards: usize) -> Result<(), String> {
-    (0..shards).try_for_each(|_| ends.recv().unwrap_or_else(|_| Err("a shard ended".into())))
+/// Waits for as many good ends, or the first bad one, for at most `patience` after a stop.
+fn all_ended(
+    events: &Receiver<Event>,
+    mut shards: usize,
+    patience: Duration,
+) -> Result<(), String> {
+    let mut given_up: Option<Instant> = None;
+    while shards > 0 {
+        let event = match given_up {
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Ok(Event::Stopping) => given_up = given_up.or(Some(Instant::now() + patience)),
+            Ok(Event::Ended(end)) => {
+                end?;
+                shards -= 1;
+            }
+            Err(RecvTimeoutError::Timeout) => return Err(format!("{shards} shards do not stop")),
+            Err(RecvTimeoutError::Disconnected) => return Err("a shard is gone".into()),
+        }
+    }
+    Ok(())
 }
 
 /// Tells how a shard has ended, also when it panics.
-struct End(Option<Sender<Result<(), String>>>);
+struct End {
+    shard: ShardIndex,
+    events: Option<Sender<Event>>,
+}
 
 impl End {
     fn tell(mut self, end: Result<(), String>) {
-        if let Some(ends) = self.0.take() {
+        self.send(end);
+    }
+
+    fn send(&mut self, end: Result<(), String>) {
+        if let Some(events) = self.events.take() {
             // Nobody waits after the first failure.
-            let _gone = ends.send(end);
+            let _gone = events.send(Event::Ended(end));
         }
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        if let Some(ends) = self.0.take() {
-            let _gone = ends.send(Err("a shard panicked".into()));
-        }
+        self.send(Err(format!("shard {} panicked", self.shard.0)));
     }
 }
 
+/// A shard empties its queue every turn; one that does not is past being stopped, and none of the
+/// others waits for it.
 fn stop_all(controls: &Controls<Control, LateDoorbell>) {
-    for shard in (0..controls.shards()).map(ShardIndex) {
-        // A shard empties its queue every turn; one that does not is past being stopped.
-        let mut tries = 0..STOP_TRIES;
-        while controls.control(shard, Control::Stop).is_err() && tries.next().is_some() {
-            std::thread::sleep(Duration::from_millis(1));
+    let given_up = Instant::now() + TELL_PATIENCE;
+    let mut untold: Vec<_> = (0..controls.shards()).map(ShardIndex).collect();
+    loop {
+        untold.retain(|shard| controls.control(*shard, Control::Stop).is_err());
+        if untold.is_empty() || Instant::now() >= given_up {
+            return;
         }
+        std::thread::sleep(TELL_PAUSE);
     }
 }
 
@@ -233,28 +288,43 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let addresses = (address_of(&resp)?, address_of(&native)?);
     let (metrics, recorders) = Metrics::new(usize::from(start.identity.shards));
     let plan = Arc::new(Plan::new(start, addresses, metrics)?);
-    let shards = usize::from(plan.start.identity.shards);
+    let shards = plan.start.identity.shards;
     let doorbells: Vec<_> = (0..shards).map(|_| LateDoorbell::default()).collect();
-    let limits = MeshLimits::for_shards(plan.start.identity.shards);
+    let limits = MeshLimits::for_shards(shards);
     let endpoints: Vec<MeshEndpoint> = mesh(doorbells.clone(), limits);
+    let (events, ended) = channel();
     let controls = endpoints[0].controls();
-    let (tell, told) = sync_channel(shards);
-    let (ended, ends) = channel();
-    let mut threads = Vec::new();
-    for ((endpoint, doorbell), recorder) in endpoints.into_iter().zip(doorbells).zip(recorders) {
+    let handle = Handle { controls, events, is_stopping: Arc::default() };
+    let parts = endpoints.into_iter().zip(doorbells).zip(recorders);
+    let begins = parts.map(|((endpoint, doorbell), recorder)| {
         let listeners = (clone(&resp)?, clone(&native)?);
-        let begin = Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners };
-        threads.push(spawn(begin, tell.clone(), End(Some(ended.clone())))?);
-    }
+        Ok(Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners })
+    });
+    let shards = start_shards(begins, &handle)?;
+    Ok(Running { resp: addresses.0, native: addresses.1, shards, handle, events: ended })
+}
+
+/// Starts one thread each and waits until all are ready; if one cannot be, until all have ended.
+fn start_shards(
+    mut begins: impl ExactSizeIterator<Item = Result<Begin, StartError>>,
+    handle: &Handle,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let shards = begins.len();
+    let (tell, told) = sync_channel(shards);
+    let mut threads = Vec::with_capacity(shards);
+    let begun = begins.try_for_each(|begin| {
+        threads.push(spawn(begin?, tell.clone(), handle.events.clone())?);
+        Ok(())
+    });
     drop(tell);
-    if let Err(error) = all_ready(&told, shards) {
-        stop_all(&controls);
+    if let Err(error) = begun.and_then(|()| all_ready(&told, shards)) {
+        stop_all(&handle.controls);
         for thread in threads {
             let _ended = thread.join();
         }
         return Err(error);
     }
-    Ok(Running { resp: addresses.0, native: addresses.1, controls, shards: threads, ends })
+    Ok(threads)
 }
 
 fn all_ready(told: &Receiver<Result<(), StartError>>, shards: usize) -> Result<(), StartError> {
@@ -302,12 +372,13 @@ struct Begin {
 fn spawn(
     begin: Begin,
     tell: SyncSender<Result<(), StartError>>,
-    end: End,
+    events: Sender<Event>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (plan, shard) = (&begin.plan, begin.endpoint.shard());
     let cpu = plan.start.cpus.as_ref().and_then(|cpus| cpus.get(usize::from(shard.0)).copied());
     let placement = cpu.map_or(Placement::Unbound, |cpu| Placement::Fixed(cpu.into()));
     let name = format!("shard-{}", shard.0);
+    let end = End { shard, events: Some(events) };
     let run = move || {
         let pool = PoolPlacement::Unbound(1);
         let executor = net::executor(placement).blocking_thread_pool_placement(pool).make();
@@ -318,6 +389,8 @@ fn spawn(
                 return end.tell(Ok(()));
             }
         };
+        // Dropped before the executor when the shard panics: that waits for threads of its own.
+        let end = end;
         let ended = executor.run(async move {
             match driver(begin) {
                 Ok(driver) => {
@@ -331,7 +404,8 @@ fn spawn(
                 }
             }
         });
-        end.tell(ended.map_err(|error| error.to_string()));
+        drop(executor);
+        end.tell(ended.map_err(|error| format!("shard {}: {error}", shard.0)));
     };
     std::thread::Builder::new()
         .name(name)
@@ -402,20 +476,4 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_bad_end_is_told_at_once() {
-        let (ended, ends) = channel();
-        let [first, second, third] = [(); 3].map(|()| End(Some(ended.clone())));
-        first.tell(Ok(()));
-        let panicked = std::thread::spawn(move || {
-            let _end = second;
-            std::panic::resume_unwind(Box::new(()));
-        });
-        assert!(panicked.join().is_err());
-        assert_eq!(all_ended(&ends, 3), Err("a shard panicked".into()), "the third still runs");
-        third.tell(Ok(()));
-    }
-}
+mod tests;

@@ -1,0 +1,152 @@
+use super::*;
+use crate::checksum::Hardware;
+use crate::data_dir::random_cluster_id;
+use ringmain_core::id::NodeId;
+use tempfile::TempDir;
+
+/// What a founded node of two shards starts from, on free ports of loopback.
+fn founded() -> (TempDir, NodeStart) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { resp_port: 0, port: 0, ..Settings::default() };
+    let identity = Identity {
+        cluster: random_cluster_id().unwrap(),
+        node: NodeId(7),
+        uuid: 7,
+        shards: 2,
+        partition_bits: 6,
+        n: 3,
+        r: 2,
+        w: 2,
+        name: "oak".into(),
+    };
+    let secret = Secret::new(&[7; 32]).unwrap();
+    let dir = DataDir::open(folder.path()).unwrap();
+    let boot = dir.next_boot(Boot(0)).unwrap();
+    found(&dir, &settings, &identity, &secret).unwrap();
+    let admin = SocketAddr::from(([127, 0, 0, 1], 1));
+    let dir = Arc::new(dir);
+    (folder, NodeStart { settings, dir, identity, secret, boot, cpus: None, admin })
+}
+
+/// What the shards of a node begin with, each with a plan of its own.
+fn begins(starts: [NodeStart; 2]) -> (Vec<Begin>, Handle, Receiver<Event>) {
+    let doorbells: Vec<_> = (0..2).map(|_| LateDoorbell::default()).collect();
+    let endpoints: Vec<MeshEndpoint> = mesh(doorbells.clone(), MeshLimits::for_shards(2));
+    let (events, ended) = channel();
+    let controls = endpoints[0].controls();
+    let handle = Handle { controls, events, is_stopping: Arc::default() };
+    let (metrics, recorders) = Metrics::new(2);
+    let parts = endpoints.into_iter().zip(doorbells).zip(recorders).zip(starts);
+    let begins = parts.map(|(((endpoint, doorbell), recorder), start)| {
+        let listeners = ["--resp-port", "--port"].map(|port| bind(port, start.settings.listen, 0));
+        let [resp, native] = listeners.map(Result::unwrap);
+        let addresses = (address_of(&resp).unwrap(), address_of(&native).unwrap());
+        let plan = Arc::new(Plan::new(start, addresses, metrics.clone()).unwrap());
+        Begin { plan, endpoint, doorbell, recorder, listeners: (resp, native) }
+    });
+    (begins.collect(), handle, ended)
+}
+
+fn end(shard: u16, events: &Sender<Event>) -> End {
+    End { shard: ShardIndex(shard), events: Some(events.clone()) }
+}
+
+#[test]
+fn the_first_bad_end_is_told_at_once() {
+    let (ended, events) = channel();
+    let [first, second, third] = [0, 1, 2].map(|shard| end(shard, &ended));
+    first.tell(Ok(()));
+    let panicked = std::thread::spawn(move || {
+        let _end = second;
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(panicked.join().is_err());
+    let told = all_ended(&events, 3, STOP_TIME_MAX);
+    assert_eq!(told, Err("shard 1 panicked".into()), "the third still runs");
+    third.tell(Ok(()));
+}
+
+#[test]
+fn shards_that_do_not_stop_are_given_up() {
+    let (ended, events) = channel();
+    ended.send(Event::Stopping).unwrap();
+    end(0, &ended).tell(Ok(()));
+    let told = all_ended(&events, 3, Duration::from_millis(1));
+    assert_eq!(told, Err("2 shards do not stop".into()));
+}
+
+#[test]
+fn a_node_stops_when_it_is_told_to() {
+    let (_folder, start) = founded();
+    let dir = Arc::clone(&start.dir);
+    let running = super::start(start).unwrap();
+    let handle = running.handle();
+    assert!(handle.status().is_some());
+    handle.stop();
+    assert_eq!(running.wait(), Ok(()));
+    assert_eq!(handle.status(), None);
+    assert_eq!(Arc::strong_count(&dir), 1, "nothing holds the directory");
+}
+
+/// A panic in the last of two shards once left the first serving half of the keys, and the
+/// process waiting for it.
+/// A panic in the last of two shards once left the first serving half of the keys, and the
+/// process waiting for it.
+#[test]
+fn a_panic_in_one_shard_ends_the_node() {
+    let (_folder, start) = founded();
+    let dir = Arc::clone(&start.dir);
+    let (_other_folder, mut other) = founded();
+    // Shard 0 will tell the other one a ring of another shape: a defect, which that asserts.
+    other.identity.partition_bits += 1;
+    let (begins, handle, events) = begins([start, other]);
+    let shards = start_shards(begins.into_iter().map(Ok), &handle).unwrap();
+    let [resp, native] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let running = Running { resp, native, shards, handle: handle.clone(), events };
+    assert_eq!(running.wait(), Err("shard 1 panicked".into()));
+    assert!(Arc::strong_count(&dir) > 1, "the first shard runs all the same");
+    handle.stop();
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_running() {
+    let (folder, start) = founded();
+    let dir = Arc::clone(&start.dir);
+    std::fs::remove_dir(folder.path().join("shard-001")).unwrap();
+    assert!(matches!(super::start(start), Err(StartError::DataDir(_))));
+    assert_eq!(Arc::strong_count(&dir), 1, "the other shard has ended");
+
+    let ((_folder, start), (_other_folder, other)) = (founded(), founded());
+    let dir = Arc::clone(&start.dir);
+    let (mut begins, handle, _events) = begins([start, other]);
+    begins.truncate(1);
+    let mut begins: Vec<_> = begins.into_iter().map(Ok).collect();
+    begins.push(Err(StartError::Threads("no more".into())));
+    let started = start_shards(begins.into_iter(), &handle);
+    assert!(matches!(started, Err(StartError::Threads(_))));
+    assert_eq!(Arc::strong_count(&dir), 1, "the shard that was started has ended");
+}
+
+#[test]
+fn shards_that_are_stuck_keep_no_other_from_stopping() {
+    let limits = MeshLimits { control_count: 1, ..MeshLimits::for_shards(5) };
+    let doorbells = vec![LateDoorbell::default(); 5];
+    let mut endpoints: Vec<MeshEndpoint> = mesh::<_, _, Hardware>(doorbells, limits);
+    let controls = endpoints[0].controls();
+    for shard in (0..4).map(ShardIndex) {
+        assert!(controls.control(shard, Control::Release).is_ok(), "room for one");
+    }
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| stop_all(&controls));
+        // Busy at first: its queue gets room only now.
+        let busy = &mut endpoints[3];
+        assert!(matches!(busy.next_control(), Some(Control::Release)));
+        while !matches!(busy.next_control(), Some(Control::Stop)) {
+            assert!(began.elapsed() < 40 * TELL_PATIENCE, "never told");
+            std::thread::yield_now();
+        }
+    });
+    assert!(matches!(endpoints[4].next_control(), Some(Control::Stop)));
+    assert!(matches!(endpoints[0].next_control(), Some(Control::Release)), "still stuck");
+}
