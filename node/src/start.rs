@@ -135,7 +135,7 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
             (identity, secret)
         }
     };
-    let (node, shards) = (identity.node, identity.shards);
+    let (node, shards, n) = (identity.node, identity.shards, identity.n);
     let start = NodeStart {
         settings: settings.clone(),
         dir: Arc::new(dir),
@@ -147,6 +147,9 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
     };
     let running = start::start(start).map_err(start_failure)?;
     let (resp, native) = (running.resp, running.native);
+    if let Some(line) = missing_copies(running.member_count, n) {
+        tracing::info!("{line}");
+    }
     Ok(Running {
         ready: Ready { node, name: settings.name.clone(), resp, native, admin, shards },
         handle: running.handle(),
@@ -154,6 +157,22 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
             running.wait().map_err(|why| Failure::failed(why, "restart the node; its data is safe"))
         }),
     })
+}
+
+/// What is told while there are fewer members than copies; a node that is still to join knows of
+/// none.
+fn missing_copies(members: usize, n: u8) -> Option<String> {
+    match members {
+        1 if n > 1 => Some(
+            "nothing is replicated yet: a lone node keeps the only copy; add nodes before the \
+             first write"
+                .into(),
+        ),
+        2.. if members < n.into() => {
+            Some(format!("each key has {members} copies, not {n}: there are no more nodes"))
+        }
+        _ => None,
+    }
 }
 
 /// Asks the seeds, again and again, which cluster this is, and for its secret where they give
@@ -243,9 +262,6 @@ fn tell_entry(settings: &Settings, opened: &Opened) {
         }
         Entry::Found { identity, .. } => {
             tracing::info!("node {} founds a cluster, in {dir}", identity.node);
-            if identity.n > 1 {
-                tracing::info!("a lone node replicates nothing: add nodes before the first write");
-            }
         }
         Entry::Enter { .. } => {
             tracing::info!("a new node asks {} seeds, from {dir}", settings.seeds.len());
@@ -285,6 +301,15 @@ pub(crate) fn port_failure(flag: &str, address: SocketAddr, error: &std::io::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_that_are_missing_are_told() {
+        assert!(missing_copies(1, 3).unwrap().contains("nothing is replicated"));
+        assert!(missing_copies(2, 3).unwrap().contains("2 copies, not 3"));
+        for (members, n) in [(0, 3), (1, 1), (2, 1), (3, 3), (4, 3)] {
+            assert_eq!(missing_copies(members, n), None, "{members} {n}");
+        }
+    }
 
     #[test]
     fn the_ready_line_is_what_scripts_wait_for() {

@@ -116,6 +116,8 @@ pub struct Running {
     pub resp: SocketAddr,
     /// Where native clients and peers connect.
     pub native: SocketAddr,
+    /// How many members its disk knew when it started, 0 until it has joined.
+    pub member_count: usize,
     shards: Vec<JoinHandle<()>>,
     handle: Handle,
     events: Receiver<Event>,
@@ -292,6 +294,7 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let doorbells: Vec<_> = (0..shards).map(|_| LateDoorbell::default()).collect();
     let limits = MeshLimits::for_shards(shards);
     let endpoints: Vec<MeshEndpoint> = mesh(doorbells.clone(), limits);
+    let member_count = plan.members.operations().members().len();
     let (events, ended) = channel();
     let controls = endpoints[0].controls();
     let handle = Handle { controls, events, is_stopping: Arc::default() };
@@ -301,7 +304,8 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
         Ok(Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners })
     });
     let shards = start_shards(begins, &handle)?;
-    Ok(Running { resp: addresses.0, native: addresses.1, shards, handle, events: ended })
+    let (resp, native) = addresses;
+    Ok(Running { resp, native, member_count, shards, handle, events: ended })
 }
 
 /// Starts one thread each and waits until all are ready; if one cannot be, until all have ended.

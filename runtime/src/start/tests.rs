@@ -80,6 +80,7 @@ fn a_node_stops_when_it_is_told_to() {
     let (_folder, start) = founded();
     let dir = Arc::clone(&start.dir);
     let running = super::start(start).unwrap();
+    assert_eq!(running.member_count, 1);
     let handle = running.handle();
     assert!(handle.status().is_some());
     handle.stop();
@@ -102,7 +103,7 @@ fn a_panic_in_one_shard_ends_the_node() {
     let (begins, handle, events) = begins([start, other]);
     let shards = start_shards(begins.into_iter().map(Ok), &handle).unwrap();
     let [resp, native] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let running = Running { resp, native, shards, handle: handle.clone(), events };
+    let running = Running { resp, native, member_count: 1, shards, handle: handle.clone(), events };
     assert_eq!(running.wait(), Err("shard 1 panicked".into()));
     assert!(Arc::strong_count(&dir) > 1, "the first shard runs all the same");
     handle.stop();

@@ -169,6 +169,7 @@ fn a_node_serves_until_it_is_asked_to_stop() {
         names.push(node.ready().node.clone());
         let line = refusal(4, &start_in(Path::new(dir)));
         assert!(line.contains(&format!("in use by process {}", node.id())), "{line}");
+        node.log_with("nothing is replicated yet");
         node.signal(signal);
         assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
         assert_eq!(node.line(), None, "one line on stdout");
