@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
         assert!(shards("256").is_ok() && shards("257").is_err() && shards("0").is_err());
         assert!(name("oak-1").is_ok() && name("été").is_ok() && name(&"x".repeat(32)).is_ok());
-        for text in ["", "a b", "a\n", "\u{a0}", &"x".repeat(33)] {
+        for text in ["", "a b", "a\n", "\u{a0}", "a\u{200b}b", "\u{202e}a", &"x".repeat(33)] {
             assert!(name(text).is_err(), "{text:?}");
         }
         assert!(address("[::1]:7400").is_ok());

@@ -4,8 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
-use ringmain_tests::process::{Network, Ready, Ringmain, command, run};
+use ringmain_tests::process::{Cluster, Network, Ready, Ringmain, command, run};
 use rustix::process::Signal;
 
 fn text(bytes: &[u8]) -> &str {
@@ -75,6 +76,8 @@ fn bad_usage_is_exit_2() {
         &["demo", "--network", "10.0.0.0"],
         &["start", "--w", "4"],
         &["start", "--name", "in\u{200b}visible"],
+        &["start", "--zone", "in\u{200b}visible"],
+        &["start", "--zone", "bell\u{7}"],
         &["start", "--request-timeout", "31s"],
         &["start", "--listen", "0.0.0.0", "--advertise", "10.0.0.1"],
         &["start", "--cluster-secret", "/nowhere"],
@@ -210,6 +213,38 @@ fn one_node_stores_what_commands_tell_it() {
     let status = ask(&["cluster", "status"]);
     assert!(status.contains(&node.ready().node) && status.contains("alive"), "{status}");
     assert!(ask(&["cluster", "ring", "--key", "cart"]).contains(&node.ready().node));
+}
+
+/// The time-out is the node's, whatever patience a command has.
+#[test]
+fn a_write_without_its_quorum_fails_within_the_nodes_time() {
+    let cluster = Cluster::form_with(3, &["--shards", "1", "--request-timeout", "1s"]);
+    cluster.process(2).signal(Signal::STOP);
+    let node = cluster.native(0).to_string();
+    let began = Instant::now();
+    let line = refused(1, &["put", "cart", "apples", "--w", "3", "--node", &node]);
+    assert!(line.contains("NOQUORUM 3 2") || line.contains("UNAVAILABLE"), "{line}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+/// Only a secret that the founder made itself is told to joiners, and only on this machine.
+#[test]
+fn a_secret_that_was_given_is_told_to_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, [1; 32]).unwrap();
+    let secret = secret.to_str().unwrap();
+    let mut cluster = Cluster::empty(&["--shards", "1"]);
+    cluster.add(&["--cluster-secret", secret]);
+    let (listen, seed) = (cluster.network().host(9).to_string(), cluster.native(0).to_string());
+    let dir = folder.path().join("data");
+    let dir = dir.to_str().unwrap();
+    let start = ["start", "--listen", &listen, "--seed", &seed, "--join", "--data-dir", dir];
+    let mut stranger = Ringmain::spawn(&start);
+    stranger.log_with("has a secret that this node was not given");
+    assert_eq!(stranger.wait().code(), Some(2));
+    cluster.add(&["--cluster-secret", secret]);
+    cluster.await_members(0, 2);
 }
 
 #[test]
