@@ -94,6 +94,10 @@ fn no_thread(error: &dyn std::fmt::Display) -> Failure {
 
 /// How long the last log lines may take to be written.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+const _: () = assert!(
+    start::STOP_TIME_MAX.as_millis() + FLUSH_PATIENCE.as_millis() < 10_000,
+    "supervisors are promised an end within 10 s"
+);
 
 /// From the open data directory to the end of the process: listens, tells that it is ready,
 /// and waits for the node to stop.
@@ -105,11 +109,23 @@ fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), F
     })?;
     let node = start_node(settings, opened, address)?;
     stop.set(node.handle.clone());
-    let _admin = Admin::start(listener, move || node.handle.status()).map_err(|error| {
+    let announced = announce(&node, listener);
+    if announced.is_err() {
+        // Clients may have written by now: what they were told is kept.
+        node.handle.stop();
+    }
+    let ended = (node.wait)();
+    announced.and(ended)
+}
+
+/// Serves HTTP while the result lives, and prints the one line.
+fn announce(node: &Running, listener: TcpListener) -> Result<Admin, Failure> {
+    let handle = node.handle.clone();
+    let admin = Admin::start(listener, move || handle.status()).map_err(|error| {
         Failure::new(Exit::Host, format!("cannot serve HTTP: {error}"), "raise ulimit -u and -n")
     })?;
     print_line(&node.ready.line())?;
-    (node.wait)()
+    Ok(admin)
 }
 
 /// A node that is recovered and listens, on threads of its own.
@@ -154,7 +170,9 @@ fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<
         ready: Ready { node, name: settings.name.clone(), resp, native, admin, shards },
         handle: running.handle(),
         wait: Box::new(move || {
-            running.wait().map_err(|why| Failure::failed(why, "restart the node; its data is safe"))
+            running
+                .wait()
+                .map_err(|why| Failure::failed(why, "restart it: what was synced is safe"))
         }),
     })
 }
@@ -231,6 +249,9 @@ fn start_failure(error: StartError) -> Failure {
         StartError::Log { error: OpenError::NoMemory, .. } => {
             Failure::new(Exit::Host, what, "give the process more memory; the data is sound")
         }
+        StartError::Log { error: OpenError::Version { .. }, .. } => {
+            Failure::new(Exit::DataDir, what, "start the version of ringmain that wrote it")
+        }
         StartError::Log { .. } => {
             let remedy = "restore the directory, or replace this node by a new one";
             Failure::new(Exit::DataDir, what, remedy)
@@ -301,6 +322,32 @@ pub(crate) fn port_failure(flag: &str, address: SocketAddr, error: &std::io::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A remedy must not have a sound directory replaced.
+    #[test]
+    fn a_failed_start_names_what_helps() {
+        use std::io::Error;
+        let told = |error| {
+            let failure = start_failure(error);
+            (failure.exit, failure.to_string())
+        };
+        for errno in [28, 122] {
+            let error = Error::from_raw_os_error(errno);
+            let (exit, line) = told(StartError::Files { shard: 0, error });
+            assert_eq!(exit, Exit::DataDir);
+            assert!(line.ends_with("free space in the file system of --data-dir"), "{line}");
+        }
+        let (_, line) = told(StartError::Files { shard: 0, error: Error::from_raw_os_error(5) });
+        assert!(line.ends_with("the data is as it was"), "{line}");
+        let log = |error| told(StartError::Log { shard: 1, error });
+        let (exit, line) = log(OpenError::Version { segment: 1, found: 9 });
+        assert_eq!(exit, Exit::DataDir);
+        assert!(line.ends_with("the version of ringmain that wrote it"), "{line}");
+        assert_eq!(log(OpenError::NoMemory).0, Exit::Host);
+        let (exit, line) = log(OpenError::Damaged { segment: 1, offset: 64 });
+        assert_eq!(exit, Exit::DataDir);
+        assert!(line.contains("restore the directory"), "{line}");
+    }
 
     #[test]
     fn copies_that_are_missing_are_told() {

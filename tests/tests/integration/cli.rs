@@ -1,12 +1,12 @@
 //! The command line as scripts see it: exit codes, one line of error, nothing else on stdout.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use ringmain_tests::process::{Cluster, Network, Ready, Ringmain, command, run};
+use ringmain_tests::process::{Cluster, Network, Ready, Ringmain, binary, command, run, until};
 use rustix::process::Signal;
 
 fn text(bytes: &[u8]) -> &str {
@@ -263,6 +263,26 @@ fn a_command_proves_the_cluster_secret() {
     fs::write(&other, [1; 32]).unwrap();
     let line = refusal(1, &status(other.to_str().unwrap()));
     assert!(line.contains("does not have this cluster secret"), "{line}");
+}
+
+#[test]
+fn a_node_whose_stdout_nobody_reads_says_so_and_stops() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, dir) = (network.host(1).to_string(), folder.path().to_str().unwrap());
+    let start = ["start", "--listen", &listen, "--data-dir", dir, "--log-level", "error"];
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(&start).stdout(writer).output().unwrap();
+    let line = refusal(1, &output);
+    assert!(line.contains("cannot write to stdout: Broken pipe"), "{line}");
+    // Closed from the start: nobody wants the line.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" >&-", "sh"]).arg(binary()).args(start);
+    let mut node = Ringmain::of(shell);
+    until("a node that answers", || TcpStream::connect((network.host(1), 7379)).is_ok());
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
 }
 
 #[test]
