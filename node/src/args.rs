@@ -152,7 +152,7 @@ pub(crate) struct SettingArgs {
     /// Longest value, at most 4MiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = units::size)]
     pub(crate) max_value_bytes: u32,
-    /// Most client connections
+    /// Most client connections of the node, RESP and native, all shards together
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_connections: u32,

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 mod plan;
 
+pub use plan::client_count_max;
 use plan::{Plan, member, ring_config};
 
 /// Longest reply to a command of many keys, bytes.

@@ -1,13 +1,13 @@
 //! The judgements: one function per check, from what was read to what to do.
 
+use ringmain_runtime::settings::Settings;
+use ringmain_runtime::start::client_count_max;
 use ringmain_runtime::sys::{HostError, MEMLOCK_BYTES_MIN};
 
 use super::host::Host;
 use super::{Finding, Grade};
 use crate::config::units::cpus_text;
 
-/// Below this many open files the default `--max-connections` cannot be reached.
-const FILE_COUNT_GOOD: u64 = 12_000;
 /// Below this many a node of two shards has no file left for connections.
 const FILE_COUNT_MIN: u64 = 256;
 /// Less free space than this is soon used up.
@@ -70,16 +70,19 @@ pub(super) fn memlock(host: &Host) -> Finding {
 }
 
 pub(super) fn files(host: &Host) -> Finding {
+    let asked = Settings::default().max_connections;
+    let clients = |limit| client_count_max(limit, host.cpus.len() as u32);
+    let mut found =
+        host.file_count_max.map_or("unlimited".into(), |count| format!("{count} files"));
+    let remedy = "raise the hard limit to 32768: ulimit -Hn, LimitNOFILE=";
     let (grade, remedy) = match host.file_count_max {
-        Some(count) if count < FILE_COUNT_MIN => {
-            (Grade::Fail, "raise the hard limit to 12000: ulimit -Hn, LimitNOFILE=")
-        }
-        Some(count) if count < FILE_COUNT_GOOD => {
-            (Grade::Warn, "raise the hard limit to 12000: ulimit -Hn, LimitNOFILE=")
+        Some(count) if count < FILE_COUNT_MIN => (Grade::Fail, remedy),
+        Some(count) if clients(count) < asked => {
+            found += &format!(", enough for {} clients", clients(count));
+            (Grade::Warn, remedy)
         }
         _ => (Grade::Ok, ""),
     };
-    let found = host.file_count_max.map_or("unlimited".into(), |count| format!("{count} files"));
     Finding { check: "open files", grade, found, remedy }
 }
 

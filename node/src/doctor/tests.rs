@@ -80,6 +80,17 @@ fn limits_are_compared() {
     let files = |count| grade(files, |host| host.file_count_max = count);
     assert_eq!(files(None), Grade::Ok);
     assert_eq!(files(Some(4096)), Grade::Warn);
+    // A node of two shards would start with fewer than the default of 10000 clients.
+    assert_eq!(files(Some(12_000)), Grade::Warn);
+    let of_shards = |shards, count| {
+        grade(super::checks::files, |host| {
+            host.cpus = (0..shards).collect();
+            host.file_count_max = Some(count);
+        })
+    };
+    for shards in [1, 2, 256] {
+        assert_eq!(of_shards(shards, 32_768), Grade::Ok, "as the remedy says");
+    }
     assert_eq!(files(Some(256)), Grade::Warn);
     assert_eq!(files(Some(255)), Grade::Fail);
     let cpus = |quota| grade(cpus, |host| host.cpu_quota_milli = quota);

@@ -58,9 +58,10 @@ impl Plan {
         let dir = Arc::clone(&start.dir);
         let started = std::time::Instant::now();
         let shards = u32::from(start.identity.shards);
-        let room = file_count_max(raise_nofile(), shards);
+        let limit = raise_nofile();
+        let room = file_count_max(limit, shards);
         let asked = start.settings.max_connections;
-        let clients = asked.min(room - room / 4);
+        let clients = asked.min(client_count_max(limit, shards));
         if clients < asked {
             tracing::warn!(
                 "at most {clients} clients, not {asked}: raise the limit of open files (ulimit -n)"
@@ -230,6 +231,13 @@ impl Plan {
 fn file_count_max(limit: u64, shards: u32) -> u32 {
     let own = FILE_COUNT_OWN + u64::from(shards) * FILE_COUNT_OWN_PER_SHARD;
     u32::try_from(limit.saturating_sub(own)).unwrap_or(u32::MAX).max(shards)
+}
+
+/// Clients that a node of `shards` shards has room for when it may have `limit` files open: of
+/// every four connections one is for peers.
+pub fn client_count_max(limit: u64, shards: u32) -> u32 {
+    let room = file_count_max(limit, shards);
+    room - room / 4
 }
 
 /// Open files of a node beside its connections: of the process, and of each shard.

@@ -129,6 +129,13 @@ fn a_start_that_fails_leaves_nothing_running() {
 }
 
 #[test]
+fn files_leave_room_for_clients() {
+    assert_eq!(client_count_max(0, 2), 2, "one for each shard, whatever the limit");
+    assert_eq!(client_count_max(64 + 2 * 64 + 400, 2), 300);
+    assert_eq!(client_count_max(u64::MAX, 1), u32::MAX - u32::MAX / 4);
+}
+
+#[test]
 fn shards_that_are_stuck_keep_no_other_from_stopping() {
     let limits = MeshLimits { control_count: 1, ..MeshLimits::for_shards(5) };
     let doorbells = vec![LateDoorbell::default(); 5];
