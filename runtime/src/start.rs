@@ -148,7 +148,7 @@ impl Handle {
         self.is_stopping.store(true, Ordering::Relaxed);
         // Nobody waits any more once a shard has failed.
         let _gone = self.events.send(Event::Stopping);
-        stop_all(&self.controls);
+        stop_all(&self.controls, TELL_PATIENCE);
     }
 
     /// The JSON of `cluster status`; none if the node does not answer, or is stopping: then
@@ -236,8 +236,8 @@ impl Drop for End {
 
 /// A shard empties its queue every turn; one that does not is past being stopped, and none of the
 /// others waits for it.
-fn stop_all(controls: &Controls<Control, LateDoorbell>) {
-    let given_up = Instant::now() + TELL_PATIENCE;
+fn stop_all(controls: &Controls<Control, LateDoorbell>, patience: Duration) {
+    let given_up = Instant::now() + patience;
     let mut untold: Vec<_> = (0..controls.shards()).map(ShardIndex).collect();
     loop {
         untold.retain(|shard| controls.control(*shard, Control::Stop).is_err());
@@ -323,7 +323,7 @@ fn start_shards(
     });
     drop(tell);
     if let Err(error) = begun.and_then(|()| all_ready(&told, shards)) {
-        stop_all(&handle.controls);
+        stop_all(&handle.controls, TELL_PATIENCE);
         for thread in threads {
             let _ended = thread.join();
         }
