@@ -184,13 +184,15 @@ impl Running {
     }
 }
 
-/// Waits for as many good ends, or the first bad one, for at most `patience` after a stop.
+/// Waits for as many good ends, or the first bad one. After a stop, for at most `patience`, all
+/// are waited for, as each has something to sync.
 fn all_ended(
     events: &Receiver<Event>,
     mut shards: usize,
     patience: Duration,
 ) -> Result<(), String> {
     let mut given_up: Option<Instant> = None;
+    let mut first_bad = Ok(());
     while shards > 0 {
         let event = match given_up {
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -199,14 +201,19 @@ fn all_ended(
         match event {
             Ok(Event::Stopping) => given_up = given_up.or(Some(Instant::now() + patience)),
             Ok(Event::Ended(end)) => {
-                end?;
+                first_bad = first_bad.and(end);
+                if given_up.is_none() {
+                    first_bad.clone()?;
+                }
                 shards -= 1;
             }
-            Err(RecvTimeoutError::Timeout) => return Err(format!("{shards} shards do not stop")),
+            Err(RecvTimeoutError::Timeout) => {
+                return first_bad.and(Err(format!("{shards} shards do not stop")));
+            }
             Err(RecvTimeoutError::Disconnected) => return Err("a shard is gone".into()),
         }
     }
-    Ok(())
+    first_bad
 }
 
 /// Tells how a shard has ended, also when it panics.

@@ -75,6 +75,20 @@ fn shards_that_do_not_stop_are_given_up() {
 }
 
 #[test]
+fn a_shard_that_fails_while_stopping_cuts_no_other_short() {
+    let (ended, events) = channel();
+    ended.send(Event::Stopping).unwrap();
+    end(0, &ended).tell(Err("not synced".into()));
+    let told = all_ended(&events, 2, Duration::from_millis(1));
+    assert_eq!(told, Err("not synced".into()), "given up only when patience ran out");
+    ended.send(Event::Stopping).unwrap();
+    end(0, &ended).tell(Err("not synced".into()));
+    end(1, &ended).tell(Ok(()));
+    assert_eq!(all_ended(&events, 2, STOP_TIME_MAX), Err("not synced".into()));
+    assert!(events.try_recv().is_err(), "the other was waited for");
+}
+
+#[test]
 fn a_node_stops_when_it_is_told_to() {
     let (_folder, start) = founded();
     let dir = Arc::clone(&start.dir);
@@ -154,11 +168,11 @@ fn a_shard_with_a_full_queue_is_told_to_stop_once_there_is_room() {
         scope.spawn(|| stop_all(&controls, Duration::from_secs(60)));
         for endpoint in endpoints.iter_mut().rev() {
             assert!(matches!(endpoint.next_control(), Some(Control::Release)));
-            while !matches!(endpoint.next_control(), Some(Control::Stop)) {
-                std::thread::yield_now();
-            }
         }
     });
+    for endpoint in &mut endpoints {
+        assert!(matches!(endpoint.next_control(), Some(Control::Stop)));
+    }
 }
 
 #[test]
