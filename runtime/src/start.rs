@@ -7,7 +7,7 @@
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Connections, Control, Driver, Engine, Io, LateDoorbell, Members, MeshEndpoint, NATIVE,
-    Peers, RESP, State,
+    Peers, RESP, STOP_TIMEOUT, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -46,8 +46,12 @@ const TELL_PAUSE: Duration = Duration::from_millis(1);
 /// How long the admin port waits for the members.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest time from [`Handle::stop`] until [`Running::wait`] returns: a shard gives itself 5 s.
+/// Longest time from [`Handle::stop`] until [`Running::wait`] returns.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(6);
+const _: () = assert!(
+    STOP_TIMEOUT.as_millis() + TELL_PATIENCE.as_millis() < STOP_TIME_MAX.as_millis(),
+    "a shard that is told last gives itself up before it is given up"
+);
 
 /// What a node starts from: its directory is open and its identity is on disk.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ const BLOCK: Duration = Duration::from_micros(500);
 /// Empty turns before the core is parked: about 10 ms.
 const IDLE_COUNT_MAX: u32 = 20;
 /// How long a stop may take before what is left is dropped: the process has 10 s for all of it.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a shard did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub(crate) enum DriverError {
     /// Its ring could not go on.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// A stop took too long.
+    /// A stop took too long, or the log had failed.
     #[error("a shard had to stop before all of its log was on disk")]
     Unsynced,
 }
@@ -148,10 +148,10 @@ impl Driver {
                 self.net.park(wait).await?;
             }
         }
-        if self.has_log_ended() { Ok(()) } else { Err(DriverError::Unsynced) }
+        if self.state.engine.log.is_stopped() { Ok(()) } else { Err(DriverError::Unsynced) }
     }
 
-    /// All of the log is on disk; or it has failed, said so, and acknowledged nothing since.
+    /// All of the log is on disk; or it has failed, and nothing more will be.
     fn has_log_ended(&self) -> bool {
         let log = &self.state.engine.log;
         log.is_stopped() || log.failure().is_some()

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use ringmain_tests::process::{Cluster, Network, Ready, Ringmain, binary, command, run, until};
-use rustix::process::Signal;
+use ringmain_tests::process::{
+    Client, Cluster, Network, Ready, Ringmain, binary, command, run, until,
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -283,6 +285,30 @@ fn a_node_whose_stdout_nobody_reads_says_so_and_stops() {
     until("a node that answers", || TcpStream::connect((network.host(1), 7379)).is_ok());
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
+}
+
+/// What a supervisor must not take for a stop in order.
+#[test]
+fn a_stop_that_cannot_sync_is_exit_1() {
+    let network = Network::take();
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
+    shell.args(["start", "--shards", "1", "--listen", &network.host(1).to_string()]);
+    shell.arg("--data-dir").arg(folder.path());
+    let mut node = Ringmain::of(shell);
+    node.await_ready();
+    let mut client = Client::connect(node.ready().resp).unwrap();
+    client.ask::<()>("SET cart apples").unwrap();
+    // From now on every write to a file fails.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Pid::from_raw(node.id() as i32), Resource::Fsize, none).unwrap();
+    assert!(client.ask::<()>("SET cart pears").is_err());
+    let began = Instant::now();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(1), "{:?}", node.log());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    node.log_with("before all of its log was on disk");
 }
 
 #[test]
