@@ -89,9 +89,13 @@ impl State {
                 self.work.push_back(Work::Stream(connection.id));
                 let link = connection.link;
                 connection.speaks = match accepted {
+                    Accepted::Client { .. } if !self.io.clients.enter() => {
+                        self.recorder.add(Counter::ConnectionsRefused, 1);
+                        connection.is_closing = true;
+                        Speaks::Nothing
+                    }
                     Accepted::Client { challenge } => {
-                        connection.is_counted = self.io.clients.enter();
-                        connection.is_closing = !connection.is_counted;
+                        connection.is_counted = true;
                         connection.challenge = Some(Box::new(challenge));
                         Speaks::Client(FrameReader::new(CLIENT_FRAME_BYTES_MAX))
                     }
@@ -241,16 +245,23 @@ impl State {
                 self.on_admin_frame(link, node, frame);
                 Ok(())
             }
-            op => {
-                if node.is_none()
-                    && matches!(op, Op::Get | Op::Put)
-                    && let Some(connection) = self.io.connections.of(link)
-                {
-                    connection.open += 1;
-                }
-                self.engine.turn(&mut self.io).frame(link, node, frame)
-            }
+            Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
+            _ => self.engine.turn(&mut self.io).frame(link, node, frame),
         }
+    }
+
+    /// Counted first: the answer, which counts down, may come at once. What is refused has none.
+    fn on_client_request(&mut self, link: Link, frame: Frame<'_>) -> Result<(), FrameRefused> {
+        if let Some(connection) = self.io.connections.of(link) {
+            connection.open += 1;
+        }
+        let taken = self.engine.turn(&mut self.io).frame(link, None, frame);
+        if taken.is_err()
+            && let Some(connection) = self.io.connections.of(link)
+        {
+            connection.open -= 1;
+        }
+        taken
     }
 
     /// A client shows that it knows the secret: whoever may change the cluster does.

@@ -4,6 +4,7 @@ use super::disk::{Segment, create_segment, errno, free_bytes};
 use super::{Control, Driver, State};
 use crate::log::{Completion, Errno, Request};
 use crate::mesh::BACKLOG_BYTES_STOP;
+use crate::metrics::Counter;
 use crate::net::ConnectionId;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -34,6 +35,9 @@ impl Driver {
                         let before = self.state.now();
                         let completion = self.state.disk.write_inline(segment, offset, &buffer);
                         drop(buffer);
+                        let has_failed =
+                            matches!(completion, Completion::Written { result: Err(_) });
+                        self.state.recorder.add(Counter::LogErrors, u64::from(has_failed));
                         self.state.engine.log.handle_completion(completion);
                         if self.state.now().since(before) > STALL {
                             self.state.inline_from = now + STALL_REST;
@@ -159,6 +163,7 @@ impl State {
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);
+            self.io.mark(id.slot() as u32);
             let connection = self.io.connections.at(id.slot() as u32);
             let wants = connection.is_some_and(|connection| !connection.is_paused);
             if wants && !self.held_back.iter().any(|(other, _)| *other == id) {

@@ -4,7 +4,7 @@
 use super::connection::{Connection, Speaks};
 use super::control::Control;
 use super::peers::Dial;
-use super::{Driver, HANDSHAKE_TIMEOUT};
+use super::{Driver, HANDSHAKE_TIMEOUT, State};
 use crate::data_dir::random_bytes;
 use crate::net::{ConnectionId, Receive};
 use crate::session::native::acceptor::Acceptor;
@@ -112,9 +112,13 @@ impl Driver {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.state.io.dirty);
         for slot in dirty.drain(..) {
-            let Some(connection) = self.state.io.connections.at(slot) else { continue };
+            let State { io, held_back, .. } = &mut self.state;
+            let Some(connection) = io.connections.at(slot) else { continue };
             connection.is_dirty = false;
-            if !connection.is_sending {
+            // What it sent before it was closed is still to be read.
+            let is_held_back = || held_back.iter().any(|(id, _)| *id == connection.id);
+            let waits = connection.is_sending || (connection.is_closing && is_held_back());
+            if !waits {
                 flush(&mut self.net, connection);
             }
         }

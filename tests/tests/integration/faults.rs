@@ -11,6 +11,7 @@ use ringmain_core::checksum::Software;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::wire::VERSION;
 use ringmain_core::wire::frame::{Hop, frame_length, write_frame};
+use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::hello::{Hello, Kind};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
@@ -406,39 +407,64 @@ fn more_clients_than_files_are_refused_and_the_node_goes_on() {
     assert_eq!(node.wait().code(), Some(0));
 }
 
+/// A frame of a client that knows no cluster.
+fn frame(op: Op, key: &[u8], payload: &impl Payload) -> Vec<u8> {
+    let hop = Hop {
+        op,
+        request: RequestId(0),
+        deadline_ms: 0,
+        age_ms: 0,
+        topology: TopologyId(0),
+        cluster_digest: 0,
+    };
+    let mut bytes = vec![0; frame_length(key.len(), payload.bytes())];
+    write_frame::<Software>(&hop, key, payload, &mut bytes);
+    bytes
+}
+
+fn hello(shard: ShardIndex) -> Vec<u8> {
+    let hello = Hello {
+        version_min: VERSION,
+        version_max: VERSION,
+        kind: Kind::Client,
+        shard,
+        source_shard: ShardIndex(0),
+        shards: 0,
+        node: NodeId(0),
+        boot: Boot(0),
+        nonce: [1; 16],
+        cluster: ClusterId(0),
+    };
+    frame(Op::Hello, &[], &hello)
+}
+
 /// The HELLO names the shard that the connection is handed over to.
 #[test]
 fn a_greeting_may_come_in_single_bytes_for_any_shard() {
     let cluster = Cluster::form_with(1, &["--shards", "2"]);
     for shard in [0, 1].map(ShardIndex) {
-        let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            kind: Kind::Client,
-            shard,
-            source_shard: ShardIndex(0),
-            shards: 0,
-            node: NodeId(0),
-            boot: Boot(0),
-            nonce: [1; 16],
-            cluster: ClusterId(0),
-        };
-        let hop = Hop {
-            op: Op::Hello,
-            request: RequestId(0),
-            deadline_ms: 0,
-            age_ms: 0,
-            topology: TopologyId(0),
-            cluster_digest: 0,
-        };
-        let mut bytes = vec![0; frame_length(0, hello.bytes())];
-        write_frame::<Software>(&hop, &[], &hello, &mut bytes);
         let mut stream = stranger(cluster.native(0));
-        for byte in bytes {
+        for byte in hello(shard) {
             stream.write_all(&[byte]).unwrap();
         }
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(answer[3], Op::HelloReply.number(), "{answer:?}");
     }
+}
+
+/// What was refused has no answer to wait for.
+#[test]
+fn a_native_client_that_is_refused_is_closed() {
+    let cluster = Cluster::form_with(1, &["--max-connections", "1"]);
+    let read = GetRequest { r: 0, pr: 0, forwarded: false, want_context: false, context: &[] };
+    let foreign = [hello(ShardIndex(0)), frame(Op::Get, b"key", &read)].concat();
+    let answer = until_closed(cluster.native(0), &foreign);
+    assert_eq!(answer[3], Op::HelloReply.number(), "a request of another cluster");
+    let mut held = stranger(cluster.resp(0));
+    held.write_all(b"PING\r\n").unwrap();
+    held.read_exact(&mut [0; 7]).unwrap();
+    until_closed(cluster.native(0), &foreign);
+    drop(held);
+    is_well(&cluster);
 }
