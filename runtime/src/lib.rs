@@ -10,6 +10,7 @@ pub mod client;
 pub mod data_dir;
 mod driver;
 pub mod log;
+pub mod log_files;
 pub mod log_writer;
 pub mod mesh;
 pub mod metrics;

@@ -1,7 +1,7 @@
 //! What the shards of a node tell each other besides frames.
 
-use super::disk::Segment;
 use crate::log::Errno;
+use crate::log_files::Segment;
 use ringmain_core::id::{NodeId, TopologyId};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::ring::Ring;

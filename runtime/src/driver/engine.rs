@@ -1,10 +1,10 @@
 //! What a shard decides and stores with: the machine, the log, memory for requests in flight.
 
-use super::disk::SegmentMaps;
 use super::io::Io;
 use crate::bodies::RequestBodies;
 use crate::checksum::Hardware;
 use crate::log::Log;
+use crate::log_files::SegmentMaps;
 use ringmain_core::Unsynced;
 use ringmain_core::drive::{Turn, TurnSettings};
 use ringmain_core::id::NodeId;

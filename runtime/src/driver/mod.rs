@@ -12,7 +12,6 @@
 mod answers;
 mod connection;
 mod control;
-mod disk;
 mod engine;
 mod event;
 mod io;
@@ -28,7 +27,6 @@ mod work;
 pub(crate) use answers::Answers;
 pub(crate) use connection::{ClientCount, Connections};
 pub(crate) use control::{Control, SharedRing};
-pub(crate) use disk::{Disk, SegmentMaps, free_bytes};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
@@ -36,6 +34,7 @@ pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
 
+use crate::log_files::LogFiles;
 use crate::metrics::{Counter, Gauge, Recorder, Timing};
 use crate::net::{ConnectionId, HotRing, RingError};
 use crate::session::resp::Limits;
@@ -94,7 +93,7 @@ pub(crate) struct State {
     pub(crate) recorder: Recorder,
     pub(crate) cluster: ClusterInfo,
     pub(crate) limits: Limits,
-    pub(crate) disk: Disk,
+    pub(crate) disk: LogFiles,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.

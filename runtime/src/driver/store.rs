@@ -1,8 +1,8 @@
 //! The log's part of a turn: what it wants written, and what became of it.
 
-use super::disk::{Segment, create_segment, errno, free_bytes};
 use super::{Control, Driver, State};
 use crate::log::{Completion, Errno, Request};
+use crate::log_files::{Segment, create_segment, errno, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;

@@ -2,10 +2,9 @@
 
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, Identity};
-use crate::driver::{
-    About, ClientCount, ClusterInfo, Disk, Members, Membership, SegmentMaps, SharedRing, free_bytes,
-};
+use crate::driver::{About, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
+use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
 use crate::metrics::Metrics;
 use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
@@ -196,7 +195,7 @@ impl Plan {
     pub(super) fn open_log(
         &self,
         shard: ShardIndex,
-    ) -> Result<(Log<SegmentMaps>, Disk), StartError> {
+    ) -> Result<(Log<SegmentMaps>, LogFiles), StartError> {
         let files = |error| StartError::Files { shard: shard.0, error };
         let identity = log::Identity {
             cluster: self.start.identity.cluster,
@@ -205,7 +204,7 @@ impl Plan {
             partition_bits: self.start.identity.partition_bits.into(),
         };
         let dir = self.dir.shard_dir(shard)?;
-        let (mut disk, maps) = Disk::open(&dir).map_err(files)?;
+        let (mut disk, maps) = LogFiles::open(&dir).map_err(files)?;
         let recovered = log::recover(&identity, &maps.files())
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         if let Some(cut) = recovered.cut {

@@ -1,7 +1,8 @@
-//! The files of a shard's log: what [`log`](crate::log) asks for, done.
+//! The files of a shard's log: what [`log`](crate::log) asks for, done with plain file calls.
 //!
-//! Making a segment syncs twice, so it happens on a thread of its own, one segment ahead of its
-//! use; writes and syncs go through the hot ring, or inline when nobody waits for the sync.
+//! A driver does most of it through its ring, and makes segments on a thread of their own, one
+//! ahead of their use. Who has nothing else to do lets [`LogFiles::carry_out`] do all of it,
+//! waiting for each: before a shard serves, in tools, in benchmarks.
 
 use crate::log::{Completion, Errno, Log, Maps, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::Map;
@@ -18,7 +19,7 @@ const UNFINISHED: &str = ".unfinished";
 
 /// The maps of all segments of a shard.
 #[derive(Debug, Default)]
-pub(crate) struct SegmentMaps {
+pub struct SegmentMaps {
     maps: BTreeMap<u32, Map>,
     /// The segment that was asked for last: nearly always the same again.
     last: std::cell::Cell<u32>,
@@ -42,15 +43,18 @@ pub(crate) struct Segment {
 
 /// The folder of a shard's log, and its open files.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub struct LogFiles {
     dir: PathBuf,
     files: BTreeMap<u32, Arc<File>>,
 }
 
-impl Disk {
+impl LogFiles {
     /// Opens and maps every segment in `dir`; what a crash left unfinished is removed.
-    pub(crate) fn open(dir: &Path) -> io::Result<(Disk, SegmentMaps)> {
-        let mut disk = Disk { dir: dir.to_owned(), files: BTreeMap::new() };
+    ///
+    /// # Errors
+    /// If the folder or a file cannot be read, or not mapped.
+    pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps)> {
+        let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new() };
         let mut maps = SegmentMaps::default();
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
@@ -91,34 +95,46 @@ impl Disk {
         &self.dir
     }
 
-    /// Does what a log that was just opened asks for, waiting for each.
-    pub(crate) fn make_ready(&mut self, log: &mut Log<SegmentMaps>) -> io::Result<()> {
+    /// Does what a log that was just opened asks for, until it takes appends.
+    ///
+    /// # Errors
+    /// If a segment cannot be made, or the log fails.
+    pub fn make_ready(&mut self, log: &mut Log<SegmentMaps>) -> io::Result<()> {
         while !log.is_ready() {
-            let Some(request) = log.poll_request(Instant(1)) else {
+            if !self.carry_out(log, Instant(1))? {
                 return Err(io::Error::other("the log cannot be made ready"));
-            };
-            match request {
-                Request::Create { segment, bytes, header } => {
-                    let made = create_segment(&self.dir, segment, bytes, &header)?;
-                    self.add(log.maps_mut(), made);
-                    log.handle_completion(Completion::Created { segment, result: Ok(()) });
-                }
-                Request::Write { segment, offset, buffer, then_sync } => {
-                    let completion = self.write_inline(segment, offset, &buffer);
-                    drop(buffer);
-                    log.handle_completion(completion);
-                    if then_sync {
-                        self.sync(log, segment);
-                    }
-                }
-                Request::Sync { segment } => self.sync(log, segment),
-                Request::Remove { segment } => self.remove(log.maps_mut(), segment),
-            }
-            if let Some(failure) = log.failure() {
-                return Err(io::Error::other(failure.to_string()));
             }
         }
         Ok(())
+    }
+
+    /// Does the next thing that the log asks for, waiting for it; false if there is none.
+    ///
+    /// # Errors
+    /// If a segment cannot be made, or the log fails.
+    pub fn carry_out(&mut self, log: &mut Log<SegmentMaps>, now: Instant) -> io::Result<bool> {
+        let Some(request) = log.poll_request(now) else { return Ok(false) };
+        match request {
+            Request::Create { segment, bytes, header } => {
+                let made = create_segment(&self.dir, segment, bytes, &header)?;
+                self.add(log.maps_mut(), made);
+                log.handle_completion(Completion::Created { segment, result: Ok(()) });
+            }
+            Request::Write { segment, offset, buffer, then_sync } => {
+                let completion = self.write_inline(segment, offset, &buffer);
+                drop(buffer);
+                log.handle_completion(completion);
+                if then_sync {
+                    self.sync(log, segment);
+                }
+            }
+            Request::Sync { segment } => self.sync(log, segment),
+            Request::Remove { segment } => self.remove(log.maps_mut(), segment),
+        }
+        match log.failure() {
+            Some(failure) => Err(io::Error::other(failure.to_string())),
+            None => Ok(true),
+        }
     }
 
     fn sync(&self, log: &mut Log<SegmentMaps>, segment: u32) {
@@ -141,7 +157,7 @@ impl Disk {
 
 impl SegmentMaps {
     /// All segments, whole, for recovery.
-    pub(crate) fn files(&self) -> Vec<crate::log::File<'_>> {
+    pub fn files(&self) -> Vec<crate::log::File<'_>> {
         let mut files = Vec::new();
         for (segment, map) in &self.maps {
             let bytes = map.bytes(0..map.len()).unwrap_or_default();
@@ -184,7 +200,7 @@ pub(crate) fn create_segment(
 }
 
 /// Free bytes of the file system under `dir`.
-pub(crate) fn free_bytes(dir: &Path) -> u64 {
+pub fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail * stat.f_frsize)
 }
 
