@@ -265,5 +265,10 @@ fn update_leaf<R: Records>(records: &mut R, key: &Key<'_>, before: u64, after: u
 
 /// The leaf that holds `key`: the top 12 bits of its order.
 pub fn leaf_index(key: &Key<'_>) -> usize {
-    (key.order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
+    leaf_of(key.order)
+}
+
+/// The leaf that holds the keys of an order.
+pub fn leaf_of(order: u64) -> usize {
+    (order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
 }

@@ -6,8 +6,8 @@
 
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
-    Answers, Connections, Control, Driver, Engine, Io, LateDoorbell, Members, MeshEndpoint, NATIVE,
-    Peers, RESP, STOP_TIMEOUT, State,
+    Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
+    NATIVE, Peers, RESP, STOP_TIMEOUT, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -462,6 +462,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         reply_bytes_max: REPLY_BYTES_MAX,
     };
     let stored = engine.log.synced();
+    let files = Files::begin(disk.dir().to_owned(), shard, io.mesh.controls())
+        .map_err(|error| StartError::Threads(error.to_string()))?;
     let mut state = State {
         engine,
         io,
@@ -470,6 +472,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         cluster: plan.cluster_info(),
         limits,
         disk,
+        files,
+        reads: Default::default(),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),
@@ -488,7 +492,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     for (listener, tag) in [(resp, RESP), (native, NATIVE)] {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
-    Ok(Driver { net, state })
+    Ok(Driver { net, state, is_working: false })
 }
 
 #[cfg(test)]

@@ -82,7 +82,13 @@ impl State {
                 let result = result.map_err(|errno| Errno(errno.0));
                 self.engine.log.handle_completion(Completion::Synced { result });
             }
-            Event::Doorbell | Event::Read { .. } => {}
+            Event::Read { tag, buffer, result } => {
+                let result = result.map_err(|errno| Errno(errno.0));
+                if let Some((read, tries)) = self.on_read(tag, buffer, result) {
+                    self.work.push_back(Work::Read(read, tries));
+                }
+            }
+            Event::Doorbell => {}
         }
         None
     }

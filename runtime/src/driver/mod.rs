@@ -14,6 +14,7 @@ mod connection;
 mod control;
 mod engine;
 mod event;
+mod files;
 mod io;
 mod members_file;
 mod membership;
@@ -29,11 +30,13 @@ pub(crate) use connection::{ClientCount, Connections};
 pub(crate) use control::{Control, SharedRing};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
+pub(crate) use files::Files;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
 
+use crate::log::Completion;
 use crate::log_files::LogFiles;
 use crate::metrics::{Counter, Gauge, Recorder, Timing};
 use crate::net::{ConnectionId, HotRing, RingError};
@@ -49,6 +52,7 @@ use ringmain_core::wire::hello::Cluster;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+pub(crate) use store::Reads;
 use work::Work;
 
 /// A handshake that takes longer is given up.
@@ -94,6 +98,9 @@ pub(crate) struct State {
     pub(crate) cluster: ClusterInfo,
     pub(crate) limits: Limits,
     pub(crate) disk: LogFiles,
+    pub(crate) files: Files,
+    /// What of the log is being read.
+    pub(crate) reads: Reads,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.
@@ -124,6 +131,8 @@ pub(crate) struct State {
 pub(crate) struct Driver {
     pub(crate) net: HotRing,
     pub(crate) state: State,
+    /// The last turn did background work and there is more.
+    pub(crate) is_working: bool,
 }
 
 impl Driver {
@@ -137,7 +146,8 @@ impl Driver {
             let events = self.turn()?;
             idle = if events > 0 { 0 } else { idle + 1 };
             let wait = self.wait();
-            if events >= EVENT_COUNT_MAX || wait == Some(Duration::ZERO) {
+            let is_busy = events >= EVENT_COUNT_MAX || self.is_working;
+            if is_busy || wait == Some(Duration::ZERO) {
                 self.net.submit_and_wait(Some(Duration::ZERO))?;
             } else if idle <= IDLE_COUNT_MAX {
                 self.net.submit_and_wait(Some(wait.map_or(BLOCK, |wait| wait.min(BLOCK))))?;
@@ -173,6 +183,8 @@ impl Driver {
         events += self.state.on_mesh();
         self.state.on_timers();
         self.state.on_notices();
+        let is_idle = events == 0;
+        self.is_working = self.state.step_log(is_idle);
         self.store();
         self.state.deliver();
         self.carry_out();
@@ -319,6 +331,10 @@ impl State {
             }
             Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
             Control::Created { segment, result } => self.on_created(segment, result),
+            Control::Stored { result } => {
+                self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
+                self.engine.log.handle_completion(Completion::Stored { result });
+            }
             Control::Stop => self.on_stop(),
             Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

@@ -6,6 +6,7 @@ use super::control::Control;
 use super::peers::Dial;
 use super::{Driver, HANDSHAKE_TIMEOUT, State};
 use crate::data_dir::random_bytes;
+use crate::log::Read;
 use crate::net::{ConnectionId, Receive};
 use crate::session::native::acceptor::Acceptor;
 use crate::session::native::dialer::{Call, Dialer};
@@ -26,6 +27,8 @@ pub(crate) enum Work {
     HandOver(ConnectionId, ShardIndex, Vec<u8>),
     /// Take a socket that another shard gave.
     Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
+    /// Read a part of the log again.
+    Read(Read, u32),
     /// Connect to a shard of a peer, or to a seed.
     Dial(Dial),
 }
@@ -43,6 +46,7 @@ impl Driver {
                 Work::Adopt { socket, received, is_loopback } => {
                     self.adopt_native(socket, is_loopback, Receive::First, &received);
                 }
+                Work::Read(read, tries) => self.read(read, tries),
                 Work::Dial(dial) => self.dial(dial),
             }
         }

@@ -83,6 +83,16 @@ impl Index {
         &mut self.tables[usize::from(partition.0) - usize::from(self.first.0)]
     }
 
+    /// Has every record in `segment` checked again when it is read. Cost: one pass.
+    pub(super) fn doubt(&self, segment: u32) {
+        let arrays = self.tables.iter().flat_map(|table| [&table.array, &table.grown]);
+        for slot in arrays.flat_map(|array| &array.slots) {
+            if slot.place().segment() == segment {
+                slot.place.set(slot.place().0);
+            }
+        }
+    }
+
     /// Keys in all tables.
     pub(super) fn key_count(&self) -> usize {
         self.tables.iter().map(|table| table.count).sum()
@@ -159,7 +169,6 @@ impl Table {
     }
 
     /// Whether two or more keys have this order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "moving of records will use it"))]
     pub(super) fn has_twin(&self, order: u64) -> bool {
         self.array_of(order).slots_of(order).nth(1).is_some()
     }
@@ -174,9 +183,13 @@ impl Table {
         }
     }
 
+    /// Whether a key of `order` lies at `place`.
+    pub(super) fn holds_at(&self, order: u64, place: Place) -> bool {
+        self.array_of(order).slots_of(order).any(|slot| slot.place() == place)
+    }
+
     /// Gives the key of `order` that lies at `old` the place `new`, as verified; no record is
     /// compared. Returns whether there is such a key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "moving of records will use it"))]
     pub(super) fn replace(&mut self, order: u64, old: Place, new: Place) -> bool {
         debug_assert!(new.0 != 0 && new.0 & VERIFIED == 0);
         let slot = self.array_of(order).slots_of(order).find(|slot| slot.place() == old);
@@ -202,25 +215,6 @@ impl Table {
         let moved = if order < self.frontier { self.grown.slots_from(order) } else { &[] };
         let slots = moved.iter().chain(self.array.slots_from(order));
         slots.filter(|slot| !slot.is_empty()).map(|slot| (slot.order, slot.place()))
-    }
-
-    /// Makes room for `count` keys at once, for bulk loading. Cost: one pass.
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery will use it"))]
-    pub(super) fn reserve(&mut self, count: usize) {
-        if !is_over(count, self.capacity()) {
-            return;
-        }
-        if self.is_growing() {
-            self.move_slots(usize::MAX);
-        }
-        while is_over(count, self.capacity()) {
-            self.size += self.size / GROWTH;
-        }
-        self.begin();
-        if self.is_growing() {
-            self.move_slots(usize::MAX);
-        }
-        self.retired = Vec::new();
     }
 
     fn array_of(&self, order: u64) -> &Array {
