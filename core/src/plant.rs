@@ -23,11 +23,13 @@ pub enum Plant {
     ReadQuorumIgnored,
     /// A late acknowledgment for a reused slot counts for the new request.
     GenerationIgnored,
+    /// Reads do not wait for a cold record, and answer as if there were none.
+    ColdTakenForAbsent,
 }
 
 impl Plant {
     /// All bugs, for `simulate --list-plants`.
-    pub const ALL: [Plant; 7] = [
+    pub const ALL: [Plant; 8] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -35,6 +37,7 @@ impl Plant {
         Plant::ContextCoversUnseen,
         Plant::ReadQuorumIgnored,
         Plant::GenerationIgnored,
+        Plant::ColdTakenForAbsent,
     ];
 
     /// Its name on the command line.
@@ -48,6 +51,7 @@ impl Plant {
             Plant::ContextCoversUnseen => "context-covers-unseen",
             Plant::ReadQuorumIgnored => "read-quorum-ignored",
             Plant::GenerationIgnored => "generation-ignored",
+            Plant::ColdTakenForAbsent => "cold-taken-for-absent",
         }
     }
 }

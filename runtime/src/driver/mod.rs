@@ -174,6 +174,7 @@ impl Driver {
         self.state.on_timers();
         self.state.on_notices();
         self.store();
+        self.state.engine.resume_wanted(&mut self.state.io);
         self.state.deliver();
         self.carry_out();
         self.flush();
@@ -193,7 +194,7 @@ impl Driver {
     fn is_over(&self) -> bool {
         let Some(since) = self.state.stopping else { return false };
         let late = self.state.now().since(since) > STOP_TIMEOUT;
-        (self.has_log_ended() && self.state.engine.shard.request_count() == 0) || late
+        (self.has_log_ended() && self.state.engine.request_count() == 0) || late
     }
 }
 
@@ -216,7 +217,7 @@ impl State {
         let State { engine, recorder, .. } = self;
         recorder.add(Counter::Turns, 1);
         recorder.time(Timing::Turn, 1000 * self.now().since(engine.now).as_micros() as u64);
-        recorder.set(Gauge::Requests, engine.shard.request_count() as u64);
+        recorder.set(Gauge::Requests, engine.request_count() as u64);
     }
 
     /// Frames and messages of other shards; says how many.
@@ -262,7 +263,7 @@ impl State {
         let handshake = self.handshakes.front().map(|(at, _)| *at);
         let stop = self.stopping.map(|since| since + STOP_TIMEOUT);
         let timers = [
-            self.engine.shard.poll_timeout(),
+            self.engine.next_timer(),
             self.engine.log.poll_timeout(),
             self.next_space(),
             self.io.peers.next_dial(),

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use ringmain_core::records::Place;
 use ringmain_runtime::log::{Completion, Errno, File, Maps, Request};
 
+use super::cold::Cold;
 use super::random::Random;
 
 /// What a crash keeps or loses as one.
@@ -54,11 +56,16 @@ pub(super) struct Disk {
     images: BTreeMap<u32, Image>,
     open: BTreeMap<u64, Open>,
     latest: u64,
-    /// Nothing is in memory: every read would have to wait.
-    pub(super) is_cold: bool,
+    /// What is not in memory.
+    pub(super) cold: Cold,
 }
 
 impl Disk {
+    /// An empty disk.
+    pub(super) fn new(cold: Cold) -> Disk {
+        Disk { cold, ..Disk::default() }
+    }
+
     /// Takes a request; its number, under which it is to be completed, unless it has no
     /// completion.
     pub(super) fn submit(&mut self, request: Request) -> Option<u64> {
@@ -208,7 +215,8 @@ impl Image {
 
 impl Maps for Disk {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
-        let image = self.images.get(&segment).filter(|_| !self.is_cold)?;
+        let is_warm = !self.cold.contains(Place::new(segment, offset));
+        let image = self.images.get(&segment).filter(|_| is_warm)?;
         image.cached.get(offset as usize..(offset as usize).checked_add(bytes)?)
     }
 }

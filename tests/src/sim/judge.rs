@@ -317,23 +317,30 @@ impl Judge {
     }
 }
 
-/// What the reads before the write stamped `stamp` found, for each request that has it.
+/// What the reads before the write stamped `stamp` found, for each request that has it. One turn
+/// may apply a write that arrived twice twice, and what the second found is unknown before the
+/// oracle has seen the first: it is passed over, as long as another one remains.
 fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>, Violation> {
-    let mut found = Vec::new();
+    let (mut found, mut unknown) = (Vec::new(), None);
     for request in kept.requests() {
         let Some(put) = request.command.as_deref().and_then(kept_put) else { continue };
         if put.timestamp.0 != stamp || !matches!(put.replaces, Replaces::ReadFirst { .. }) {
             continue;
         }
-        found.push(match &request.gathered {
-            None => Set::default(),
-            Some(bytes) => {
-                let record = Record::new_checked(bytes).expect("what is gathered is a record");
-                history.check(&Decoded::of(record))?
-            }
-        });
+        let Some(bytes) = &request.gathered else {
+            found.push(Set::default());
+            continue;
+        };
+        let record = Record::new_checked(bytes).expect("what is gathered is a record");
+        match history.check(&Decoded::of(record)) {
+            Ok(set) => found.push(set),
+            Err(violation) => unknown = Some(violation),
+        }
     }
-    Ok(found)
+    match unknown {
+        Some(violation) if found.is_empty() => Err(violation),
+        _ => Ok(found),
+    }
 }
 
 /// The write in what a turn kept of a request: a kind, the length of the key, the key, the rest.

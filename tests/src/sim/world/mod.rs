@@ -24,6 +24,7 @@ use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::node::NodeInput;
 use ringmain_core::time::Instant;
+use ringmain_runtime::log::Wanted;
 
 use super::client::{Clients, Operation};
 use super::host::{Host, Persisted, Pool, contact};
@@ -54,6 +55,8 @@ pub(super) enum Event {
     WakeNode { node: usize, life: u64 },
     /// A request of a shard's log ends.
     Disk { site: Site, life: u64, number: u64 },
+    /// The read of a cold record ends.
+    Fetched { site: Site, life: u64, wanted: Wanted },
     /// The topology is on disk.
     Persisted { node: usize, life: u64, persisted: Persisted },
     /// A connection between two nodes came up or was lost, as one of them sees it.
@@ -232,6 +235,9 @@ impl<'m> World<'m> {
             Event::Disk { site, life, number } if life == self.life(site.node) => {
                 self.on_disk(site, number)
             }
+            Event::Fetched { site, life, wanted } if life == self.life(site.node) => {
+                self.on_fetched(site, wanted)
+            }
             Event::Persisted { node, life, persisted } if life == self.life(node) => {
                 self.on_persisted(node, persisted)
             }
@@ -245,6 +251,7 @@ impl<'m> World<'m> {
             | Event::WakeNode { .. }
             | Event::Differs { .. }
             | Event::Disk { .. }
+            | Event::Fetched { .. }
             | Event::Persisted { .. }
             | Event::Peer { .. } => Ok(()),
             Event::Connect { a, b } => self.on_connect(a, b),
@@ -273,9 +280,10 @@ impl<'m> World<'m> {
     fn park(&mut self, event: Event) -> Option<Event> {
         let node = match &event {
             Event::Arrive(parcel) => parcel.to.node,
-            Event::Command { site, .. } | Event::Wake { site, .. } | Event::Disk { site, .. } => {
-                site.node
-            }
+            Event::Command { site, .. }
+            | Event::Wake { site, .. }
+            | Event::Disk { site, .. }
+            | Event::Fetched { site, .. } => site.node,
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
             | Event::Differs { node, .. }
