@@ -25,11 +25,13 @@ pub enum Plant {
     GenerationIgnored,
     /// Reads do not wait for a cold record, and answer as if there were none.
     ColdTakenForAbsent,
+    /// An operation whose record is in memory overtakes those that wait for it.
+    ColdOvertaken,
 }
 
 impl Plant {
     /// All bugs, for `simulate --list-plants`.
-    pub const ALL: [Plant; 8] = [
+    pub const ALL: [Plant; 9] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -38,6 +40,7 @@ impl Plant {
         Plant::ReadQuorumIgnored,
         Plant::GenerationIgnored,
         Plant::ColdTakenForAbsent,
+        Plant::ColdOvertaken,
     ];
 
     /// Its name on the command line.
@@ -52,6 +55,7 @@ impl Plant {
             Plant::ReadQuorumIgnored => "read-quorum-ignored",
             Plant::GenerationIgnored => "generation-ignored",
             Plant::ColdTakenForAbsent => "cold-taken-for-absent",
+            Plant::ColdOvertaken => "cold-overtaken",
         }
     }
 }

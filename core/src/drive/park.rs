@@ -47,7 +47,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// Whether an operation on `key` has to wait: behind others, or for its record.
     pub(super) fn must_wait(&self, key: &Key<'_>) -> bool {
-        if !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key)) {
+        let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));
+        #[cfg(feature = "plant")]
+        let is_behind = is_behind && !crate::plant::is(crate::plant::Plant::ColdOvertaken);
+        if is_behind {
             return true;
         }
         #[cfg(feature = "plant")]

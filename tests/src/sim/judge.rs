@@ -233,6 +233,25 @@ impl Judge {
         Ok(known)
     }
 
+    /// S19: a read that came behind the write stamped `stamp` over its connection covers it, unless
+    /// that was refused; `is_open` = it has no answer yet.
+    pub(super) fn on_follower(
+        &self,
+        (key, key_bytes): (usize, &[u8]),
+        stamp: u64,
+        is_open: bool,
+        reply: &Reply,
+        context_key: &[u8; 16],
+    ) -> Result<(), Violation> {
+        let known = self.decode(key, key_bytes, &reply.context, context_key)?;
+        let history = &self.histories[key];
+        if history.holds(stamp, &known.events) || !is_open && !history.is_applied(stamp) {
+            return Ok(());
+        }
+        let detail = format!("a read of k{key} overtook write {stamp} of the same connection");
+        Err(Violation::new(Invariant::Order, detail))
+    }
+
     /// S6: a serial client that reads before it writes sees at most one sibling.
     pub(super) fn on_sequential(&self, key: usize, read: &Known) -> Result<(), Violation> {
         let siblings = self.histories[key].siblings(&read.events);

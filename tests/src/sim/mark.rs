@@ -81,6 +81,8 @@ marks! {
     FrameWaited,
     /// An operation waited behind another one on its key.
     WaitedBehind,
+    /// A read followed a plain write over its connection.
+    Followed,
     /// A write that had read other nodes met a cold record, and was tried again.
     WriteTriedAgain,
     /// The deadline of an operation passed while it waited for a cold record.

@@ -12,6 +12,7 @@
 mod clients;
 mod faults;
 mod finish;
+mod followers;
 mod links;
 mod membership;
 mod turn;
@@ -38,6 +39,7 @@ use super::swarm::Swarm;
 use super::trace::Trace;
 use clients::Tickets;
 use finish::Closing;
+use followers::{Follower, Followers};
 
 /// Most events of a run; more mean that it does not end.
 const EVENT_COUNT_MAX: u64 = 2_000_000;
@@ -49,6 +51,8 @@ pub(super) enum Event {
     Arrive(Parcel),
     /// A client's command reaches a shard.
     Command { site: Site, life: u64, ticket: u64, operation: Operation },
+    /// A read follows a write.
+    Follow { site: Site, life: u64, follower: Follower },
     /// A shard has something to do.
     Wake { site: Site, life: u64 },
     /// The machine of a node has something to do.
@@ -123,6 +127,7 @@ pub(super) struct World<'m> {
     settings: TurnSettings,
     clients: Clients,
     tickets: Tickets,
+    followers: Followers,
     closing: Closing,
     judge: Judge,
     stage: Stage,
@@ -174,6 +179,7 @@ impl<'m> World<'m> {
             settings,
             clients,
             tickets: Tickets::default(),
+            followers: Followers::default(),
             closing: Closing::default(),
             judge,
             stage: Stage::Forming,
@@ -230,6 +236,9 @@ impl<'m> World<'m> {
                 }
                 Ok(())
             }
+            Event::Follow { site, life, follower } if life == self.life(site.node) => {
+                self.on_follow(site, follower)
+            }
             Event::Wake { site, life } if life == self.life(site.node) => self.on_wake(site),
             Event::WakeNode { node, life } if life == self.life(node) => self.on_wake_node(node),
             Event::Disk { site, life, number } if life == self.life(site.node) => {
@@ -247,7 +256,8 @@ impl<'m> World<'m> {
             Event::Differs { node, life, peer } if life == self.life(node) => {
                 self.node_turn(node, NodeInput::Differs(peer))
             }
-            Event::Wake { .. }
+            Event::Follow { .. }
+            | Event::Wake { .. }
             | Event::WakeNode { .. }
             | Event::Differs { .. }
             | Event::Disk { .. }
@@ -281,6 +291,7 @@ impl<'m> World<'m> {
         let node = match &event {
             Event::Arrive(parcel) => parcel.to.node,
             Event::Command { site, .. }
+            | Event::Follow { site, .. }
             | Event::Wake { site, .. }
             | Event::Disk { site, .. }
             | Event::Fetched { site, .. } => site.node,

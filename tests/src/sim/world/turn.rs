@@ -269,7 +269,9 @@ impl<'m> World<'m> {
         let key = self.clients.key(operation.key).to_vec();
         note!(self, "{site:?} gets {ticket}: {operation:?}");
         let command: Command<'_> = operation.command();
-        self.turn(site, |turn| turn.command(Origin::Session(ticket), &key, command))
+        self.turn(site, |turn| turn.command(Origin::Session(ticket), &key, command))?;
+        self.follow(site, ticket, operation);
+        Ok(())
     }
 
     /// The local time of the node's machine.
