@@ -19,3 +19,4 @@ pub mod session;
 pub mod settings;
 pub mod start;
 pub mod sys;
+pub mod waiting;

@@ -32,6 +32,11 @@ impl Maps for SegmentMaps {
         self.last.set(segment);
         self.maps.get(&segment)?.bytes(start..start.checked_add(bytes)?)
     }
+
+    /// A read may wait for the disk in a page fault, but it never says so.
+    fn are_resident(&self) -> bool {
+        true
+    }
 }
 
 /// The snapshots that were found, for recovery alone.

@@ -186,6 +186,7 @@ impl Driver {
         let is_idle = events == 0;
         self.is_working = self.state.step_log(is_idle);
         self.store();
+        self.state.engine.resume_wanted(&mut self.state.io);
         self.state.deliver();
         self.carry_out();
         self.flush();
@@ -205,7 +206,7 @@ impl Driver {
     fn is_over(&self) -> bool {
         let Some(since) = self.state.stopping else { return false };
         let late = self.state.now().since(since) > STOP_TIMEOUT;
-        (self.has_log_ended() && self.state.engine.shard.request_count() == 0) || late
+        (self.has_log_ended() && self.state.engine.request_count() == 0) || late
     }
 }
 
@@ -228,7 +229,7 @@ impl State {
         let State { engine, recorder, .. } = self;
         recorder.add(Counter::Turns, 1);
         recorder.time(Timing::Turn, 1000 * self.now().since(engine.now).as_micros() as u64);
-        recorder.set(Gauge::Requests, engine.shard.request_count() as u64);
+        recorder.set(Gauge::Requests, engine.request_count() as u64);
     }
 
     /// Frames and messages of other shards; says how many.
@@ -274,7 +275,7 @@ impl State {
         let handshake = self.handshakes.front().map(|(at, _)| *at);
         let stop = self.stopping.map(|since| since + STOP_TIMEOUT);
         let timers = [
-            self.engine.shard.poll_timeout(),
+            self.engine.next_timer(),
             self.engine.log.poll_timeout(),
             self.next_space(),
             self.io.peers.next_dial(),

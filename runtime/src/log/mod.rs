@@ -39,6 +39,7 @@ use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
+use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES};
@@ -67,6 +68,11 @@ pub trait Maps {
     /// The `bytes` bytes at `offset` of `segment`; `None` if they are not in memory now. A range
     /// outside of its segment may be `None` too: the log asks for none but after damage.
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
+
+    /// Whether all of the segments can be read now: then what is not there is damaged, not cold.
+    fn are_resident(&self) -> bool {
+        false
+    }
 }
 
 /// Settings of a log.
@@ -93,6 +99,41 @@ pub struct Log<M> {
     /// key: keys that were written last before it may have a newer value.
     suspect: Place,
     refusal: Option<Refusal>,
+    wanted: Vec<Wanted>,
+}
+
+/// A record that should be read into memory, since an operation waits for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// Whose record: for [`Turn::resume`](ringmain_core::drive::Turn::resume) afterwards.
+    pub key: KeyPlace,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// Cold records.
+impl<M: Maps> Log<M> {
+    /// What has been asked for since the last call. The driver reads each and then resumes what
+    /// waits for its key.
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// The first cold record that a search for `key` meets.
+    fn cold_place(&self, key: &Key<'_>) -> Option<Place> {
+        let source = self.source();
+        let mut cold = None;
+        let table = self.index.table(key.partition);
+        let search = table.find(key.order, |place, _| match source.frame(place) {
+            Ok(frame) => Ok(frame.key() == key.bytes),
+            Err(Unread::Damaged) => Err(()),
+            Err(Unread::Cold) => {
+                cold = Some(place);
+                Err(())
+            }
+        });
+        search.err().and(cold)
+    }
 }
 
 impl<M: Maps> Log<M> {
@@ -108,7 +149,8 @@ impl<M: Maps> Log<M> {
         let settings = Settings { identity, durability, sizes };
         let writer = Writer::new(settings, standing, free_bytes, seed);
         let background = Background::default();
-        Log { maps, index, leaves, writer, background, suspect, refusal: None }
+        let (refusal, wanted) = (None, Vec::new());
+        Log { maps, index, leaves, writer, background, suspect, refusal, wanted }
     }
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
@@ -358,6 +400,20 @@ impl<M: Maps> Records for Log<M> {
         frame.map(|frame| frame.stored()).transpose()
     }
 
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        !self.maps.are_resident()
+            && self.index.holds(key.partition)
+            && self.cold_place(key).is_some()
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        let Some(place) = self.cold_place(key) else { return };
+        let wanted = Wanted { key: KeyPlace::of(key), place };
+        if !self.wanted.contains(&wanted) {
+            self.wanted.push(wanted);
+        }
+    }
+
     fn append(
         &mut self,
         key: &Key<'_>,
@@ -409,10 +465,11 @@ impl<'a, M: Maps> Source<'a, M> {
             let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
             return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
         }
+        let missing = || if self.maps.are_resident() { Unread::Damaged } else { Unread::Cold };
         let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
-        let part = bytes(PLACE_CHECKED_BYTES).ok_or(Unread::Cold)?;
+        let part = bytes(PLACE_CHECKED_BYTES).ok_or_else(missing)?;
         let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
-        let bytes = bytes(part.record_bytes()).ok_or(Unread::Cold)?;
+        let bytes = bytes(part.record_bytes()).ok_or_else(missing)?;
         Frame::behind(part, bytes).ok_or(Unread::Damaged)
     }
 

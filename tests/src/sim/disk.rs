@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use ringmain_core::records::Place;
 use ringmain_runtime::log::{Completion, Errno, File, Maps, Read, Request};
 
+use super::cold::Cold;
 use super::random::Random;
 
 /// What a crash keeps or loses as one.
@@ -67,11 +69,16 @@ pub(super) struct Disk {
     unfinished: Vec<u8>,
     open: BTreeMap<u64, Open>,
     latest: u64,
-    /// Nothing is in memory: every read would have to wait.
-    pub(super) is_cold: bool,
+    /// What is not in memory.
+    pub(super) cold: Cold,
 }
 
 impl Disk {
+    /// An empty disk.
+    pub(super) fn new(cold: Cold) -> Disk {
+        Disk { cold, ..Disk::default() }
+    }
+
     /// Takes a request; its number, under which it is to be completed, unless it has no
     /// completion.
     pub(super) fn submit(&mut self, request: Request) -> Option<u64> {
@@ -242,7 +249,8 @@ impl Image {
 
 impl Maps for Disk {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
-        let image = self.images.get(&segment).filter(|_| !self.is_cold)?;
+        let is_warm = !self.cold.contains(Place::new(segment, offset));
+        let image = self.images.get(&segment).filter(|_| is_warm)?;
         image.cached.get(offset as usize..(offset as usize).checked_add(bytes)?)
     }
 }

@@ -11,9 +11,10 @@ use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::Body;
 use ringmain_runtime::log::{
-    self, Completion, Config, Identity, Log, Request, SegmentSizes, recover,
+    self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
 
+use super::cold::Cold;
 use super::disk::{Disk, Ended, Fate};
 use super::network::Site;
 use super::oracle::{Invariant, Set, Violation};
@@ -96,8 +97,9 @@ impl Store {
         let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes };
         let config = Config { identity, durability, sizes, seed: random.bits() };
         let recovered = recover(&identity, &[]).expect("no files have no damage");
+        let disk = Disk::new(Cold::new(swarm, &mut random));
         Store {
-            log: Log::new(config, Disk::default(), recovered, FREE_BYTES),
+            log: Log::new(config, disk, recovered, FREE_BYTES),
             config,
             entries: Vec::new(),
             current: BTreeMap::new(),
@@ -115,9 +117,19 @@ impl Store {
         self.entries.len()
     }
 
-    /// Whether reads of what is written find it in memory.
-    pub(super) fn set_cold(&mut self, is_cold: bool) {
-        self.log.maps_mut().is_cold = is_cold;
+    /// A turn begins: with time, other records are in memory.
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.log.maps_mut().cold.set_now(now);
+    }
+
+    /// What is to be read into memory.
+    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
+        self.log.take_wanted()
+    }
+
+    /// The record at `place` was read into memory.
+    pub(super) fn on_fetched(&mut self, place: Place) {
+        self.log.maps_mut().cold.on_fetched(place);
     }
 
     /// The next request of the log, as the disk numbers it; none when there is nothing to do.
@@ -300,6 +312,14 @@ impl Records for Store {
         let (found_place, place) = (found.map(|one| one.place), expected.map(|one| one.place));
         assert!(found_place >= place, "where it was appended, or moved");
         Ok(found)
+    }
+
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        self.log.is_cold(key)
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.log.fetch(key);
     }
 
     fn append(

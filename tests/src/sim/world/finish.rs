@@ -191,6 +191,11 @@ impl World<'_> {
         if !agree || self.swarm.early.is_none() && first.2 != self.hosts.len() {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let mut shards = processes.flat_map(|process| &process.shards);
+        if shards.any(|shard| shard.machine.request_count() + shard.waiting.count() > 0) {
+            return Err(Violation::new(Invariant::OneReply, "a request never ends"));
+        }
         for key in 0..self.clients.keys().len() {
             self.check_key(key)?;
         }
