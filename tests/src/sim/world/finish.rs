@@ -27,7 +27,7 @@ const RUNNING_MAX: Duration = Duration::from_secs(60);
 /// Time for the last frames to arrive.
 const QUIET: Duration = Duration::from_secs(5);
 /// Attempts that a last request has.
-const ATTEMPT_COUNT_MAX: u32 = 100;
+const ATTEMPT_COUNT_MAX: u32 = 500;
 
 /// The last reads and writes.
 #[derive(Debug, Default)]
