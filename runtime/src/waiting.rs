@@ -73,6 +73,12 @@ impl WaitingOperations {
         self.bytes
     }
 
+    /// Whether more than half of the room is taken: a driver that reads nothing from clients
+    /// meanwhile does not have to refuse them.
+    pub fn is_crowded(&self) -> bool {
+        self.count() > self.count_max / 2 || self.bytes > self.bytes_max / 2
+    }
+
     /// Takes the waiter at `index` of the FIFO of `key` out.
     fn remove(&mut self, key: KeyPlace, index: usize) -> Option<Entry> {
         let queue = self.queues.get_mut(&key)?;
@@ -238,6 +244,19 @@ mod tests {
         assert_eq!(push(11), Err(NoRoom));
         assert_eq!([push(10), push(1), push(0)], [Ok(()), Err(NoRoom), Ok(())]);
         assert_eq!([push(0), push(0)], [Ok(()), Err(NoRoom)]);
+    }
+
+    #[test]
+    fn more_than_half_is_crowded() {
+        let mut waiting = WaitingOperations::new(4, 10);
+        let mut push = |bytes| {
+            waiting.push(key(1), End::Back, waiter(1, 1), bytes, |_| {}).unwrap();
+            waiting.is_crowded()
+        };
+        assert_eq!([push(1), push(4), push(0)], [false, false, true]);
+        let mut waiting = WaitingOperations::new(4, 10);
+        waiting.push(key(1), End::Back, waiter(1, 1), 6, |_| {}).unwrap();
+        assert!(waiting.is_crowded());
     }
 
     #[test]

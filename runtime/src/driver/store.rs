@@ -196,21 +196,21 @@ impl State {
     }
 
     /// Whether reading from `connection` should wait: from anyone while the log would refuse
-    /// appends, from clients while much waits for other shards.
+    /// appends, from clients while much waits for other shards or for cold records.
     pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
         let connection = self.io.connections.at(connection.slot() as u32);
         let is_client = connection.is_some_and(|connection| connection.is_client());
-        self.engine.log.is_stalled() || (is_client && self.is_mesh_full())
+        self.engine.log.is_stalled() || (is_client && self.is_crowded())
     }
 
-    fn is_mesh_full(&self) -> bool {
-        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP
+    fn is_crowded(&self) -> bool {
+        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP || self.engine.waiting.is_crowded()
     }
 
     /// There is room again: what was held back is read in the order of its arrival.
     fn release_held_back(&mut self) {
         while !self.engine.log.is_stalled()
-            && !self.is_mesh_full()
+            && !self.is_crowded()
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);

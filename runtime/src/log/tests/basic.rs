@@ -31,6 +31,27 @@ fn a_record_is_readable_at_once_from_the_tail_then_from_the_map() {
 }
 
 #[test]
+fn a_cold_record_is_wanted_once() {
+    let mut world = World::ready(config(Durability::Always));
+    let [one, absent] = &names(2)[..] else { panic!("two names") };
+    let place = world.append(one, b"one").unwrap();
+    let (key, absent) = (key(one), key(absent));
+    world.log.maps_mut().is_cold = true;
+    assert!(!world.log.is_cold(&key), "it is in the tail");
+    world.settle();
+    assert!(world.log.is_cold(&key));
+    assert!(!world.log.is_cold(&absent));
+    for wanted in [&key, &absent, &key] {
+        world.log.fetch(wanted);
+    }
+    assert_eq!(world.log.take_wanted(), [Wanted { key: KeyPlace::of(&key), place }]);
+    assert_eq!(world.log.take_wanted(), []);
+    world.log.maps_mut().is_cold = false;
+    world.log.fetch(&key);
+    assert_eq!(world.log.take_wanted(), []);
+}
+
+#[test]
 fn always_groups_what_comes_during_a_sync() {
     let mut world = World::ready(config(Durability::Always));
     let names = names(8);
