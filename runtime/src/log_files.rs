@@ -4,7 +4,7 @@
 //! ahead of their use. Who has nothing else to do lets [`LogFiles::carry_out`] do all of it,
 //! waiting for each: before a shard serves, in tools, in benchmarks.
 
-use crate::log::{Completion, Errno, Log, Maps, Read, Request, SEGMENT_HEADER_BYTES};
+use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::Map;
 use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
@@ -14,30 +14,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod maps;
+
+pub use maps::SegmentMaps;
+
 const SUFFIX: &str = ".segment";
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
 const UNFINISHED: &str = ".unfinished";
-
-/// The maps of all segments of a shard.
-#[derive(Debug, Default)]
-pub struct SegmentMaps {
-    maps: BTreeMap<u32, Map>,
-    /// The segment that was asked for last: nearly always the same again.
-    last: std::cell::Cell<u32>,
-}
-
-impl Maps for SegmentMaps {
-    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
-        let start = offset as usize;
-        self.last.set(segment);
-        self.maps.get(&segment)?.bytes(start..start.checked_add(bytes)?)
-    }
-
-    /// A read may wait for the disk in a page fault, but it never says so.
-    fn are_resident(&self) -> bool {
-        true
-    }
-}
 
 /// The snapshots that were found, for recovery alone.
 #[derive(Debug, Default)]
@@ -92,8 +75,8 @@ impl LogFiles {
 
     /// Takes a segment that was made.
     pub(crate) fn add(&mut self, maps: &mut SegmentMaps, segment: Segment) {
+        maps.insert(segment.id, &segment.file, segment.map);
         self.files.insert(segment.id, segment.file);
-        maps.maps.insert(segment.id, segment.map);
     }
 
     /// The file of a segment that exists.
@@ -103,7 +86,7 @@ impl LogFiles {
 
     /// Lets go of a segment in which no part of the log lies; what is to be removed.
     pub(crate) fn forget(&mut self, maps: &mut SegmentMaps, segment: u32) -> Option<Removal> {
-        let (map, file) = (maps.maps.remove(&segment)?, self.files.remove(&segment)?);
+        let (map, file) = (maps.remove(segment)?, self.files.remove(&segment)?);
         Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
@@ -196,19 +179,6 @@ impl LogFiles {
             None => Err(Errno(libc::ENOENT)),
         };
         Completion::Written { result }
-    }
-}
-
-impl SegmentMaps {
-    /// All segments, whole, for recovery.
-    pub fn files<'a>(&'a self, snapshots: &'a Snapshots) -> Vec<crate::log::File<'a>> {
-        let mut files = Vec::new();
-        for (segment, map) in &self.maps {
-            let bytes = map.bytes(0..map.len()).unwrap_or_default();
-            let snapshot = snapshots.0.get(segment).and_then(|map| map.bytes(0..map.len()));
-            files.push(crate::log::File { segment: *segment, bytes, snapshot });
-        }
-        files
     }
 }
 

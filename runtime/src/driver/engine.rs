@@ -9,7 +9,7 @@ use crate::waiting::WaitingOperations;
 use ringmain_core::Unsynced;
 use ringmain_core::drive::{Turn, TurnSettings, Waiting};
 use ringmain_core::id::NodeId;
-use ringmain_core::request::Slot;
+use ringmain_core::request::{KeyPlace, Slot};
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
@@ -62,11 +62,9 @@ impl Engine {
         timers.into_iter().flatten().min()
     }
 
-    /// What waits for records that the log wanted read goes on: the maps have all there is.
-    pub(crate) fn resume_wanted(&mut self, io: &mut Io) {
-        for wanted in self.log.take_wanted() {
-            while self.turn(io).resume(wanted.key) {}
-        }
+    /// A record was read, or could not be: what waits for its key goes on.
+    pub(crate) fn resume(&mut self, io: &mut Io, key: KeyPlace) {
+        while self.turn(io).resume(key) {}
     }
 
     /// One turn of the drive loop.

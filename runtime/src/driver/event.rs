@@ -84,9 +84,7 @@ impl State {
             }
             Event::Read { tag, buffer, result } => {
                 let result = result.map_err(|errno| Errno(errno.0));
-                if let Some((read, tries)) = self.on_read(tag, buffer, result) {
-                    self.work.push_back(Work::Read(read, tries));
-                }
+                self.on_read(tag, buffer, result);
             }
             Event::Doorbell => {}
         }

@@ -1,15 +1,17 @@
 //! The log's part of a turn: what it wants written, and what became of it.
 
 use super::files::FileJob;
+use super::work::Work;
 use super::{Driver, State};
-use crate::log::{Completion, Errno, Read, Request};
+use crate::log::{Completion, Errno, Read, Request, Wanted};
 use crate::log_files::{Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;
+use ringmain_core::request::KeyPlace;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Batches up to this size are written inline when nobody waits for their sync: what a turn
@@ -21,6 +23,8 @@ const STALL: Duration = Duration::from_millis(1);
 const STALL_REST: Duration = Duration::from_secs(1);
 /// Steps of background work in a turn that has other things to do: about 200 µs.
 const STEP_COUNT_MAX: usize = 8;
+/// Reads of cold records that the ring has at once; others wait.
+const COLD_READ_COUNT_MAX: usize = 256;
 /// How often a read may end early before that counts as an error.
 const SHORT_READ_COUNT_MAX: u32 = 8;
 /// Pause before another segment is tried after one that could not be made.
@@ -72,7 +76,7 @@ impl Driver {
                         files.give(FileJob::Remove(removal));
                     }
                 }
-                Request::Read(read) => self.read(read, 0),
+                Request::Read(read) => self.read(Reading { read, key: None, tries: 0 }),
                 Request::Store { segment, offset, bytes, is_last } => {
                     self.state.files.give(FileJob::Store { segment, offset, bytes, is_last });
                 }
@@ -83,48 +87,79 @@ impl Driver {
     }
 }
 
-/// Reads of the log that the ring has, by the tags of their events.
+/// Reads of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    open: BTreeMap<u64, (Read, u32)>,
+    /// Those that the ring has, by the tags of their events.
+    open: BTreeMap<u64, Reading>,
     latest: u64,
+    /// Cold records for which the ring had no room yet.
+    wanted: VecDeque<Wanted>,
+}
+
+/// One read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    read: Read,
+    /// Whose record; none for background work.
+    key: Option<KeyPlace>,
+    /// So many reads of the same ended early.
+    tries: u32,
 }
 
 impl Driver {
-    /// Has the ring read; `tries` such reads ended early.
-    pub(super) fn read(&mut self, read: Read, tries: u32) {
+    /// Has the ring read. One that cannot be begun has ended.
+    pub(super) fn read(&mut self, reading: Reading) {
+        let Reading { read, key, .. } = reading;
         let Some(file) = self.state.disk.file(read.segment) else {
-            return self.state.engine.log.handle_read(read, Err(Errno(libc::ENOENT)));
+            // It was merged away meanwhile: the record is elsewhere.
+            return self.state.on_read_ended(read, key, Err(Errno(libc::ENOENT)));
         };
         let reads = &mut self.state.reads;
         reads.latest += 1;
         let buffer = vec![0; read.bytes as usize];
         match self.net.read(file, read.offset.into(), buffer, reads.latest) {
             Ok(()) => {
-                reads.open.insert(reads.latest, (read, tries));
+                reads.open.insert(reads.latest, reading);
             }
-            Err(_) => self.state.engine.log.handle_read(read, Err(Errno(libc::EBUSY))),
+            Err(_) => unreachable!("the ring takes more than these and the log's"),
+        }
+    }
+
+    /// Has the ring read the records that operations wait for.
+    pub(super) fn fetch_cold(&mut self) {
+        let reads = &mut self.state.reads;
+        reads.wanted.extend(self.state.engine.log.take_wanted());
+        while self.state.reads.open.len() < COLD_READ_COUNT_MAX
+            && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
+        {
+            self.state.recorder.add(Counter::ColdReads, 1);
+            let read = Read { segment: place.segment(), offset: place.offset(), bytes };
+            self.read(Reading { read, key: Some(key), tries: 0 });
         }
     }
 }
 
 impl State {
-    /// A read has ended; what is to be read again, since it ended early, and how often it did.
-    pub(super) fn on_read(
-        &mut self,
-        tag: u64,
-        buffer: Vec<u8>,
-        result: Result<usize, Errno>,
-    ) -> Option<(Read, u32)> {
-        let (read, tries) = self.reads.open.remove(&tag)?;
+    /// A read has ended; if it ended early, it is to be done again.
+    pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
+        let Some(mut reading) = self.reads.open.remove(&tag) else { return };
         let is_short = result.is_ok_and(|count| count < buffer.len());
-        if is_short && tries < SHORT_READ_COUNT_MAX {
-            return Some((read, tries + 1));
+        if is_short && reading.tries < SHORT_READ_COUNT_MAX {
+            reading.tries += 1;
+            return self.work.push_back(Work::Read(reading));
         }
         self.recorder.add(Counter::LogErrors, u64::from(is_short || result.is_err()));
         let result = if is_short { Err(Errno(libc::EIO)) } else { result };
-        self.engine.log.handle_read(read, result.map(|_| buffer));
-        None
+        self.on_read_ended(reading.read, reading.key, result.map(|_| buffer));
+    }
+
+    fn on_read_ended(&mut self, read: Read, key: Option<KeyPlace>, result: Result<Vec<u8>, Errno>) {
+        match key {
+            // What was read is in the page cache now, so in the map.
+            Some(key) => self.engine.resume(&mut self.io, key),
+            None => self.engine.log.handle_read(read, result),
+        }
     }
 
     /// Does background work of the log: what is owed, and a step if there is nothing else to do.
@@ -218,7 +253,7 @@ impl State {
             let connection = self.io.connections.at(id.slot() as u32);
             let wants = connection.is_some_and(|connection| !connection.is_paused);
             if wants && !self.held_back.iter().any(|(other, _)| *other == id) {
-                self.work.push_back(super::work::Work::Pause(id, false));
+                self.work.push_back(Work::Pause(id, false));
             }
         }
     }

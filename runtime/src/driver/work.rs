@@ -4,9 +4,9 @@
 use super::connection::{Connection, Speaks};
 use super::control::Control;
 use super::peers::Dial;
+use super::store::Reading;
 use super::{Driver, HANDSHAKE_TIMEOUT, State};
 use crate::data_dir::random_bytes;
-use crate::log::Read;
 use crate::net::{ConnectionId, Receive};
 use crate::session::native::acceptor::Acceptor;
 use crate::session::native::dialer::{Call, Dialer};
@@ -28,7 +28,7 @@ pub(crate) enum Work {
     /// Take a socket that another shard gave.
     Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
     /// Read a part of the log again.
-    Read(Read, u32),
+    Read(Reading),
     /// Connect to a shard of a peer, or to a seed.
     Dial(Dial),
 }
@@ -46,7 +46,7 @@ impl Driver {
                 Work::Adopt { socket, received, is_loopback } => {
                     self.adopt_native(socket, is_loopback, Receive::First, &received);
                 }
-                Work::Read(read, tries) => self.read(read, tries),
+                Work::Read(reading) => self.read(reading),
                 Work::Dial(dial) => self.dial(dial),
             }
         }

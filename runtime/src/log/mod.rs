@@ -19,6 +19,7 @@
 //! 5. sleep until a completion or [`Log::poll_timeout`].
 
 mod background;
+mod cold;
 mod index;
 mod leaves;
 pub mod limits;
@@ -28,6 +29,7 @@ mod request;
 mod segment;
 mod segments;
 mod snapshot;
+mod source;
 mod tail;
 mod walk;
 mod writer;
@@ -39,35 +41,35 @@ use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
-use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
-use ringmain_core::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES};
+use ringmain_core::wire::place::PLACE_BYTES;
 
 use background::Background;
 pub use background::Counts;
-use index::{Index, Probe};
+pub use cold::Wanted;
+use index::Index;
 use leaves::Leaves;
-use record::Frame;
 pub use recovery::{Cut, Damage, File, OpenError, Recovered, recover};
-pub use request::{Completion, Durability, Errno, Failure, Read, Reader, Refusal, Request};
+pub use request::{Completion, Durability, Errno, Failure, Read, Refusal, Request};
 pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
 use segments::State;
+use source::Source;
 pub use tail::Buffer;
-use tail::Filled;
 use writer::{Settings, Writer};
 
 use crate::checksum::Hardware;
-use crate::sys::prefetch;
-
-/// So much of a record is fetched ahead: the place part, a key, and the head of the record.
-const PREFETCH_BYTES: usize = 128;
 
 /// Reads the written part of segments as memory.
 pub trait Maps {
     /// The `bytes` bytes at `offset` of `segment`; `None` if they are not in memory now. A range
     /// outside of its segment may be `None` too: the log asks for none but after damage.
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
+
+    /// As [`Maps::bytes`], but also if they are not in memory: only their address is of interest.
+    fn address(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        self.bytes(segment, offset, bytes)
+    }
 
     /// Whether all of the segments can be read now: then what is not there is damaged, not cold.
     fn are_resident(&self) -> bool {
@@ -100,40 +102,6 @@ pub struct Log<M> {
     suspect: Place,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
-}
-
-/// A record that should be read into memory, since an operation waits for it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Wanted {
-    /// Whose record: for [`Turn::resume`](ringmain_core::drive::Turn::resume) afterwards.
-    pub key: KeyPlace,
-    /// Where it lies.
-    pub place: Place,
-}
-
-/// Cold records.
-impl<M: Maps> Log<M> {
-    /// What has been asked for since the last call. The driver reads each and then resumes what
-    /// waits for its key.
-    pub fn take_wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.wanted)
-    }
-
-    /// The first cold record that a search for `key` meets.
-    fn cold_place(&self, key: &Key<'_>) -> Option<Place> {
-        let source = self.source();
-        let mut cold = None;
-        let table = self.index.table(key.partition);
-        let search = table.find(key.order, |place, _| match source.frame(place) {
-            Ok(frame) => Ok(frame.key() == key.bytes),
-            Err(Unread::Damaged) => Err(()),
-            Err(Unread::Cold) => {
-                cold = Some(place);
-                Err(())
-            }
-        });
-        search.err().and(cold)
-    }
 }
 
 impl<M: Maps> Log<M> {
@@ -176,10 +144,7 @@ impl<M: Maps> Log<M> {
             true => Ok(bytes),
             false => Err(Errno(0)),
         });
-        match read.reader {
-            Reader::Background => self.background.on_read(result),
-            Reader::Record => {}
-        }
+        self.background.on_read(result);
     }
 
     /// Starts the sync of `interval` if it is due.
@@ -407,11 +372,7 @@ impl<M: Maps> Records for Log<M> {
     }
 
     fn fetch(&mut self, key: &Key<'_>) {
-        let Some(place) = self.cold_place(key) else { return };
-        let wanted = Wanted { key: KeyPlace::of(key), place };
-        if !self.wanted.contains(&wanted) {
-            self.wanted.push(wanted);
-        }
+        self.want(key);
     }
 
     fn append(
@@ -443,72 +404,5 @@ impl<M: Maps> Records for Log<M> {
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {
         self.leaves.of(partition)
-    }
-}
-
-/// What reads read from: the tail from the written place on, the maps below it.
-#[derive(Clone, Copy)]
-struct Source<'a, M> {
-    maps: &'a M,
-    tail: Filled<'a>,
-    written: Place,
-    served_below: Place,
-    suspect: Place,
-}
-
-impl<'a, M: Maps> Source<'a, M> {
-    fn frame(&self, place: Place) -> Result<Frame<'a>, Unread> {
-        if place >= self.served_below {
-            return Err(Unread::Damaged);
-        }
-        if place >= self.written {
-            let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
-            return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
-        }
-        let missing = || if self.maps.are_resident() { Unread::Damaged } else { Unread::Cold };
-        let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
-        let part = bytes(PLACE_CHECKED_BYTES).ok_or_else(missing)?;
-        let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
-        let bytes = bytes(part.record_bytes()).ok_or_else(missing)?;
-        Frame::behind(part, bytes).ok_or(Unread::Damaged)
-    }
-
-    fn prefetch(&self, place: Place) {
-        let bytes = if place >= self.written {
-            self.tail.at(place).map(|bytes| &bytes[..bytes.len().min(PREFETCH_BYTES)])
-        } else {
-            // What is not written yet may change under the slice.
-            let is_last = place.segment() == self.written.segment();
-            let most = if is_last { (self.written.0 - place.0) as usize } else { usize::MAX };
-            self.maps.bytes(place.segment(), place.offset(), PREFETCH_BYTES.min(most))
-        };
-        prefetch(bytes.unwrap_or_default());
-    }
-
-    /// Where the index has `key`, and its record there.
-    fn find(
-        &self,
-        table: &index::Table,
-        key: &Key<'_>,
-    ) -> Result<(Probe, Option<Frame<'a>>), Unread> {
-        let mut found = None;
-        let probe = table.find(key.order, |place, is_verified| {
-            let frame = self.frame(place)?;
-            if !is_verified && !frame.is_intact() {
-                return Err(Unread::Damaged);
-            }
-            let is_same = frame.key() == key.bytes;
-            if is_same {
-                found = Some(frame);
-            }
-            Ok(is_same)
-        })?;
-        if found.map_or(Place(0), |frame| frame.place()) < self.suspect {
-            return Err(Unread::Damaged);
-        }
-        if let Probe::Found(at) = probe {
-            table.set_verified(at);
-        }
-        Ok((probe, found))
     }
 }

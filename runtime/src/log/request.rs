@@ -5,8 +5,7 @@ use ringmain_core::records::Full;
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::tail::Buffer;
 
-/// One thing to do. At most one `Write`, one `Sync`, one `Create`, one `Store` and one
-/// background `Read` are open at a time.
+/// One thing to do. At most one of each kind is open at a time.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Make a segment: under another name, allocate `bytes` zeros, write `header` at 0, sync;
@@ -62,26 +61,15 @@ pub enum Request {
     },
 }
 
-/// What is to be read.
+/// What is to be read for background work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Read {
-    /// For whom.
-    pub reader: Reader,
     /// Where.
     pub segment: u32,
     /// Where in it, bytes.
     pub offset: u32,
     /// How much, bytes: all of it lies in the file.
     pub bytes: u32,
-}
-
-/// For whom something is read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reader {
-    /// The work of [`Log::step`](super::Log::step).
-    Background,
-    /// A record that was not in memory.
-    Record,
 }
 
 /// The answer to a [`Request`].

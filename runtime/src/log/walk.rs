@@ -6,7 +6,7 @@ use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::limits::{PIECE_BYTES, RECORD_ALIGN};
 use super::record::{Frame, part_at};
-use super::request::{Errno, Read, Reader, Request};
+use super::request::{Errno, Read, Request};
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::segments::Finished;
 
@@ -103,8 +103,7 @@ impl Walk {
         let wanted = self.wanted.take()?;
         self.is_reading = true;
         let bytes = wanted.min(self.end - self.at);
-        let read =
-            Read { reader: Reader::Background, segment: self.segment, offset: self.at, bytes };
+        let read = Read { segment: self.segment, offset: self.at, bytes };
         Some(Request::Read(read))
     }
 

@@ -44,7 +44,11 @@ fn a_cold_record_is_wanted_once() {
     for wanted in [&key, &absent, &key] {
         world.log.fetch(wanted);
     }
-    assert_eq!(world.log.take_wanted(), [Wanted { key: KeyPlace::of(&key), place }]);
+    let bytes = 4096 - place.offset() % 4096;
+    assert_eq!(
+        world.log.take_wanted(),
+        [Wanted { key: ringmain_core::request::KeyPlace::of(&key), place, bytes }]
+    );
     assert_eq!(world.log.take_wanted(), []);
     world.log.maps_mut().is_cold = false;
     world.log.fetch(&key);
