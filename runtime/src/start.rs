@@ -13,6 +13,7 @@ use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
 use crate::metrics::{Metrics, Recorder};
 use crate::net::{self, HotRing, HotRingConfig, RingError};
+use crate::reshard::NoSpace;
 use crate::session::resp::Limits;
 use crate::settings::{Secret, Settings};
 use glommio::{Placement, PoolPlacement};
@@ -107,6 +108,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Another shard count needs more room than there is.
+    #[error("re-sharding needs {} MiB free, and there are {}", .0.needed >> 20, .0.free >> 20)]
+    Space(NoSpace),
     /// The host does not give a shard its ring.
     #[error(transparent)]
     Ring(#[from] RingError),
