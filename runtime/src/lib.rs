@@ -15,6 +15,7 @@ pub mod log_writer;
 pub mod mesh;
 pub mod metrics;
 pub mod net;
+pub mod reshard;
 pub mod session;
 pub mod settings;
 pub mod start;

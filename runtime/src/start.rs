@@ -13,6 +13,7 @@ use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
 use crate::metrics::{Metrics, Recorder};
 use crate::net::{self, HotRing, HotRingConfig, RingError};
+use crate::reshard::NoSpace;
 use crate::session::resp::Limits;
 use crate::settings::{Secret, Settings};
 use glommio::{Placement, PoolPlacement};
@@ -20,8 +21,8 @@ use ringmain_core::id::{Boot, ShardIndex};
 use ringmain_core::membership::topology::{Operation, Topology};
 use ringmain_core::prng::Prng;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind::AddrInUse};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -29,16 +30,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 mod plan;
+mod ports;
 
 pub use plan::client_count_max;
 use plan::{Plan, member, ring_config};
+use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// How long a port that is in use is tried again.
-const PORT_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between two such tries.
-const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How long shards with full queues are told to stop, all together.
 const TELL_PATIENCE: Duration = Duration::from_millis(250);
 /// Pause between two such tries.
@@ -107,6 +106,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Another shard count needs more room than there is.
+    #[error("re-sharding needs {} MiB free, and there are {}", .0.needed >> 20, .0.free >> 20)]
+    Space(NoSpace),
     /// The host does not give a shard its ring.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -348,31 +350,6 @@ fn all_ready(told: &Receiver<Result<(), StartError>>, shards: usize) -> Result<(
         told.recv().unwrap_or_else(|_| Err(StartError::Threads("a shard ended".into())))?;
     }
     Ok(())
-}
-
-/// Listens, if need be once a port has become free: the kernel takes the sockets of a killed
-/// process's io_uring back a while after that process is gone.
-fn bind(setting: &'static str, ip: IpAddr, port: u16) -> Result<TcpListener, StartError> {
-    let address = SocketAddr::new(ip, port);
-    let given_up = Instant::now() + PORT_PATIENCE;
-    loop {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
-                std::thread::sleep(PORT_PAUSE);
-            }
-            bound => {
-                return bound.map_err(|error| StartError::Port { setting, address, error });
-            }
-        }
-    }
-}
-
-fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Threads(error.to_string()))
-}
-
-fn clone(listener: &TcpListener) -> Result<TcpListener, StartError> {
-    listener.try_clone().map_err(|error| StartError::Threads(error.to_string()))
 }
 
 /// What one shard begins with.
