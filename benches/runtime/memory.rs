@@ -81,7 +81,7 @@ pub(crate) fn settle(log: &mut Log<Segments>) {
     while let Some(request) = log.poll_request(Instant(0)) {
         let segments = &mut log.maps_mut().0;
         let completion = match request {
-            Request::Create { segment, bytes, header } => {
+            Request::Create { segment, bytes, header, .. } => {
                 assert_eq!(segment as usize, segments.len() + 1);
                 let mut file = vec![0; bytes as usize];
                 file[..header.len()].copy_from_slice(&header);

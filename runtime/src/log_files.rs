@@ -20,6 +20,8 @@ pub use maps::SegmentMaps;
 
 const SUFFIX: &str = ".segment";
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
+/// Zeros that are written at once, bytes.
+const ZEROS_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = ".unfinished";
 
 /// The snapshots that were found, for recovery alone.
@@ -116,8 +118,9 @@ impl LogFiles {
     pub fn carry_out(&mut self, log: &mut Log<SegmentMaps>, now: Instant) -> io::Result<bool> {
         let Some(request) = log.poll_request(now) else { return Ok(false) };
         match request {
-            Request::Create { segment, bytes, header } => {
-                let result = match create_segment(&self.dir, segment, bytes, &header) {
+            Request::Create { segment, bytes, is_written, header } => {
+                let new = NewSegment { segment, bytes, is_written, header };
+                let result = match new.create(&self.dir) {
                     Ok(made) => {
                         self.add(log.maps_mut(), made);
                         Ok(())
@@ -236,36 +239,53 @@ pub(crate) fn store_snapshot(
     stored
 }
 
-/// Makes a segment: under another name, allocated, its header written, synced; then renamed and
-/// the folder synced.
-pub(crate) fn create_segment(
-    dir: &Path,
-    id: u32,
-    bytes: u32,
-    header: &[u8; SEGMENT_HEADER_BYTES],
-) -> io::Result<Segment> {
-    let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    let made = (|| {
-        let none = rustix::fs::FallocateFlags::empty();
-        rustix::fs::fallocate(&file, none, 0, bytes.into())?;
-        file.write_all_at(header, 0)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, segment_path(dir, id))?;
-        File::open(dir)?.sync_all()
-    })();
-    if let Err(error) = made {
-        // The space must come back; what cannot be removed now is removed at the next start.
-        let _ = std::fs::remove_file(&unfinished);
-        return Err(error);
+/// A segment to be made.
+#[derive(Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) segment: u32,
+    pub(crate) bytes: u32,
+    pub(crate) is_written: bool,
+    pub(crate) header: [u8; SEGMENT_HEADER_BYTES],
+}
+
+impl NewSegment {
+    /// Makes it: under another name, allocated, its header written, synced; then renamed and the
+    /// folder synced.
+    pub(crate) fn create(&self, dir: &Path) -> io::Result<Segment> {
+        let id = self.segment;
+        let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&unfinished)?;
+        let made = (|| {
+            let none = rustix::fs::FallocateFlags::empty();
+            rustix::fs::fallocate(&file, none, 0, self.bytes.into())?;
+            if self.is_written {
+                write_zeros(&file, self.bytes.into())?;
+            }
+            file.write_all_at(&self.header, 0)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, segment_path(dir, id))?;
+            File::open(dir)?.sync_all()
+        })();
+        if let Err(error) = made {
+            // The space must come back; what cannot be removed now is removed at the next start.
+            let _ = std::fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        open_segment(dir, id)
     }
-    open_segment(dir, id)
+}
+
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let part = &zeros[..ZEROS_BYTES.min((bytes - at) as usize)];
+        file.write_all_at(part, at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -3,8 +3,8 @@
 
 use super::Control;
 use super::io::LateDoorbell;
-use crate::log::{Errno, SEGMENT_HEADER_BYTES};
-use crate::log_files::{Removal, create_segment, errno, store_snapshot};
+use crate::log::Errno;
+use crate::log_files::{NewSegment, Removal, errno, store_snapshot};
 use crate::mesh::Controls;
 use ringmain_core::id::ShardIndex;
 use std::io;
@@ -20,7 +20,7 @@ const TELL_PAUSE: Duration = Duration::from_millis(1);
 /// One thing to do.
 pub(crate) enum FileJob {
     /// Make a segment; answered by `Control::Created`.
-    Create { segment: u32, bytes: u32, header: [u8; SEGMENT_HEADER_BYTES] },
+    Create(NewSegment),
     /// Write a part of a snapshot; answered by `Control::Stored`.
     Store { segment: u32, offset: u64, bytes: Vec<u8>, is_last: bool },
     /// Remove a segment.
@@ -77,8 +77,8 @@ impl Drop for Files {
 fn carry_out(dir: &std::path::Path, job: FileJob) -> Option<Control> {
     let number = |error: io::Error| -> Errno { errno(&error) };
     match job {
-        FileJob::Create { segment, bytes, header } => {
-            let result = create_segment(dir, segment, bytes, &header).map_err(number);
+        FileJob::Create(new) => {
+            let (segment, result) = (new.segment, new.create(dir).map_err(number));
             Some(Control::Created { segment, result })
         }
         FileJob::Store { segment, offset, bytes, is_last } => {

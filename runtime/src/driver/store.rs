@@ -4,7 +4,7 @@ use super::files::FileJob;
 use super::work::Work;
 use super::{Driver, State};
 use crate::log::{Completion, Errno, Read, Request, Wanted};
-use crate::log_files::{Segment, free_bytes};
+use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;
@@ -36,8 +36,9 @@ impl Driver {
         let now = self.state.engine.now;
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
-                Request::Create { segment, bytes, header } => {
-                    self.state.files.give(FileJob::Create { segment, bytes, header });
+                Request::Create { segment, bytes, is_written, header } => {
+                    let new = NewSegment { segment, bytes, is_written, header };
+                    self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
                     let is_inline = now >= self.state.inline_from;

@@ -83,6 +83,12 @@ impl Index {
         &mut self.tables[usize::from(partition.0) - usize::from(self.first.0)]
     }
 
+    /// Makes room for `count` keys, evenly spread, for bulk loading.
+    pub(super) fn reserve(&mut self, count: usize) {
+        let count = count / self.tables.len().max(1);
+        self.tables.iter_mut().for_each(|table| table.reserve(count));
+    }
+
     /// Has every record in `segment` checked again when it is read. Cost: one pass.
     pub(super) fn doubt(&self, segment: u32) {
         let arrays = self.tables.iter().flat_map(|table| [&table.array, &table.grown]);
@@ -215,6 +221,20 @@ impl Table {
         let moved = if order < self.frontier { self.grown.slots_from(order) } else { &[] };
         let slots = moved.iter().chain(self.array.slots_from(order));
         slots.filter(|slot| !slot.is_empty()).map(|slot| (slot.order, slot.place()))
+    }
+
+    /// Makes room for `count` keys at once, unless it is growing. Cost: one pass.
+    pub(super) fn reserve(&mut self, count: usize) {
+        if self.is_growing() || !is_over(count, self.capacity()) {
+            return;
+        }
+        while is_over(count, self.capacity()) {
+            self.size += self.size / GROWTH;
+        }
+        self.begin();
+        if self.is_growing() {
+            self.move_slots(usize::MAX);
+        }
     }
 
     fn array_of(&self, order: u64) -> &Array {

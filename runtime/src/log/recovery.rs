@@ -40,7 +40,7 @@ use super::index::Index;
 use super::leaves::Leaves;
 use super::segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES};
 use super::segments::{Finished, State};
-use super::snapshot::Entry;
+use super::snapshot::{self, Entry};
 use super::writer::Standing;
 use build::Builder;
 use chain::{Chain, Listed};
@@ -59,6 +59,8 @@ pub struct File<'a> {
     pub segment: u32,
     /// All of its bytes.
     pub bytes: &'a [u8],
+    /// From here on they are zeros that were never written, so that nobody needs to look.
+    pub zeros_from: usize,
     /// All bytes of its snapshot, if there is one.
     pub snapshot: Option<&'a [u8]>,
 }
@@ -174,7 +176,8 @@ pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, Ope
     chain::check_ids(&segments)?;
     let found = Found::find(identity, &segments)?;
     let (first, count) = identity.partitions();
-    let index = Index::new(first, count);
+    let mut index = Index::new(first, count);
+    index.reserve(found.key_count_min(&segments));
     let leaves = Leaves::new(first, count).map_err(|_| OpenError::NoMemory)?;
     let mut build = Build {
         identity,
@@ -196,7 +199,8 @@ pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, Ope
     let next_segment = segments.last().map_or(0, |one| one.segment) + 1;
     // Records do not name their segment's nonce: a used one must never be used again.
     let last = segments.last().filter(|one| void.contains(&one.segment));
-    let fresh = last.filter(|one| !one.has_bytes_behind(SEGMENT_HEADER_BYTES as u32));
+    let is_unused = |one: &&Segment<'_>| !one.has_bytes_behind(SEGMENT_HEADER_BYTES as u32);
+    let fresh = last.filter(|one| found.is_clean || is_unused(one));
     let fresh = fresh.map(Segment::fresh);
     void.retain(|segment| fresh.is_none_or(|fresh| fresh.segment != *segment));
     let end = finished.last().map_or(Place(0), Finished::end);
@@ -220,6 +224,13 @@ struct Found {
 }
 
 impl Found {
+    /// About as many keys as there are at least: some that snapshots list were replaced since.
+    fn key_count_min(&self, segments: &[Segment<'_>]) -> usize {
+        let snapshot = |one: &Listed| segments[one.at].snapshot.map_or(0, snapshot::count);
+        let listed: usize = self.sealed.iter().map(snapshot).sum();
+        listed / 2
+    }
+
     fn find(identity: &Identity, segments: &[Segment<'_>]) -> Result<Found, OpenError> {
         let mut limit = segments.len();
         let mut is_cut = false;
@@ -258,7 +269,7 @@ impl Found {
             }
             let (last, tail) = scanned.last_mut().expect("the top was scanned");
             let place = Place::new(last.segment, tail.stopped);
-            is_cut |= segments[last.at].has_bytes_behind(tail.stopped);
+            is_cut |= !tail.is_clean && segments[last.at].has_bytes_behind(tail.stopped);
             last.end = tail.stopped;
             let is_clean = tail.is_clean && !is_cut;
             let left = std::mem::take(&mut tail.left);

@@ -132,6 +132,11 @@ impl Encoder {
     }
 }
 
+/// How many entries a snapshot of that many bytes holds.
+pub(super) fn count(bytes: &[u8]) -> usize {
+    bytes.len().saturating_sub(HEAD_BYTES) / ENTRY_BYTES
+}
+
 /// The entries of a snapshot, if it is a whole one with this head.
 pub(super) fn entries<'a>(
     bytes: &'a [u8],

@@ -9,6 +9,8 @@
 use crate::log::{File, Maps};
 use crate::sys::{Map, is_cached};
 use ringmain_core::time::Instant;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,10 +72,11 @@ impl SegmentMaps {
     /// All segments, whole, for recovery; snapshots as they were found.
     pub fn files<'a>(&'a self, snapshots: &'a super::Snapshots) -> Vec<File<'a>> {
         let mut files = Vec::new();
-        for (segment, Mapped { map, .. }) in &self.maps {
+        for (segment, Mapped { map, file, .. }) in &self.maps {
             let bytes = map.bytes(0..map.len()).unwrap_or_default();
             let snapshot = snapshots.0.get(segment).and_then(|map| map.bytes(0..map.len()));
-            files.push(File { segment: *segment, bytes, snapshot });
+            let zeros_from = data_end(file).map_or(bytes.len(), |end| end as usize);
+            files.push(File { segment: *segment, bytes, zeros_from, snapshot });
         }
         files
     }
@@ -172,6 +175,18 @@ impl Mapped {
         let bytes = self.map.len();
         let range = (first * PAGE_BYTES) as u64..(end * PAGE_BYTES).min(bytes) as u64;
         is_cached(&self.file, range)
+    }
+}
+
+/// Where the last part of a file ends that was ever written, bytes; none if it cannot be known.
+fn data_end(file: &fs::File) -> Option<u64> {
+    let mut end = 0;
+    loop {
+        match rustix::fs::seek(file, SeekFrom::Data(end)) {
+            Ok(data) => end = rustix::fs::seek(file, SeekFrom::Hole(data)).ok()?,
+            Err(Errno::NXIO) => return Some(end),
+            Err(_) => return None,
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Disk {
             Open::Request(Request::Create { segment, .. }) if fate == Fate::Error => {
                 Completion::Created { segment, result: Err(Errno(28)) }
             }
-            Open::Request(Request::Create { segment, bytes, header }) => {
+            Open::Request(Request::Create { segment, bytes, header, .. }) => {
                 self.create(segment, bytes, &header);
                 Completion::Created { segment, result: Ok(()) }
             }
@@ -162,7 +162,9 @@ impl Disk {
                     let bytes = random.below(buffer.len() + 1);
                     self.write(segment, offset, &buffer[..bytes]);
                 }
-                Open::Request(Request::Create { segment, bytes, header }) if random.chance(500) => {
+                Open::Request(Request::Create { segment, bytes, header, .. })
+                    if random.chance(500) =>
+                {
                     self.create(segment, bytes, &header);
                 }
                 _ => {}
@@ -180,7 +182,8 @@ impl Disk {
         let images = self.images.iter();
         let file = |(segment, image): (&u32, &'a Image)| {
             let snapshot = self.snapshots.get(segment).map(Vec::as_slice);
-            File { segment: *segment, bytes: &image.cached, snapshot }
+            let (bytes, zeros_from) = (&image.cached[..], image.cached.len());
+            File { segment: *segment, bytes, zeros_from, snapshot }
         };
         images.map(file).collect()
     }

@@ -302,3 +302,19 @@ proptest! {
         model.check();
     }
 }
+
+#[test]
+fn a_reserved_table_does_not_grow() {
+    for (before, room) in [(0, 1000), (0, 1), (5, 1000), (900, 100)] {
+        let mut model = Model::new();
+        let mut prng = Prng::new(before);
+        (0..before).for_each(|_| model.put((prng.next_u64(), 0)));
+        model.table.reserve(room);
+        let capacity = model.table.capacity();
+        model.check();
+        (before..room as u64).for_each(|_| model.put((prng.next_u64(), 0)));
+        assert!(!model.table.is_growing() || before > room as u64);
+        assert_eq!(model.table.capacity(), capacity);
+        model.check();
+    }
+}

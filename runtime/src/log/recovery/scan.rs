@@ -47,6 +47,10 @@ impl Scan<'_> {
                 at = next;
                 continue;
             }
+            if scanned.is_clean {
+                // Nothing was appended behind a clean stop.
+                break;
+            }
             let place = self.segment.place(at);
             let known = self.synced.max(scanned.synced);
             let was_on_disk = place < known || self.segment.vouches(at, place) || is_vouched(place);

@@ -12,13 +12,15 @@ use super::{File, OpenError};
 pub(super) struct Segment<'a> {
     pub(super) segment: u32,
     pub(super) bytes: &'a [u8],
+    /// What of them may be something but zeros.
+    used: &'a [u8],
     pub(super) snapshot: Option<&'a [u8]>,
     pub(super) nonce: u64,
 }
 
 impl<'a> Segment<'a> {
     pub(super) fn open(identity: &Identity, file: &File<'a>) -> Result<Segment<'a>, OpenError> {
-        let &File { segment, bytes, snapshot } = file;
+        let &File { segment, bytes, zeros_from, snapshot } = file;
         if segment == 0 || segment > SEGMENT_ID_MAX {
             return Err(OpenError::Damaged { segment, offset: 0 });
         }
@@ -28,7 +30,8 @@ impl<'a> Segment<'a> {
             HeaderError::Version(found) => OpenError::Version { segment, found },
             HeaderError::Foreign => OpenError::Foreign { segment },
         })?;
-        Ok(Segment { segment, bytes, snapshot, nonce: header.nonce })
+        let used = bytes.get(..zeros_from).unwrap_or(bytes);
+        Ok(Segment { segment, bytes, used, snapshot, nonce: header.nonce })
     }
 
     /// This file as one to begin.
@@ -61,7 +64,7 @@ impl<'a> Segment<'a> {
 
     /// Whether an intact batch header at or behind `offset` says that `place` was on disk.
     pub(super) fn vouches(&self, offset: usize, place: Place) -> bool {
-        let offsets = (offset..self.bytes.len()).step_by(RECORD_ALIGN);
+        let offsets = (offset..self.used.len()).step_by(RECORD_ALIGN);
         offsets
             .filter(|&at| self.bytes[at] == FRAME_FIRST_BYTE)
             .any(|at| self.batch_header(at).is_some_and(|header| header.synced > place))
@@ -75,7 +78,7 @@ impl<'a> Segment<'a> {
     /// Whether anything but zeros lies behind `offset`.
     pub(super) fn has_bytes_behind(&self, offset: u32) -> bool {
         const ZEROS: [u8; 4096] = [0; 4096];
-        let mut chunks = self.bytes[offset as usize..].chunks(ZEROS.len());
+        let mut chunks = self.used.get(offset as usize..).unwrap_or_default().chunks(ZEROS.len());
         chunks.any(|chunk| chunk != &ZEROS[..chunk.len()])
     }
 

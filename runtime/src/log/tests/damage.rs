@@ -24,7 +24,10 @@ fn small_log() -> (Vec<Entry>, Files) {
 }
 
 fn views(files: &Files) -> Vec<File<'_>> {
-    files.iter().map(|(&segment, bytes)| File { segment, bytes, snapshot: None }).collect()
+    let pairs = files.iter().map(|(&segment, bytes)| (segment, &bytes[..], bytes.len()));
+    pairs
+        .map(|(segment, bytes, zeros_from)| File { segment, bytes, zeros_from, snapshot: None })
+        .collect()
 }
 
 /// Recovers and compares with the history: a prefix of it, or damage that is told. Returns how

@@ -83,7 +83,9 @@ impl Maps for Disk {
 impl Disk {
     pub(crate) fn submit(&mut self, request: Request) {
         let open = match request {
-            Request::Create { segment, bytes, header } => Open::Create { segment, bytes, header },
+            Request::Create { segment, bytes, header, .. } => {
+                Open::Create { segment, bytes, header }
+            }
             Request::Write { segment, offset, buffer, then_sync } => {
                 assert!(!buffer.is_empty());
                 Open::Write { segment, offset, buffer, then_sync }
@@ -228,7 +230,8 @@ impl Disk {
     pub(crate) fn files<'a>(&'a self) -> Vec<File<'a>> {
         let file = |(segment, image): (&u32, &'a Image)| {
             let snapshot = self.snapshots.get(segment).map(Vec::as_slice);
-            File { segment: *segment, bytes: &image.cached, snapshot }
+            let (bytes, zeros_from) = (&image.cached[..], image.cached.len());
+            File { segment: *segment, bytes, zeros_from, snapshot }
         };
         self.images.iter().map(file).collect()
     }

@@ -4,7 +4,7 @@ use ringmain_core::records::Place;
 
 use super::super::limits::{SEGMENT_ID_MAX, TAIL_BYTES_MAX};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
-use super::super::request::{Errno, Failure, Refusal, Request};
+use super::super::request::{Durability, Errno, Failure, Refusal, Request};
 use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
 use super::{Stop, Writer, start_of};
 
@@ -139,7 +139,8 @@ impl Writer {
         let identity = self.settings.identity;
         let Fresh { segment, bytes, nonce } = fresh;
         let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
-        Some(Request::Create { segment, bytes, header })
+        let is_written = self.settings.durability == Durability::Always;
+        Some(Request::Create { segment, bytes, is_written, header })
     }
 
     pub(super) fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {
