@@ -134,6 +134,10 @@ impl Driver {
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
+            if bytes == 0 {
+                self.state.engine.resume(&mut self.state.io, key);
+                continue;
+            }
             self.state.recorder.add(Counter::ColdReads, 1);
             let read = Read { segment: place.segment(), offset: place.offset(), bytes };
             self.read(Reading { read, key: Some(key), tries: 0 });

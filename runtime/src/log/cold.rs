@@ -17,7 +17,7 @@ pub struct Wanted {
     pub key: KeyPlace,
     /// Where it lies.
     pub place: Place,
-    /// How much is to be read, bytes: what is known of it so far.
+    /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all.
     pub bytes: u32,
 }
 
@@ -30,7 +30,11 @@ impl<M: Maps> Log<M> {
 
     /// Has the cold record of `key` read.
     pub(super) fn want(&mut self, key: &Key<'_>) {
-        let Some(place) = self.cold_place(key) else { return };
+        // Pages come and go: what was not in memory a moment ago may be.
+        let Some(place) = self.cold_place(key) else {
+            let (key, place) = (KeyPlace::of(key), Place(0));
+            return self.wanted.push(Wanted { key, place, bytes: 0 });
+        };
         let (segment, offset) = (place.segment(), place.offset());
         let part = self.maps.bytes(segment, offset, PLACE_CHECKED_BYTES);
         let part = part.and_then(|part| record::part_at(part, place));

@@ -211,7 +211,7 @@ impl Plan {
         for &log::Damage { segment, offset, end } in &recovered.damage {
             tracing::error!(
                 "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \
-                 that were written last before it, or never, get errors (`ringmain scrub` helps)",
+                 that were written last before it, or never, get errors here: replace this node",
                 shard.0
             );
         }

@@ -5,6 +5,8 @@ use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::records::{self, Author};
 use ringmain_core::time::UnixMs;
 
+use ringmain_core::request::KeyPlace;
+
 use super::*;
 
 #[test]
@@ -45,14 +47,14 @@ fn a_cold_record_is_wanted_once() {
         world.log.fetch(wanted);
     }
     let bytes = 4096 - place.offset() % 4096;
-    assert_eq!(
-        world.log.take_wanted(),
-        [Wanted { key: ringmain_core::request::KeyPlace::of(&key), place, bytes }]
-    );
+    let cold = Wanted { key: KeyPlace::of(&key), place, bytes };
+    // Whoever waits for what is there after all must hear of it, too.
+    let there = |key| Wanted { key: KeyPlace::of(key), place: Place(0), bytes: 0 };
+    assert_eq!(world.log.take_wanted(), [cold, there(&absent)]);
     assert_eq!(world.log.take_wanted(), []);
     world.log.maps_mut().is_cold = false;
     world.log.fetch(&key);
-    assert_eq!(world.log.take_wanted(), []);
+    assert_eq!(world.log.take_wanted(), [there(&key)]);
 }
 
 #[test]
