@@ -27,6 +27,7 @@ use ringmain_core::wire::peer::Ack;
 use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 use ringmain_runtime::bodies::RequestBodies;
 use ringmain_runtime::checksum::Hardware;
+use ringmain_runtime::waiting::WaitingOperations;
 
 use crate::records::{BOOT, KEY, value};
 
@@ -76,6 +77,7 @@ struct Coordinator {
     store: OneKey,
     links: Paper,
     bodies: RequestBodies,
+    waiting: WaitingOperations,
     settings: TurnSettings,
     peers: Vec<NodeId>,
     /// What a peer answers; only the request's number differs.
@@ -111,6 +113,7 @@ impl Coordinator {
             store: OneKey::default(),
             links: Paper::default(),
             bodies: RequestBodies::default(),
+            waiting: WaitingOperations::default(),
             settings: settings(),
             peers: nodes.iter().copied().filter(|node| *node != ME).collect(),
             ack: ack(),
@@ -125,12 +128,15 @@ impl Coordinator {
         coordinator
     }
 
-    fn turn(&mut self) -> Turn<'_, 'static, OneKey, Paper, RequestBodies, Hardware> {
+    fn turn(
+        &mut self,
+    ) -> Turn<'_, 'static, OneKey, Paper, RequestBodies, WaitingOperations, Hardware> {
         Turn {
             shard: &mut self.shard,
             store: &mut self.store,
             links: &mut self.links,
             bodies: &mut self.bodies,
+            waiting: &mut self.waiting,
             settings: &self.settings,
             now: Instant(1),
             wall: UnixMs(1),
@@ -235,6 +241,10 @@ impl Records for OneKey {
         }
         let record = Record::new_checked(self.body(place)?.payload());
         Ok(Some(Stored { record: record.map_err(|_| Unread::Damaged)?, mine: self.mine, place }))
+    }
+
+    fn is_cold(&self, _: &Key<'_>) -> bool {
+        false
     }
 
     fn append(

@@ -255,7 +255,7 @@ impl Ours {
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Create { segment, bytes, header } => {
+            Request::Create { segment, bytes, header, .. } => {
                 self.maker.order(self.log.maps_mut(), segment, bytes, header);
             }
             Request::Write { segment, offset, buffer, then_sync } => {

@@ -81,7 +81,7 @@ pub(crate) fn settle(log: &mut Log<Segments>) {
     while let Some(request) = log.poll_request(Instant(0)) {
         let segments = &mut log.maps_mut().0;
         let completion = match request {
-            Request::Create { segment, bytes, header } => {
+            Request::Create { segment, bytes, header, .. } => {
                 assert_eq!(segment as usize, segments.len() + 1);
                 let mut file = vec![0; bytes as usize];
                 file[..header.len()].copy_from_slice(&header);
@@ -102,7 +102,17 @@ pub(crate) fn settle(log: &mut Log<Segments>) {
                 Completion::Synced { result: Ok(()) }
             }
             Request::Sync { .. } => Completion::Synced { result: Ok(()) },
-            Request::Remove { segment } => unreachable!("segment {segment} is none of an old life"),
+            Request::Remove { segment } => {
+                segments[segment as usize - 1] = Vec::new();
+                continue;
+            }
+            Request::Store { .. } => Completion::Stored { result: Ok(()) },
+            Request::Read(read) => {
+                let file = &segments[read.segment as usize - 1];
+                let bytes = file[read.offset as usize..][..read.bytes as usize].to_vec();
+                log.handle_read(read, Ok(bytes));
+                continue;
+            }
         };
         log.handle_completion(completion);
     }

@@ -1,7 +1,9 @@
 //! Three nodes in memory, without any runtime: a write on one, a read on another.
 
 use ringmain_core::checksum::{Checksum, Software};
-use ringmain_core::drive::{Answer, Bodies, Command, Links, Lost, Notice, To, Turn, TurnSettings};
+use ringmain_core::drive::{
+    Answer, Bodies, Command, Links, Lost, NeverCold, Notice, To, Turn, TurnSettings,
+};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::{Member, Name};
@@ -41,6 +43,10 @@ impl Records for Store {
         let place = Place(at as u64);
         let record = Record::new_checked(self.body(place)?.payload());
         Ok(Some(Stored { record: record.map_err(|_| Unread::Damaged)?, mine, place }))
+    }
+
+    fn is_cold(&self, _: &Key<'_>) -> bool {
+        false
     }
 
     fn append(
@@ -138,6 +144,7 @@ struct Server {
     shard: Shard<'static>,
     store: Store,
     memory: Memory,
+    waiting: NeverCold,
 }
 
 impl Server {
@@ -159,18 +166,20 @@ impl Server {
         };
         let owners = vec![NodeId(0); ring.slot_count()].leak();
         let shard = Shard::new(config, memory, Ring::new(owners, ring));
-        Server { shard, store: Store::default(), memory: Memory::default() }
+        let (store, memory) = (Store::default(), Memory::default());
+        Server { shard, store, memory, waiting: NeverCold }
     }
 
     fn turn<'d, C: Checksum>(
         &'d mut self,
         links: &'d mut Network,
         settings: &'d TurnSettings,
-    ) -> Turn<'d, 'static, Store, Network, Memory, C> {
+    ) -> Turn<'d, 'static, Store, Network, Memory, NeverCold, C> {
         links.me = self.shard.config().node.0;
-        let Server { shard, store, memory: bodies } = self;
+        let Server { shard, store, memory: bodies, waiting } = self;
         let (now, wall) = (Instant(1), UnixMs(1));
-        Turn { shard, store, links, bodies, settings, now, wall, checksum: PhantomData }
+        let checksum = PhantomData;
+        Turn { shard, store, links, bodies, waiting, settings, now, wall, checksum }
     }
 }
 

@@ -23,11 +23,15 @@ pub enum Plant {
     ReadQuorumIgnored,
     /// A late acknowledgment for a reused slot counts for the new request.
     GenerationIgnored,
+    /// Reads do not wait for a cold record, and answer as if there were none.
+    ColdTakenForAbsent,
+    /// An operation whose record is in memory overtakes those that wait for it.
+    ColdOvertaken,
 }
 
 impl Plant {
     /// All bugs, for `simulate --list-plants`.
-    pub const ALL: [Plant; 7] = [
+    pub const ALL: [Plant; 9] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -35,6 +39,8 @@ impl Plant {
         Plant::ContextCoversUnseen,
         Plant::ReadQuorumIgnored,
         Plant::GenerationIgnored,
+        Plant::ColdTakenForAbsent,
+        Plant::ColdOvertaken,
     ];
 
     /// Its name on the command line.
@@ -48,6 +54,8 @@ impl Plant {
             Plant::ContextCoversUnseen => "context-covers-unseen",
             Plant::ReadQuorumIgnored => "read-quorum-ignored",
             Plant::GenerationIgnored => "generation-ignored",
+            Plant::ColdTakenForAbsent => "cold-taken-for-absent",
+            Plant::ColdOvertaken => "cold-overtaken",
         }
     }
 }

@@ -80,6 +80,23 @@ pub trait Records {
     /// [`Unread`] if it exists but cannot be read now.
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread>;
 
+    /// Whether [`Records::record`] would say [`Unread::Cold`]: asked before every operation on
+    /// `key`, so worth a shortcut while everything is known to be in memory. A key of another
+    /// shard is not cold.
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        matches!(self.record(key), Err(Unread::Cold))
+    }
+
+    /// Has the cold record of `key` read into memory; asked twice, it is read once. When it is
+    /// there or the read has failed, the store says so to its driver, which then calls
+    /// [`Turn::resume`](crate::drive::Turn::resume).
+    ///
+    /// # Panics
+    /// A store that is never cold need not implement it.
+    fn fetch(&mut self, key: &Key<'_>) {
+        unreachable!("a store that says cold can fetch, here of partition {:?}", key.partition);
+    }
+
     /// Appends a new record of `bytes` bytes for `key` and makes it current. `fill` gets the
     /// record that was current and writes the whole new one.
     ///
@@ -100,7 +117,8 @@ pub trait Records {
     /// [`Full`]; then nothing changed.
     fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full>;
 
-    /// The body (covered header, key, record) at `place`, where a record was appended.
+    /// The body (covered header, key, record) at `place`, where a record was appended. Never cold
+    /// in the turn in which the record was appended or read.
     ///
     /// # Errors
     /// [`Unread`] if it cannot be read now.
@@ -265,5 +283,10 @@ fn update_leaf<R: Records>(records: &mut R, key: &Key<'_>, before: u64, after: u
 
 /// The leaf that holds `key`: the top 12 bits of its order.
 pub fn leaf_index(key: &Key<'_>) -> usize {
-    (key.order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
+    leaf_of(key.order)
+}
+
+/// The leaf that holds the keys of an order.
+pub fn leaf_of(order: u64) -> usize {
+    (order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
 }

@@ -110,7 +110,8 @@ pub(crate) struct SettingArgs {
     #[arg(long, default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(WEIGHT_MAX)))]
     pub(crate) weight: u32,
-    /// Executors [default: as stored, else one per CPU of --cpus, else one per usable CPU]
+    /// Executors [default: one per CPU of --cpus, else as stored, else one per usable CPU];
+    /// another number than stored has the data laid out anew before the node serves
     #[arg(long, value_name = "COUNT", value_parser = units::shards)]
     pub(crate) shards: Option<u16>,
     /// CPUs to pin executors to, as in 0-3,6

@@ -4,7 +4,7 @@
 //! 2. the data directory is ours and locked, else exit 4;
 //! 3. this is a member, founds, or enters, decided from what is on disk first and from flags
 //!    only in an empty directory, so the same command line restarts a node for ever;
-//! 4. shards are placed on CPUs;
+//! 4. shards are placed on CPUs: as many as are asked for, else as many as the directory holds;
 //! 5. the process life has a number of its own on disk.
 //!
 //! Nothing of a cluster is written here: who founds or enters writes `secret` and `members`
@@ -52,8 +52,7 @@ pub(crate) struct Placement {
 pub(crate) fn open(settings: &Settings, usable: &[u16]) -> Result<Opened, Failure> {
     let dir = DataDir::open(&settings.data_dir)?;
     let identity = dir.identity()?;
-    let stored = identity.as_ref().map(|identity| identity.shards);
-    let placement = place(settings, usable, stored)?;
+    let placement = place(settings, usable, identity.as_ref())?;
     let entry = match identity {
         Some(identity) => {
             let secret = member_secret(settings, &dir)?;
@@ -65,31 +64,31 @@ pub(crate) fn open(settings: &Settings, usable: &[u16]) -> Result<Opened, Failur
     Ok(Opened { dir, boot, placement, entry })
 }
 
-/// Chooses shards and CPUs among the `usable` ones; `stored` is the count on disk.
+/// Chooses shards and CPUs among the `usable` ones; a member keeps its count unless another one is
+/// asked for, however many CPUs there are.
 pub(crate) fn place(
     settings: &Settings,
     usable: &[u16],
-    stored: Option<u16>,
+    member: Option<&Identity>,
 ) -> Result<Placement, Failure> {
     let listed = settings.cpus.as_ref().map(|cpus| cpus.len() as u16);
     let asked = settings.shards.or(listed);
-    if let (Some(asked), Some(stored)) = (asked, stored)
-        && asked != stored
-    {
-        let what = format!("asked for {asked} shards, but the data directory holds {stored}");
-        let remedy = format!("give --shards {stored}, or start as a new node and leave the old");
-        return Err(Failure::usage(what, remedy));
-    }
+    let partitions = member.map_or(settings.partitions, |member| 1 << member.partition_bits);
     if let Some(cpu) = settings.cpus.iter().flatten().find(|cpu| !usable.contains(cpu)) {
         let what = format!("--cpus lists CPU {cpu}, which this process may not use");
         let remedy = format!("choose from {}", cpus_text(usable));
         return Err(Failure::usage(what, remedy));
     }
     let one_each = usable.len().clamp(1, SHARD_COUNT_MAX) as u16;
-    let shards = asked.or(stored).unwrap_or(one_each.min(settings.partitions as u16));
-    if stored.is_none() && u32::from(shards) > settings.partitions {
-        let what = format!("{shards} shards cannot share {} partitions", settings.partitions);
-        return Err(Failure::usage(what, "give fewer --shards or more --partitions"));
+    let stored = member.map(|member| member.shards);
+    let shards = asked.or(stored).unwrap_or(one_each.min(partitions as u16));
+    if u32::from(shards) > partitions {
+        let what = format!("{shards} shards cannot share {partitions} partitions");
+        let remedy = match member {
+            Some(_) => "give fewer --shards",
+            None => "give fewer --shards or more --partitions",
+        };
+        return Err(Failure::usage(what, remedy));
     }
     let all = (usize::from(shards) == usable.len()).then(|| usable.to_vec());
     Ok(Placement { shards, cpus: settings.cpus.clone().or(all) })

@@ -9,6 +9,7 @@ use ringmain_core::id::NodeId;
 use ringmain_runtime::data_dir::Identity;
 use ringmain_runtime::log::OpenError;
 use ringmain_runtime::log_writer::LogQueue;
+use ringmain_runtime::reshard::reshard;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
 use ringmain_runtime::start::{self, Handle, NodeStart, StartError};
@@ -136,11 +137,14 @@ struct Running {
     wait: Box<dyn FnOnce() -> Result<(), Failure>>,
 }
 
-/// Founds or enters a cluster where that is still to be done, and starts the shards.
+/// Founds or enters a cluster where that is still to be done, or lays a member's data out for
+/// the shards it shall have, and starts them.
 fn start_node(settings: &Settings, opened: Opened, admin: SocketAddr) -> Result<Running, Failure> {
     let Opened { dir, boot, placement, entry } = opened;
     let (identity, secret) = match entry {
-        Entry::Member { identity, secret } => (identity, secret),
+        Entry::Member { secret, .. } => {
+            (reshard(&dir, placement.shards).map_err(start_failure)?, secret)
+        }
         Entry::Found { identity, secret } => {
             start::found(&dir, settings, &identity, &secret)?;
             (identity, secret)
@@ -264,6 +268,10 @@ fn start_failure(error: StartError) -> Failure {
             };
             Failure::new(Exit::DataDir, what, remedy)
         }
+        StartError::Space(_) => {
+            let remedy = "free space in the file system of --data-dir, or leave --shards as it was";
+            Failure::new(Exit::DataDir, what, remedy)
+        }
         StartError::Ring(_) | StartError::Threads(_) => {
             Failure::new(Exit::Host, what, "run `ringmain doctor`")
         }
@@ -321,6 +329,8 @@ pub(crate) fn port_failure(flag: &str, address: SocketAddr, error: &std::io::Err
 
 #[cfg(test)]
 mod tests {
+    use ringmain_runtime::reshard::NoSpace;
+
     use super::*;
 
     /// A remedy must not have a sound directory replaced.
@@ -344,6 +354,9 @@ mod tests {
         assert_eq!(exit, Exit::DataDir);
         assert!(line.ends_with("the version of ringmain that wrote it"), "{line}");
         assert_eq!(log(OpenError::NoMemory).0, Exit::Host);
+        let (exit, line) = told(StartError::Space(NoSpace { needed: 5 << 20, free: 3 << 20 }));
+        assert_eq!(exit, Exit::DataDir);
+        assert!(line.contains("needs 5 MiB") && line.contains("are 3: free space"), "{line}");
         let (exit, line) = log(OpenError::Damaged { segment: 1, offset: 64 });
         assert_eq!(exit, Exit::DataDir);
         assert!(line.contains("restore the directory"), "{line}");

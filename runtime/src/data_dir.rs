@@ -8,6 +8,7 @@
 //! members     topology operations and last known addresses, opaque here
 //! identity    cluster, node, shard count and the cluster's constants
 //! shard-NNN/  log, snapshots and hints of one shard
+//! new-shard-NNN/  the same for another shard count, while it is being built
 //! ```
 //! Each file but `lock` begins with magic, format version and checksum (see the module
 //! `file`) and is replaced whole:
@@ -30,12 +31,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
+use ringmain_core::id::{Boot, ClusterId, NodeId};
 
 use crate::settings::Secret;
 
 mod error;
 mod file;
+mod folders;
 mod identity;
 
 pub use error::{DataDirError, Step};
@@ -78,10 +80,15 @@ impl DataDir {
     /// # Errors
     /// Damage, an unknown version, or a failed read: as for every reader here.
     pub fn identity(&self) -> Result<Option<Identity>, DataDirError> {
+        Ok(self.marked_identity()?.map(|(identity, _)| identity))
+    }
+
+    /// The identity, and whether it is marked.
+    fn marked_identity(&self) -> Result<Option<(Identity, bool)>, DataDirError> {
         let path = self.path.join(Kind::Identity.name());
         let Some(body) = file::read(&path, Kind::Identity)? else { return Ok(None) };
         match Identity::new_checked(&body) {
-            Some(identity) => Ok(Some(identity)),
+            Some(marked) => Ok(Some(marked)),
             None => Err(DataDirError::Damaged { file: path }),
         }
     }
@@ -91,7 +98,7 @@ impl DataDir {
     /// # Errors
     /// When the file system refuses: as for every writer here.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
-        file::write(&self.path, Kind::Identity, &identity.to_bytes())
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(false))
     }
 
     /// Begins a process life: a number greater than every earlier one of this node, than
@@ -160,34 +167,6 @@ impl DataDir {
     /// As for [`write_identity`](Self::write_identity).
     pub fn write_secret(&self, secret: &Secret) -> Result<(), DataDirError> {
         file::write(&self.path, Kind::Secret, secret.bytes())
-    }
-
-    /// Makes the folders of a new node's shards; before its identity is written.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn make_shard_dirs(&self, shards: u16) -> Result<(), DataDirError> {
-        for shard in (0..shards).map(ShardIndex) {
-            let path = self.shard_path(shard);
-            if !path.is_dir() {
-                let made = DirBuilder::new().mode(0o700).create(&path);
-                made.map_err(|source| DataDirError::io(Step::Create, &path, source))?;
-            }
-        }
-        file::sync_dir(&self.path)
-    }
-
-    /// The folder of one shard.
-    ///
-    /// # Errors
-    /// If it is gone: what it held is not "not found".
-    pub fn shard_dir(&self, shard: ShardIndex) -> Result<PathBuf, DataDirError> {
-        let path = self.shard_path(shard);
-        if path.is_dir() { Ok(path) } else { Err(DataDirError::Missing { file: path }) }
-    }
-
-    fn shard_path(&self, shard: ShardIndex) -> PathBuf {
-        self.path.join(format!("shard-{:03}", shard.0))
     }
 
     /// Refuses shard folders or foreign files where no identity is.

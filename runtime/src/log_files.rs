@@ -4,7 +4,7 @@
 //! ahead of their use. Who has nothing else to do lets [`LogFiles::carry_out`] do all of it,
 //! waiting for each: before a shard serves, in tools, in benchmarks.
 
-use crate::log::{Completion, Errno, Log, Maps, Request, SEGMENT_HEADER_BYTES};
+use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::Map;
 use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
@@ -14,24 +14,19 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod maps;
+
+pub use maps::SegmentMaps;
+
 const SUFFIX: &str = ".segment";
+const SNAPSHOT_SUFFIX: &str = ".snapshot";
+/// Zeros that are written at once, bytes.
+const ZEROS_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = ".unfinished";
 
-/// The maps of all segments of a shard.
+/// The snapshots that were found, for recovery alone.
 #[derive(Debug, Default)]
-pub struct SegmentMaps {
-    maps: BTreeMap<u32, Map>,
-    /// The segment that was asked for last: nearly always the same again.
-    last: std::cell::Cell<u32>,
-}
-
-impl Maps for SegmentMaps {
-    fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
-        let start = offset as usize;
-        self.last.set(segment);
-        self.maps.get(&segment)?.bytes(start..start.checked_add(bytes)?)
-    }
-}
+pub struct Snapshots(BTreeMap<u32, Map>);
 
 /// A segment's file, open and mapped.
 #[derive(Debug)]
@@ -53,27 +48,37 @@ impl LogFiles {
     ///
     /// # Errors
     /// If the folder or a file cannot be read, or not mapped.
-    pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps)> {
+    pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps, Snapshots)> {
         let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new() };
         let mut maps = SegmentMaps::default();
+        let mut snapshots = BTreeMap::new();
+        let number = |name: &str, suffix| name.strip_suffix(suffix)?.parse::<u32>().ok();
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.ends_with(UNFINISHED) {
                 std::fs::remove_file(dir.join(name))?;
-            } else if let Some(id) = name.strip_suffix(SUFFIX).and_then(|id| id.parse().ok()) {
-                forget_unwritten(dir, id)?;
+            } else if let Some(id) = number(name, SNAPSHOT_SUFFIX) {
+                // One that cannot be mapped, as an empty file, is none.
+                if let Ok(map) = Map::new(&File::open(dir.join(name))?) {
+                    snapshots.insert(id, map);
+                }
+            } else if let Some(id) = number(name, SUFFIX) {
                 let segment = open_segment(dir, id)?;
                 disk.add(&mut maps, segment);
             }
         }
-        Ok((disk, maps))
+        // A segment has a snapshot only if all of it was synced.
+        for (_, file) in disk.files.iter().filter(|(id, _)| !snapshots.contains_key(id)) {
+            forget_unwritten(file)?;
+        }
+        Ok((disk, maps, Snapshots(snapshots)))
     }
 
     /// Takes a segment that was made.
     pub(crate) fn add(&mut self, maps: &mut SegmentMaps, segment: Segment) {
+        maps.insert(segment.id, &segment.file, segment.map);
         self.files.insert(segment.id, segment.file);
-        maps.maps.insert(segment.id, segment.map);
     }
 
     /// The file of a segment that exists.
@@ -81,13 +86,10 @@ impl LogFiles {
         self.files.get(&segment)
     }
 
-    /// Removes a segment in which no part of the log lies.
-    pub(crate) fn remove(&mut self, maps: &mut SegmentMaps, segment: u32) {
-        maps.maps.remove(&segment);
-        self.files.remove(&segment);
-        if let Err(error) = std::fs::remove_file(segment_path(&self.dir, segment)) {
-            tracing::warn!("segment {segment} cannot be removed: {error}");
-        }
+    /// Lets go of a segment in which no part of the log lies; what is to be removed.
+    pub(crate) fn forget(&mut self, maps: &mut SegmentMaps, segment: u32) -> Option<Removal> {
+        let (map, file) = (maps.remove(segment)?, self.files.remove(&segment)?);
+        Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
     /// The folder.
@@ -95,12 +97,13 @@ impl LogFiles {
         &self.dir
     }
 
-    /// Does what a log that was just opened asks for, until it takes appends.
+    /// Does what a log that was just opened asks for, until it takes appends, or cannot since the
+    /// disk is full: then it serves reads.
     ///
     /// # Errors
-    /// If a segment cannot be made, or the log fails.
+    /// If a segment cannot be made for another reason, or the log fails.
     pub fn make_ready(&mut self, log: &mut Log<SegmentMaps>) -> io::Result<()> {
-        while !log.is_ready() {
+        while !log.is_ready() && !log.is_refused() {
             if !self.carry_out(log, Instant(1))? {
                 return Err(io::Error::other("the log cannot be made ready"));
             }
@@ -115,10 +118,17 @@ impl LogFiles {
     pub fn carry_out(&mut self, log: &mut Log<SegmentMaps>, now: Instant) -> io::Result<bool> {
         let Some(request) = log.poll_request(now) else { return Ok(false) };
         match request {
-            Request::Create { segment, bytes, header } => {
-                let made = create_segment(&self.dir, segment, bytes, &header)?;
-                self.add(log.maps_mut(), made);
-                log.handle_completion(Completion::Created { segment, result: Ok(()) });
+            Request::Create { segment, bytes, is_written, header } => {
+                let new = NewSegment { segment, bytes, is_written, header };
+                let result = match new.create(&self.dir) {
+                    Ok(made) => {
+                        self.add(log.maps_mut(), made);
+                        Ok(())
+                    }
+                    Err(error) if is_full(&error) => Err(errno(&error)),
+                    Err(error) => return Err(error),
+                };
+                log.handle_completion(Completion::Created { segment, result });
             }
             Request::Write { segment, offset, buffer, then_sync } => {
                 let completion = self.write_inline(segment, offset, &buffer);
@@ -129,7 +139,20 @@ impl LogFiles {
                 }
             }
             Request::Sync { segment } => self.sync(log, segment),
-            Request::Remove { segment } => self.remove(log.maps_mut(), segment),
+            Request::Remove { segment } => {
+                if let Some(removal) = self.forget(log.maps_mut(), segment) {
+                    removal.carry_out();
+                }
+            }
+            Request::Read(read) => {
+                let result = self.read(&read);
+                log.handle_read(read, result);
+            }
+            Request::Store { segment, offset, bytes, is_last } => {
+                let stored = store_snapshot(&self.dir, segment, offset, &bytes, is_last);
+                let result = stored.map_err(|error| errno(&error));
+                log.handle_completion(Completion::Stored { result });
+            }
         }
         match log.failure() {
             Some(failure) => Err(io::Error::other(failure.to_string())),
@@ -145,6 +168,13 @@ impl LogFiles {
         log.handle_completion(Completion::Synced { result });
     }
 
+    fn read(&self, read: &Read) -> Result<Vec<u8>, Errno> {
+        let file = self.files.get(&read.segment).ok_or(Errno(libc::ENOENT))?;
+        let mut bytes = vec![0; read.bytes as usize];
+        file.read_exact_at(&mut bytes, read.offset.into()).map_err(|error| errno(&error))?;
+        Ok(bytes)
+    }
+
     /// Writes at once; the answer to a `Write`.
     pub(crate) fn write_inline(&self, segment: u32, offset: u32, bytes: &[u8]) -> Completion {
         let result = match self.files.get(&segment) {
@@ -155,48 +185,111 @@ impl LogFiles {
     }
 }
 
-impl SegmentMaps {
-    /// All segments, whole, for recovery.
-    pub fn files(&self) -> Vec<crate::log::File<'_>> {
-        let mut files = Vec::new();
-        for (segment, map) in &self.maps {
-            let bytes = map.bytes(0..map.len()).unwrap_or_default();
-            files.push(crate::log::File { segment: *segment, bytes });
+/// A segment that nobody reads any more. Unmapping and unlinking a large file takes milliseconds.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    dir: PathBuf,
+    segment: u32,
+    _open: (Map, Arc<File>),
+}
+
+impl Removal {
+    /// Removes it and its snapshot. What cannot be removed now is at the next start.
+    pub(crate) fn carry_out(self) {
+        let segment = self.segment;
+        // The snapshot first: one without its segment would stay for ever.
+        let snapshot = std::fs::remove_file(snapshot_path(&self.dir, segment));
+        let snapshot = snapshot.or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        });
+        let removed =
+            snapshot.and_then(|()| std::fs::remove_file(segment_path(&self.dir, segment)));
+        if let Err(error) = removed {
+            tracing::warn!("segment {segment} cannot be removed: {error}");
         }
-        files
     }
 }
 
-/// Makes a segment: under another name, allocated, its header written, synced; then renamed and
-/// the folder synced.
-pub(crate) fn create_segment(
+/// Writes a part of a snapshot, as [`Request::Store`] says.
+pub(crate) fn store_snapshot(
     dir: &Path,
-    id: u32,
-    bytes: u32,
-    header: &[u8; SEGMENT_HEADER_BYTES],
-) -> io::Result<Segment> {
-    let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    let made = (|| {
-        let none = rustix::fs::FallocateFlags::empty();
-        rustix::fs::fallocate(&file, none, 0, bytes.into())?;
-        file.write_all_at(header, 0)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, segment_path(dir, id))?;
-        File::open(dir)?.sync_all()
+    segment: u32,
+    offset: u64,
+    bytes: &[u8],
+    is_last: bool,
+) -> io::Result<()> {
+    let unfinished = dir.join(format!("{segment:010}{SNAPSHOT_SUFFIX}{UNFINISHED}"));
+    let stored = (|| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(offset == 0).truncate(offset == 0).mode(0o600);
+        let file = options.open(&unfinished)?;
+        file.write_all_at(bytes, offset)?;
+        if is_last {
+            file.sync_all()?;
+            std::fs::rename(&unfinished, snapshot_path(dir, segment))?;
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
     })();
-    if let Err(error) = made {
+    if stored.is_err() {
         // The space must come back; what cannot be removed now is removed at the next start.
         let _ = std::fs::remove_file(&unfinished);
-        return Err(error);
     }
-    open_segment(dir, id)
+    stored
+}
+
+/// A segment to be made.
+#[derive(Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) segment: u32,
+    pub(crate) bytes: u32,
+    pub(crate) is_written: bool,
+    pub(crate) header: [u8; SEGMENT_HEADER_BYTES],
+}
+
+impl NewSegment {
+    /// Makes it: under another name, allocated, its header written, synced; then renamed and the
+    /// folder synced.
+    pub(crate) fn create(&self, dir: &Path) -> io::Result<Segment> {
+        let id = self.segment;
+        let unfinished = dir.join(format!("{id:010}{UNFINISHED}"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&unfinished)?;
+        let made = (|| {
+            let none = rustix::fs::FallocateFlags::empty();
+            rustix::fs::fallocate(&file, none, 0, self.bytes.into())?;
+            if self.is_written {
+                write_zeros(&file, self.bytes.into())?;
+            }
+            file.write_all_at(&self.header, 0)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, segment_path(dir, id))?;
+            File::open(dir)?.sync_all()
+        })();
+        if let Err(error) = made {
+            // The space must come back; what cannot be removed now is removed at the next start.
+            let _ = std::fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        open_segment(dir, id)
+    }
+}
+
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let part = &zeros[..ZEROS_BYTES.min((bytes - at) as usize)];
+        file.write_all_at(part, at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 /// Free bytes of the file system under `dir`.
@@ -212,16 +305,19 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
 /// Drops what the kernel holds of a segment: after a failed sync that may differ from the disk
 /// (Rebello et al., ATC 2020), and recovery must see the disk. Pages that still wait to be
 /// written stay.
-fn forget_unwritten(dir: &Path, id: u32) -> io::Result<()> {
-    let file = File::open(segment_path(dir, id))?;
-    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+fn forget_unwritten(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {
     let path = segment_path(dir, id);
     let map = Map::new(&File::open(&path)?).map_err(io::Error::from)?;
-    let file = OpenOptions::new().write(true).open(&path)?;
+    let file = OpenOptions::new().read(true).write(true).open(&path)?;
     Ok(Segment { id, file: Arc::new(file), map })
+}
+
+fn snapshot_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:010}{SNAPSHOT_SUFFIX}"))
 }
 
 fn segment_path(dir: &Path, id: u32) -> PathBuf {

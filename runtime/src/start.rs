@@ -6,13 +6,14 @@
 
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
-    Answers, Connections, Control, Driver, Engine, Io, LateDoorbell, Members, MeshEndpoint, NATIVE,
-    Peers, RESP, STOP_TIMEOUT, State,
+    Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
+    NATIVE, Peers, RESP, STOP_TIMEOUT, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
 use crate::metrics::{Metrics, Recorder};
 use crate::net::{self, HotRing, HotRingConfig, RingError};
+use crate::reshard::NoSpace;
 use crate::session::resp::Limits;
 use crate::settings::{Secret, Settings};
 use glommio::{Placement, PoolPlacement};
@@ -20,8 +21,8 @@ use ringmain_core::id::{Boot, ShardIndex};
 use ringmain_core::membership::topology::{Operation, Topology};
 use ringmain_core::prng::Prng;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind::AddrInUse};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -29,16 +30,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 mod plan;
+mod ports;
 
 pub use plan::client_count_max;
 use plan::{Plan, member, ring_config};
+use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// How long a port that is in use is tried again.
-const PORT_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between two such tries.
-const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// How long shards with full queues are told to stop, all together.
 const TELL_PATIENCE: Duration = Duration::from_millis(250);
 /// Pause between two such tries.
@@ -107,6 +106,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Another shard count needs more room than there is.
+    #[error("re-sharding needs {} MiB free, and there are {}", .0.needed >> 20, .0.free >> 20)]
+    Space(NoSpace),
     /// The host does not give a shard its ring.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -350,31 +352,6 @@ fn all_ready(told: &Receiver<Result<(), StartError>>, shards: usize) -> Result<(
     Ok(())
 }
 
-/// Listens, if need be once a port has become free: the kernel takes the sockets of a killed
-/// process's io_uring back a while after that process is gone.
-fn bind(setting: &'static str, ip: IpAddr, port: u16) -> Result<TcpListener, StartError> {
-    let address = SocketAddr::new(ip, port);
-    let given_up = Instant::now() + PORT_PATIENCE;
-    loop {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
-                std::thread::sleep(PORT_PAUSE);
-            }
-            bound => {
-                return bound.map_err(|error| StartError::Port { setting, address, error });
-            }
-        }
-    }
-}
-
-fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Threads(error.to_string()))
-}
-
-fn clone(listener: &TcpListener) -> Result<TcpListener, StartError> {
-    listener.try_clone().map_err(|error| StartError::Threads(error.to_string()))
-}
-
 /// What one shard begins with.
 struct Begin {
     plan: Arc<Plan>,
@@ -462,6 +439,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         reply_bytes_max: REPLY_BYTES_MAX,
     };
     let stored = engine.log.synced();
+    let files = Files::begin(disk.dir().to_owned(), shard, io.mesh.controls())
+        .map_err(|error| StartError::Threads(error.to_string()))?;
     let mut state = State {
         engine,
         io,
@@ -470,6 +449,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         cluster: plan.cluster_info(),
         limits,
         disk,
+        files,
+        reads: Default::default(),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),
@@ -481,6 +462,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         stored: Default::default(),
         inline_from: Default::default(),
         next_space: None,
+        faults: Default::default(),
         has_failed: false,
         stopping: None,
     };
@@ -488,7 +470,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     for (listener, tag) in [(resp, RESP), (native, NATIVE)] {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
-    Ok(Driver { net, state })
+    Ok(Driver { net, state, is_working: false })
 }
 
 #[cfg(test)]

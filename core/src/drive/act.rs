@@ -1,12 +1,13 @@
 //! What the machine asks for, done.
 
 use super::answer::{self, Answer, Token};
-use super::{AtHand, Bodies, Command, Links, Notice, To, Turn};
+use super::kept::{kept, kept_bytes, write_kept};
+use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
 use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
-use crate::records::{self, Author, Place, Records, Unread};
+use crate::records::{self, Author, Place, Records, Refusal, Unread};
 use crate::request::{Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
@@ -18,12 +19,12 @@ use crate::wire::peer::{Ack, Read, Reject, RejectReason};
 use crate::wire::put::{Condition, Content, PutRequest, Replaces};
 use crate::wire::reply::Reply;
 
-impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
     /// Does one output; what it returns is fed back once all outputs are drained.
     pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
         match output {
             Output::Look { op } => Some(self.look(op, hand)),
-            Output::Apply { op, birth, gathered } => Some(self.apply(op, birth, gathered, hand)),
+            Output::Apply { op, birth, gathered } => self.apply(op, birth, gathered, hand),
             Output::Join { link, request, order, sync } => {
                 let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
                 let record = Record::new_checked(frame.payload()).expect("checked at the border");
@@ -86,6 +87,8 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         let bits = self.shard.config().partition_bits;
         let key = Key::new(key, self.settings.hash_seed, bits);
         match self.store.record(&key) {
+            #[cfg(feature = "plant")]
+            Err(Unread::Cold) if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) => {}
             Err(unread) => return Input::Looked { op, result: Err(unread) },
             Ok(None) => {}
             Ok(Some(stored)) => {
@@ -133,13 +136,14 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         }
     }
 
+    /// Applies the write `op`; none if it has to wait for a cold record.
     fn apply(
         &mut self,
         op: RequestId,
         birth: u32,
         use_gathered: bool,
         hand: AtHand<'_>,
-    ) -> Input<'static> {
+    ) -> Option<Input<'static>> {
         let bits = self.shard.config().partition_bits;
         let (key, command) = match hand {
             AtHand::Command(key, command) => (key, command),
@@ -153,7 +157,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         let Command::Put(put) = command else { unreachable!("only writes are applied") };
         let gathered = gathered(self.bodies, op);
         if use_gathered && !holds(put, self.live(gathered)) {
-            return Input::ConditionFailed { op };
+            return Some(Input::ConditionFailed { op });
         }
         let context = match put.replaces {
             Replaces::Local => Context::Local,
@@ -172,7 +176,10 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         let config = self.shard.config();
         let author = Author { node: config.node, boot: config.boot, birth };
         let result = records::event(self.store, &key, author, &write);
-        Input::Applied { op, result }
+        if result == Err(Refusal::Unread(Unread::Cold)) && self.park_write(op, hand) {
+            return None;
+        }
+        Some(Input::Applied { op, result })
     }
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
@@ -194,7 +201,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         }
     }
 
-    fn reject(&mut self, link: Link, request: u32, order: u64, reason: RejectReason) {
+    pub(super) fn reject(&mut self, link: Link, request: u32, order: u64, reason: RejectReason) {
         let hop = self.hop(Op::Reject, request);
         self.send(To::Link(link), hop, &[], &Reject { reason, order });
     }
@@ -348,36 +355,14 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     }
 
     /// Keeps the command at hand, since its request outlives this turn.
-    fn keep(&mut self, op: RequestId, hand: AtHand<'_>) {
+    pub(super) fn keep(&mut self, op: RequestId, hand: AtHand<'_>) {
         if self.bodies.kept(op).is_some() {
             return;
         }
         let AtHand::Command(key, command) = hand else { return };
-        let bytes = KEPT_BYTES + key.bytes.len() + command.bytes();
-        self.bodies.keep(op, bytes, |out| {
-            out[0] = u8::from(matches!(command, Command::Put(_)));
-            out[1..KEPT_BYTES].copy_from_slice(&(key.bytes.len() as u16).to_le_bytes());
-            let (front, payload) = out[KEPT_BYTES..].split_at_mut(key.bytes.len());
-            front.copy_from_slice(key.bytes);
-            command.write(payload);
-        });
+        let bytes = kept_bytes(key.bytes, &command);
+        self.bodies.keep(op, bytes, |out| write_kept(key.bytes, &command, out));
     }
-}
-
-/// What precedes a kept key: which command, and the length of the key.
-const KEPT_BYTES: usize = 3;
-
-/// The key and command that were kept for `op`.
-pub(super) fn kept<B: Bodies>(bodies: &B, op: RequestId) -> Option<(&[u8], Command<'_>)> {
-    let bytes = bodies.kept(op)?;
-    let key_bytes = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
-    let (key, payload) = bytes[KEPT_BYTES..].split_at(key_bytes);
-    let command = if bytes[0] == 1 {
-        Command::Put(PutRequest::new_checked(payload).expect("it was written by `keep`"))
-    } else {
-        Command::Get(GetRequest::new_checked(payload).expect("it was written by `keep`"))
-    };
-    Some((key, command))
 }
 
 /// The record that was gathered for `op`.

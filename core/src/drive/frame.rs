@@ -1,6 +1,7 @@
 //! Frames of peers and native clients, as inputs of the machine.
 
-use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn};
+use super::kept::kept;
+use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn, Waiting};
 use crate::causality::Record;
 use crate::checksum::Checksum;
 use crate::hash::Key;
@@ -22,7 +23,7 @@ impl From<Malformed> for FrameRefused {
     }
 }
 
-impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
     /// A frame that came over `link`; `node` is the member behind it, none for clients, and this
     /// node itself for its other shards.
     ///
@@ -84,24 +85,37 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         frame: Frame<'_>,
     ) -> Result<(), FrameRefused> {
         let node = node.ok_or(FrameRefused::NotPermitted)?;
+        let (key, input) = self.data_input(link, node, frame)?;
+        if self.must_wait(&key) {
+            self.park_frame(link, node, &key, frame);
+        } else {
+            self.run(input, AtHand::Frame(key, frame));
+        }
+        Ok(())
+    }
+
+    /// A data frame as an input, its payload checked.
+    pub(super) fn data_input<'f>(
+        &self,
+        link: Link,
+        node: NodeId,
+        frame: Frame<'f>,
+    ) -> Result<(Key<'f>, Input<'static>), FrameRefused> {
         let key = self.key(frame);
         let data = DataFrame {
             link,
             node,
             request: frame.hop().request.0,
             topology: frame.hop().topology,
-            key: KeyPlace { partition: key.partition, order: key.order },
+            key: KeyPlace::of(&key),
             sync: frame.op() == Op::ReplicateSync,
         };
-        let input = if frame.op() == Op::Read {
+        if frame.op() == Op::Read {
             Read::new_checked(frame.payload())?;
-            Input::Read(data)
-        } else {
-            Record::new_checked(frame.payload()).map_err(|_| FrameRefused::Malformed)?;
-            Input::Replicate(data)
-        };
-        self.run(input, AtHand::Frame(key, frame));
-        Ok(())
+            return Ok((key, Input::Read(data)));
+        }
+        Record::new_checked(frame.payload()).map_err(|_| FrameRefused::Malformed)?;
+        Ok((key, Input::Replicate(data)))
     }
 
     fn on_answer(&mut self, node: Option<NodeId>, frame: Frame<'_>) -> Result<(), FrameRefused> {
@@ -133,7 +147,7 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
             bytes => Some(Record::new_checked(bytes).map_err(|_| FrameRefused::Malformed)?),
         };
         // A late reply finds nothing kept for it, or another key.
-        let Some((kept, _)) = super::act::kept(self.bodies, op) else { return Ok(()) };
+        let Some((kept, _)) = kept(self.bodies, op) else { return Ok(()) };
         if kept != frame.key() {
             return Ok(());
         }
@@ -148,6 +162,6 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     }
 
     fn key<'f>(&self, frame: Frame<'f>) -> Key<'f> {
-        Key::new(frame.key(), self.settings.hash_seed, self.shard.config().partition_bits)
+        self.place(frame.key())
     }
 }

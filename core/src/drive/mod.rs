@@ -2,24 +2,30 @@
 //!
 //! The machine decides without seeing bytes. A [`Turn`] puts the bytes to its decisions: it takes
 //! a client's command or a peer's frame, feeds the machine, and does what the machine asks for
-//! (read, apply, join, send, answer) against three things that the driver lends: a store
-//! ([`Records`]), connections ([`Links`]) and memory for requests that outlive their frame
-//! ([`Bodies`]). Nothing is allocated and nothing blocks.
+//! (read, apply, join, send, answer) against four things that the driver lends: a store
+//! ([`Records`]), connections ([`Links`]), memory for requests that outlive their frame
+//! ([`Bodies`]) and for operations whose record is not in memory ([`Waiting`]). Nothing is
+//! allocated and nothing blocks.
 //!
 //! ```text
 //! command or frame ─► Turn ─ Input ─► Shard ─ Output ─► Turn ─► Records, Links, Bodies
-//!                                       ▲                 │
-//!                                       └─ Input (result)─┘   until both are quiet
+//!            cold │    ▲                ▲                 │
+//!                 ▼    │ resume         └─ Input (result)─┘   until both are quiet
+//!               Waiting
 //! ```
 
 mod act;
 mod answer;
 mod frame;
+mod kept;
+mod park;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, Token, for_each_winner_first};
+pub use waiting::{End, NeverCold, NoRoom, Parked, Waiter, Waiting};
 
 use crate::causality;
 use crate::checksum::Checksum;
@@ -143,7 +149,7 @@ pub enum FrameRefused {
 
 /// One turn: a machine, what it works on, and the time.
 #[derive(Debug)]
-pub struct Turn<'d, 'm, S, L, B, C> {
+pub struct Turn<'d, 'm, S, L, B, W, C> {
     /// The machine.
     pub shard: &'d mut Shard<'m>,
     /// Its store.
@@ -152,6 +158,8 @@ pub struct Turn<'d, 'm, S, L, B, C> {
     pub links: &'d mut L,
     /// Its memory for requests in flight.
     pub bodies: &'d mut B,
+    /// Its memory for operations that wait for cold records.
+    pub waiting: &'d mut W,
     /// Settings.
     pub settings: &'d TurnSettings,
     /// Monotonic time.
@@ -170,7 +178,7 @@ enum AtHand<'a> {
     Frame(Key<'a>, Frame<'a>),
 }
 
-impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
+impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
     /// A client's command, from a session or a frame. It is answered now or later, once.
     ///
     /// # Panics
@@ -189,11 +197,14 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     /// Does everything that is due now, in bounded steps; at most `steps` of them.
     pub fn timeouts(&mut self, steps: usize) {
         for _ in 0..steps {
-            if self.shard.poll_timeout().is_none_or(|at| at > self.now) {
+            let is_due = self.shard.poll_timeout().is_some_and(|at| at <= self.now);
+            if is_due {
+                self.shard.handle_timeout(self.now);
+                self.drain(AtHand::Nothing);
+            }
+            if !self.end_one_late() && !is_due {
                 return;
             }
-            self.shard.handle_timeout(self.now);
-            self.drain(AtHand::Nothing);
         }
     }
 
@@ -204,34 +215,40 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
         command: Command<'_>,
         deadline: Instant,
     ) {
-        let bits = self.shard.config().partition_bits;
-        let key = Key::new(key, self.settings.hash_seed, bits);
+        let key = self.place(key);
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
         }
+        if self.must_wait(&key) {
+            return self.park_command(origin, &key, &command, deadline);
+        }
+        self.run_command(origin, key, command, deadline);
+    }
+
+    /// A command that was checked and need not wait for its record.
+    fn run_command(
+        &mut self,
+        origin: Origin,
+        key: Key<'_>,
+        command: Command<'_>,
+        deadline: Instant,
+    ) {
         if let Command::Get(get) = command
             && self.answer_alone(origin, &key, get)
         {
             return;
         }
-        let (kind, forwarded, want_context) = match command {
-            Command::Get(get) => {
-                let asked = Asked { nodes: get.r, primaries: get.pr, durable: 0 };
-                let cover = !get.context.is_empty();
-                (Kind::Get { asked, cover }, get.forwarded, get.want_context)
-            }
-            Command::Put(put) => {
-                let asked = Asked { nodes: put.w, primaries: put.pw, durable: put.dw };
-                let read = match put.replaces {
-                    Replaces::ReadFirst { r, .. } => Some(Asked { nodes: r, ..Asked::default() }),
-                    Replaces::Given(_) | Replaces::Local => None,
-                };
-                (Kind::Put { asked, read }, put.forwarded, put.want_context)
-            }
+        let (forwarded, want_context) = match command {
+            Command::Get(get) => (get.forwarded, get.want_context),
+            Command::Put(put) => (put.forwarded, put.want_context),
         };
-        let place = KeyPlace { partition: key.partition, order: key.order };
-        let request = Request { origin, key: place, kind, deadline, forwarded, want_context };
+        let (kind, key_place) = (command.kind(), KeyPlace::of(&key));
+        let request = Request { origin, key: key_place, kind, deadline, forwarded, want_context };
         self.run(Input::Request(request), AtHand::Command(key, command));
+    }
+
+    fn place<'k>(&self, key: &'k [u8]) -> Key<'k> {
+        Key::new(key, self.settings.hash_seed, self.shard.config().partition_bits)
     }
 
     /// What can be said of a command before the machine sees it.
@@ -312,6 +329,26 @@ impl<S: Records, L: Links, B: Bodies, C: Checksum> Turn<'_, '_, S, L, B, C> {
     fn deadline(&self, deadline_ms: u16) -> Instant {
         let left = Duration::from_millis(u64::from(deadline_ms)).min(REQUEST_TIMEOUT_MAX);
         self.now + if deadline_ms == 0 { self.settings.request_timeout } else { left }
+    }
+}
+
+impl Command<'_> {
+    /// What the machine must know of it.
+    fn kind(&self) -> Kind {
+        match self {
+            Command::Get(get) => {
+                let asked = Asked { nodes: get.r, primaries: get.pr, durable: 0 };
+                Kind::Get { asked, cover: !get.context.is_empty() }
+            }
+            Command::Put(put) => {
+                let asked = Asked { nodes: put.w, primaries: put.pw, durable: put.dw };
+                let read = match put.replaces {
+                    Replaces::ReadFirst { r, .. } => Some(Asked { nodes: r, ..Asked::default() }),
+                    Replaces::Given(_) | Replaces::Local => None,
+                };
+                Kind::Put { asked, read }
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub use put::Put;
 pub(crate) use table::{Pending, Phase};
 pub use table::{Slot, Table};
 
+use crate::hash::Key;
 use crate::id::{NodeId, Partition, ShardIndex};
 use crate::records::{Applied, Refusal};
 use crate::time::Instant;
@@ -38,12 +39,19 @@ pub enum Origin {
 }
 
 /// Where a key lives.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyPlace {
     /// Its partition.
     pub partition: Partition,
     /// Its order inside it; acknowledgments carry it, so that none can count for another key.
     pub order: u64,
+}
+
+impl KeyPlace {
+    /// Where `key` lives.
+    pub fn of(key: &Key<'_>) -> KeyPlace {
+        KeyPlace { partition: key.partition, order: key.order }
+    }
 }
 
 /// The quorum that a request asks for; 0 = the cluster's default (R, W) or none (the others).

@@ -12,8 +12,8 @@ pub(crate) enum Phase {
     Forwarded(Target),
     /// A GET, or the read before a write.
     Reading(Get),
-    /// A write that the driver is applying right now; which owners, by their position in the
-    /// ring, still owe an answer to the read before it.
+    /// A write that the driver is applying, right now or once a cold record was read; which
+    /// owners, by their position in the ring, still owe an answer to the read before it.
     Applying { owed: u8 },
     /// Appended here, waiting for replicas.
     Writing(Put),

@@ -4,7 +4,7 @@ use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, ShardIndex};
 use crate::limits::{BIRTH_MAX, FORWARD_GRACE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
 use crate::quorum::Need;
-use crate::records::{Applied, Refusal, Unread};
+use crate::records::Applied;
 use crate::replica::Owed;
 use crate::request::{Asked, Failure, Kind, Outcome, Put, Request, Step, Target};
 use crate::request::{Pending, Phase};
@@ -75,7 +75,7 @@ impl Shard<'_> {
     }
 
     /// Why a write must not even begin.
-    fn write_refusal(&self, request: Request, asked: Asked) -> Option<Failure> {
+    pub(super) fn write_refusal(&self, request: Request, asked: Asked) -> Option<Failure> {
         if self.holding || !self.replica.has_room() {
             return Some(Failure::Busy);
         }
@@ -93,7 +93,7 @@ impl Shard<'_> {
         (birth == BIRTH_MAX).then_some(Failure::Busy)
     }
 
-    fn birth_index(&self, request: Request) -> usize {
+    pub(super) fn birth_index(&self, request: Request) -> usize {
         usize::from(request.key.partition.0 - self.first_partition)
     }
 
@@ -105,54 +105,20 @@ impl Shard<'_> {
         }
     }
 
-    fn output_forward(&mut self, now: Instant, op: RequestId, request: Request, target: Target) {
+    pub(super) fn output_forward(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        request: Request,
+        target: Target,
+    ) {
         let forwarded = request.forwarded || matches!(target, Target::Node(_));
         let deadline_ms = deadline_ms(now, request.deadline);
         let partition = request.key.partition;
         self.output(Output::Forward { op, target, partition, forwarded, deadline_ms });
     }
 
-    fn start_write(&mut self, now: Instant, request: Request) {
-        let birth = self.births[self.birth_index(request)] + 1;
-        if let Some(op) = self.insert(now, request, Phase::Applying { owed: 0 }, request.deadline) {
-            self.output(Output::Apply { op, birth, gathered: false });
-        }
-    }
-
-    pub(super) fn on_applied(
-        &mut self,
-        now: Instant,
-        op: RequestId,
-        result: Result<Applied, Refusal>,
-    ) {
-        let pending = self.table.pending(op).expect("what is being applied is in flight");
-        let Phase::Applying { owed } = pending.phase else { panic!("it is being applied") };
-        let request = pending.request;
-        match result {
-            Ok(applied) => self.replicate(now, op, request, applied, owed),
-            // Never an event on a record that cannot be read (riak_kv #679).
-            Err(Refusal::Unread(Unread::Damaged)) => self.pass_on(now, op, Failure::Damaged),
-            Err(refusal) => self.finish(op, Outcome::Failed(refusal.into())),
-        }
-    }
-
-    /// Leaves the write `op`, of which nothing was stored, to another owner; `failure` if it was
-    /// forwarded already or none can be reached.
-    fn pass_on(&mut self, now: Instant, op: RequestId, failure: Failure) {
-        let me = self.config.node;
-        let request = self.table.pending(op).expect("in flight").request;
-        let owners = self.ring.owners(request.key.partition);
-        let other = owners.iter().copied().find(|node| *node != me && self.is_reachable(*node));
-        let Some(other) = other.filter(|_| !request.forwarded) else {
-            return self.finish(op, Outcome::Failed(failure));
-        };
-        let target = Target::Node(other);
-        self.table.pending(op).expect("in flight").phase = Phase::Forwarded(target);
-        self.table.arm(op, now, request.deadline + FORWARD_GRACE);
-        self.output_forward(now, op, request, target);
-    }
-
-    fn replicate(
+    pub(super) fn replicate(
         &mut self,
         now: Instant,
         op: RequestId,
@@ -220,12 +186,6 @@ impl Shard<'_> {
         self.on_step(now, op, step);
     }
 
-    pub(super) fn on_condition_failed(&mut self, op: RequestId) {
-        let pending = self.table.pending(op).expect("what is being applied is in flight");
-        assert!(matches!(pending.phase, Phase::Applying { .. }));
-        self.finish(op, Outcome::ConditionFailed);
-    }
-
     pub(super) fn on_acked(
         &mut self,
         now: Instant,
@@ -265,6 +225,9 @@ impl Shard<'_> {
             return;
         }
         let deadline = pending.request.deadline;
+        if let Phase::Applying { .. } = pending.phase {
+            return self.take_owed(op, node);
+        }
         if let Phase::Writing(put) = &mut pending.phase
             && put.take_owed(node)
         {
@@ -333,7 +296,10 @@ impl Shard<'_> {
             _ => deadline,
         };
         if now >= end {
-            let failure = expire(pending);
+            let failure = match (&pending.phase, pending.request.kind) {
+                (Phase::Applying { .. }, kind) => self.late(kind),
+                _ => expire(pending),
+            };
             return self.finish(op, Outcome::Failed(failure));
         }
         self.table.arm(op, now, end);
@@ -382,11 +348,12 @@ impl Shard<'_> {
                 if let Some(failure) = self.write_refusal(request, asked) {
                     return self.finish(op, Outcome::Failed(failure));
                 }
-                let birth = self.births[self.birth_index(request)] + 1;
-                let owed = self.owed_reads(op);
-                self.table.pending(op).expect("in flight").phase = Phase::Applying { owed };
+                let (owed, topology) = (self.owed_reads(op), self.topology);
+                let pending = self.table.pending(op).expect("in flight");
+                pending.phase = Phase::Applying { owed };
+                pending.topology = topology;
                 self.table.arm(op, now, request.deadline);
-                self.output(Output::Apply { op, birth, gathered: true });
+                self.apply(op, request);
             }
             // The read before a write failed: nothing was written.
             Outcome::Failed(Failure::NoQuorum { needed, got }) if reading => {
@@ -394,17 +361,6 @@ impl Shard<'_> {
             }
             outcome => self.finish(op, outcome),
         }
-    }
-
-    /// The owners that still owe an answer to the read `op`: a bit for each, by position.
-    fn owed_reads(&mut self, op: RequestId) -> u8 {
-        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
-        else {
-            return 0;
-        };
-        let owners = self.ring.owners(request.key.partition);
-        let index = |node: NodeId| owners.iter().position(|owner| *owner == node);
-        get.tally().waited().filter_map(index).fold(0, |owed, index| owed | 1 << index)
     }
 
     pub(super) fn finish(&mut self, op: RequestId, outcome: Outcome) {
@@ -446,7 +402,7 @@ fn expire(pending: &Pending) -> Failure {
             Failure::Unavailable { needed, got: get.tally().got() }
         }
         (Phase::Writing(put), _) => put.expire(),
-        (Phase::Applying { .. }, _) => unreachable!("applying ends within the turn"),
+        (Phase::Applying { .. }, _) => unreachable!("it has reached no node"),
     }
 }
 

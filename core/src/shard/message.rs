@@ -47,6 +47,11 @@ pub enum Input<'a> {
         /// The request.
         op: RequestId,
     },
+    /// The cold record that [`Output::Apply`] met is in memory: the write can be tried again.
+    Fetched {
+        /// The request.
+        op: RequestId,
+    },
     /// A record to store, its bytes at hand.
     Replicate(DataFrame),
     /// [`Output::Join`] was done.
@@ -151,7 +156,8 @@ pub enum Output {
         /// The request.
         op: RequestId,
     },
-    /// Apply the request's write to the local record; answer with [`Input::Applied`].
+    /// Apply the request's write to the local record; answer with [`Input::Applied`], or once the
+    /// record is no longer cold with [`Input::Fetched`].
     Apply {
         /// The request.
         op: RequestId,

@@ -6,12 +6,15 @@
 //! request ───┤ GET, or read-first PUT ► Reading ──── R answered ────► reply, or Writing
 //!            └ PUT ── appended here ──► Writing ──── W stored ──────► reply
 //! ```
+//! A write is appended in the turn in which it asks for that, unless the record that it would
+//! change is cold: then it is `Applying` until that was read, and asks anew.
 //!
 //! It decides; the driver (see [`drive`](crate::drive)) reads, appends and sends. One mutation,
 //! then drain [`Shard::poll_output`] before the next. An event that concerns many requests (a peer
 //! lost, a new ring, a sync) is remembered and walked in bounded steps by
 //! [`Shard::handle_timeout`]. Source: Dynamo §4.5, §5; correctness of the counting: `quorum`.
 
+mod apply;
 mod coordinate;
 mod message;
 mod read;
@@ -137,6 +140,7 @@ impl<'a> Shard<'a> {
             Input::Looked { op, result } => self.on_looked(now, op, result),
             Input::Applied { op, result } => self.on_applied(now, op, result),
             Input::ConditionFailed { op } => self.on_condition_failed(op),
+            Input::Fetched { op } => self.on_fetched(now, op),
             Input::Replicate(frame) => self.on_replicate(frame),
             Input::Joined { link, request, order, sync, result } => {
                 self.on_joined(link, request, order, sync, result);

@@ -100,7 +100,8 @@ impl Shard<'_> {
                 put.take_owed(node);
                 return;
             }
-            Phase::Forwarded(_) | Phase::Applying { .. } => return,
+            Phase::Applying { .. } => return self.take_owed(op, node),
+            Phase::Forwarded(_) => return,
         };
         self.on_step(now, op, step);
         self.advance_read(now, op);

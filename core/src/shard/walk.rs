@@ -204,8 +204,8 @@ impl Shard<'_> {
                 self.move_write(now, op);
                 self.fail_lost(now, op);
             }
+            Phase::Applying { .. } => self.update_owed(op),
             Phase::Forwarded(_) => {}
-            Phase::Applying { .. } => unreachable!("applying ends within the turn"),
         }
     }
 

@@ -89,9 +89,13 @@ fn a_members_secret_is_the_kept_one() {
 
 #[test]
 fn shards_go_where_they_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let founded = found(&Settings { partitions: 64, ..settings(&folder) });
     let place = |shards: Option<u16>, cpus: Option<&[u16]>, stored: Option<u16>| {
         let cpus = cpus.map(<[u16]>::to_vec);
-        place(&Settings { shards, cpus, ..Settings::default() }, &[0, 2, 5], stored)
+        let member = stored.map(|shards| Identity { shards, ..founded.clone() });
+        let settings = Settings { shards, cpus, ..Settings::default() };
+        place(&settings, &[0, 2, 5], member.as_ref())
             .map(|placement| (placement.shards, placement.cpus))
             .map_err(|failure| failure.exit)
     };
@@ -105,8 +109,9 @@ fn shards_go_where_they_are_told() {
     assert_eq!(place(None, None, Some(3)), Ok((3, all)));
     assert_eq!(place(None, Some(&[5, 2]), Some(2)), Ok((2, Some(vec![5, 2]))));
     assert_eq!(place(None, Some(&[1]), None), Err(Exit::Usage), "not ours");
-    assert_eq!(place(Some(2), None, Some(3)), Err(Exit::Usage), "re-sharding");
-    assert_eq!(place(None, Some(&[0]), Some(3)), Err(Exit::Usage), "re-sharding");
+    assert_eq!(place(Some(2), None, Some(3)), Ok((2, None)), "re-sharding");
+    assert_eq!(place(None, Some(&[0]), Some(3)), Ok((1, Some(vec![0]))), "re-sharding");
+    assert_eq!(place(Some(65), None, Some(3)), Err(Exit::Usage), "64 partitions");
 }
 
 #[test]

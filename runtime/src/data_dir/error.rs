@@ -84,6 +84,8 @@ pub enum Step {
     Sync,
     /// Renaming the new file over the old one.
     Rename,
+    /// Removing a folder.
+    Remove,
 }
 
 impl DataDirError {
@@ -132,6 +134,7 @@ impl Step {
             Step::Write => "write",
             Step::Sync => "sync",
             Step::Rename => "replace",
+            Step::Remove => "remove",
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | 26 | length of the name |
 //! | 27..43 | uuid, u128, not 0 |
 //! | 43.. | name, UTF-8 |
+//! | behind the name | 1 while shard folders are exchanged, else absent |
 
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::limits::{
@@ -17,6 +18,7 @@ use ringmain_core::limits::{
 };
 
 const NAME_AT: usize = 43;
+const EXCHANGING: &[u8] = &[1];
 
 /// Which node of which cluster a data directory belongs to, and the cluster's constants.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,11 +45,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Decodes and checks every bound; `None` if one is broken.
-    pub(super) fn new_checked(body: &[u8]) -> Option<Identity> {
-        let (head, name) = body.split_first_chunk::<NAME_AT>()?;
+    /// Decodes and checks every bound; `None` if one is broken. Also whether shard folders are
+    /// being exchanged for those of this shard count.
+    pub(super) fn new_checked(body: &[u8]) -> Option<(Identity, bool)> {
+        let (head, rest) = body.split_first_chunk::<NAME_AT>()?;
+        let (name, mark) = rest.split_at_checked(head[26].into())?;
         let name = std::str::from_utf8(name).ok()?.to_owned();
-        let named = name.len() == usize::from(head[26]);
+        let is_exchanging = mark == EXCHANGING;
+        let is_marked_well = is_exchanging || mark.is_empty();
         let identity = Identity {
             cluster: ClusterId(u128::from_le_bytes(head[..16].try_into().ok()?)),
             node: NodeId(u32::from_le_bytes(head[16..20].try_into().ok()?)),
@@ -59,14 +64,14 @@ impl Identity {
             w: head[25],
             name,
         };
-        (named && identity.is_bounded()).then_some(identity)
+        (is_marked_well && identity.is_bounded()).then_some((identity, is_exchanging))
     }
 
     /// # Panics
     /// If a bound is broken: what is checked after reading is checked before writing.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, is_exchanging: bool) -> Vec<u8> {
         assert!(self.is_bounded());
-        let mut bytes = Vec::with_capacity(NAME_AT + self.name.len());
+        let mut bytes = Vec::with_capacity(NAME_AT + self.name.len() + EXCHANGING.len());
         bytes.extend_from_slice(&self.cluster.0.to_le_bytes());
         bytes.extend_from_slice(&self.node.0.to_le_bytes());
         bytes.extend_from_slice(&self.shards.to_le_bytes());
@@ -74,6 +79,7 @@ impl Identity {
         bytes.push(self.name.len() as u8);
         bytes.extend_from_slice(&self.uuid.to_le_bytes());
         bytes.extend_from_slice(self.name.as_bytes());
+        bytes.extend_from_slice(if is_exchanging { EXCHANGING } else { &[] });
         bytes
     }
 

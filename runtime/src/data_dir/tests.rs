@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use ringmain_core::id::ClusterId;
+use ringmain_core::id::{ClusterId, ShardIndex};
 
 use super::*;
 
@@ -115,13 +115,18 @@ fn a_file_of_the_future_is_named_with_both_versions() {
 #[test]
 fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
     let (folder, dir) = filled();
-    let whole = identity().to_bytes();
+    let whole = identity().to_bytes(false);
     for (at, value) in [(20, 0), (22, 5), (22, 15), (23, 0), (23, 9), (24, 4), (25, 0), (26, 9)] {
         let mut body = whole.clone();
         body[at] = value;
         let path = folder.path().join("identity");
         fs::write(path, file::encode(Kind::Identity, 1, &body)).unwrap();
         assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{at}");
+    }
+    for mark in [&b"\0"[..], b"\x02", b"\x01\x01"] {
+        let body = [&whole[..], mark].concat();
+        fs::write(folder.path().join("identity"), file::encode(Kind::Identity, 1, &body)).unwrap();
+        assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{mark:?}");
     }
     let short = file::encode(Kind::Secret, 1, b"too short");
     fs::write(folder.path().join("secret"), short).unwrap();
@@ -213,6 +218,38 @@ fn modes_keep_others_out() {
     assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), folder.path().join("shard-007"));
     assert!(matches!(dir.shard_dir(ShardIndex(8)), Err(DataDirError::Missing { .. })));
     assert_eq!(mode("shard-007") & 0o777, 0o700);
+}
+
+#[test]
+fn shard_folders_are_exchanged_in_steps_that_may_be_repeated() {
+    let (folder, dir) = filled();
+    let path = folder.path();
+    dir.make_shard_dirs(3).unwrap();
+    fs::write(path.join("shard-000/old"), b"").unwrap();
+    for shard in [0, 1] {
+        let new = dir.make_new_shard_dir(ShardIndex(shard)).unwrap();
+        fs::write(new.join("new"), b"").unwrap();
+        assert!(dir.make_new_shard_dir(ShardIndex(shard)).is_err(), "it was not discarded");
+    }
+    assert!(!dir.is_exchanging().unwrap());
+    dir.begin_exchange(&identity()).unwrap();
+    assert!(dir.is_exchanging().unwrap());
+    assert_eq!(dir.identity().unwrap(), Some(identity()));
+    for _ in 0..2 {
+        for shard in [0, 1].map(ShardIndex) {
+            dir.remove_replaced(shard).unwrap();
+            dir.remove_replaced(shard).unwrap();
+            dir.rename_new(shard).unwrap();
+            assert!(dir.shard_dir(shard).unwrap().join("new").exists());
+        }
+    }
+    assert!(!path.join("shard-000/old").exists() && path.join("shard-002").exists());
+    dir.end_exchange(&identity()).unwrap();
+    dir.end_exchange(&identity()).unwrap();
+    assert!(!dir.is_exchanging().unwrap() && !path.join("shard-002").exists());
+    dir.make_new_shard_dir(ShardIndex(300)).unwrap();
+    dir.discard_new_shard_dirs().unwrap();
+    assert!(!path.join("new-shard-300").exists() && path.join("shard-001/new").exists());
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Control {
     Status(SyncSender<String>),
     /// A segment that this shard's log asked for was made, or not.
     Created { segment: u32, result: Result<Segment, Errno> },
+    /// A part of a snapshot was written, or not.
+    Stored { result: Result<(), Errno> },
     /// Stop: take nothing new, sync, end.
     Stop,
 }

@@ -5,10 +5,11 @@ use crate::bodies::RequestBodies;
 use crate::checksum::Hardware;
 use crate::log::Log;
 use crate::log_files::SegmentMaps;
+use crate::waiting::WaitingOperations;
 use ringmain_core::Unsynced;
-use ringmain_core::drive::{Turn, TurnSettings};
+use ringmain_core::drive::{Turn, TurnSettings, Waiting};
 use ringmain_core::id::NodeId;
-use ringmain_core::request::Slot;
+use ringmain_core::request::{KeyPlace, Slot};
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
@@ -24,6 +25,7 @@ pub(crate) struct Engine {
     pub(crate) shard: Box<Shard<'static>>,
     pub(crate) log: Log<SegmentMaps>,
     pub(crate) bodies: RequestBodies,
+    pub(crate) waiting: WaitingOperations,
     pub(crate) settings: TurnSettings,
     pub(crate) now: Instant,
     pub(crate) wall: UnixMs,
@@ -45,19 +47,37 @@ impl Engine {
         let owners = vec![NodeId(0); ring.slot_count()].leak();
         let shard = Box::new(Shard::new(config, memory, Ring::new(owners, ring)));
         let bodies = RequestBodies::default();
-        Engine { shard, log, bodies, settings, now: Instant(0), wall: UnixMs(0) }
+        let waiting = WaitingOperations::default();
+        Engine { shard, log, bodies, waiting, settings, now: Instant(0), wall: UnixMs(0) }
+    }
+
+    /// Requests that have no answer yet.
+    pub(crate) fn request_count(&self) -> usize {
+        self.shard.request_count() + self.waiting.count()
+    }
+
+    /// When the drive loop has something to do.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let timers = [self.shard.poll_timeout(), self.waiting.next_deadline()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// A record was read, or could not be: what waits for its key goes on.
+    pub(crate) fn resume(&mut self, io: &mut Io, key: KeyPlace) {
+        while self.turn(io).resume(key) {}
     }
 
     /// One turn of the drive loop.
     pub(crate) fn turn<'d>(
         &'d mut self,
         io: &'d mut Io,
-    ) -> Turn<'d, 'static, Log<SegmentMaps>, Io, RequestBodies, Hardware> {
+    ) -> Turn<'d, 'static, Log<SegmentMaps>, Io, RequestBodies, WaitingOperations, Hardware> {
         Turn {
             shard: &mut self.shard,
             store: &mut self.log,
             links: io,
             bodies: &mut self.bodies,
+            waiting: &mut self.waiting,
             settings: &self.settings,
             now: self.now,
             wall: self.wall,

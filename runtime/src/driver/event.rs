@@ -82,7 +82,11 @@ impl State {
                 let result = result.map_err(|errno| Errno(errno.0));
                 self.engine.log.handle_completion(Completion::Synced { result });
             }
-            Event::Doorbell | Event::Read { .. } => {}
+            Event::Read { tag, buffer, result } => {
+                let result = result.map_err(|errno| Errno(errno.0));
+                self.on_read(tag, buffer, result);
+            }
+            Event::Doorbell => {}
         }
         None
     }

@@ -14,6 +14,7 @@ mod connection;
 mod control;
 mod engine;
 mod event;
+mod files;
 mod io;
 mod members_file;
 mod membership;
@@ -29,16 +30,19 @@ pub(crate) use connection::{ClientCount, Connections};
 pub(crate) use control::{Control, SharedRing};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
+pub(crate) use files::Files;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
 
+use crate::log::Completion;
 use crate::log_files::LogFiles;
 use crate::metrics::{Counter, Gauge, Recorder, Timing};
 use crate::net::{ConnectionId, HotRing, RingError};
 use crate::session::resp::Limits;
 use crate::settings::Secret;
+use crate::sys::thread_major_faults;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
@@ -49,6 +53,7 @@ use ringmain_core::wire::hello::Cluster;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+pub(crate) use store::Reads;
 use work::Work;
 
 /// A handshake that takes longer is given up.
@@ -57,6 +62,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENT_COUNT_MAX: usize = 256;
 /// Bounded steps of the machine in one turn.
 const STEP_COUNT_MAX: usize = 256;
+/// Pause between two looks at the page faults of a thread.
+const FAULTS_PAUSE: Duration = Duration::from_secs(1);
 /// How long the ring blocks at once while the shard is not quite idle.
 const BLOCK: Duration = Duration::from_micros(500);
 /// Empty turns before the core is parked: about 10 ms.
@@ -94,6 +101,9 @@ pub(crate) struct State {
     pub(crate) cluster: ClusterInfo,
     pub(crate) limits: Limits,
     pub(crate) disk: LogFiles,
+    pub(crate) files: Files,
+    /// What of the log is being read.
+    pub(crate) reads: Reads,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.
@@ -114,6 +124,8 @@ pub(crate) struct State {
     pub(crate) inline_from: Instant,
     /// When another segment is tried, since the last one could not be made.
     pub(crate) next_space: Option<Instant>,
+    /// Major faults of this thread by now, once asked, and when to ask again.
+    pub(crate) faults: (Option<u64>, Instant),
     /// The machine was told that the log has failed.
     pub(crate) has_failed: bool,
     /// Since when it is stopping.
@@ -124,6 +136,8 @@ pub(crate) struct State {
 pub(crate) struct Driver {
     pub(crate) net: HotRing,
     pub(crate) state: State,
+    /// The last turn did background work and there is more.
+    pub(crate) is_working: bool,
 }
 
 impl Driver {
@@ -137,7 +151,8 @@ impl Driver {
             let events = self.turn()?;
             idle = if events > 0 { 0 } else { idle + 1 };
             let wait = self.wait();
-            if events >= EVENT_COUNT_MAX || wait == Some(Duration::ZERO) {
+            let is_busy = events >= EVENT_COUNT_MAX || self.is_working;
+            if is_busy || wait == Some(Duration::ZERO) {
                 self.net.submit_and_wait(Some(Duration::ZERO))?;
             } else if idle <= IDLE_COUNT_MAX {
                 self.net.submit_and_wait(Some(wait.map_or(BLOCK, |wait| wait.min(BLOCK))))?;
@@ -173,7 +188,10 @@ impl Driver {
         events += self.state.on_mesh();
         self.state.on_timers();
         self.state.on_notices();
+        let is_idle = events == 0;
+        self.is_working = self.state.step_log(is_idle);
         self.store();
+        self.fetch_cold();
         self.state.deliver();
         self.carry_out();
         self.flush();
@@ -193,7 +211,7 @@ impl Driver {
     fn is_over(&self) -> bool {
         let Some(since) = self.state.stopping else { return false };
         let late = self.state.now().since(since) > STOP_TIMEOUT;
-        (self.has_log_ended() && self.state.engine.shard.request_count() == 0) || late
+        (self.has_log_ended() && self.state.engine.request_count() == 0) || late
     }
 }
 
@@ -209,14 +227,32 @@ impl State {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         // A clock before 1970 is one that was never set.
         self.engine.wall = UnixMs(unix.map_or(0, |unix| unix.as_millis() as u64));
+        self.engine.log.maps_mut().begin_turn(self.engine.now);
+    }
+
+    /// Looks from time to time whether this thread has waited for the disk in page faults.
+    fn look_for_faults(&mut self) {
+        let now = self.engine.now;
+        let (before, next) = self.faults;
+        if next > now {
+            return;
+        }
+        let faults = thread_major_faults();
+        self.faults = (Some(faults), now + FAULTS_PAUSE);
+        let more = faults - before.unwrap_or(faults);
+        self.recorder.add(Counter::MajorFaults, more);
+        if more > 0 {
+            self.engine.log.maps_mut().on_major_fault();
+        }
     }
 
     /// Counts a turn that had something to do.
-    fn count_turn(&self) {
-        let State { engine, recorder, .. } = self;
+    fn count_turn(&mut self) {
+        self.look_for_faults();
+        let State { engine, recorder, .. } = &*self;
         recorder.add(Counter::Turns, 1);
         recorder.time(Timing::Turn, 1000 * self.now().since(engine.now).as_micros() as u64);
-        recorder.set(Gauge::Requests, engine.shard.request_count() as u64);
+        recorder.set(Gauge::Requests, engine.request_count() as u64);
     }
 
     /// Frames and messages of other shards; says how many.
@@ -262,7 +298,7 @@ impl State {
         let handshake = self.handshakes.front().map(|(at, _)| *at);
         let stop = self.stopping.map(|since| since + STOP_TIMEOUT);
         let timers = [
-            self.engine.shard.poll_timeout(),
+            self.engine.next_timer(),
             self.engine.log.poll_timeout(),
             self.next_space(),
             self.io.peers.next_dial(),
@@ -319,6 +355,10 @@ impl State {
             }
             Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
             Control::Created { segment, result } => self.on_created(segment, result),
+            Control::Stored { result } => {
+                self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
+                self.engine.log.handle_completion(Completion::Stored { result });
+            }
             Control::Stop => self.on_stop(),
             Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

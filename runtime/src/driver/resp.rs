@@ -11,11 +11,11 @@ use crate::session::request::{
     EXPECTED_COUNT_MAX, InfoLines, Requests, Role, Section, Submitted, Ticket,
 };
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
-use ringmain_core::drive::{Answer, Command, Token};
+use ringmain_core::drive::{Answer, Command, Token, Waiting};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition};
 use ringmain_core::records::Records;
-use ringmain_core::request::{Origin, Outcome};
+use ringmain_core::request::{KeyPlace, Origin, Outcome};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::put::Replaces;
 use std::net::SocketAddr;
@@ -146,6 +146,10 @@ impl Submitter<'_> {
         if !self.engine.shard.reads_alone(key.partition, r, pr) {
             return false;
         }
+        let waiting = &self.engine.waiting;
+        if !waiting.is_empty() && waiting.contains(KeyPlace::of(&key)) {
+            return false;
+        }
         let Ok(stored) = self.engine.log.record(&key) else { return false };
         let record = stored.map(|stored| stored.record);
         let context_key = &self.engine.settings.context_key;
@@ -234,7 +238,7 @@ impl Requests for Submitter<'_> {
             Section::Memory => lines.line("index_bytes", self.engine.log.index_bytes()),
             Section::Persistence => lines.line("durability", &self.about.durability),
             Section::Stats => {
-                lines.line("requests_in_flight", self.engine.shard.request_count());
+                lines.line("requests_in_flight", self.engine.request_count());
                 for counter in Counter::ALL {
                     lines.line(counter.name(), self.about.metrics.counter_total(*counter));
                 }

@@ -1,13 +1,17 @@
 //! The log's part of a turn: what it wants written, and what became of it.
 
-use super::{Control, Driver, State};
-use crate::log::{Completion, Errno, Request};
-use crate::log_files::{Segment, create_segment, errno, free_bytes};
+use super::files::FileJob;
+use super::work::Work;
+use super::{Driver, State};
+use crate::log::{Completion, Errno, Read, Request, Wanted};
+use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;
+use ringmain_core::request::KeyPlace;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Batches up to this size are written inline when nobody waits for their sync: what a turn
@@ -17,6 +21,12 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 const STALL: Duration = Duration::from_millis(1);
 /// For how long.
 const STALL_REST: Duration = Duration::from_secs(1);
+/// Steps of background work in a turn that has other things to do: about 200 µs.
+const STEP_COUNT_MAX: usize = 8;
+/// Reads of cold records that the ring has at once; others wait.
+const COLD_READ_COUNT_MAX: usize = 256;
+/// How often a read may end early before that counts as an error.
+const SHORT_READ_COUNT_MAX: u32 = 8;
 /// Pause before another segment is tried after one that could not be made.
 const SPACE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,8 +36,9 @@ impl Driver {
         let now = self.state.engine.now;
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
-                Request::Create { segment, bytes, header } => {
-                    self.state.create(segment, bytes, header);
+                Request::Create { segment, bytes, is_written, header } => {
+                    let new = NewSegment { segment, bytes, is_written, header };
+                    self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
                     let is_inline = now >= self.state.inline_from;
@@ -61,8 +72,14 @@ impl Driver {
                     }
                 }
                 Request::Remove { segment } => {
-                    let State { engine, disk, .. } = &mut self.state;
-                    disk.remove(engine.log.maps_mut(), segment);
+                    let State { engine, disk, files, .. } = &mut self.state;
+                    if let Some(removal) = disk.forget(engine.log.maps_mut(), segment) {
+                        files.give(FileJob::Remove(removal));
+                    }
+                }
+                Request::Read(read) => self.read(Reading { read, key: None, tries: 0 }),
+                Request::Store { segment, offset, bytes, is_last } => {
+                    self.state.files.give(FileJob::Store { segment, offset, bytes, is_last });
                 }
             }
         }
@@ -71,25 +88,89 @@ impl Driver {
     }
 }
 
-impl State {
-    /// Makes a segment on a thread of its own: that syncs, and nobody waits for it.
-    fn create(&mut self, segment: u32, bytes: u32, header: [u8; crate::log::SEGMENT_HEADER_BYTES]) {
-        let dir = self.disk.dir().to_owned();
-        let (controls, shard) = (self.io.mesh.controls(), self.engine.shard.config().shard);
-        let make = move || {
-            let made = create_segment(&dir, segment, bytes, &header);
-            let result = made.map_err(|error| errno(&error));
-            let mut control = Control::Created { segment, result };
-            // The shard empties its queue every turn.
-            while let Err(back) = controls.control(shard, control) {
-                control = back;
-                std::thread::yield_now();
-            }
+/// Reads of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Those that the ring has, by the tags of their events.
+    open: BTreeMap<u64, Reading>,
+    latest: u64,
+    /// Cold records for which the ring had no room yet.
+    wanted: VecDeque<Wanted>,
+}
+
+/// One read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    read: Read,
+    /// Whose record; none for background work.
+    key: Option<KeyPlace>,
+    /// So many reads of the same ended early.
+    tries: u32,
+}
+
+impl Driver {
+    /// Has the ring read. One that cannot be begun has ended.
+    pub(super) fn read(&mut self, reading: Reading) {
+        let Reading { read, key, .. } = reading;
+        let Some(file) = self.state.disk.file(read.segment) else {
+            // It was merged away meanwhile: the record is elsewhere.
+            return self.state.on_read_ended(read, key, Err(Errno(libc::ENOENT)));
         };
-        let thread = std::thread::Builder::new().name(format!("segment-{segment}"));
-        if let Err(error) = thread.spawn(make) {
-            self.on_created(segment, Err(errno(&error)));
+        let reads = &mut self.state.reads;
+        reads.latest += 1;
+        let buffer = vec![0; read.bytes as usize];
+        match self.net.read(file, read.offset.into(), buffer, reads.latest) {
+            Ok(()) => {
+                reads.open.insert(reads.latest, reading);
+            }
+            Err(_) => unreachable!("the ring takes more than these and the log's"),
         }
+    }
+
+    /// Has the ring read the records that operations wait for.
+    pub(super) fn fetch_cold(&mut self) {
+        let reads = &mut self.state.reads;
+        reads.wanted.extend(self.state.engine.log.take_wanted());
+        while self.state.reads.open.len() < COLD_READ_COUNT_MAX
+            && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
+        {
+            self.state.recorder.add(Counter::ColdReads, 1);
+            let read = Read { segment: place.segment(), offset: place.offset(), bytes };
+            self.read(Reading { read, key: Some(key), tries: 0 });
+        }
+    }
+}
+
+impl State {
+    /// A read has ended; if it ended early, it is to be done again.
+    pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
+        let Some(mut reading) = self.reads.open.remove(&tag) else { return };
+        let is_short = result.is_ok_and(|count| count < buffer.len());
+        if is_short && reading.tries < SHORT_READ_COUNT_MAX {
+            reading.tries += 1;
+            return self.work.push_back(Work::Read(reading));
+        }
+        self.recorder.add(Counter::LogErrors, u64::from(is_short || result.is_err()));
+        let result = if is_short { Err(Errno(libc::EIO)) } else { result };
+        self.on_read_ended(reading.read, reading.key, result.map(|_| buffer));
+    }
+
+    fn on_read_ended(&mut self, read: Read, key: Option<KeyPlace>, result: Result<Vec<u8>, Errno>) {
+        match key {
+            // What was read is in the page cache now, so in the map.
+            Some(key) => self.engine.resume(&mut self.io, key),
+            None => self.engine.log.handle_read(read, result),
+        }
+    }
+
+    /// Does background work of the log: what is owed, and a step if there is nothing else to do.
+    /// Says whether there may be more.
+    pub(super) fn step_log(&mut self, is_idle: bool) -> bool {
+        let log = &mut self.engine.log;
+        if is_idle {
+            return log.step();
+        }
+        (0..STEP_COUNT_MAX).all(|_| log.is_step_due() && log.step())
     }
 
     pub(super) fn on_created(&mut self, segment: u32, result: Result<Segment, Errno>) {
@@ -97,18 +178,11 @@ impl State {
             let State { engine, disk, .. } = self;
             disk.add(engine.log.maps_mut(), made);
         });
-        match result {
-            Ok(()) if self.next_space.take().is_some() => {
-                tracing::info!("log segment {segment} was made: there is room again");
-            }
-            Ok(()) => {}
-            Err(Errno(errno)) => {
-                if self.next_space.is_none() {
-                    let error = std::io::Error::from_raw_os_error(errno);
-                    tracing::warn!("log segment {segment} cannot be made: {error}; trying again");
-                }
-                self.next_space = Some(self.now() + SPACE_PAUSE);
-            }
+        if let Err(Errno(errno)) = result
+            && self.next_space.is_none()
+        {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::warn!("log segment {segment} cannot be made: {error}; trying again");
         }
         self.engine.log.handle_completion(Completion::Created { segment, result });
         if result.is_ok() {
@@ -116,10 +190,23 @@ impl State {
         }
     }
 
-    /// After a segment that could not be made: tries again when it is time.
+    /// While there is no room for further segments, looks for it from time to time.
     pub(super) fn look_for_space(&mut self) {
-        if self.engine.log.is_refused() && self.next_space.is_some_and(|at| at <= self.engine.now) {
-            self.engine.log.offer_space(free_bytes(self.disk.dir()));
+        let (log, now) = (&mut self.engine.log, self.engine.now);
+        match (log.is_refused(), self.next_space) {
+            (false, None) => {}
+            (false, Some(_)) => {
+                tracing::info!("there is room for log segments again: all writes are taken");
+                self.next_space = None;
+            }
+            (true, Some(at)) if at > now => {}
+            (true, at) => {
+                if at.is_none() {
+                    tracing::warn!("the disk is full: writes that need more room get NOSPACE");
+                }
+                log.offer_space(free_bytes(self.disk.dir()));
+                self.next_space = Some(now + SPACE_PAUSE);
+            }
         }
     }
 
@@ -145,21 +232,21 @@ impl State {
     }
 
     /// Whether reading from `connection` should wait: from anyone while the log would refuse
-    /// appends, from clients while much waits for other shards.
+    /// appends, from clients while much waits for other shards or for cold records.
     pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
         let connection = self.io.connections.at(connection.slot() as u32);
         let is_client = connection.is_some_and(|connection| connection.is_client());
-        self.engine.log.is_stalled() || (is_client && self.is_mesh_full())
+        self.engine.log.is_stalled() || (is_client && self.is_crowded())
     }
 
-    fn is_mesh_full(&self) -> bool {
-        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP
+    fn is_crowded(&self) -> bool {
+        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP || self.engine.waiting.is_crowded()
     }
 
     /// There is room again: what was held back is read in the order of its arrival.
     fn release_held_back(&mut self) {
         while !self.engine.log.is_stalled()
-            && !self.is_mesh_full()
+            && !self.is_crowded()
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);
@@ -167,7 +254,7 @@ impl State {
             let connection = self.io.connections.at(id.slot() as u32);
             let wants = connection.is_some_and(|connection| !connection.is_paused);
             if wants && !self.held_back.iter().any(|(other, _)| *other == id) {
-                self.work.push_back(super::work::Work::Pause(id, false));
+                self.work.push_back(Work::Pause(id, false));
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::connection::{Connection, Speaks};
 use super::control::Control;
 use super::peers::Dial;
+use super::store::Reading;
 use super::{Driver, HANDSHAKE_TIMEOUT, State};
 use crate::data_dir::random_bytes;
 use crate::net::{ConnectionId, Receive};
@@ -26,6 +27,8 @@ pub(crate) enum Work {
     HandOver(ConnectionId, ShardIndex, Vec<u8>),
     /// Take a socket that another shard gave.
     Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
+    /// Read a part of the log again.
+    Read(Reading),
     /// Connect to a shard of a peer, or to a seed.
     Dial(Dial),
 }
@@ -43,6 +46,7 @@ impl Driver {
                 Work::Adopt { socket, received, is_loopback } => {
                     self.adopt_native(socket, is_loopback, Receive::First, &received);
                 }
+                Work::Read(reading) => self.read(reading),
                 Work::Dial(dial) => self.dial(dial),
             }
         }

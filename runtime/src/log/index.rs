@@ -1,13 +1,22 @@
 //! Where each key's record lies: per partition one table in hash order.
 //!
 //! A key's home is `order × capacity >> 64`; it sits there or behind, and slots ascend by order,
-//! so a walk over the table is a walk in hash order (scans, transfers, leaf listings) and a grown
-//! table is filled in one pass. The table does not wrap: the last run goes on in an overflow
+//! so a walk over the table is a walk in hash order (scans, transfers, leaf listings) and a larger
+//! array is filled front to back. An array does not wrap: the last run goes on in an overflow
 //! behind the homes, which grows on its own, so no choice of keys makes the table grow for ever.
-//! Invariant: orders ascend, a slot is never before its home, and no slot between a key's home
-//! and its place is empty. Equal orders are told apart by the key in the record, which the caller
-//! compares. Source: linear probing sort (Gonnet and Munro 1984), capacity per Lemire's
-//! multiply-shift.
+//!
+//! A table grows by a quarter without a pause: a second array is begun, and every new key moves
+//! the next [`MOVED_SLOTS`] slots to it. Orders below the *frontier* live in the second array, the
+//! others still in the first, so one comparison says where to look; equal orders move together.
+//! The second array's memory is written only as far as the frontier is, and the first one's is
+//! given back in pieces. Partitions fill alike, so their tables have different first capacities:
+//! at any key count few of them are growing, and the mean load is the same.
+//!
+//! Invariant, in both arrays: orders ascend, a slot is never before its home, and no slot between
+//! a key's home (or the first slot not moved, if that is behind it) and its place is empty. Equal
+//! orders are told apart by the key in the record, which the caller compares. Source: linear
+//! probing sort (Gonnet and Munro 1984), capacity per Lemire's multiply-shift, incremental
+//! rehashing as in Redis.
 
 use std::cell::Cell;
 
@@ -29,9 +38,17 @@ struct Slot {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Probe {
     /// The key's slot.
-    Found(usize),
+    Found(Spot),
     /// Where it would go.
-    Vacant(usize),
+    Vacant(Spot),
+}
+
+/// A slot of a table; valid until the index changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Spot {
+    /// Whether it is below the frontier, in the second array.
+    is_moved: bool,
+    at: usize,
 }
 
 /// The index of a shard: one table for each of its partitions.
@@ -44,7 +61,8 @@ pub(super) struct Index {
 impl Index {
     /// An empty index for `count` partitions from `first` on.
     pub(super) fn new(first: Partition, count: usize) -> Index {
-        Index { first, tables: vec![Table::default(); count] }
+        let partitions = (0..count).map(|n| Partition(first.0.wrapping_add(n as u16)));
+        Index { first, tables: partitions.map(Table::new).collect() }
     }
 
     /// Whether `partition` belongs to this shard.
@@ -65,27 +83,65 @@ impl Index {
         &mut self.tables[usize::from(partition.0) - usize::from(self.first.0)]
     }
 
+    /// Makes room for `count` keys, evenly spread, for bulk loading.
+    pub(super) fn reserve(&mut self, count: usize) {
+        let count = count / self.tables.len().max(1);
+        self.tables.iter_mut().for_each(|table| table.reserve(count));
+    }
+
+    /// Has every record in `segment` checked again when it is read. Cost: one pass.
+    pub(super) fn doubt(&self, segment: u32) {
+        let arrays = self.tables.iter().flat_map(|table| [&table.array, &table.grown]);
+        for slot in arrays.flat_map(|array| &array.slots) {
+            if slot.place().segment() == segment {
+                slot.place.set(slot.place().0);
+            }
+        }
+    }
+
     /// Keys in all tables.
     pub(super) fn key_count(&self) -> usize {
         self.tables.iter().map(|table| table.count).sum()
     }
 
-    /// Bytes that all tables take.
+    /// Bytes that all tables take: at most 24 per key from 200 keys per table on. Of an array
+    /// that is being filled the part not yet written counts, too, though it may cost no memory.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.slots.len() * size_of::<Slot>()).sum()
+        self.tables.iter().map(Table::bytes).sum()
     }
 }
 
 /// The keys of one partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
-    /// `capacity` homes, then the overflow.
-    slots: Vec<Slot>,
-    capacity: usize,
+    /// Orders from the frontier on; all, if the table is not growing.
+    array: Array,
+    /// Orders below the frontier; its capacity is 0 if the table is not growing.
+    grown: Array,
+    frontier: u64,
     count: usize,
+    /// Capacity of the youngest array, in units of 1 / [`SIZE_ONE`] slots: rounded to slots, tables
+    /// with unlike first capacities would come to have the same one.
+    size: u64,
+    /// The array before, of which all is moved.
+    retired: Vec<Slot>,
 }
 
 impl Table {
+    /// An empty table; tables of partitions near each other grow at different key counts.
+    pub(super) fn new(partition: Partition) -> Table {
+        // Multiples of the golden ratio are spread evenly, however many are taken.
+        let phase = partition.0.wrapping_mul(GOLDEN_RATIO);
+        Table {
+            array: Array::default(),
+            grown: Array::default(),
+            frontier: 0,
+            count: 0,
+            size: CAPACITY_MIN * SIZE_ONE + CAPACITY_MIN / GROWTH * u64::from(phase),
+            retired: Vec::new(),
+        }
+    }
+
     /// Looks for the key with `order` for which `is_same(place)` holds; `is_same` sees every
     /// record of that order until it says yes, and its error ends the search.
     pub(super) fn find<E>(
@@ -93,27 +149,34 @@ impl Table {
         order: u64,
         mut is_same: impl FnMut(Place, bool) -> Result<bool, E>,
     ) -> Result<Probe, E> {
-        let mut at = self.lower_bound(order);
-        while let Some(slot) = self.slots.get(at).filter(|slot| slot.is_of(order)) {
+        let is_moved = order < self.frontier;
+        let array = self.array_of(order);
+        let mut at = array.lower_bound(order);
+        while let Some(slot) = array.slots.get(at).filter(|slot| slot.is_of(order)) {
             if is_same(slot.place(), slot.is_verified())? {
-                return Ok(Probe::Found(at));
+                return Ok(Probe::Found(Spot { is_moved, at }));
             }
             at += 1;
         }
-        Ok(Probe::Vacant(at))
+        Ok(Probe::Vacant(Spot { is_moved, at }))
     }
 
     /// Has the slots around the home of `order` begin to arrive in the caches.
     pub(super) fn prefetch(&self, order: u64) {
-        if let Some(slot) = self.slots.get(self.home(order)) {
+        let array = self.array_of(order);
+        if let Some(slot) = array.slots.get(array.start(order)) {
             prefetch(slot.order.as_bytes());
         }
     }
 
     /// Where the first key of `order` lies, if there is one.
     pub(super) fn guess(&self, order: u64) -> Option<Place> {
-        let slot = self.slots.get(self.lower_bound(order))?;
-        slot.is_of(order).then(|| slot.place())
+        self.array_of(order).slots_of(order).next().map(Slot::place)
+    }
+
+    /// Whether two or more keys have this order.
+    pub(super) fn has_twin(&self, order: u64) -> bool {
+        self.array_of(order).slots_of(order).nth(1).is_some()
     }
 
     /// Puts `place` where `probe` found the key or room for it.
@@ -121,99 +184,262 @@ impl Table {
         let word = place.0 | if is_verified { VERIFIED } else { 0 };
         debug_assert!(place.0 != 0 && place.0 & VERIFIED == 0);
         match probe {
-            Probe::Found(at) => self.slots[at].place.set(word),
-            Probe::Vacant(at) => self.insert(at, order, word),
+            Probe::Found(spot) => self.slot(spot).place.set(word),
+            Probe::Vacant(spot) => self.insert(spot, Slot { order, place: Cell::new(word) }),
         }
+    }
+
+    /// Whether a key of `order` lies at `place`.
+    pub(super) fn holds_at(&self, order: u64, place: Place) -> bool {
+        self.array_of(order).slots_of(order).any(|slot| slot.place() == place)
+    }
+
+    /// Gives the key of `order` that lies at `old` the place `new`, as verified; no record is
+    /// compared. Returns whether there is such a key.
+    pub(super) fn replace(&mut self, order: u64, old: Place, new: Place) -> bool {
+        debug_assert!(new.0 != 0 && new.0 & VERIFIED == 0);
+        let slot = self.array_of(order).slots_of(order).find(|slot| slot.place() == old);
+        slot.inspect(|slot| slot.place.set(new.0 | VERIFIED)).is_some()
     }
 
     /// Takes the key at a found slot out.
     #[cfg_attr(not(test), expect(dead_code, reason = "reaping will use it"))]
-    pub(super) fn remove(&mut self, at: usize) {
-        let mut end = at + 1;
-        while self
-            .slots
-            .get(end)
-            .is_some_and(|slot| !slot.is_empty() && self.home(slot.order) < end)
-        {
-            end += 1;
-        }
-        self.slots[at..end].rotate_left(1);
-        self.slots[end - 1] = Slot::default();
+    pub(super) fn remove(&mut self, spot: Spot) {
+        let array = if spot.is_moved { &mut self.grown } else { &mut self.array };
+        array.remove(spot.at);
         self.count -= 1;
     }
 
     /// Notes that the record of a found slot was checked.
-    pub(super) fn set_verified(&self, at: usize) {
-        let place = &self.slots[at].place;
+    pub(super) fn set_verified(&self, spot: Spot) {
+        let place = &self.slot(spot).place;
         place.set(place.get() | VERIFIED);
     }
 
     /// Orders and places of the keys from `order` on, ascending.
     pub(super) fn iter_from(&self, order: u64) -> impl Iterator<Item = (u64, Place)> + '_ {
-        let slots = &self.slots[self.lower_bound(order)..];
-        slots.iter().filter(|slot| !slot.is_empty()).map(|slot| (slot.order, slot.place()))
+        let moved = if order < self.frontier { self.grown.slots_from(order) } else { &[] };
+        let slots = moved.iter().chain(self.array.slots_from(order));
+        slots.filter(|slot| !slot.is_empty()).map(|slot| (slot.order, slot.place()))
     }
 
-    /// The first slot at or behind the home of `order` that is empty or not below it.
-    fn lower_bound(&self, order: u64) -> usize {
-        let mut at = self.home(order);
-        while self.slots.get(at).is_some_and(|slot| !slot.is_empty() && slot.order < order) {
-            at += 1;
+    /// Makes room for `count` keys at once, unless it is growing. Cost: one pass.
+    pub(super) fn reserve(&mut self, count: usize) {
+        if self.is_growing() || !is_over(count, self.capacity()) {
+            return;
         }
-        at
+        while is_over(count, self.capacity()) {
+            self.size += self.size / GROWTH;
+        }
+        self.begin();
+        if self.is_growing() {
+            self.move_slots(usize::MAX);
+        }
+    }
+
+    fn array_of(&self, order: u64) -> &Array {
+        if order < self.frontier { &self.grown } else { &self.array }
+    }
+
+    fn slot(&self, spot: Spot) -> &Slot {
+        let array = if spot.is_moved { &self.grown } else { &self.array };
+        &array.slots[spot.at]
+    }
+
+    fn is_growing(&self) -> bool {
+        self.grown.capacity > 0
+    }
+
+    /// Homes in the youngest array.
+    fn capacity(&self) -> usize {
+        (self.size / SIZE_ONE) as usize
+    }
+
+    fn bytes(&self) -> usize {
+        let slots = [&self.array.slots, &self.grown.slots, &self.retired];
+        slots.iter().map(|slots| slots.capacity() * size_of::<Slot>()).sum()
+    }
+
+    fn insert(&mut self, spot: Spot, slot: Slot) {
+        if self.array.capacity == 0 {
+            self.begin();
+            self.array.insert(self.array.home(slot.order), slot);
+        } else if spot.is_moved {
+            self.grown.insert(spot.at, slot);
+        } else {
+            self.array.insert(spot.at, slot);
+        }
+        self.count += 1;
+        if self.is_growing() {
+            self.move_slots(MOVED_SLOTS);
+        } else if is_over(self.count, self.array.capacity) {
+            self.size += self.size / GROWTH;
+            self.begin();
+        } else if !self.retired.is_empty() {
+            self.release();
+        }
+    }
+
+    /// Begins an array of the capacity that `size` says: a second one, but for the first key.
+    fn begin(&mut self) {
+        debug_assert!(!self.is_growing(), "a growth ends long before the next");
+        let mut array = Array::with_capacity(self.capacity());
+        if self.array.capacity == 0 {
+            array.extend(array.whole());
+            self.array = array;
+        } else {
+            self.grown = array;
+        }
+    }
+
+    /// Moves the next `count` slots, empty ones included, and those equal to the last of them.
+    fn move_slots(&mut self, count: usize) {
+        let Table { array, grown, frontier, .. } = self;
+        let end = array.slots.len().min(array.moved.saturating_add(count));
+        grown.extend((end * grown.capacity).div_ceil(array.capacity).min(grown.whole()));
+        // Below it is no empty slot that one of the moved ones may take, and behind it only such.
+        let mut free = grown.lower_bound(*frontier);
+        let mut last = None;
+        for slot in &array.slots[array.moved..] {
+            let is_equal = last == Some(slot.order) && !slot.is_empty();
+            if array.moved >= end && !is_equal {
+                break;
+            }
+            array.moved += 1;
+            if !slot.is_empty() {
+                let at = grown.home(slot.order).max(free);
+                grown.extend(at + 1);
+                grown.slots[at] = slot.clone();
+                free = at + 1;
+                last = Some(slot.order);
+            }
+        }
+        match last {
+            Some(u64::MAX) => array.moved = array.slots.len(),
+            Some(last) => *frontier = last + 1,
+            None => {}
+        }
+        if array.moved == array.slots.len() {
+            grown.extend(grown.whole());
+            self.retired = std::mem::replace(array, std::mem::take(grown)).slots;
+            self.frontier = 0;
+            self.release();
+        }
+    }
+
+    /// Gives back the next piece of the retired array: to unmap a large one takes milliseconds.
+    fn release(&mut self) {
+        let rest = self.retired.len().saturating_sub(RELEASED_SLOTS);
+        self.retired.truncate(rest);
+        self.retired.shrink_to_fit();
+    }
+
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let moved = self.grown.check_invariants();
+        let rest = self.array.check_invariants();
+        assert!(moved.is_none_or(|(_, last)| last < self.frontier), "below the frontier");
+        assert!(rest.is_none_or(|(first, _)| first >= self.frontier), "from the frontier on");
+        assert_eq!(self.iter_from(0).count(), self.count);
+        assert!(self.is_growing() || self.frontier == 0);
+        assert!(!is_over(self.count, self.capacity()), "the load is bounded");
+        let is_full = self.array.slots.len() >= self.array.whole();
+        assert!(is_full || self.count == 0, "a home for every order");
+    }
+}
+
+/// Slots in hash order: `capacity` homes, then the overflow.
+#[derive(Debug, Default)]
+struct Array {
+    /// Shorter than [`Array::whole`] only while slots are moved to it, and then longer than the
+    /// home of any order that is looked for.
+    slots: Vec<Slot>,
+    capacity: usize,
+    /// Slots below it were moved to another array.
+    moved: usize,
+}
+
+impl Array {
+    /// An array without slots, with memory for all of them.
+    fn with_capacity(capacity: usize) -> Array {
+        let mut array = Array { slots: Vec::new(), capacity, moved: 0 };
+        array.slots.reserve_exact(array.whole());
+        array
+    }
+
+    /// Slots that an array has whose last run is short.
+    fn whole(&self) -> usize {
+        self.capacity + OVERFLOW_MIN + (self.capacity / OVERFLOW_PART).min(OVERFLOW_MORE_MAX)
     }
 
     fn home(&self, order: u64) -> usize {
         ((u128::from(order) * self.capacity as u128) >> 64) as usize
     }
 
-    fn insert(&mut self, mut at: usize, order: u64, word: u64) {
-        if (self.count + 1) * LOAD_DENOMINATOR > self.capacity * LOAD_NUMERATOR {
-            self.grow();
-            at = self.lower_bound(order);
-            while self.slots.get(at).is_some_and(|slot| slot.is_of(order)) {
-                at += 1;
-            }
-        }
-        let run = self.slots[at..].iter().position(Slot::is_empty);
-        let end = run.map_or(self.slots.len(), |run| at + run);
-        if end == self.slots.len() {
-            self.slots.resize(end + OVERFLOW_SLOTS + end / 64, Slot::default());
-        }
-        self.slots[at..=end].rotate_right(1);
-        self.slots[at] = Slot { order, place: Cell::new(word) };
-        self.count += 1;
+    /// Where the search for `order` begins.
+    fn start(&self, order: u64) -> usize {
+        self.home(order).max(self.moved)
     }
 
-    /// Makes a quarter more room. Cost: one pass.
-    fn grow(&mut self) {
-        let old = std::mem::take(&mut self.slots);
-        self.capacity = (self.capacity + self.capacity / 4).max(CAPACITY_MIN);
-        self.slots.reserve_exact(self.capacity + OVERFLOW_SLOTS);
-        for slot in old.into_iter().filter(|slot| !slot.is_empty()) {
-            let home = self.home(slot.order);
-            if self.slots.len() < home {
-                self.slots.resize(home, Slot::default());
-            }
-            self.slots.push(slot);
+    /// The first slot from where the search begins that is empty or not below `order`.
+    fn lower_bound(&self, order: u64) -> usize {
+        let mut at = self.start(order);
+        while self.slots.get(at).is_some_and(|slot| !slot.is_empty() && slot.order < order) {
+            at += 1;
         }
-        let len = self.slots.len().max(self.capacity) + OVERFLOW_SLOTS;
+        at
+    }
+
+    fn slots_from(&self, order: u64) -> &[Slot] {
+        &self.slots[self.lower_bound(order)..]
+    }
+
+    fn slots_of(&self, order: u64) -> impl Iterator<Item = &Slot> {
+        self.slots_from(order).iter().take_while(move |slot| slot.is_of(order))
+    }
+
+    /// Makes it `len` slots long, if it is shorter. Memory is taken only if keys chosen to collide
+    /// fill the overflow: then a part of the array's size, so that it seldom happens.
+    fn extend(&mut self, len: usize) {
+        if len <= self.slots.len() {
+            return;
+        }
+        if len > self.slots.capacity() {
+            let more = OVERFLOW_MIN + len / OVERFLOW_PART;
+            self.slots.reserve_exact(len + more - self.slots.len());
+        }
         self.slots.resize(len, Slot::default());
     }
 
+    fn insert(&mut self, at: usize, slot: Slot) {
+        let run = self.slots[at..].iter().position(Slot::is_empty);
+        let end = run.map_or(self.slots.len(), |run| at + run);
+        self.extend(end + 1);
+        self.slots[at..=end].rotate_right(1);
+        self.slots[at] = slot;
+    }
+
+    fn remove(&mut self, at: usize) {
+        let behind = self.slots[at + 1..].iter().zip(at + 1..);
+        let run = behind.take_while(|&(slot, at)| !slot.is_empty() && self.home(slot.order) < at);
+        let last = at + run.count();
+        self.slots[at..=last].rotate_left(1);
+        self.slots[last] = Slot::default();
+    }
+
+    /// Returns the first order and the last.
     #[cfg(test)]
-    pub(super) fn check_invariants(&self) {
-        let mut before = 0;
-        let mut count = 0;
-        for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_empty()) {
-            assert!(before <= slot.order, "orders ascend");
-            before = slot.order;
-            count += 1;
-            let run = self.home(slot.order)..at;
+    fn check_invariants(&self) -> Option<(u64, u64)> {
+        let mut ends: Option<(u64, u64)> = None;
+        let slots = self.slots.iter().enumerate().skip(self.moved);
+        for (at, slot) in slots.filter(|(_, slot)| !slot.is_empty()) {
+            assert!(ends.is_none_or(|(_, last)| last <= slot.order), "orders ascend");
+            ends = Some((ends.map_or(slot.order, |(first, _)| first), slot.order));
             assert!(self.home(slot.order) <= at, "not before its home");
+            let run = self.start(slot.order)..at;
             assert!(self.slots[run].iter().all(|slot| !slot.is_empty()), "no gap before a key");
         }
-        assert_eq!(count, self.count);
+        ends
     }
 }
 
@@ -235,15 +461,39 @@ impl Slot {
     }
 }
 
+/// Whether `count` keys are too many for `capacity` homes.
+fn is_over(count: usize, capacity: usize) -> bool {
+    count * LOAD_DENOMINATOR > capacity * LOAD_NUMERATOR
+}
+
 #[cfg(test)]
 mod tests;
 
 const VERIFIED: u64 = 1 << 63;
-const CAPACITY_MIN: usize = 16;
-/// Largest load: 0.85.
+const CAPACITY_MIN: u64 = 16;
+/// A table grows by one part of so many.
+const GROWTH: u64 = 4;
+const SIZE_ONE: u64 = 1 << 16;
+/// The golden ratio's fraction, × 2^16.
+const GOLDEN_RATIO: u16 = 40503;
+/// Largest load at which no growth begins: 0.85.
 const LOAD_NUMERATOR: usize = 17;
 const LOAD_DENOMINATOR: usize = 20;
-/// Room behind the last home; it grows when a run reaches its end.
-const OVERFLOW_SLOTS: usize = 16;
+/// Slots that each new key moves while its table grows: some 200 ns of work.
+const MOVED_SLOTS: usize = 128;
+/// Slots of a retired array that each new key gives back: 1 MiB.
+const RELEASED_SLOTS: usize = (1 << 20) / size_of::<Slot>();
+/// Room behind the last home: runs of spread keys outgrow the largest once in 10^13 arrays, and
+/// smaller arrays are quickly copied.
+const OVERFLOW_MIN: usize = 6;
+const OVERFLOW_PART: usize = 64;
+const OVERFLOW_MORE_MAX: usize = 120;
 
 const _: () = assert!(size_of::<Slot>() == 16, "~21 bytes per key at the mean load");
+/// While n slots are moved, n / MOVED_SLOTS keys come; so many more than 0.85 n are never in an
+/// array, and its load stays below 0.9.
+const _: () = assert!(
+    10 * (LOAD_NUMERATOR * MOVED_SLOTS + LOAD_DENOMINATOR) <= 9 * LOAD_DENOMINATOR * MOVED_SLOTS
+);
+/// In that time the larger array is not full, either.
+const _: () = assert!(MOVED_SLOTS as u64 > 4 * GROWTH);

@@ -1,10 +1,9 @@
 //! The Merkle leaves of a shard's partitions: each the wrapping sum of its keys' version hashes.
 
 use crate::sys::{Errno, ZeroMap, prefetch};
-use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
-use ringmain_core::records::leaf_index;
+use ringmain_core::records::leaf_of;
 use zerocopy::IntoBytes;
 
 /// The leaves of a shard: one anonymous map, in huge pages where there are some, since every
@@ -32,16 +31,16 @@ impl Leaves {
         &mut self.leaves[index * MERKLE_LEAF_COUNT..][..MERKLE_LEAF_COUNT]
     }
 
-    /// Has the leaf of `key` begin to arrive in the caches.
-    pub(super) fn prefetch(&self, key: &Key<'_>) {
-        let index = usize::from(key.partition.0) - usize::from(self.first.0);
-        prefetch(self.leaves[index * MERKLE_LEAF_COUNT + leaf_index(key)].as_bytes());
+    /// Has the leaf of a key begin to arrive in the caches.
+    pub(super) fn prefetch(&self, partition: Partition, order: u64) {
+        let index = usize::from(partition.0) - usize::from(self.first.0);
+        prefetch(self.leaves[index * MERKLE_LEAF_COUNT + leaf_of(order)].as_bytes());
     }
 
-    /// Replaces a key's version hash (0 = no record) in its leaf.
-    pub(super) fn replace(&mut self, key: &Key<'_>, old: u64, new: u64) {
-        let leaf = &mut self.of(key.partition)[leaf_index(key)];
-        *leaf = leaf.wrapping_sub(old).wrapping_add(new);
+    /// Adds the version hash of a key's record to its leaf.
+    pub(super) fn add(&mut self, partition: Partition, order: u64, version: u64) {
+        let leaf = &mut self.of(partition)[leaf_of(order)];
+        *leaf = leaf.wrapping_add(version);
     }
 }
 

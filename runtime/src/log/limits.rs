@@ -23,6 +23,39 @@ pub const STALL_BYTES: usize = 2 << 20;
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Below this a driver may write at once instead of through its ring (`interval`, `none`).
 pub const INLINE_WRITE_BYTES_MAX: usize = 16 << 10;
+/// Segments are at most this part of the live bytes, so that few of them are a small part.
+pub const SEGMENT_LIVE_PART: u64 = 4;
+/// Merging begins when the garbage of finished segments exceeds this part of the live bytes; with
+/// what lies in the segment being merged, files stay below 1.5 times the live bytes.
+pub const GARBAGE_NUMERATOR: u64 = 2;
+/// See [`GARBAGE_NUMERATOR`].
+pub const GARBAGE_DENOMINATOR: u64 = 5;
+/// A segment is merged only if at least one part in this many of its file is garbage.
+pub const VICTIM_GARBAGE_PART: u64 = 10;
+/// The unused rest of a segment's file counts as garbage if less than one part in this many is
+/// used: a restart left it. With a larger part, records that do not fit two to a segment would
+/// be merged for ever.
+pub const LEFT_EARLY_PART: u32 = 8;
+/// When no further segment can be made, this part of the last one is kept for appends that free
+/// more than they take: deletes and merging.
+pub const RESERVE_PART: u32 = 4;
+/// Room that every append leaves in its segment for batch headers that must always find some: of
+/// its own batch, of a clean stop, and of two segments that leave the log.
+pub const HEADER_COUNT_RESERVED: usize = 4;
+/// Bytes that background work reads of a segment at once, unless one record is larger.
+pub const PIECE_BYTES: u32 = 256 << 10;
+/// Frames that one step of background work looks at, at most.
+pub const STEP_FRAME_COUNT_MAX: usize = 64;
+/// Record bytes after which a step of background work ends.
+pub const STEP_BYTES: usize = 32 << 10;
+/// Bytes of merging that each appended byte owes while there is too much garbage: to give back as
+/// much as is appended, a segment that is half live must be passed twice as fast; and a little
+/// more, to catch up.
+pub const OWED_PER_APPENDED: u64 = 3;
+/// Most bytes of merging that are owed: a segment.
+pub const OWED_BYTES_MAX: u64 = SEGMENT_BYTES_MAX as u64;
+/// Bytes of a snapshot that are written at once.
+pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 /// In `always`, a sync follows at the latest after this many written bytes.
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// Records start at multiples of this many bytes, so that a scan can find them again.

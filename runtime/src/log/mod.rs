@@ -18,6 +18,8 @@
 //! 4. acknowledge what lies before [`Log::synced`] (or was appended, as the durability says);
 //! 5. sleep until a completion or [`Log::poll_timeout`].
 
+mod background;
+mod cold;
 mod index;
 mod leaves;
 pub mod limits;
@@ -25,7 +27,11 @@ pub mod record;
 mod recovery;
 mod request;
 mod segment;
+mod segments;
+mod snapshot;
+mod source;
 mod tail;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -37,29 +43,38 @@ use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
-use ringmain_core::wire::place::{PLACE_BYTES, PLACE_CHECKED_BYTES};
+use ringmain_core::wire::place::PLACE_BYTES;
 
-use index::{Index, Probe};
+use background::Background;
+pub use background::Counts;
+pub use cold::Wanted;
+use index::Index;
 use leaves::Leaves;
-use record::Frame;
-pub use recovery::{Cut, File, OpenError, Recovered, recover};
-pub use request::{Completion, Durability, Errno, Failure, Refusal, Request};
+pub use recovery::{Cut, Damage, File, OpenError, Recovered, recover};
+pub use request::{Completion, Durability, Errno, Failure, Read, Refusal, Request};
 pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
+use segments::State;
+use source::Source;
 pub use tail::Buffer;
-use tail::Filled;
 use writer::{Settings, Writer};
 
 use crate::checksum::Hardware;
-use crate::sys::prefetch;
-
-/// So much of a record is fetched ahead: the place part, a key, and the head of the record.
-const PREFETCH_BYTES: usize = 128;
 
 /// Reads the written part of segments as memory.
 pub trait Maps {
     /// The `bytes` bytes at `offset` of `segment`; `None` if they are not in memory now. A range
     /// outside of its segment may be `None` too: the log asks for none but after damage.
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
+
+    /// As [`Maps::bytes`], but also if they are not in memory: only their address is of interest.
+    fn address(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        self.bytes(segment, offset, bytes)
+    }
+
+    /// Whether all of the segments can be read now: then what is not there is damaged, not cold.
+    fn are_resident(&self) -> bool {
+        false
+    }
 }
 
 /// Settings of a log.
@@ -81,31 +96,55 @@ pub struct Log<M> {
     index: Index,
     leaves: Leaves,
     writer: Writer,
+    background: Background,
+    /// A record that cannot be read any more lay before this place, and nobody knows of which
+    /// key: keys that were written last before it may have a newer value.
+    suspect: Place,
     refusal: Option<Refusal>,
+    wanted: Vec<Wanted>,
 }
 
 impl<M: Maps> Log<M> {
     /// Goes on where `recovered` ends. `maps` serve every segment that recovery was given;
     /// `free_bytes` is the free space of the file system.
     ///
-    /// Reads work at once. Appends are refused until the first completion of a `Create`; nothing
-    /// recovered may be acknowledged or counted as stored before [`Log::is_ready`].
+    /// Reads work at once. Appends are refused until there is a segment to begin, which may take
+    /// the first completion of a `Create`; nothing recovered may be acknowledged or counted as
+    /// stored before [`Log::is_ready`].
     pub fn new(config: Config, maps: M, recovered: Recovered, free_bytes: u64) -> Log<M> {
-        let Recovered { index, leaves, standing, .. } = recovered;
+        let Recovered { index, leaves, standing, suspect, .. } = recovered;
         let Config { identity, durability, sizes, seed } = config;
         let settings = Settings { identity, durability, sizes };
         let writer = Writer::new(settings, standing, free_bytes, seed);
-        Log { maps, index, leaves, writer, refusal: None }
+        let background = Background::default();
+        let (refusal, wanted) = (None, Vec::new());
+        Log { maps, index, leaves, writer, background, suspect, refusal, wanted }
     }
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
     pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
-        self.writer.poll_request(now)
+        self.writer.poll_request(now).or_else(|| self.background.poll_request())
     }
 
     /// Takes the answer to a request. An answer to none is ignored.
     pub fn handle_completion(&mut self, completion: Completion) {
-        self.writer.handle_completion(completion);
+        match completion {
+            Completion::Stored { result } => {
+                if let Some(segment) = self.background.on_stored(result) {
+                    self.writer.segments.set_state(segment, State::Done);
+                }
+            }
+            completion => self.writer.handle_completion(completion),
+        }
+    }
+
+    /// Takes what was read, all of it, or why it could not be.
+    pub fn handle_read(&mut self, read: Read, result: Result<Vec<u8>, Errno>) {
+        let result = result.and_then(|bytes| match bytes.len() == read.bytes as usize {
+            true => Ok(bytes),
+            false => Err(Errno(0)),
+        });
+        self.background.on_read(result);
     }
 
     /// Starts the sync of `interval` if it is due.
@@ -139,7 +178,8 @@ impl<M: Maps> Log<M> {
         self.writer.offer_space(free_bytes);
     }
 
-    /// Whether the last `Create` failed, and no other is tried before [`Log::offer_space`].
+    /// Whether records that take more space than they free are refused, or will be when the
+    /// segment in use is full: tell of free space ([`Log::offer_space`]) from time to time.
     pub fn is_refused(&self) -> bool {
         self.writer.is_refused()
     }
@@ -191,6 +231,16 @@ impl<M: Maps> Log<M> {
         self.index.bytes()
     }
 
+    /// Bytes of the records that the index points at, with place parts and padding.
+    pub fn live_bytes(&self) -> u64 {
+        self.writer.segments.live_bytes()
+    }
+
+    /// Bytes of the files that the log lies in, one made ready for later aside.
+    pub fn file_bytes(&self) -> u64 {
+        self.writer.file_bytes()
+    }
+
     /// Orders and places of the keys of `partition` from `order` on, ascending by order.
     ///
     /// # Panics
@@ -222,7 +272,7 @@ impl<M: Maps> Log<M> {
         let own = || keys.iter().filter(|key| self.index.holds(key.partition));
         for key in own() {
             self.index.table(key.partition).prefetch(key.order);
-            self.leaves.prefetch(key);
+            self.leaves.prefetch(key.partition, key.order);
         }
         for key in own() {
             if let Some(place) = self.index.table(key.partition).guess(key.order) {
@@ -242,6 +292,7 @@ impl<M: Maps> Log<M> {
             tail: self.writer.tail.filled(),
             written: self.writer.written(),
             served_below: self.writer.served_below(),
+            suspect: self.suspect,
         }
     }
 
@@ -257,22 +308,49 @@ impl<M: Maps> Log<M> {
             return Err(Refusal::TooLarge);
         }
         let padded = record::padded_bytes(body_bytes);
-        let place = self.writer.reserve(padded)?;
+        let place = self.reserve(key, padded)?;
         let (written, served_below) = (self.writer.written(), self.writer.served_below());
         let (tail, free) = self.writer.tail.parts();
-        let source = Source { maps: &self.maps, tail, written, served_below };
+        let suspect = self.suspect;
+        let source = Source { maps: &self.maps, tail, written, served_below, suspect };
         let table = self.index.table_mut(key.partition);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
+        let replaced = current.map(|frame| (frame.place(), frame.padded_bytes()));
 
         let (part, rest) = free[..padded].split_at_mut(PLACE_BYTES);
         let (body, padding) = rest.split_at_mut(body_bytes);
-        let (mine, checksum) = fill(current, body);
+        let current = current.map(|frame| frame.stored()).transpose();
+        let (mine, checksum) = fill(current.map_err(|_| Refusal::Unread)?, body);
         padding.fill(0);
-        record::stamp_record(part, place, body_bytes, mine, checksum);
-
         table.put(probe, key.order, place, true);
+        let flags = (mine, table.has_twin(key.order));
+        record::stamp_record(part, place, body_bytes, flags, checksum);
+
         self.writer.tail.commit(padded);
+        let segments = &mut self.writer.segments;
+        if let Some((place, bytes)) = replaced {
+            segments.on_dead(place, bytes);
+        }
+        segments.on_live(place, padded);
+        if segments.is_full_of_garbage() {
+            self.background.owe(padded);
+        }
         Ok(place)
+    }
+
+    /// Room for a new record of `key`, of `padded` bytes. What is kept of a full disk is for
+    /// records that are no larger than the one that they replace.
+    fn reserve(&mut self, key: &Key<'_>, padded: usize) -> Result<Place, Refusal> {
+        match self.writer.reserve(padded, false) {
+            Err(Refusal::NoSpace) => {}
+            reserved => return reserved,
+        }
+        let found = self.source().find(self.index.table(key.partition), key);
+        let (_, current) = found.map_err(|_| Refusal::Unread)?;
+        match current {
+            Some(frame) if padded <= frame.padded_bytes() => self.writer.reserve(padded, true),
+            _ => Err(Refusal::NoSpace),
+        }
     }
 
     fn noted(&mut self, result: Result<Place, Refusal>) -> Result<Place, Full> {
@@ -283,7 +361,18 @@ impl<M: Maps> Log<M> {
 
 impl<M: Maps> Records for Log<M> {
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        Ok(self.source().find(self.index.table(key.partition), key)?.1)
+        let (_, frame) = self.source().find(self.index.table(key.partition), key)?;
+        frame.map(|frame| frame.stored()).transpose()
+    }
+
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        !self.maps.are_resident()
+            && self.index.holds(key.partition)
+            && self.cold_place(key).is_some()
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.want(key);
     }
 
     fn append(
@@ -315,67 +404,5 @@ impl<M: Maps> Records for Log<M> {
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {
         self.leaves.of(partition)
-    }
-}
-
-/// What reads read from: the tail from the written place on, the maps below it.
-#[derive(Clone, Copy)]
-struct Source<'a, M> {
-    maps: &'a M,
-    tail: Filled<'a>,
-    written: Place,
-    served_below: Place,
-}
-
-impl<'a, M: Maps> Source<'a, M> {
-    fn frame(&self, place: Place) -> Result<Frame<'a>, Unread> {
-        if place >= self.served_below {
-            return Err(Unread::Damaged);
-        }
-        if place >= self.written {
-            let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
-            return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
-        }
-        let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
-        let part = bytes(PLACE_CHECKED_BYTES).ok_or(Unread::Cold)?;
-        let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
-        let bytes = bytes(part.record_bytes()).ok_or(Unread::Cold)?;
-        Frame::behind(part, bytes).ok_or(Unread::Damaged)
-    }
-
-    fn prefetch(&self, place: Place) {
-        let bytes = if place >= self.written {
-            self.tail.at(place).map(|bytes| &bytes[..bytes.len().min(PREFETCH_BYTES)])
-        } else {
-            // What is not written yet may change under the slice.
-            let is_last = place.segment() == self.written.segment();
-            let most = if is_last { (self.written.0 - place.0) as usize } else { usize::MAX };
-            self.maps.bytes(place.segment(), place.offset(), PREFETCH_BYTES.min(most))
-        };
-        prefetch(bytes.unwrap_or_default());
-    }
-
-    /// Where the index has `key`, and its record there.
-    fn find(
-        &self,
-        table: &index::Table,
-        key: &Key<'_>,
-    ) -> Result<(Probe, Option<Stored<'a>>), Unread> {
-        let mut found = None;
-        let probe = table.find(key.order, |place, is_verified| {
-            let frame = self.frame(place)?;
-            if !is_verified && !frame.is_intact() {
-                return Err(Unread::Damaged);
-            }
-            let is_same = frame.key() == key.bytes;
-            if is_same {
-                found = Some(frame);
-            }
-            Ok(is_same)
-        })?;
-        if let Probe::Found(at) = probe {
-            table.set_verified(at);
-        }
-        Ok((probe, found.map(|frame| frame.stored()).transpose()?))
     }
 }

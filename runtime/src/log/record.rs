@@ -2,8 +2,8 @@
 //! [`ringmain_core::wire`] writes them down, padded with zeros to a multiple of eight. The body of
 //! a record is the one that travelled, byte for byte.
 //!
-//! The log's own: the flags of a batch header's place part, and its payload behind an empty key,
-//! three u64, little-endian.
+//! The log's own: flag 1 of a record's place part, the flags of a batch header's, and a batch
+//! header's payload behind an empty key, all u64, little-endian.
 //!
 //! | offset | bytes | field | |
 //! |---|---|---|---|
@@ -11,7 +11,13 @@
 //! | 32 | 8 | covered header | |
 //! | 40 | 8 | synced | everything before this place was on disk when this was written |
 //! | 48 | 8 | nonce | of the segment: no client can forge a batch header inside a value |
-//! | 56 | 8 | previous | if first: where the segment before it ends, 0 = there is none; else 0 |
+//! | 56 | 8 × n | list | of places, ascending; n may be 0 |
+//!
+//! The list of a segment's first header is the *roster*: the end of each finished segment that is
+//! part of the log. The list of any other names segments that are no part of it any more. So the
+//! newest begun segment tells which files are the log, and what is missing is noticed.
+//!
+//! Flag 1 of a record: when it was appended, another key with the same order was in the index.
 
 use ringmain_core::causality::Record;
 use ringmain_core::records::{Place, Stored, Unread};
@@ -22,8 +28,8 @@ use ringmain_core::wire::{COVERED_BYTES, PLACE_MAGIC};
 use super::limits::RECORD_ALIGN;
 use crate::checksum::Hardware;
 
-/// Bytes of a whole batch header.
-pub const BATCH_HEADER_BYTES: usize = PREVIOUS + 8;
+/// Bytes of a batch header that lists nothing.
+pub const BATCH_HEADER_BYTES: usize = NONCE + 8;
 /// The first byte of every frame in the log, to search for.
 pub(super) const FRAME_FIRST_BYTE: u8 = PLACE_MAGIC.to_le_bytes()[0];
 
@@ -85,22 +91,42 @@ impl<'a> Frame<'a> {
         if mine.is_some_and(|index| usize::from(index) >= record.version_vector().len()) {
             return Err(Unread::Damaged);
         }
-        let place = Place::new(self.part.segment, self.part.offset as u32);
-        Ok(Stored { record, mine, place })
+        Ok(Stored { record, mine, place: self.place() })
+    }
+
+    /// Whether another key of the same order was there when this record was appended.
+    pub(super) fn is_twin(&self) -> bool {
+        self.part.flags & FLAG_TWIN != 0
+    }
+
+    /// Where it lies.
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.part.segment, self.part.offset as u32)
+    }
+
+    /// Bytes that it takes in the log.
+    pub(super) fn padded_bytes(&self) -> usize {
+        padded_bytes(self.body.bytes().len())
+    }
+
+    /// The node's own actor, as [`Stored::mine`].
+    pub(super) fn mine(&self) -> Option<u16> {
+        self.part.mine
     }
 
     /// The batch header that this frame is, if it is an intact one of the segment with `nonce`.
-    pub(super) fn batch_header(&self, nonce: u64) -> Option<BatchHeader> {
+    pub(super) fn batch_header(&self, nonce: u64) -> Option<BatchHeader<'a>> {
         let is_batch = self.part.kind == PlaceKind::Batch;
-        if !is_batch || self.bytes.len() != BATCH_HEADER_BYTES || !self.is_intact() {
+        let list = self.bytes.get(BATCH_HEADER_BYTES..)?;
+        if !is_batch || !list.len().is_multiple_of(LISTED_BYTES) || !self.is_intact() {
             return None;
         }
-        let is_first = self.part.flags & FLAG_FIRST != 0;
         let header = BatchHeader {
             synced: Place(u64_at(self.bytes, SYNCED)),
             nonce: u64_at(self.bytes, NONCE),
-            previous: is_first.then(|| Place(u64_at(self.bytes, PREVIOUS))),
+            is_first: self.part.flags & FLAG_FIRST != 0,
             is_stop: self.part.flags & FLAG_STOP != 0,
+            list,
         };
         (header.nonce == nonce).then_some(header)
     }
@@ -108,33 +134,53 @@ impl<'a> Frame<'a> {
 
 /// What opens every batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BatchHeader {
+pub(super) struct BatchHeader<'a> {
     /// Everything before this place was on disk when the batch was written.
     pub(super) synced: Place,
     /// Of the segment.
     pub(super) nonce: u64,
-    /// Of the first batch of a segment: the end of the segment before it, place 0 if none.
-    pub(super) previous: Option<Place>,
+    /// It opens its segment: the list is the roster.
+    pub(super) is_first: bool,
     /// A clean stop wrote it, after everything else.
     pub(super) is_stop: bool,
+    /// Encoded places.
+    list: &'a [u8],
 }
 
-impl BatchHeader {
-    /// Writes this header, as it is at `place`, into [`BATCH_HEADER_BYTES`] bytes.
-    pub(super) fn encode(&self, place: Place, out: &mut [u8]) {
-        assert!(out.len() == BATCH_HEADER_BYTES);
-        let (part, body) = out.split_at_mut(PLACE_BYTES);
-        let previous = self.previous.unwrap_or_default();
-        let checksum = write_body::<Hardware>(&[], body, |payload| {
-            payload[..8].copy_from_slice(&self.synced.0.to_le_bytes());
-            payload[8..16].copy_from_slice(&self.nonce.to_le_bytes());
-            payload[16..].copy_from_slice(&previous.0.to_le_bytes());
-        });
-        let first = if self.previous.is_some() { FLAG_FIRST } else { 0 };
-        let stop = if self.is_stop { FLAG_STOP } else { 0 };
-        let kind = PlaceKind::Batch;
-        stamp(part, kind, place, body.len(), None, first | stop, checksum);
+impl<'a> BatchHeader<'a> {
+    /// Bytes of a header that lists `count` places.
+    pub(super) fn bytes(count: usize) -> usize {
+        BATCH_HEADER_BYTES + count * LISTED_BYTES
     }
+
+    /// The roster, or the segments that left the log.
+    pub(super) fn list(&self) -> impl Iterator<Item = Place> + 'a {
+        self.list.chunks_exact(LISTED_BYTES).map(|bytes| Place(u64_at(bytes, 0)))
+    }
+}
+
+/// Writes a batch header, as it is at `place`, into the first bytes of `out`: exactly
+/// [`BatchHeader::bytes`] of it.
+pub(super) fn write_batch_header(
+    place: Place,
+    (synced, nonce): (Place, u64),
+    (is_first, is_stop): (bool, bool),
+    list: &[Place],
+    out: &mut [u8],
+) {
+    assert!(out.len() == BatchHeader::bytes(list.len()));
+    let (part, body) = out.split_at_mut(PLACE_BYTES);
+    let checksum = write_body::<Hardware>(&[], body, |payload| {
+        payload[..8].copy_from_slice(&synced.0.to_le_bytes());
+        payload[8..16].copy_from_slice(&nonce.to_le_bytes());
+        for (bytes, place) in payload[16..].chunks_exact_mut(LISTED_BYTES).zip(list) {
+            bytes.copy_from_slice(&place.0.to_le_bytes());
+        }
+    });
+    let first = if is_first { FLAG_FIRST } else { 0 };
+    let stop = if is_stop { FLAG_STOP } else { 0 };
+    let kind = PlaceKind::Batch;
+    stamp(part, kind, place, body.len(), None, first | stop, checksum);
 }
 
 /// Writes the place part of a record, whose body has this length and checksum, into `out`.
@@ -142,10 +188,11 @@ pub(super) fn stamp_record(
     out: &mut [u8],
     place: Place,
     body_bytes: usize,
-    mine: Option<u16>,
+    (mine, is_twin): (Option<u16>, bool),
     checksum: u32,
 ) {
-    stamp(out, PlaceKind::Record, place, body_bytes, mine, 0, checksum);
+    let flags = if is_twin { FLAG_TWIN } else { 0 };
+    stamp(out, PlaceKind::Record, place, body_bytes, mine, flags, checksum);
 }
 
 /// The place part of what lies at `place`, if `bytes` begin with it and the body's checksum.
@@ -184,6 +231,8 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
+/// Flag of a record whose order another key had too.
+const FLAG_TWIN: u16 = 1;
 /// Flag of the batch header that opens a segment.
 const FLAG_FIRST: u16 = 1;
 /// Flag of the batch header that a clean stop writes last.
@@ -191,7 +240,8 @@ const FLAG_STOP: u16 = 2;
 
 const SYNCED: usize = PLACE_BYTES + COVERED_BYTES;
 const NONCE: usize = SYNCED + 8;
-const PREVIOUS: usize = NONCE + 8;
+/// Bytes of a listed place.
+pub(super) const LISTED_BYTES: usize = 8;
 
-const _: () = assert!(BATCH_HEADER_BYTES == 64, "as the table says");
-const _: () = assert!(BATCH_HEADER_BYTES == PLACE_BYTES + body_bytes(0, 24));
+const _: () = assert!(BATCH_HEADER_BYTES == 56, "as the table says");
+const _: () = assert!(BATCH_HEADER_BYTES == PLACE_BYTES + body_bytes(0, 16));

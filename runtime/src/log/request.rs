@@ -5,7 +5,7 @@ use ringmain_core::records::Full;
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::tail::Buffer;
 
-/// One thing to do. At most one `Write`, one `Sync` and one `Create` are open at a time.
+/// One thing to do. At most one of each kind is open at a time.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Make a segment: under another name, allocate `bytes` zeros, write `header` at 0, sync;
@@ -16,6 +16,9 @@ pub enum Request {
         segment: u32,
         /// Bytes of the whole file.
         bytes: u32,
+        /// Write the zeros, too: a sync of what was only allocated waits for the file system's
+        /// journal, and syncs will come often.
+        is_written: bool,
         /// Its first bytes.
         header: [u8; SEGMENT_HEADER_BYTES],
     },
@@ -37,12 +40,39 @@ pub enum Request {
         /// Which.
         segment: u32,
     },
-    /// Unlink a segment in which no part of the log lies. Unmap it once nothing reads from it.
-    /// Has no completion.
+    /// Unlink a segment in which no part of the log lies, and its snapshot. Unmap it once nothing
+    /// reads from it. Has no completion.
     Remove {
         /// Which.
         segment: u32,
     },
+    /// Read from a segment's file, not from its map; then
+    /// [`Log::handle_read`](super::Log::handle_read).
+    Read(Read),
+    /// Write `bytes` at `offset` of the snapshot of `segment`, under another name, which begins
+    /// empty at offset 0; with `is_last` then sync it, rename it to its own name and sync the
+    /// folder; then [`Completion::Stored`]. Nobody waits for it: not on the shard's thread.
+    Store {
+        /// Whose snapshot.
+        segment: u32,
+        /// Where, bytes.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+        /// It ends with them.
+        is_last: bool,
+    },
+}
+
+/// What is to be read for background work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// Where.
+    pub segment: u32,
+    /// Where in it, bytes.
+    pub offset: u32,
+    /// How much, bytes: all of it lies in the file.
+    pub bytes: u32,
 }
 
 /// The answer to a [`Request`].
@@ -63,6 +93,11 @@ pub enum Completion {
     },
     /// Of `Sync`, or of a `Write` with `then_sync`.
     Synced {
+        /// How it went.
+        result: Result<(), Errno>,
+    },
+    /// Of `Store`.
+    Stored {
         /// How it went.
         result: Result<(), Errno>,
     },

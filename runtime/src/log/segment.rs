@@ -16,19 +16,21 @@
 //!
 //! Little-endian. Magic, version and checksum keep their places in every version. The header is
 //! written once, before the file gets its name, and never again; what only becomes known when
-//! the segment is begun (where the one before it ends) stands in its first batch header.
+//! the segment is begun (which other segments are the log) stands in its first batch header.
 
 use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 
-use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART};
+use super::limits::{
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART, SEGMENT_LIVE_PART,
+};
 use super::record::u64_at;
 use crate::checksum::Hardware;
 
 /// Bytes of the header that opens every segment.
 pub const SEGMENT_HEADER_BYTES: usize = CHECKSUM + 4;
 /// The format version written by this code.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Whose log it is: a segment of another one is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,14 +71,15 @@ impl Default for SegmentSizes {
 }
 
 impl SegmentSizes {
-    /// Size of the next segment: as much as the log already holds (so sizes double), within the
-    /// bounds, at most a sixteenth of the free space, at least `need`. Bytes, a multiple of 4096
-    /// unless the bounds are not.
-    pub fn next(&self, log_bytes: u64, free_bytes: u64, need: u32) -> u32 {
-        let doubled = log_bytes.min(u64::from(self.max)).next_power_of_two() as u32;
+    /// Size of the next segment: a quarter of what is live, to a power of two, within the bounds,
+    /// at most a sixteenth of the free space, at least `need`. Bytes, a multiple of 4096 unless
+    /// the bounds are not.
+    pub fn next(&self, live_bytes: u64, free_bytes: u64, need: u32) -> u32 {
+        let part = (live_bytes / SEGMENT_LIVE_PART).min(u64::from(self.max));
+        let part = part.next_power_of_two().min(u64::from(self.max)) as u32;
         let share = (free_bytes / SEGMENT_FREE_SPACE_PART).min(u64::from(self.max)) as u32;
         let share = share & !(PAGE_BYTES - 1);
-        doubled.min(self.max).min(share).max(self.min).max(need.next_multiple_of(PAGE_BYTES))
+        part.min(share).max(self.min).max(need.next_multiple_of(PAGE_BYTES))
     }
 }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use ringmain_core::records::Place;
 
 use super::limits::{RECORD_ALIGN, TAIL_BUFFER_BYTES, TAIL_BYTES_MAX, TAIL_SPARE_COUNT_MAX};
-use super::record::{BATCH_HEADER_BYTES, BatchHeader, after};
+use super::record::{BatchHeader, after, write_batch_header};
 
 /// A sealed batch: bytes that never change, at their place in the log.
 pub(super) struct Batch {
@@ -72,8 +72,10 @@ pub(super) struct Tail {
     /// Place of the first byte of `filling`.
     start: Place,
     nonce: u64,
-    /// Of a segment's first batch: where the segment before it ends.
-    previous: Option<Place>,
+    /// The next batch is the first of its segment.
+    is_first: bool,
+    /// What the header of the next batch lists; of an open one, what its header will.
+    list: Vec<Place>,
     sealed: VecDeque<Rc<Batch>>,
     sealed_bytes: usize,
     spare: Vec<Box<[u8]>>,
@@ -87,7 +89,8 @@ impl Tail {
             used: 0,
             start: end,
             nonce: 0,
-            previous: None,
+            is_first: false,
+            list: Vec::new(),
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             spare: Vec::new(),
@@ -109,16 +112,26 @@ impl Tail {
         self.used > 0
     }
 
-    /// Goes on in another segment, at `start`.
+    /// Goes on in another segment, at `start`, whose first header lists `roster`.
     ///
     /// # Panics
     /// If a batch is open.
-    pub(super) fn begin_segment(&mut self, start: Place, nonce: u64, previous: Place) {
+    pub(super) fn begin_segment(&mut self, start: Place, nonce: u64, roster: Vec<Place>) {
         assert!(!self.is_open());
         assert!(self.start < start);
         self.start = start;
         self.nonce = nonce;
-        self.previous = Some(previous);
+        self.is_first = true;
+        self.list = roster;
+    }
+
+    /// Has the header of the next batch list `place`.
+    ///
+    /// # Panics
+    /// If a batch is open.
+    pub(super) fn list(&mut self, place: Place) {
+        assert!(!self.is_open());
+        self.list.push(place);
     }
 
     /// Makes room for `bytes` more in an open batch, sealing the one before if needed; false if
@@ -128,23 +141,24 @@ impl Tail {
         if self.used > 0 && self.used + bytes <= self.filling.len() {
             return true;
         }
-        if self.waiting_bytes() + BATCH_HEADER_BYTES + bytes > TAIL_BYTES_MAX {
+        if self.waiting_bytes() + BatchHeader::bytes(0) + bytes > TAIL_BYTES_MAX {
             return false;
         }
         self.seal(synced, false);
-        let need = BATCH_HEADER_BYTES + bytes;
+        let header_bytes = BatchHeader::bytes(self.list.len());
+        let need = header_bytes + bytes;
         if self.filling.len() < need {
             let spare = if need <= TAIL_BUFFER_BYTES { self.spare.pop() } else { None };
             let new = || vec![0; need.max(TAIL_BUFFER_BYTES)].into_boxed_slice();
             self.filling = spare.unwrap_or_else(new);
         }
-        self.used = BATCH_HEADER_BYTES;
+        self.used = header_bytes;
         true
     }
 
     /// Takes `bytes` of the free part, which were reserved and filled.
     pub(super) fn commit(&mut self, bytes: usize) {
-        assert!(self.used >= BATCH_HEADER_BYTES);
+        assert!(self.is_open());
         assert!(self.used + bytes <= self.filling.len());
         self.used += bytes;
     }
@@ -155,9 +169,10 @@ impl Tail {
             return;
         }
         debug_assert!(synced <= self.start);
-        let header =
-            BatchHeader { synced, nonce: self.nonce, previous: self.previous.take(), is_stop };
-        header.encode(self.start, &mut self.filling[..BATCH_HEADER_BYTES]);
+        let header = &mut self.filling[..BatchHeader::bytes(self.list.len())];
+        let flags = (std::mem::take(&mut self.is_first), is_stop);
+        write_batch_header(self.start, (synced, self.nonce), flags, &self.list, header);
+        self.list.clear();
         let bytes = std::mem::take(&mut self.filling);
         let batch = Batch { bytes, used: self.used, start: self.start };
         self.start = batch.end();

@@ -10,25 +10,16 @@ use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
-use super::limits::{SEGMENT_ID_MAX, STALL_BYTES, TAIL_BYTES_MAX, UNSYNCED_BYTES_MAX};
-use super::record::BATCH_HEADER_BYTES;
+use super::limits::{
+    HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, TAIL_BYTES_MAX, UNSYNCED_BYTES_MAX,
+};
+use super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
-use super::segment::{Fresh, Identity, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentSizes, Supply};
+use super::segment::{Fresh, Identity, SEGMENT_HEADER_BYTES, SegmentSizes, Supply};
+use super::segments::{Finished, Segments};
 use super::tail::{Batch, Tail};
 
-/// A finished segment of the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Finished {
-    pub(super) segment: u32,
-    /// Where the log goes on in the next segment; what may lie behind is not part of it.
-    pub(super) end: u32,
-}
-
-impl Finished {
-    fn end(&self) -> Place {
-        Place::new(self.segment, self.end)
-    }
-}
+mod files;
 
 /// Settings of a writer.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +32,14 @@ pub(super) struct Settings {
 /// Where a log stands that was just recovered.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
+    /// Ascending.
     pub(super) finished: Vec<Finished>,
     pub(super) synced: Place,
     pub(super) next_segment: u32,
     /// Files in which no part of the log lies.
     pub(super) void: Vec<u32>,
+    /// The last file, if nothing was ever written to it: the log goes on there.
+    pub(super) fresh: Option<Fresh>,
 }
 
 /// The write side of a log.
@@ -53,9 +47,11 @@ pub(super) struct Writer {
     settings: Settings,
     prng: Prng,
     pub(super) tail: Tail,
-    finished: Vec<Finished>,
+    pub(super) segments: Segments,
     active: Option<Fresh>,
     supply: Supply,
+    /// The active segment was begun when there was no room for another: it is for relief.
+    is_reserve: bool,
     /// The last Create failed: until one succeeds, an append that needs another segment does not
     /// wait for it.
     is_refused: bool,
@@ -65,6 +61,9 @@ pub(super) struct Writer {
     free_bytes: u64,
     /// Files to unlink once the active segment has proved itself.
     void: Vec<u32>,
+    /// Segments that have left the log, and the place behind the header that says so, once there
+    /// is one: when that is synced, they are void.
+    leaving: Vec<(u32, Option<Place>)>,
     written: Place,
     synced: Place,
     /// Someone waits until everything before this place is synced.
@@ -108,18 +107,21 @@ impl Writer {
         let end = standing.finished.last().map_or(Place(0), Finished::end);
         assert!(standing.synced <= end);
         assert!(standing.next_segment > end.segment());
-        Writer {
+        let fresh = standing.fresh;
+        let mut writer = Writer {
             settings,
             prng: Prng::new(seed),
             tail: Tail::new(end),
-            finished: standing.finished,
+            segments: Segments::new(standing.finished),
             active: None,
             supply: Supply::Empty,
+            is_reserve: false,
             is_refused: false,
             next_segment: standing.next_segment,
             need: 0,
             free_bytes,
             void: standing.void,
+            leaving: Vec::new(),
             written: end,
             synced: standing.synced,
             goal: end,
@@ -131,7 +133,11 @@ impl Writer {
             served_below: Place(u64::MAX),
             begun: None,
             stop: Stop::Running,
+        };
+        if let Some(fresh) = fresh {
+            writer.begin_first(fresh);
         }
+        writer
     }
 
     pub(super) fn end(&self) -> Place {
@@ -155,6 +161,16 @@ impl Writer {
         self.served_below
     }
 
+    /// Whose log it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.settings.identity
+    }
+
+    /// Whether it takes appends: it has not failed and is not stopping.
+    pub(super) fn is_running(&self) -> bool {
+        self.failure.is_none() && self.stop == Stop::Running
+    }
+
     /// Whether the active segment is begun and everything recovered is on disk.
     pub(super) fn is_ready(&self) -> bool {
         self.begun.is_some_and(|begun| self.synced > begun)
@@ -176,31 +192,31 @@ impl Writer {
         self.goal = self.end();
     }
 
-    /// Whether a failed Create waits for news of free space.
-    pub(super) fn is_refused(&self) -> bool {
-        self.supply == Supply::Refused
+    /// Asks for a sync of the finished segments: background work wants them on disk.
+    pub(super) fn sync_finished(&mut self) {
+        let end = self.segments.finished().last().map_or(Place(0), Finished::end);
+        self.goal = self.goal.max(end);
     }
 
-    pub(super) fn offer_space(&mut self, free_bytes: u64) {
-        self.free_bytes = free_bytes;
-        if self.supply == Supply::Refused {
-            self.supply = Supply::Empty;
-        }
-    }
-
-    /// Makes room for `bytes` (a padded frame) at [`Writer::end`].
-    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Place, Refusal> {
+    /// Makes room for `bytes` (a padded frame) at [`Writer::end`]. `is_relief` appends free more
+    /// than they take, and may use what is kept for such.
+    pub(super) fn reserve(&mut self, bytes: usize, is_relief: bool) -> Result<Place, Refusal> {
         if let Some(failure) = self.failure {
             return Err(Refusal::Failed(failure));
         }
         if self.stop != Stop::Running {
             return Err(Refusal::Stopping);
         }
-        // A new batch may have to begin, and a clean stop must always find room for its header.
-        let need = (bytes + 2 * BATCH_HEADER_BYTES) as u64;
-        let active = self.active.ok_or(Refusal::Busy)?;
-        if u64::from(self.end().offset()) + need > u64::from(active.bytes) {
-            self.roll(need as u32)?;
+        if !is_relief && self.is_reserve && self.is_refused() {
+            return Err(Refusal::NoSpace);
+        }
+        let need = bytes + HEADER_COUNT_RESERVED * (BATCH_HEADER_BYTES + LISTED_BYTES);
+        let none = if self.is_refused { Refusal::NoSpace } else { Refusal::Busy };
+        let active = self.active.ok_or(none)?;
+        let is_kept = self.is_refused && !is_relief;
+        let kept = if is_kept { u64::from(active.bytes / RESERVE_PART) } else { 0 };
+        if u64::from(self.end().offset()) + need as u64 + kept > u64::from(active.bytes) {
+            self.roll(need as u32, is_relief)?;
         }
         if !self.tail.reserve(bytes, self.synced) {
             return Err(Refusal::Busy);
@@ -208,47 +224,26 @@ impl Writer {
         Ok(self.end())
     }
 
+    /// Bytes of records that appends for relief find room for without another segment.
+    pub(super) fn room(&self) -> u64 {
+        let active = self.active.map_or(0, |active| active.bytes);
+        let left = active.saturating_sub(self.end().offset());
+        let ready = if let Supply::Ready(fresh) = self.supply { fresh.bytes } else { 0 };
+        // Of each, an eighth covers headers and what does not fit the end.
+        u64::from(left - left / 8) + u64::from(ready - ready / 8)
+    }
+
     /// Whether an append may soon be refused although it only has to wait.
     pub(super) fn is_stalled(&self) -> bool {
         if self.failure.is_some() || self.stop != Stop::Running {
             return false;
         }
-        let Some(active) = self.active else { return true };
+        let Some(active) = self.active else { return !self.is_refused };
         let left = u64::from(active.bytes) - u64::from(self.end().offset());
         let is_open = matches!(self.supply, Supply::Empty | Supply::Creating(_));
         let is_coming = is_open && !self.is_refused;
         let is_full = self.tail.waiting_bytes() + STALL_BYTES > TAIL_BYTES_MAX;
         (left < STALL_BYTES as u64 && is_coming) || is_full
-    }
-
-    /// Goes on in the segment made ready.
-    fn roll(&mut self, need: u32) -> Result<(), Refusal> {
-        let room_needed = need + SEGMENT_HEADER_BYTES as u32;
-        match self.supply {
-            Supply::Ready(fresh) if fresh.bytes >= room_needed => {
-                self.tail.seal(self.synced, false);
-                self.begin(fresh);
-                return Ok(());
-            }
-            Supply::Ready(fresh) => {
-                self.void.push(fresh.segment);
-                self.supply = Supply::Empty;
-            }
-            Supply::Refused | Supply::Empty | Supply::Creating(_) => {}
-        }
-        self.need = self.need.max(room_needed);
-        Err(if self.is_refused { Refusal::NoSpace } else { Refusal::Busy })
-    }
-
-    fn begin(&mut self, fresh: Fresh) {
-        let end = self.end();
-        if self.active.is_some() {
-            self.finished.push(Finished { segment: end.segment(), end: end.offset() });
-        }
-        self.tail.begin_segment(start_of(fresh.segment), fresh.nonce, end);
-        self.active = Some(fresh);
-        self.begun.get_or_insert(self.tail.end());
-        self.supply = Supply::Empty;
     }
 
     /// The next thing to do, until `None`. Call it at the end of each turn.
@@ -257,6 +252,7 @@ impl Writer {
             return None;
         }
         self.on_drained();
+        self.poll_leaving();
         self.poll_write(now).or_else(|| self.poll_sync()).or_else(|| self.poll_files())
     }
 
@@ -303,39 +299,10 @@ impl Writer {
             return None;
         }
         let segment = self.first_unsynced_segment();
-        let whole = self.finished.iter().rev().find(|finished| finished.segment == segment);
+        let whole = self.segments.find(segment);
         let covers = whole.map_or(self.written, |whole| whole.end().min(self.written));
         self.syncing = Some(covers);
         Some(Request::Sync { segment })
-    }
-
-    fn poll_files(&mut self) -> Option<Request> {
-        let is_wanted = self.supply == Supply::Empty && self.stop == Stop::Running;
-        if is_wanted && let Some(request) = self.create() {
-            return Some(request);
-        }
-        // Only now is it on disk that the log does not go on in these files.
-        let is_safe = self.is_ready();
-        is_safe.then(|| self.void.pop())?.map(|segment| Request::Remove { segment })
-    }
-
-    fn create(&mut self) -> Option<Request> {
-        if self.next_segment > SEGMENT_ID_MAX {
-            self.failure = Some(Failure::Exhausted);
-            return None;
-        }
-        let active_bytes = self.active.map_or(0, |active| u64::from(active.bytes));
-        let finished_bytes: u64 = self.finished.iter().map(|one| u64::from(one.end)).sum();
-        let log_bytes = finished_bytes + active_bytes;
-        let bytes = self.settings.sizes.next(log_bytes, self.free_bytes, self.need);
-        self.need = 0;
-        let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
-        self.next_segment += 1;
-        self.supply = Supply::Creating(fresh);
-        let identity = self.settings.identity;
-        let Fresh { segment, bytes, nonce } = fresh;
-        let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
-        Some(Request::Create { segment, bytes, header })
     }
 
     /// Takes the answer to a request.
@@ -344,30 +311,9 @@ impl Writer {
             Completion::Created { segment, result } => self.on_created(segment, result),
             Completion::Written { result } => self.on_written(result),
             Completion::Synced { result } => self.on_synced(result),
+            Completion::Stored { .. } => unreachable!("the log takes those of background work"),
         }
         self.check_invariants();
-    }
-
-    fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {
-        let Supply::Creating(fresh) = self.supply else { return };
-        if fresh.segment != segment {
-            return;
-        }
-        self.is_refused = result.is_err();
-        if self.is_refused {
-            self.supply = Supply::Refused;
-            // A file that was not made uses up no number.
-            self.next_segment = segment;
-            return;
-        }
-        self.supply = Supply::Ready(fresh);
-        if self.active.is_none() && self.failure.is_none() && self.stop == Stop::Running {
-            // Its first batch header, alone if need be, says where the recovered log ends.
-            self.begin(fresh);
-            let is_open = self.tail.reserve(0, self.synced);
-            assert!(is_open, "nothing waits yet");
-            self.sync_wanted();
-        }
     }
 
     fn on_written(&mut self, result: Result<usize, Errno>) {
@@ -445,7 +391,8 @@ impl Writer {
 
     /// The oldest segment that may hold bytes above the synced place.
     fn first_unsynced_segment(&self) -> u32 {
-        let unsynced = self.finished.iter().rev().take_while(|one| one.end() > self.synced);
+        let finished = self.segments.finished().iter().rev();
+        let unsynced = finished.take_while(|one| one.end() > self.synced);
         let active = self.active.map_or(0, |active| active.segment);
         unsynced.last().map_or(active, |one| one.segment)
     }

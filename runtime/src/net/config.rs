@@ -31,7 +31,7 @@ impl Default for HotRingConfig {
             buffer_count: 512,
             buffer_bytes: 16 << 10,
             connection_count_max: 10_000,
-            file_operation_count_max: 64,
+            file_operation_count_max: 512,
             accept_rest: Duration::from_millis(20),
         }
     }

@@ -204,12 +204,27 @@ impl Plan {
             partition_bits: self.start.identity.partition_bits.into(),
         };
         let dir = self.dir.shard_dir(shard)?;
-        let (mut disk, maps) = LogFiles::open(&dir).map_err(files)?;
-        let recovered = log::recover(&identity, &maps.files())
+        let (mut disk, maps, snapshots) = LogFiles::open(&dir).map_err(files)?;
+        let recovered = log::recover(&identity, &maps.files(&snapshots))
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
+        drop(snapshots);
+        for &log::Damage { segment, offset, end } in &recovered.damage {
+            tracing::error!(
+                "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \
+                 that were written last before it, or never, get errors (`ringmain scrub` helps)",
+                shard.0
+            );
+        }
+        if !recovered.scanned.is_empty() {
+            let count = recovered.scanned.len();
+            tracing::info!(
+                "shard {}: {count} log segments without a good snapshot were scanned",
+                shard.0
+            );
+        }
         if let Some(cut) = recovered.cut {
             let (segment, offset) = (cut.place.segment(), cut.place.offset());
-            tracing::info!("{shard:?}: a torn tail was cut at segment {segment}, {offset}");
+            tracing::info!("shard {}: a torn tail was cut at segment {segment}, {offset}", shard.0);
         }
         let durability = match self.start.settings.durability {
             Durability::Always => log::Durability::Always,

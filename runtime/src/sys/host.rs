@@ -109,6 +109,19 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// How often the calling thread has waited for the disk in a page fault.
+pub fn thread_major_faults() -> u64 {
+    // SAFETY:
+    // - all zero bits are a value of this type of integers;
+    // - the call writes one such value, which lives through it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let result = libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        (result == 0).then_some(usage)
+    };
+    usage.map_or(0, |usage| usage.ru_majflt as u64)
+}
+
 /// `release` is what `uname -r` says; one that cannot be read is given the benefit of the doubt.
 pub(super) fn check_release(release: &str) -> Result<(), HostError> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);

@@ -74,6 +74,12 @@ impl Cluster {
         self.process_mut(index).await_ready();
     }
 
+    /// The same, with more settings for this life.
+    pub fn start_with(&mut self, index: usize, settings: &[&str]) {
+        self.spawn(index, settings);
+        self.process_mut(index).await_ready();
+    }
+
     /// Waits until a node that was started unready is ready.
     pub fn await_ready(&mut self, index: usize) {
         self.process_mut(index).await_ready();

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use ringmain_runtime::log::{Completion, Errno, File, Maps, Request};
+use ringmain_core::records::Place;
+use ringmain_runtime::log::{Completion, Errno, File, Maps, Read, Request};
 
+use super::cold::Cold;
 use super::random::Random;
 
 /// What a crash keeps or loses as one.
@@ -48,23 +50,42 @@ pub(super) enum Fate {
     Error,
 }
 
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Its completion, and the number of a sync that was linked behind it.
+    Completion(Completion, Option<u64>),
+    /// What was read.
+    Read(Read, Result<Vec<u8>, Errno>),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     images: BTreeMap<u32, Image>,
+    /// Whole snapshots, by their segments.
+    snapshots: BTreeMap<u32, Vec<u8>>,
+    /// The snapshot that is being written.
+    unfinished: Vec<u8>,
     open: BTreeMap<u64, Open>,
     latest: u64,
-    /// Nothing is in memory: every read would have to wait.
-    pub(super) is_cold: bool,
+    /// What is not in memory.
+    pub(super) cold: Cold,
 }
 
 impl Disk {
+    /// An empty disk.
+    pub(super) fn new(cold: Cold) -> Disk {
+        Disk { cold, ..Disk::default() }
+    }
+
     /// Takes a request; its number, under which it is to be completed, unless it has no
     /// completion.
     pub(super) fn submit(&mut self, request: Request) -> Option<u64> {
         match request {
             Request::Remove { segment } => {
                 self.images.remove(&segment).expect("what is removed was made");
+                self.snapshots.remove(&segment);
                 None
             }
             Request::Sync { segment } => Some(self.sync(segment)),
@@ -72,16 +93,15 @@ impl Disk {
         }
     }
 
-    /// Ends request `number`: the completion, and the number of a sync that was linked behind it.
-    pub(super) fn complete(&mut self, number: u64, fate: Fate) -> (Completion, Option<u64>) {
-        let error = Err(EIO);
+    /// Ends request `number`.
+    pub(super) fn complete(&mut self, number: u64, fate: Fate) -> Ended {
         let open = self.open.remove(&number).expect("it was submitted and not completed");
         let completion = match open {
             Open::Sync { segment, ranges } if fate == Fate::Error => {
                 if let Some(image) = self.images.get_mut(&segment) {
                     image.doomed.extend(image.dirty.drain(..ranges));
                 }
-                Completion::Synced { result: error }
+                Completion::Synced { result: Err(EIO) }
             }
             Open::Sync { segment, ranges } => {
                 self.on_synced(segment, ranges);
@@ -90,7 +110,7 @@ impl Disk {
             Open::Request(Request::Create { segment, .. }) if fate == Fate::Error => {
                 Completion::Created { segment, result: Err(Errno(28)) }
             }
-            Open::Request(Request::Create { segment, bytes, header }) => {
+            Open::Request(Request::Create { segment, bytes, header, .. }) => {
                 self.create(segment, bytes, &header);
                 Completion::Created { segment, result: Ok(()) }
             }
@@ -102,13 +122,30 @@ impl Disk {
                 let bytes = if fate == Fate::Short { whole.div_ceil(2) } else { whole };
                 self.write(segment, offset, &buffer[..bytes]);
                 let linked = (then_sync && bytes == whole).then(|| self.sync(segment));
-                return (Completion::Written { result: Ok(bytes) }, linked);
+                return Ended::Completion(Completion::Written { result: Ok(bytes) }, linked);
+            }
+            Open::Request(Request::Read(read)) => {
+                let image = &self.images[&read.segment].cached;
+                let bytes = image[read.offset as usize..][..read.bytes as usize].to_vec();
+                return Ended::Read(read, if fate == Fate::Error { Err(EIO) } else { Ok(bytes) });
+            }
+            Open::Request(Request::Store { .. }) if fate == Fate::Error => {
+                Completion::Stored { result: Err(EIO) }
+            }
+            Open::Request(Request::Store { segment, offset, bytes, is_last }) => {
+                self.unfinished.truncate(offset as usize);
+                assert_eq!(self.unfinished.len() as u64, offset, "parts come in order");
+                self.unfinished.extend(bytes);
+                if is_last {
+                    self.snapshots.insert(segment, std::mem::take(&mut self.unfinished));
+                }
+                Completion::Stored { result: Ok(()) }
             }
             Open::Request(Request::Sync { .. } | Request::Remove { .. }) => {
                 unreachable!("they are not opened as requests")
             }
         };
-        (completion, None)
+        Ended::Completion(completion, None)
     }
 
     /// The oldest request under way.
@@ -125,7 +162,9 @@ impl Disk {
                     let bytes = random.below(buffer.len() + 1);
                     self.write(segment, offset, &buffer[..bytes]);
                 }
-                Open::Request(Request::Create { segment, bytes, header }) if random.chance(500) => {
+                Open::Request(Request::Create { segment, bytes, header, .. })
+                    if random.chance(500) =>
+                {
                     self.create(segment, bytes, &header);
                 }
                 _ => {}
@@ -139,9 +178,14 @@ impl Disk {
     }
 
     /// The files, for recovery.
-    pub(super) fn files(&self) -> Vec<File<'_>> {
+    pub(super) fn files<'a>(&'a self) -> Vec<File<'a>> {
         let images = self.images.iter();
-        images.map(|(segment, image)| File { segment: *segment, bytes: &image.cached }).collect()
+        let file = |(segment, image): (&u32, &'a Image)| {
+            let snapshot = self.snapshots.get(segment).map(Vec::as_slice);
+            let (bytes, zeros_from) = (&image.cached[..], image.cached.len());
+            File { segment: *segment, bytes, zeros_from, snapshot }
+        };
+        images.map(file).collect()
     }
 
     fn open(&mut self, open: Open) -> u64 {
@@ -208,7 +252,8 @@ impl Image {
 
 impl Maps for Disk {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
-        let image = self.images.get(&segment).filter(|_| !self.is_cold)?;
+        let is_warm = !self.cold.contains(Place::new(segment, offset));
+        let image = self.images.get(&segment).filter(|_| is_warm)?;
         image.cached.get(offset as usize..(offset as usize).checked_add(bytes)?)
     }
 }

@@ -14,6 +14,7 @@ use ringmain_core::time::{Instant, UnixMs};
 use super::bodies::Kept;
 use super::network::Site;
 use super::outbox::{PARTITION_BITS, node_id};
+use super::parking::Parking;
 use super::random::Random;
 use super::store::Store;
 use super::swarm::{Durability, Swarm};
@@ -126,6 +127,8 @@ pub(super) struct ShardProcess<'m> {
     pub(super) machine: Box<Shard<'m>>,
     /// Its memory for requests.
     pub(super) bodies: Kept,
+    /// What waits for cold records.
+    pub(super) waiting: Parking,
     /// When it is woken.
     pub(super) wake: Option<Instant>,
 }
@@ -196,7 +199,8 @@ impl<'m> Host<'m> {
         let shards = (0..swarm.shards[node]).map(|shard| {
             let memory = pool.shards.next().expect("there is memory for every life");
             let machine = shard_machine(swarm, node, shard, boot, memory);
-            ShardProcess { machine: Box::new(machine), bodies: Kept::default(), wake: None }
+            let (bodies, waiting) = (Kept::default(), Parking::new(swarm));
+            ShardProcess { machine: Box::new(machine), bodies, waiting, wake: None }
         });
         let shards = shards.collect();
         self.process = Some(Process { node: Some(machine), shards, wake: None });

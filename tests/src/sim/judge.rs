@@ -233,6 +233,25 @@ impl Judge {
         Ok(known)
     }
 
+    /// S19: a read that came behind the write stamped `stamp` over its connection covers it, unless
+    /// that was refused; `is_open` = it has no answer yet.
+    pub(super) fn on_follower(
+        &self,
+        (key, key_bytes): (usize, &[u8]),
+        stamp: u64,
+        is_open: bool,
+        reply: &Reply,
+        context_key: &[u8; 16],
+    ) -> Result<(), Violation> {
+        let known = self.decode(key, key_bytes, &reply.context, context_key)?;
+        let history = &self.histories[key];
+        if history.holds(stamp, &known.events) || !is_open && !history.is_applied(stamp) {
+            return Ok(());
+        }
+        let detail = format!("a read of k{key} overtook write {stamp} of the same connection");
+        Err(Violation::new(Invariant::Order, detail))
+    }
+
     /// S6: a serial client that reads before it writes sees at most one sibling.
     pub(super) fn on_sequential(&self, key: usize, read: &Known) -> Result<(), Violation> {
         let siblings = self.histories[key].siblings(&read.events);
@@ -317,23 +336,30 @@ impl Judge {
     }
 }
 
-/// What the reads before the write stamped `stamp` found, for each request that has it.
+/// What the reads before the write stamped `stamp` found, for each request that has it. One turn
+/// may apply a write that arrived twice twice, and what the second found is unknown before the
+/// oracle has seen the first: it is passed over, as long as another one remains.
 fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>, Violation> {
-    let mut found = Vec::new();
+    let (mut found, mut unknown) = (Vec::new(), None);
     for request in kept.requests() {
         let Some(put) = request.command.as_deref().and_then(kept_put) else { continue };
         if put.timestamp.0 != stamp || !matches!(put.replaces, Replaces::ReadFirst { .. }) {
             continue;
         }
-        found.push(match &request.gathered {
-            None => Set::default(),
-            Some(bytes) => {
-                let record = Record::new_checked(bytes).expect("what is gathered is a record");
-                history.check(&Decoded::of(record))?
-            }
-        });
+        let Some(bytes) = &request.gathered else {
+            found.push(Set::default());
+            continue;
+        };
+        let record = Record::new_checked(bytes).expect("what is gathered is a record");
+        match history.check(&Decoded::of(record)) {
+            Ok(set) => found.push(set),
+            Err(violation) => unknown = Some(violation),
+        }
     }
-    Ok(found)
+    match unknown {
+        Some(violation) if found.is_empty() => Err(violation),
+        _ => Ok(found),
+    }
 }
 
 /// The write in what a turn kept of a request: a kind, the length of the key, the key, the rest.

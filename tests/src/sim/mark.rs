@@ -73,8 +73,26 @@ marks! {
     DiskError,
     /// A shard's log failed.
     LogFailed,
-    /// Nothing was in memory in a turn.
-    Cold,
+    /// A read waited for a cold record.
+    ReadWaited,
+    /// A write waited for a cold record.
+    WriteWaited,
+    /// A frame of a coordinator waited for a cold record.
+    FrameWaited,
+    /// An operation waited behind another one on its key.
+    WaitedBehind,
+    /// A read followed a plain write over its connection.
+    Followed,
+    /// A write that had read other nodes met a cold record, and was tried again.
+    WriteTriedAgain,
+    /// The deadline of an operation passed while it waited for a cold record.
+    WaitedTooLong,
+    /// Too many operations waited for cold records.
+    NoRoomToWait,
+    /// The disk did not read a cold record.
+    FetchFailed,
+    /// A record was still cold after every attempt to read it.
+    NeverRead,
     /// Two events of one key were concurrent.
     Concurrent,
     /// A stored record changed by joining another.

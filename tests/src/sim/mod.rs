@@ -17,6 +17,7 @@
 
 mod bodies;
 mod client;
+mod cold;
 mod disk;
 mod host;
 mod judge;
@@ -24,6 +25,7 @@ pub mod mark;
 mod network;
 pub mod oracle;
 mod outbox;
+mod parking;
 mod queue;
 pub mod random;
 mod store;

@@ -11,10 +11,11 @@ use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::Body;
 use ringmain_runtime::log::{
-    self, Completion, Config, Identity, Log, Request, SegmentSizes, recover,
+    self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
 
-use super::disk::{Disk, Fate};
+use super::cold::Cold;
+use super::disk::{Disk, Ended, Fate};
 use super::network::Site;
 use super::oracle::{Invariant, Set, Violation};
 use super::outbox::PARTITION_BITS;
@@ -23,6 +24,9 @@ use super::swarm::{Durability, Swarm};
 
 /// Free space of every disk, bytes.
 const FREE_BYTES: u64 = 1 << 30;
+
+/// Steps of background work whenever the log is asked what it wants.
+const STEP_COUNT: usize = 2;
 
 /// A record that was appended.
 #[derive(Clone, Debug)]
@@ -93,8 +97,9 @@ impl Store {
         let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes };
         let config = Config { identity, durability, sizes, seed: random.bits() };
         let recovered = recover(&identity, &[]).expect("no files have no damage");
+        let disk = Disk::new(Cold::new(swarm, &mut random));
         Store {
-            log: Log::new(config, Disk::default(), recovered, FREE_BYTES),
+            log: Log::new(config, disk, recovered, FREE_BYTES),
             config,
             entries: Vec::new(),
             current: BTreeMap::new(),
@@ -112,14 +117,27 @@ impl Store {
         self.entries.len()
     }
 
-    /// Whether reads of what is written find it in memory.
-    pub(super) fn set_cold(&mut self, is_cold: bool) {
-        self.log.maps_mut().is_cold = is_cold;
+    /// A turn begins: with time, other records are in memory.
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.log.maps_mut().cold.set_now(now);
+    }
+
+    /// What is to be read into memory.
+    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
+        self.log.take_wanted()
+    }
+
+    /// The record at `place` was read into memory.
+    pub(super) fn on_fetched(&mut self, place: Place) {
+        self.log.maps_mut().cold.on_fetched(place);
     }
 
     /// The next request of the log, as the disk numbers it; none when there is nothing to do.
     /// The second half says whether it is a small write for whose sync nobody waits.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(u64, bool)> {
+        for _ in 0..STEP_COUNT {
+            self.log.step();
+        }
         loop {
             let request = self.log.poll_request(now)?;
             let small = |request: &Request| match request {
@@ -135,7 +153,13 @@ impl Store {
 
     /// Request `number` ends; the number of a sync that was linked behind it.
     pub(super) fn complete(&mut self, number: u64, fate: Fate) -> Option<u64> {
-        let (completion, linked) = self.log.maps_mut().complete(number, fate);
+        let (completion, linked) = match self.log.maps_mut().complete(number, fate) {
+            Ended::Completion(completion, linked) => (completion, linked),
+            Ended::Read(read, result) => {
+                self.log.handle_read(read, result);
+                return None;
+            }
+        };
         self.log.handle_completion(completion);
         if matches!(completion, Completion::Created { .. }) {
             self.log.offer_space(FREE_BYTES);
@@ -281,10 +305,21 @@ impl Store {
 impl Records for Store {
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
         let found = self.log.record(key)?;
-        let found_parts = found.map(|one| (one.record.bytes(), one.mine, one.place));
-        let expected = self.get(key.bytes).map(|one| (&one.record[..], one.mine, one.place));
-        assert!(found_parts == expected, "the log lends what was appended last");
+        let found_parts = found.map(|one| (one.record.bytes(), one.mine));
+        let expected = self.get(key.bytes);
+        let expected_parts = expected.map(|one| (&one.record[..], one.mine));
+        assert!(found_parts == expected_parts, "the log lends what was appended last");
+        let (found_place, place) = (found.map(|one| one.place), expected.map(|one| one.place));
+        assert!(found_place >= place, "where it was appended, or moved");
         Ok(found)
+    }
+
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        self.log.is_cold(key)
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.log.fetch(key);
     }
 
     fn append(

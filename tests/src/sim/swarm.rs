@@ -24,6 +24,10 @@ pub struct Swarm {
     pub slot_count: usize,
     /// Acknowledgments of a shard that can wait for a sync.
     pub unsynced_count: usize,
+    /// Operations of a shard that can wait for cold records, and their bytes.
+    pub waiting_count: usize,
+    /// See `waiting_count`.
+    pub waiting_bytes: usize,
     /// Deadline of a request.
     pub request_timeout: Duration,
     /// See there.
@@ -75,8 +79,12 @@ pub struct DiskOptions {
     pub slow: u32,
     /// Appends, per mille, that are refused since too much waits.
     pub busy: u32,
-    /// Turns, per mille, in which nothing is in memory.
+    /// Records, per mille, that are not in memory until they are fetched.
     pub cold: u32,
+    /// How long a record usually stays in memory, or out of it.
+    pub stay: Duration,
+    /// Fetches, per mille, that fail.
+    pub unread: u32,
     /// Writes, per mille, that are done in part.
     pub short: u32,
     /// Requests, per 100 000, that fail; then the log takes nothing until a restart.
@@ -183,13 +191,17 @@ impl Swarm {
             durability,
             slot_count: [2, 4, 16, 64][random.below(4)],
             unsynced_count: [4, 64][random.below(2)],
+            waiting_count: [2, 8, 64][random.below(3)],
+            waiting_bytes: [8 << 10, 1 << 20][random.below(2)],
             request_timeout: Duration::from_millis(random.between(100, 2000)),
             network: network(random, calm),
             disk: DiskOptions {
                 sync: Duration::from_micros(random.between(20, 10_000)),
                 slow: some(random, calm, 50),
                 busy: some(random, calm, 20),
-                cold: some(random, calm, 20),
+                cold: some(random, calm, 600),
+                stay: Duration::from_micros(random.between(500, 100_000)),
+                unread: some(random, calm, 300),
                 short: some(random, calm, 100),
                 errors: if durability == Durability::Always { some(random, calm, 50) } else { 0 },
                 segment_bytes: [8 << 10, 64 << 10, 1 << 20][random.below(3)],
@@ -205,7 +217,7 @@ impl Swarm {
         let FaultOptions { split, reset, crash, pause, unsent, .. } = self.faults;
         let faults = [split, reset, crash, pause];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
-            && self.disk.cold + self.disk.short + self.disk.errors == 0
+            && self.disk.cold + self.disk.unread + self.disk.short + self.disk.errors == 0
             && faults.iter().all(Option::is_none)
     }
 }

@@ -1,10 +1,12 @@
 //! Clusters in memory: every frame is real, the network is a list.
 
 mod causal;
+mod cold;
 mod conditions;
 mod frames;
 mod limits;
 mod losses;
+mod queues;
 mod random;
 mod sessions;
 
@@ -20,6 +22,7 @@ use crate::shard::{ShardConfig, ShardMemory};
 use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::Condition;
 use crate::wire::reply::{Reply, Status};
+use queues::Queues;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::format;
 use std::string::String;
@@ -170,9 +173,10 @@ struct Site {
     shard: Shard<'static>,
     store: Store,
     bodies: Memory,
+    waiting: Queues,
 }
 
-type SiteTurn<'d> = Turn<'d, 'static, Store, Network, Memory, Software>;
+type SiteTurn<'d> = Turn<'d, 'static, Store, Network, Memory, Queues, Software>;
 
 /// A reply, read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -268,10 +272,10 @@ impl Cluster {
 
     fn turn<T>(&mut self, at: At, run: impl FnOnce(&mut SiteTurn<'_>) -> T) -> T {
         self.network.me = Some(at);
-        let Site { shard, store, bodies } = self.sites.get_mut(&at).unwrap();
+        let Site { shard, store, bodies, waiting } = self.sites.get_mut(&at).unwrap();
         let (links, settings) = (&mut self.network, &self.settings);
         let (now, wall, checksum) = (self.now, self.wall, PhantomData);
-        run(&mut Turn { shard, store, links, bodies, settings, now, wall, checksum })
+        run(&mut Turn { shard, store, links, bodies, waiting, settings, now, wall, checksum })
     }
 
     /// Delivers one frame, which must be taken.
@@ -385,6 +389,7 @@ impl Cluster {
             assert_eq!(site.shard.request_count(), 0);
             assert!(site.bodies.kept.is_empty());
             assert!(site.bodies.gathered.is_empty());
+            assert!(site.waiting.is_empty());
             site.store.check_leaves(|bytes| Key::new(bytes, CLUSTER.hash_seed(), BITS));
         }
     }
@@ -408,7 +413,8 @@ impl Site {
             births: vec![0; Shard::partition_count(&config)].leak(),
         };
         let shard = Shard::new(config, memory, ring(&[]));
-        Site { shard, store: Store::default(), bodies: Memory::default() }
+        let (store, bodies) = (Store::default(), Memory::default());
+        Site { shard, store, bodies, waiting: Queues::default() }
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Store {
     pub(crate) full: Option<Full>,
     /// Keys that cannot be read.
     pub(crate) unread: BTreeMap<Vec<u8>, Unread>,
+    /// Keys whose records were to be read into memory.
+    pub(crate) fetched: Vec<Vec<u8>>,
 }
 
 impl Store {
@@ -68,6 +70,10 @@ impl Records for Store {
         let Some(&(place, mine)) = self.current.get(key.bytes) else { return Ok(None) };
         let record = Record::new_checked(self.body(place)?.payload()).unwrap();
         Ok(Some(Stored { record, mine, place }))
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.fetched.push(key.bytes.to_vec());
     }
 
     fn append(

@@ -1,5 +1,6 @@
 //! The machine alone: inputs in, exact outputs out.
 
+mod cold;
 mod first;
 mod forward;
 mod late;

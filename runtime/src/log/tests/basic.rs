@@ -31,6 +31,31 @@ fn a_record_is_readable_at_once_from_the_tail_then_from_the_map() {
 }
 
 #[test]
+fn a_cold_record_is_wanted_once() {
+    let mut world = World::ready(config(Durability::Always));
+    let [one, absent] = &names(2)[..] else { panic!("two names") };
+    let place = world.append(one, b"one").unwrap();
+    let (key, absent) = (key(one), key(absent));
+    world.log.maps_mut().is_cold = true;
+    assert!(!world.log.is_cold(&key), "it is in the tail");
+    world.settle();
+    assert!(world.log.is_cold(&key));
+    assert!(!world.log.is_cold(&absent));
+    for wanted in [&key, &absent, &key] {
+        world.log.fetch(wanted);
+    }
+    let bytes = 4096 - place.offset() % 4096;
+    assert_eq!(
+        world.log.take_wanted(),
+        [Wanted { key: ringmain_core::request::KeyPlace::of(&key), place, bytes }]
+    );
+    assert_eq!(world.log.take_wanted(), []);
+    world.log.maps_mut().is_cold = false;
+    world.log.fetch(&key);
+    assert_eq!(world.log.take_wanted(), []);
+}
+
+#[test]
 fn always_groups_what_comes_during_a_sync() {
     let mut world = World::ready(config(Durability::Always));
     let names = names(8);
@@ -142,11 +167,41 @@ fn no_space_for_a_segment_is_told_and_healed() {
     world.check();
     assert!(world.log.is_refused());
     world.log.offer_space(FREE);
-    assert!(!world.log.is_refused() && !world.log.is_stalled());
+    assert!(!world.log.is_stalled());
     assert!(world.append(name, &[1; 1000]).is_err());
     assert_eq!(world.log.refusal(), Some(Refusal::NoSpace), "until a segment is there");
     world.settle();
+    assert!(!world.log.is_refused());
     world.append(name, &[1; 1000]).unwrap();
+    world.check();
+}
+
+/// The last segment that the disk has room for is kept for deletes and merging.
+#[test]
+fn what_frees_more_than_it_takes_is_taken_on_a_full_disk() {
+    let names = names(40);
+    let mut world = World::ready(config(Durability::Always));
+    let short = u64::from(world.config.sizes.min) - 1;
+    world.log.offer_space(short);
+    let mut count = 0;
+    while world.append(&names[count], &[1; 500]).is_ok() {
+        world.settle();
+        count += 1;
+    }
+    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
+    assert!(world.log.is_refused() && !world.log.is_stalled());
+    world.append(&names[0], &[1; 500]).expect("no larger than what it replaces");
+    for name in &names[..count] {
+        world.append(name, b"").expect("smaller");
+        settle_without_space(&mut world);
+    }
+    assert_eq!(world.append(&names[count], &[1; 500]), Err(Full::NoSpace));
+    world.work();
+    assert!(world.log.background_counts().merged > 0, "what was freed came back");
+    world.log.offer_space(FREE);
+    world.settle();
+    assert!(!world.log.is_refused());
+    world.append(&names[count], &[1; 500]).unwrap();
     world.check();
 }
 
@@ -214,14 +269,14 @@ fn restarts_without_writes_leave_no_files_behind() {
 }
 
 #[test]
-fn segment_sizes_double_within_their_bounds() {
+fn segment_sizes_follow_what_is_live_within_their_bounds() {
     let sizes = SegmentSizes::default();
     let mib = |n: u64| n << 20;
     assert_eq!(sizes.next(0, FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(mib(4), FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(mib(8), FREE, 0), 8 << 20);
-    assert_eq!(sizes.next(mib(9), FREE, 0), 16 << 20);
-    assert_eq!(sizes.next(mib(9), mib(160), 0), 10 << 20);
+    assert_eq!(sizes.next(mib(16), FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(32), FREE, 0), 8 << 20);
+    assert_eq!(sizes.next(mib(36), FREE, 0), 16 << 20);
+    assert_eq!(sizes.next(mib(36), mib(160), 0), 10 << 20);
     assert_eq!(sizes.next(mib(4000), mib(100_000), 0), 256 << 20);
     assert_eq!(sizes.next(mib(4000), 0, 0), 4 << 20);
     assert_eq!(sizes.next(0, 0, 5 << 20), 5 << 20);

@@ -11,6 +11,8 @@ struct Seen {
     lost: usize,
     stops: usize,
     failures: usize,
+    merged: u64,
+    snapshots: u64,
     full: usize,
     segments: u32,
 }
@@ -25,7 +27,8 @@ struct Run {
 impl Run {
     fn step(&mut self) {
         match self.prng.below(1000) {
-            0..400 => self.append(),
+            0..330 => self.append(),
+            330..400 => self.work(),
             400..450 => self.read(),
             450..650 => self.world.submit(),
             650..920 => self.complete(),
@@ -37,6 +40,21 @@ impl Run {
             981..984 => self.stop(),
             _ => self.world.settle(),
         }
+    }
+
+    fn work(&mut self) {
+        let before = self.world.log.background_counts();
+        for _ in 0..self.prng.below(20) {
+            self.world.log.step();
+            self.world.submit();
+            if self.prng.chance(50) {
+                self.complete();
+            }
+        }
+        let after = self.world.log.background_counts();
+        // A crash begins the counts anew.
+        self.seen.merged += after.merged.saturating_sub(before.merged);
+        self.seen.snapshots += after.snapshots.saturating_sub(before.snapshots);
     }
 
     fn append(&mut self) {
@@ -155,6 +173,7 @@ fn nothing_claimed_is_lost_and_nothing_is_invented() {
         assert!(seen.crashes > 100 && seen.kills > 50 && seen.cuts > 20, "{seen:?}");
         assert!(seen.lost > 20 && seen.stops > 20 && seen.failures > 5, "{seen:?}");
         assert!(seen.full > 20 && seen.segments > 20, "{seen:?}");
+        assert!(seen.merged > 20 && seen.snapshots > 20, "{seen:?}");
     }
 }
 

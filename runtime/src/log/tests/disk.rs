@@ -29,6 +29,13 @@ enum Open {
         buffer: Buffer,
         then_sync: bool,
     },
+    Read(Read),
+    Store {
+        segment: u32,
+        offset: u64,
+        bytes: Vec<u8>,
+        is_last: bool,
+    },
     /// Makes what was cached when it was asked for durable.
     Sync {
         segment: u32,
@@ -45,8 +52,18 @@ pub(crate) enum Fate {
     Error,
 }
 
+/// How something ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Completion(Completion),
+    Read(Read, Result<Vec<u8>, Errno>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
+    /// Whole ones, by their segments.
+    snapshots: BTreeMap<u32, Vec<u8>>,
+    unfinished: Vec<u8>,
     images: BTreeMap<u32, Image>,
     open: Vec<Open>,
     /// Nothing is in memory.
@@ -66,7 +83,9 @@ impl Maps for Disk {
 impl Disk {
     pub(crate) fn submit(&mut self, request: Request) {
         let open = match request {
-            Request::Create { segment, bytes, header } => Open::Create { segment, bytes, header },
+            Request::Create { segment, bytes, header, .. } => {
+                Open::Create { segment, bytes, header }
+            }
             Request::Write { segment, offset, buffer, then_sync } => {
                 assert!(!buffer.is_empty());
                 Open::Write { segment, offset, buffer, then_sync }
@@ -76,7 +95,12 @@ impl Disk {
             }
             Request::Remove { segment } => {
                 assert!(self.images.remove(&segment).is_some());
+                self.snapshots.remove(&segment);
                 return;
+            }
+            Request::Read(read) => Open::Read(read),
+            Request::Store { segment, offset, bytes, is_last } => {
+                Open::Store { segment, offset, bytes, is_last }
             }
         };
         let kind = std::mem::discriminant(&open);
@@ -99,13 +123,29 @@ impl Disk {
     }
 
     /// Ends the request that `choice` picks.
-    pub(crate) fn complete(&mut self, choice: u64, fate: Fate) -> Option<Completion> {
+    pub(crate) fn complete(&mut self, choice: u64, fate: Fate) -> Option<Ended> {
         if self.open.is_empty() {
             return None;
         }
         let open = self.open.remove(choice as usize % self.open.len());
         let error = Err(Errno(5));
-        Some(match open {
+        Some(Ended::Completion(match open {
+            Open::Read(read) => {
+                let image = &self.images[&read.segment].cached;
+                let bytes = image[read.offset as usize..][..read.bytes as usize].to_vec();
+                let result = if fate == Fate::Error { Err(Errno(5)) } else { Ok(bytes) };
+                return Some(Ended::Read(read, result));
+            }
+            Open::Store { .. } if fate == Fate::Error => Completion::Stored { result: error },
+            Open::Store { segment, offset, bytes, is_last } => {
+                self.unfinished.truncate(offset as usize);
+                assert_eq!(self.unfinished.len() as u64, offset, "parts come in order");
+                self.unfinished.extend(bytes);
+                if is_last {
+                    self.snapshots.insert(segment, std::mem::take(&mut self.unfinished));
+                }
+                Completion::Stored { result: Ok(()) }
+            }
             Open::Create { segment, .. } if fate == Fate::Error => {
                 Completion::Created { segment, result: error }
             }
@@ -140,7 +180,7 @@ impl Disk {
                 }
                 Completion::Synced { result: Ok(()) }
             }
-        })
+        }))
     }
 
     fn write(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
@@ -188,14 +228,32 @@ impl Disk {
 
     /// What recovery is given.
     pub(crate) fn files<'a>(&'a self) -> Vec<File<'a>> {
-        let file =
-            |(segment, image): (&u32, &'a Image)| File { segment: *segment, bytes: &image.cached };
+        let file = |(segment, image): (&u32, &'a Image)| {
+            let snapshot = self.snapshots.get(segment).map(Vec::as_slice);
+            let (bytes, zeros_from) = (&image.cached[..], image.cached.len());
+            File { segment: *segment, bytes, zeros_from, snapshot }
+        };
         self.images.iter().map(file).collect()
     }
 
     /// The files by themselves, to damage them.
     pub(crate) fn into_files(self) -> BTreeMap<u32, Vec<u8>> {
         self.images.into_iter().map(|(segment, image)| (segment, image.cached)).collect()
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.images.values().map(|image| image.cached.len() as u64).sum()
+    }
+
+    /// A bit rots.
+    pub(crate) fn flip(&mut self, segment: u32, offset: u32) {
+        self.images.get_mut(&segment).unwrap().cached[offset as usize] ^= 4;
+    }
+
+    /// The snapshots, to damage or lose them.
+    pub(crate) fn snapshots(&mut self) -> &mut BTreeMap<u32, Vec<u8>> {
+        &mut self.snapshots
     }
 
     /// A disk on which just these files lie.

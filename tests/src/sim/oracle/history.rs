@@ -133,6 +133,11 @@ impl History {
         if let [event] = events[..] { Some(event) } else { None }
     }
 
+    /// Whether there is an event of the write stamped `stamp`.
+    pub fn is_applied(&self, stamp: u64) -> bool {
+        self.issues.get(&stamp).is_some_and(|issue| !issue.events.is_empty())
+    }
+
     /// S9: the write stamped `stamp` was refused, so no event of it may exist.
     pub fn refuse(&mut self, stamp: u64) -> Result<(), Violation> {
         let issue = self.issues.get_mut(&stamp).expect("it was issued");

@@ -88,6 +88,8 @@ invariants! {
     Bounds = "S16 bounds",
     /// Every request gets exactly one reply, of its own key, or its connection closes.
     OneReply = "S17 one reply, no panic",
+    /// Operations of one connection on one key take effect in order.
+    Order = "S19 order on a key",
     /// After heal and quiescence all owners of a key are equal, and so are their trees.
     Convergence = "L1 convergence",
     /// After heal requests succeed again.

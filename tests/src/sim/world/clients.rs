@@ -105,8 +105,7 @@ impl World<'_> {
                 Set::default()
             }
         };
-        self.tickets.latest += 1;
-        let (ticket, life) = (self.tickets.latest, self.life(node));
+        let (ticket, life) = (self.new_ticket(), self.life(node));
         let site = Site { node, shard };
         self.after(
             Duration::from_micros(1),
@@ -119,6 +118,17 @@ impl World<'_> {
             Sender::Closer => self.closing.waits = Some(ticket),
         }
         self.tickets.open.insert(ticket, Ticket { sender, operation, node, life, required });
+    }
+
+    /// A ticket that nobody has had.
+    pub(super) fn new_ticket(&mut self) -> u64 {
+        self.tickets.latest += 1;
+        self.tickets.latest
+    }
+
+    /// Whether the request with that ticket has no answer yet.
+    pub(super) fn is_open(&self, ticket: u64) -> bool {
+        self.tickets.open.contains_key(&ticket)
     }
 
     /// Whether all shards that run work on the same topology, of as many nodes as any ever had.
@@ -136,6 +146,9 @@ impl World<'_> {
         ticket: u64,
         reply: &Reply,
     ) -> Result<(), Violation> {
+        if let Some(follower) = self.followers.remove(&ticket) {
+            return self.on_follower_reply(site, follower, reply);
+        }
         let Some(open) = self.tickets.open.remove(&ticket) else {
             let detail = format!("{site:?} answers request {ticket} again: {reply:?}");
             return Err(Violation::new(Invariant::OneReply, detail));

@@ -27,7 +27,7 @@ const RUNNING_MAX: Duration = Duration::from_secs(60);
 /// Time for the last frames to arrive.
 const QUIET: Duration = Duration::from_secs(5);
 /// Attempts that a last request has.
-const ATTEMPT_COUNT_MAX: u32 = 100;
+const ATTEMPT_COUNT_MAX: u32 = 500;
 
 /// The last reads and writes.
 #[derive(Debug, Default)]
@@ -190,6 +190,11 @@ impl World<'_> {
         let agree = self.hosts.iter().all(|host| machine(host) == first);
         if !agree || self.swarm.early.is_none() && first.2 != self.hosts.len() {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
+        }
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let mut shards = processes.flat_map(|process| &process.shards);
+        if shards.any(|shard| shard.machine.request_count() + shard.waiting.count() > 0) {
+            return Err(Violation::new(Invariant::OneReply, "a request never ends"));
         }
         for key in 0..self.clients.keys().len() {
             self.check_key(key)?;

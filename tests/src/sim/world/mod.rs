@@ -12,6 +12,7 @@
 mod clients;
 mod faults;
 mod finish;
+mod followers;
 mod links;
 mod membership;
 mod turn;
@@ -24,6 +25,7 @@ use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::node::NodeInput;
 use ringmain_core::time::Instant;
+use ringmain_runtime::log::Wanted;
 
 use super::client::{Clients, Operation};
 use super::host::{Host, Persisted, Pool, contact};
@@ -37,6 +39,7 @@ use super::swarm::Swarm;
 use super::trace::Trace;
 use clients::Tickets;
 use finish::Closing;
+use followers::{Follower, Followers};
 
 /// Most events of a run; more mean that it does not end.
 const EVENT_COUNT_MAX: u64 = 2_000_000;
@@ -48,12 +51,16 @@ pub(super) enum Event {
     Arrive(Parcel),
     /// A client's command reaches a shard.
     Command { site: Site, life: u64, ticket: u64, operation: Operation },
+    /// A read follows a write.
+    Follow { site: Site, life: u64, follower: Follower },
     /// A shard has something to do.
     Wake { site: Site, life: u64 },
     /// The machine of a node has something to do.
     WakeNode { node: usize, life: u64 },
     /// A request of a shard's log ends.
     Disk { site: Site, life: u64, number: u64 },
+    /// The read of a cold record ends.
+    Fetched { site: Site, life: u64, wanted: Wanted },
     /// The topology is on disk.
     Persisted { node: usize, life: u64, persisted: Persisted },
     /// A connection between two nodes came up or was lost, as one of them sees it.
@@ -120,6 +127,7 @@ pub(super) struct World<'m> {
     settings: TurnSettings,
     clients: Clients,
     tickets: Tickets,
+    followers: Followers,
     closing: Closing,
     judge: Judge,
     stage: Stage,
@@ -171,6 +179,7 @@ impl<'m> World<'m> {
             settings,
             clients,
             tickets: Tickets::default(),
+            followers: Followers::default(),
             closing: Closing::default(),
             judge,
             stage: Stage::Forming,
@@ -227,10 +236,16 @@ impl<'m> World<'m> {
                 }
                 Ok(())
             }
+            Event::Follow { site, life, follower } if life == self.life(site.node) => {
+                self.on_follow(site, follower)
+            }
             Event::Wake { site, life } if life == self.life(site.node) => self.on_wake(site),
             Event::WakeNode { node, life } if life == self.life(node) => self.on_wake_node(node),
             Event::Disk { site, life, number } if life == self.life(site.node) => {
                 self.on_disk(site, number)
+            }
+            Event::Fetched { site, life, wanted } if life == self.life(site.node) => {
+                self.on_fetched(site, wanted)
             }
             Event::Persisted { node, life, persisted } if life == self.life(node) => {
                 self.on_persisted(node, persisted)
@@ -241,10 +256,12 @@ impl<'m> World<'m> {
             Event::Differs { node, life, peer } if life == self.life(node) => {
                 self.node_turn(node, NodeInput::Differs(peer))
             }
-            Event::Wake { .. }
+            Event::Follow { .. }
+            | Event::Wake { .. }
             | Event::WakeNode { .. }
             | Event::Differs { .. }
             | Event::Disk { .. }
+            | Event::Fetched { .. }
             | Event::Persisted { .. }
             | Event::Peer { .. } => Ok(()),
             Event::Connect { a, b } => self.on_connect(a, b),
@@ -273,9 +290,11 @@ impl<'m> World<'m> {
     fn park(&mut self, event: Event) -> Option<Event> {
         let node = match &event {
             Event::Arrive(parcel) => parcel.to.node,
-            Event::Command { site, .. } | Event::Wake { site, .. } | Event::Disk { site, .. } => {
-                site.node
-            }
+            Event::Command { site, .. }
+            | Event::Follow { site, .. }
+            | Event::Wake { site, .. }
+            | Event::Disk { site, .. }
+            | Event::Fetched { site, .. } => site.node,
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
             | Event::Differs { node, .. }

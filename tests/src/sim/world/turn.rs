@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use ringmain_core::checksum::Software;
-use ringmain_core::drive::{Command, Notice, Turn};
+use ringmain_core::drive::{Command, Notice, Turn, Waiting};
 use ringmain_core::request::Origin;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
+use ringmain_runtime::log::Wanted;
 
 use super::super::bodies::Kept;
 use super::super::client::Operation;
@@ -19,6 +20,7 @@ use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
 use super::super::outbox::{Outbox, Sent, node_index};
+use super::super::parking::Parking;
 use super::super::store::{News, Store};
 use super::{Event, World, note};
 
@@ -29,7 +31,7 @@ const DISK_DELAY_MAX: Duration = Duration::from_secs(5);
 const TIMEOUT_COUNT: usize = 4;
 
 /// The turn of a simulated shard.
-pub(super) type SimTurn<'d, 'm, 'w> = Turn<'d, 'm, Store, Outbox<'w>, Kept, Software>;
+pub(super) type SimTurn<'d, 'm, 'w> = Turn<'d, 'm, Store, Outbox<'w>, Kept, Parking, Software>;
 
 impl<'m> World<'m> {
     /// The running shard at `site`.
@@ -44,12 +46,8 @@ impl<'m> World<'m> {
         site: Site,
         act: impl FnOnce(&mut SimTurn<'_, 'm, '_>),
     ) -> Result<(), Violation> {
-        let is_cold = self.faults_happen() && self.random.chance(self.swarm.disk.cold);
-        if is_cold {
-            self.marks.hit(Mark::Cold);
-        }
         let host = &mut self.hosts[site.node];
-        host.stores[site.shard].set_cold(is_cold);
+        host.stores[site.shard].set_now(self.now);
         let (now, wall) = (host.local(self.now), host.wall(self.now));
         let process = host.process.as_mut().expect("its process runs");
         let shard = &mut process.shards[site.shard];
@@ -68,6 +66,7 @@ impl<'m> World<'m> {
             store: &mut host.stores[site.shard],
             links: &mut outbox,
             bodies: &mut shard.bodies,
+            waiting: &mut shard.waiting,
             settings: &self.settings,
             now,
             wall,
@@ -76,7 +75,9 @@ impl<'m> World<'m> {
         act(&mut turn);
         turn.timeouts(TIMEOUT_COUNT);
         let sent = outbox.sent;
-        host.stores[site.shard].set_cold(false);
+        for mark in shard.waiting.take_reached() {
+            self.marks.hit(mark);
+        }
         self.observe(site)?;
         self.flush(site, sent)
     }
@@ -87,7 +88,7 @@ impl<'m> World<'m> {
         let host = &mut self.hosts[node];
         let (boot, store) = (host.lives, &mut host.stores[shard]);
         let process = host.process.as_mut().expect("its process runs");
-        let ShardProcess { machine, bodies, .. } = &mut process.shards[shard];
+        let ShardProcess { machine, bodies, waiting, .. } = &mut process.shards[shard];
         while let Some((entry, before)) = store.unseen() {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
@@ -100,6 +101,10 @@ impl<'m> World<'m> {
         }
         bodies.forget_released();
         let (kept, in_flight) = (bodies.count(), machine.request_count());
+        if waiting.count() > self.swarm.waiting_count {
+            let detail = format!("{} operations wait at {site:?}", waiting.count());
+            return Err(Violation::new(Invariant::Bounds, detail));
+        }
         if kept > in_flight || in_flight > self.swarm.slot_count {
             let detail = format!("{site:?} keeps {kept} of {in_flight} requests in flight");
             return Err(Violation::new(Invariant::Bounds, detail));
@@ -134,6 +139,10 @@ impl<'m> World<'m> {
                 }
             }
         }
+        for wanted in self.hosts[site.node].stores[site.shard].take_wanted() {
+            let (delay, life) = (self.disk_delay(), self.life(site.node));
+            self.after(delay, Event::Fetched { site, life, wanted });
+        }
         self.schedule_wake(site);
         self.pump(site)
     }
@@ -149,8 +158,9 @@ impl<'m> World<'m> {
     fn schedule_wake(&mut self, site: Site) {
         let life = self.life(site.node);
         let log = self.hosts[site.node].stores[site.shard].timeout();
-        let machine = self.shard_mut(site).machine.poll_timeout();
-        let Some(local) = machine.into_iter().chain(log).min() else { return };
+        let shard = self.shard_mut(site);
+        let timers = [log, shard.machine.poll_timeout(), shard.waiting.next_deadline()];
+        let Some(local) = timers.into_iter().flatten().min() else { return };
         let at = self.hosts[site.node].global(self.now, local);
         let shard = self.shard_mut(site);
         if shard.wake.is_none_or(|wake| at < wake) {
@@ -188,6 +198,12 @@ impl<'m> World<'m> {
     }
 
     fn schedule_disk(&mut self, site: Site, number: u64) {
+        let (delay, life) = (self.disk_delay(), self.life(site.node));
+        self.after(delay, Event::Disk { site, life, number });
+    }
+
+    /// How long the disk takes for the next request.
+    fn disk_delay(&mut self) -> Duration {
         let mut delay = self.random.delay(self.swarm.disk.sync);
         if self.faults_happen() && self.random.chance(self.swarm.disk.slow) {
             delay *= self.random.between(2, 300) as u32;
@@ -196,8 +212,19 @@ impl<'m> World<'m> {
         if delay.as_millis() > 100 {
             self.marks.hit(Mark::SlowDisk);
         }
-        let life = self.life(site.node);
-        self.after(delay, Event::Disk { site, life, number });
+        delay
+    }
+
+    /// A cold record was read, or could not be: what waits for it goes on.
+    pub(super) fn on_fetched(&mut self, site: Site, wanted: Wanted) -> Result<(), Violation> {
+        if self.faults_happen() && self.random.chance(self.swarm.disk.unread) {
+            self.marks.hit(Mark::FetchFailed);
+        } else {
+            let store = &mut self.hosts[site.node].stores[site.shard];
+            store.set_now(self.now);
+            store.on_fetched(wanted.place);
+        }
+        self.turn(site, |turn| while turn.resume(wanted.key) {})
     }
 
     pub(super) fn on_disk(&mut self, site: Site, number: u64) -> Result<(), Violation> {
@@ -242,7 +269,9 @@ impl<'m> World<'m> {
         let key = self.clients.key(operation.key).to_vec();
         note!(self, "{site:?} gets {ticket}: {operation:?}");
         let command: Command<'_> = operation.command();
-        self.turn(site, |turn| turn.command(Origin::Session(ticket), &key, command))
+        self.turn(site, |turn| turn.command(Origin::Session(ticket), &key, command))?;
+        self.follow(site, ticket, operation);
+        Ok(())
     }
 
     /// The local time of the node's machine.

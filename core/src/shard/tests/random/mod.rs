@@ -151,6 +151,9 @@ impl World {
                 model.end(world, effects, Outcome::Failed(Failure::Siblings));
             });
         }
+        if outcome <= 3 {
+            return self.models.get_mut(&op).expect("it is in flight").wait();
+        }
         let outputs = self.rig.applied(op);
         let place = self.rig.place;
         self.event(op, outputs, |model, world, effects| model.on_applied(world, effects, place));
@@ -256,6 +259,19 @@ impl World {
         });
     }
 
+    /// The cold record of some write was read; now and then of one that does not wait.
+    fn fetched(&mut self) {
+        let waiting = self.models.iter().find(|(_, model)| model.is_waiting());
+        let any = self.known.last().map(|(op, _)| *op);
+        let Some(op) = waiting.map(|(op, _)| *op).or(any) else { return };
+        let outputs = self.rig.input(Input::Fetched { op });
+        self.event(op, outputs, |model, world, effects| {
+            if model.is_waiting() {
+                model.on_fetched(world, effects);
+            }
+        });
+    }
+
     fn peer(&mut self) {
         let node = NodeId(2 + self.prng.below(u64::from(self.setup.nodes) - 1) as u32);
         if self.reachable.remove(&node) {
@@ -303,7 +319,8 @@ fn every_request_gets_the_one_reply_that_the_model_gives() {
     for seed in 0..400 {
         let mut world = World::new(seed);
         for _ in 0..150 {
-            match world.prng.below(20) {
+            match world.prng.below(22) {
+                20 | 21 => world.fetched(),
                 0..=3 => world.begin(),
                 4..=7 => world.look(),
                 8..=15 => world.answer(),

@@ -14,6 +14,8 @@ pub(super) fn ended(effects: &Effects) -> bool {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Reading,
+    /// Its apply waits for a cold record.
+    Waiting,
     Writing,
 }
 
@@ -23,6 +25,7 @@ pub(super) struct Model {
     op: RequestId,
     asked: Asked,
     is_get: bool,
+    reads_first: bool,
     stage: Stage,
     deadline: Instant,
     timer: Instant,
@@ -68,6 +71,7 @@ impl Model {
             op,
             asked,
             is_get,
+            reads_first: !is_get && read.is_some(),
             stage,
             deadline,
             timer,
@@ -124,6 +128,7 @@ impl Model {
     pub(super) fn go_on(&mut self, world: &World, effects: &mut Effects) {
         match self.stage {
             Stage::Reading => self.read_on(world, effects),
+            Stage::Waiting => {}
             Stage::Writing if self.place == Place(0) => {
                 effects.push(format!("apply {:?} false", self.op));
             }
@@ -160,6 +165,7 @@ impl Model {
         match (self.stage, node) {
             (Stage::Reading, ME) => effects.push(format!("look {:?}", self.op)),
             (Stage::Reading, _) => effects.push(format!("ask {:?} {node:?}", self.op)),
+            (Stage::Waiting, _) => unreachable!("it asks nobody"),
             (Stage::Writing, _) => {
                 let (place, sync) = (self.place, self.sync(world));
                 effects.push(format!("replicate {:?} {node:?} {place:?} {sync}", self.op));
@@ -183,6 +189,35 @@ impl Model {
             set.clear();
         }
         effects.push(format!("apply {:?} true", self.op));
+    }
+
+    /// The record is cold; only what the read is owed can change meanwhile.
+    pub(super) fn wait(&mut self) {
+        self.stage = Stage::Waiting;
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.stage == Stage::Waiting
+    }
+
+    /// The cold record was read.
+    pub(super) fn on_fetched(&mut self, world: &World, effects: &mut Effects) {
+        if world.rig.now >= self.deadline {
+            return self.fail(world, effects, self.late(world));
+        }
+        if let Some(failure) = world.write_refusal(self.asked) {
+            return self.fail(world, effects, failure);
+        }
+        self.stage = Stage::Writing;
+        effects.push(format!("apply {:?} {}", self.op, self.reads_first));
+    }
+
+    /// Nothing was written.
+    fn late(&self, world: &World) -> Failure {
+        let nodes = if self.asked.nodes == 0 { world.setup.w } else { self.asked.nodes };
+        let needed = nodes.min(world.owners.len() as u8);
+        let needed = needed.max(self.asked.primaries).max(self.asked.durable);
+        Failure::Unavailable { needed, got: 0 }
     }
 
     fn sync(&self, world: &World) -> bool {
@@ -259,7 +294,7 @@ impl Model {
     ) {
         match self.stage {
             _ if !right => {}
-            Stage::Writing => {
+            Stage::Waiting | Stage::Writing => {
                 self.owed.remove(&node);
             }
             Stage::Reading => {
@@ -271,7 +306,7 @@ impl Model {
     }
 
     pub(super) fn on_failure(&mut self, world: &World, effects: &mut Effects, node: NodeId) {
-        if self.is_open(node) {
+        if self.is_open(node) && !self.is_waiting() {
             self.waited.remove(&node);
             self.again.remove(&node);
             self.failed.insert(node);
@@ -292,7 +327,7 @@ impl Model {
     }
 
     pub(super) fn on_stale(&mut self, world: &World, right: bool, node: NodeId) {
-        if !right || self.owed.remove(&node) {
+        if !right || self.owed.remove(&node) || self.is_waiting() {
             return;
         }
         if self.is_open(node) {
@@ -305,6 +340,9 @@ impl Model {
     /// Some peer cannot be reached any more.
     pub(super) fn on_lost(&mut self, world: &World, effects: &mut Effects) {
         let lost = |node: &&NodeId| !world.reachable.contains(node);
+        if self.is_waiting() {
+            self.owed.retain(|node| world.reachable.contains(node));
+        }
         for node in Vec::from_iter(self.waited.iter().filter(lost).copied()) {
             self.waited.remove(&node);
             self.failed.insert(node);
@@ -325,6 +363,9 @@ impl Model {
         let now = world.rig.now;
         if self.timer.0.div_ceil(4096) > now.0 / 4096 {
             return;
+        }
+        if now >= self.deadline && self.is_waiting() {
+            return self.fail(world, effects, self.late(world));
         }
         if now >= self.deadline {
             let enough = self.stage == Stage::Reading && self.done.len() as u8 >= self.need;

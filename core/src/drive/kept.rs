@@ -1,0 +1,42 @@
+//! How a command is kept that outlives its turn: which one it is, the length of its key, the key,
+//! and the payload as it stands in a frame.
+
+use super::{Bodies, Command};
+use crate::id::RequestId;
+use crate::wire::get::GetRequest;
+use crate::wire::payload::Payload;
+use crate::wire::put::PutRequest;
+
+/// What precedes a kept key: which command, and the length of the key.
+const HEAD_BYTES: usize = 3;
+
+/// Length of `command` on `key` when it is kept.
+pub(super) fn kept_bytes(key: &[u8], command: &Command<'_>) -> usize {
+    HEAD_BYTES + key.len() + command.bytes()
+}
+
+/// Writes `command` on `key` into `out`, which is [`kept_bytes`] long.
+pub(super) fn write_kept(key: &[u8], command: &Command<'_>, out: &mut [u8]) {
+    out[0] = u8::from(matches!(command, Command::Put(_)));
+    out[1..HEAD_BYTES].copy_from_slice(&(key.len() as u16).to_le_bytes());
+    let (front, payload) = out[HEAD_BYTES..].split_at_mut(key.len());
+    front.copy_from_slice(key);
+    command.write(payload);
+}
+
+/// The key and command that [`write_kept`] wrote.
+pub(super) fn read_kept(bytes: &[u8]) -> (&[u8], Command<'_>) {
+    let key_bytes = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
+    let (key, payload) = bytes[HEAD_BYTES..].split_at(key_bytes);
+    let command = if bytes[0] == 1 {
+        Command::Put(PutRequest::new_checked(payload).expect("it was written by `write_kept`"))
+    } else {
+        Command::Get(GetRequest::new_checked(payload).expect("it was written by `write_kept`"))
+    };
+    (key, command)
+}
+
+/// The key and command that were kept for `op`.
+pub(super) fn kept<B: Bodies>(bodies: &B, op: RequestId) -> Option<(&[u8], Command<'_>)> {
+    bodies.kept(op).map(read_kept)
+}

@@ -1,0 +1,89 @@
+//! Memory for operations that wait, as plain lists.
+
+use super::*;
+
+/// FIFOs with a bound in waiters of all keys.
+pub(super) struct Queues {
+    waiters: Vec<(KeyPlace, Waiter, Vec<u8>)>,
+    misses: BTreeMap<KeyPlace, u32>,
+    pub(super) count_max: usize,
+}
+
+impl Default for Queues {
+    fn default() -> Queues {
+        Queues { waiters: Vec::new(), misses: BTreeMap::new(), count_max: 1000 }
+    }
+}
+
+impl Queues {
+    pub(super) fn count(&self) -> usize {
+        self.waiters.len()
+    }
+
+    fn first(&self, key: KeyPlace) -> Option<usize> {
+        self.waiters.iter().position(|(other, ..)| *other == key)
+    }
+
+    fn take(&mut self, index: usize) -> (Waiter, Vec<u8>) {
+        let (key, waiter, bytes) = self.waiters.remove(index);
+        if !self.contains(key) {
+            self.misses.remove(&key);
+        }
+        (waiter, bytes)
+    }
+}
+
+impl Waiting for Queues {
+    type Bytes = Vec<u8>;
+
+    fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    fn contains(&self, key: KeyPlace) -> bool {
+        self.first(key).is_some()
+    }
+
+    fn push(
+        &mut self,
+        key: KeyPlace,
+        end: End,
+        waiter: Waiter,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), NoRoom> {
+        if self.waiters.len() == self.count_max {
+            return Err(NoRoom);
+        }
+        let mut filled = vec![0; bytes];
+        fill(&mut filled);
+        let index = if end == End::Front { 0 } else { self.waiters.len() };
+        self.waiters.insert(index, (key, waiter, filled));
+        Ok(())
+    }
+
+    fn front(&self, key: KeyPlace) -> Option<(Waiter, &[u8])> {
+        let (_, waiter, bytes) = &self.waiters[self.first(key)?];
+        Some((*waiter, bytes))
+    }
+
+    fn pop(&mut self, key: KeyPlace) -> Option<(Waiter, Vec<u8>)> {
+        self.first(key).map(|index| self.take(index))
+    }
+
+    fn count_miss(&mut self, key: KeyPlace) -> u32 {
+        let misses = self.misses.entry(key).or_default();
+        *misses += 1;
+        *misses
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.waiters.iter().map(|(_, waiter, _)| waiter.deadline).min()
+    }
+
+    fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Vec<u8>)> {
+        let at = self.next_deadline().filter(|at| *at <= now)?;
+        let index = self.waiters.iter().position(|(_, waiter, _)| waiter.deadline == at)?;
+        Some(self.take(index))
+    }
+}

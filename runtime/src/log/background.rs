@@ -1,0 +1,361 @@
+//! The work that a log does beside its appends: merging, snapshots, scrubbing.
+//!
+//! One job at a time, in steps that look at a bounded number of frames and bytes, so that a
+//! driver can do a few of them in any turn. A job reads segments through [`Walk`], never through
+//! a map.
+//!
+//! Merging moves what is live in a segment to the log's end; the moved record is one like any
+//! other, and the newest record of a key counts, so a crash in between leaves two equal ones.
+//!
+//! | step | what is done | if power fails here |
+//! |---|---|---|
+//! | 1 | append each live record again, point the index there | old ones count, or equal new ones |
+//! | 2 | sync all: what was moved, and what replaced the rest | as 1 |
+//! | 3 | a batch header lists the segment, or a roster omits it; sync | as 1, or its file is void |
+//! | 4 | unlink file and snapshot | a void file: removed at the next start |
+//!
+//! A snapshot is written beside and renamed; it leaves out what is dead, so it gets its name only
+//! when what replaced that is on disk.
+//!
+//! | step | what is done | if power fails here |
+//! |---|---|---|
+//! | 1 | write the parts into an unfinished file | removed at the next start |
+//! | 2 | sync all appended so far | as 1 |
+//! | 3 | write the last part, sync the file, rename it, sync the folder | none, or a whole one |
+//!
+//! *Pace.* While finished segments hold too much garbage, each appended byte owes some bytes of
+//! merging; a driver does what is owed in every turn and the rest when it is idle.
+
+use ringmain_core::hash::Key;
+use ringmain_core::records::Place;
+use ringmain_core::wire::place::{PLACE_BYTES, PlaceKind};
+
+use super::limits::{
+    OWED_BYTES_MAX, OWED_PER_APPENDED, SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX,
+};
+use super::record::{self, Frame};
+use super::request::{Errno, Refusal, Request};
+use super::segments::State;
+use super::snapshot::{Encoder, Entry, Head};
+use super::walk::{Step, Walk};
+use super::{Log, Maps};
+
+/// What a log is busy with beside its appends.
+#[derive(Default)]
+pub(super) struct Background {
+    job: Job,
+    /// Bytes of segments that should be merged by now.
+    owed_bytes: u64,
+    counts: Counts,
+}
+
+/// What background work has done since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Segments merged away.
+    pub merged: u64,
+    /// Bytes of records that merging moved.
+    pub moved_bytes: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Segments found damaged.
+    pub damaged: u64,
+}
+
+#[derive(Default)]
+enum Job {
+    #[default]
+    Idle,
+    /// Records are being moved.
+    Merge(Walk),
+    /// The segment leaves once everything before the place is synced.
+    Leave(u32, Place),
+    Snapshot(Walk, Box<Snapshot>),
+}
+
+struct Snapshot {
+    encoder: Encoder,
+    stage: Stage,
+    /// A part to be written.
+    part: Option<Request>,
+    /// One is being written.
+    is_storing: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Entries are being gathered.
+    Entries,
+    /// The last part may be written once everything before the place is synced.
+    Settling(Place),
+    /// It is being written.
+    Last,
+}
+
+/// Why a step could not go on.
+enum Halt {
+    /// Something must end first.
+    Wait,
+    /// The segment is not what it was.
+    Damaged,
+    /// The job makes no sense any more.
+    Over,
+}
+
+impl Background {
+    /// So many bytes were appended, and there is too much garbage.
+    pub(super) fn owe(&mut self, appended: usize) {
+        let owed = self.owed_bytes + OWED_PER_APPENDED * appended as u64;
+        self.owed_bytes = owed.min(OWED_BYTES_MAX);
+    }
+
+    /// The read or store that the job waits for.
+    pub(super) fn poll_request(&mut self) -> Option<Request> {
+        match &mut self.job {
+            Job::Idle | Job::Leave(..) => None,
+            Job::Merge(walk) => walk.poll_request(),
+            Job::Snapshot(walk, snapshot) => {
+                let part = snapshot.part.take();
+                snapshot.is_storing |= part.is_some();
+                part.or_else(|| walk.poll_request())
+            }
+        }
+    }
+
+    /// The bytes that were asked for.
+    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) {
+        if let Job::Merge(walk) | Job::Snapshot(walk, _) = &mut self.job {
+            walk.on_read(result);
+        }
+    }
+
+    /// A part of a snapshot was written, or not; the segment whose snapshot has ended.
+    pub(super) fn on_stored(&mut self, result: Result<(), Errno>) -> Option<u32> {
+        let Job::Snapshot(walk, snapshot) = &mut self.job else { return None };
+        let segment = walk.segment();
+        snapshot.is_storing = false;
+        if result.is_ok() && snapshot.stage != Stage::Last {
+            return None;
+        }
+        self.counts.snapshots += u64::from(result.is_ok());
+        self.job = Job::Idle;
+        Some(segment)
+    }
+
+    /// What was done so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+impl<M: Maps> Log<M> {
+    /// Whether a step should be done in this turn, whatever else there is to do.
+    pub fn is_step_due(&self) -> bool {
+        self.background.owed_bytes > 0
+    }
+
+    /// What background work has done since the start.
+    pub fn background_counts(&self) -> Counts {
+        self.background.counts()
+    }
+
+    /// Does a bounded step of background work: at most some microseconds, unless a record is
+    /// large. False if there is nothing to do before a completion comes.
+    pub fn step(&mut self) -> bool {
+        if !self.writer.is_running() {
+            return false;
+        }
+        let mut job = std::mem::take(&mut self.background.job);
+        let result = match &mut job {
+            Job::Idle => {
+                self.background.job = self.next_job();
+                return !matches!(self.background.job, Job::Idle);
+            }
+            Job::Merge(walk) => self.step_merge(walk),
+            Job::Leave(_, goal) if self.writer.synced() < *goal => Err(Halt::Wait),
+            Job::Leave(segment, _) => {
+                self.writer.leave(*segment);
+                self.background.counts.merged += 1;
+                Ok(Some(Job::Idle))
+            }
+            Job::Snapshot(walk, snapshot) => self.step_snapshot(walk, snapshot),
+        };
+        match result {
+            Ok(next) => self.background.job = next.unwrap_or(job),
+            Err(Halt::Wait) => {
+                self.background.job = job;
+                return false;
+            }
+            Err(Halt::Over) => {}
+            Err(Halt::Damaged) => {
+                if let Job::Merge(walk) | Job::Snapshot(walk, _) = &job {
+                    // What was good when it was last read may be what is damaged.
+                    self.index.doubt(walk.segment());
+                    self.writer.segments.set_state(walk.segment(), State::Damaged);
+                    self.background.counts.damaged += 1;
+                }
+            }
+        }
+        true
+    }
+
+    fn next_job(&mut self) -> Job {
+        self.writer.sync_finished();
+        let synced = self.writer.synced();
+        let segments = &self.writer.segments;
+        let is_full = segments.is_full_of_garbage();
+        if !is_full {
+            self.background.owed_bytes = 0;
+        }
+        if is_full || self.writer.is_refused() {
+            if let Some(victim) = segments.victim(synced, self.writer.room()) {
+                return Job::Merge(Walk::new(victim));
+            }
+            self.background.owed_bytes = 0;
+        }
+        let Some(bare) = segments.bare(synced) else { return Job::Idle };
+        let head = Head { segment: bare.segment, nonce: bare.nonce, end: bare.end };
+        let encoder = Encoder::new(&head);
+        let stage = Stage::Entries;
+        let snapshot = Snapshot { encoder, stage, part: None, is_storing: false };
+        Job::Snapshot(Walk::new(bare), Box::new(snapshot))
+    }
+
+    fn step_merge(&mut self, walk: &mut Walk) -> Result<Option<Job>, Halt> {
+        let mut moved = 0;
+        for _ in 0..STEP_FRAME_COUNT_MAX {
+            let (place, frame) = match walk.step() {
+                Step::Frame(place, frame) => (place, frame),
+                Step::Wait if moved > 0 => break,
+                Step::Wait => return Err(Halt::Wait),
+                Step::Damaged => return Err(Halt::Damaged),
+                Step::End => {
+                    self.writer.sync_wanted();
+                    return Ok(Some(Job::Leave(walk.segment(), self.writer.end())));
+                }
+            };
+            moved += match self.move_record(place, &frame) {
+                Ok(bytes) => bytes,
+                Err(Halt::Wait) if moved > 0 => break,
+                Err(halt) => return Err(halt),
+            };
+            let bytes = frame.bytes().len();
+            moved += 1;
+            walk.pass(bytes);
+            self.background.owed_bytes = self.background.owed_bytes.saturating_sub(bytes as u64);
+            if moved >= STEP_BYTES {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends a record again if it is live; says how many bytes that took.
+    fn move_record(&mut self, place: Place, frame: &Frame<'_>) -> Result<usize, Halt> {
+        if frame.kind() != PlaceKind::Record {
+            return Ok(0);
+        }
+        let key = self.key_of(frame).ok_or(Halt::Damaged)?;
+        if !self.index.table(key.partition).holds_at(key.order, place) {
+            return Ok(0);
+        }
+        let body = frame.body();
+        let padded = record::padded_bytes(body.bytes().len());
+        let moved = self.writer.reserve(padded, true).map_err(|refusal| match refusal {
+            Refusal::Busy | Refusal::NoSpace => Halt::Wait,
+            _ => Halt::Over,
+        })?;
+        let table = self.index.table_mut(key.partition);
+        let is_replaced = table.replace(key.order, place, moved);
+        assert!(is_replaced, "it was there just now");
+        let (_, free) = self.writer.tail.parts();
+        let (part, rest) = free[..padded].split_at_mut(PLACE_BYTES);
+        let (out, padding) = rest.split_at_mut(body.bytes().len());
+        out.copy_from_slice(body.bytes());
+        padding.fill(0);
+        let flags = (frame.mine(), table.has_twin(key.order));
+        record::stamp_record(part, moved, out.len(), flags, body.crc32c());
+        self.writer.tail.commit(padded);
+        self.writer.segments.on_dead(place, padded);
+        self.writer.segments.on_live(moved, padded);
+        self.background.counts.moved_bytes += padded as u64;
+        Ok(padded)
+    }
+
+    fn step_snapshot(
+        &mut self,
+        walk: &mut Walk,
+        snapshot: &mut Snapshot,
+    ) -> Result<Option<Job>, Halt> {
+        if snapshot.part.is_some() || snapshot.is_storing {
+            return Err(Halt::Wait);
+        }
+        let segment = walk.segment();
+        match snapshot.stage {
+            Stage::Entries => {}
+            Stage::Settling(goal) if self.writer.synced() < goal => return Err(Halt::Wait),
+            Stage::Settling(_) => {
+                let (offset, bytes) = snapshot.encoder.take(true);
+                snapshot.part = Some(Request::Store { segment, offset, bytes, is_last: true });
+                snapshot.stage = Stage::Last;
+                return Ok(None);
+            }
+            Stage::Last => return Err(Halt::Wait),
+        }
+        for count in 0..STEP_FRAME_COUNT_MAX {
+            let bytes = match walk.step() {
+                Step::Frame(place, frame) => {
+                    if let Some(entry) = self.entry(place, &frame)? {
+                        snapshot.encoder.push(&entry);
+                    }
+                    frame.bytes().len()
+                }
+                Step::Wait if count > 0 => break,
+                Step::Wait => return Err(Halt::Wait),
+                Step::Damaged => return Err(Halt::Damaged),
+                Step::End => {
+                    self.writer.sync_wanted();
+                    snapshot.stage = Stage::Settling(self.writer.end());
+                    return Ok(None);
+                }
+            };
+            walk.pass(bytes);
+        }
+        if snapshot.encoder.waiting_bytes() >= SNAPSHOT_PART_BYTES {
+            let (offset, bytes) = snapshot.encoder.take(false);
+            snapshot.part = Some(Request::Store { segment, offset, bytes, is_last: false });
+        }
+        Ok(None)
+    }
+
+    /// What a start must know of the record at `place`, if it is live.
+    fn entry(&self, place: Place, frame: &Frame<'_>) -> Result<Option<Entry>, Halt> {
+        if frame.kind() != PlaceKind::Record {
+            return Ok(None);
+        }
+        let key = self.key_of(frame).ok_or(Halt::Damaged)?;
+        if !self.index.table(key.partition).holds_at(key.order, place) {
+            return Ok(None);
+        }
+        let stored = frame.stored().map_err(|_| Halt::Damaged)?;
+        Ok(Some(Entry {
+            partition: key.partition,
+            order: key.order,
+            version: stored.record.version(&key),
+            offset: place.offset(),
+            bytes: record::padded_bytes(frame.body().bytes().len()) as u32,
+            is_twin: frame.is_twin(),
+        }))
+    }
+
+    /// The key of an intact record of this shard. One whose key has rotted would look dead.
+    fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
+        if !frame.is_intact() {
+            return None;
+        }
+        let identity = self.writer.identity();
+        let seed = identity.cluster.hash_seed();
+        let key = Key::new(frame.key(), seed, identity.partition_bits);
+        (!key.bytes.is_empty() && self.index.holds(key.partition)).then_some(key)
+    }
+}

@@ -1,0 +1,62 @@
+//! Records that are on disk but not in memory: what is to be read before an operation goes on.
+
+use ringmain_core::hash::Key;
+use ringmain_core::records::{Place, Unread};
+use ringmain_core::request::KeyPlace;
+use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
+
+use super::{Log, Maps, record};
+
+/// What is read of a record whose length is not known: to the end of its page.
+const READ_BYTES_MIN: u32 = 4096;
+
+/// A record that should be read into memory, since an operation waits for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// Whose record: for [`Turn::resume`](ringmain_core::drive::Turn::resume) afterwards.
+    pub key: KeyPlace,
+    /// Where it lies.
+    pub place: Place,
+    /// How much is to be read, bytes: what is known of it so far.
+    pub bytes: u32,
+}
+
+impl<M: Maps> Log<M> {
+    /// What has been asked for since the last call. The driver reads each and then resumes what
+    /// waits for its key.
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Has the cold record of `key` read.
+    pub(super) fn want(&mut self, key: &Key<'_>) {
+        let Some(place) = self.cold_place(key) else { return };
+        let (segment, offset) = (place.segment(), place.offset());
+        let part = self.maps.bytes(segment, offset, PLACE_CHECKED_BYTES);
+        let part = part.and_then(|part| record::part_at(part, place));
+        // Before its place part is there, its page.
+        let page = READ_BYTES_MIN - offset % READ_BYTES_MIN;
+        let page = page.max(PLACE_CHECKED_BYTES as u32);
+        let bytes = part.map_or(page, |part| part.record_bytes() as u32);
+        let wanted = Wanted { key: KeyPlace::of(key), place, bytes };
+        if !self.wanted.contains(&wanted) {
+            self.wanted.push(wanted);
+        }
+    }
+
+    /// The first cold record that a search for `key` meets.
+    pub(super) fn cold_place(&self, key: &Key<'_>) -> Option<Place> {
+        let source = self.source();
+        let mut cold = None;
+        let table = self.index.table(key.partition);
+        let search = table.find(key.order, |place, _| match source.frame(place) {
+            Ok(frame) => Ok(frame.key() == key.bytes),
+            Err(Unread::Damaged) => Err(()),
+            Err(Unread::Cold) => {
+                cold = Some(place);
+                Err(())
+            }
+        });
+        search.err().and(cold)
+    }
+}

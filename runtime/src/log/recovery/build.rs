@@ -1,0 +1,105 @@
+//! Index and leaves, from the newest record to the oldest.
+
+use std::collections::HashSet;
+
+use ringmain_core::id::Partition;
+use ringmain_core::records::Place;
+
+use super::super::index::{Index, Probe};
+use super::super::leaves::Leaves;
+use super::super::record::Frame;
+use super::super::snapshot::Entry;
+use super::OpenError;
+use super::segment::Segment;
+
+/// So many entries are looked at ahead, so that the misses of their slots overlap.
+const AHEAD_COUNT: usize = 16;
+
+/// See the module.
+pub(super) struct Builder {
+    index: Index,
+    leaves: Leaves,
+    /// Orders that more than one key may have.
+    twins: HashSet<(Partition, u64), ahash::RandomState>,
+}
+
+impl Builder {
+    pub(super) fn new(index: Index, leaves: Leaves) -> Builder {
+        Builder { index, leaves, twins: HashSet::default() }
+    }
+
+    pub(super) fn into_parts(self) -> (Index, Leaves) {
+        (self.index, self.leaves)
+    }
+
+    /// Adds the entries of `segment`, the newest first; says how many there were, and how many
+    /// bytes of them are current.
+    pub(super) fn add(
+        &mut self,
+        segments: &[Segment<'_>],
+        segment: &Segment<'_>,
+        mut entries: impl Iterator<Item = Entry>,
+        is_verified: bool,
+    ) -> Result<(u64, u64), OpenError> {
+        let (mut count, mut live_bytes) = (0, 0);
+        let mut ahead = Vec::with_capacity(AHEAD_COUNT);
+        loop {
+            ahead.clear();
+            ahead.extend(entries.by_ref().take(AHEAD_COUNT));
+            if ahead.is_empty() {
+                return Ok((count, live_bytes));
+            }
+            count += ahead.len() as u64;
+            for entry in ahead.iter().filter(|entry| self.index.holds(entry.partition)) {
+                self.index.table(entry.partition).prefetch(entry.order);
+                self.leaves.prefetch(entry.partition, entry.order);
+            }
+            for entry in &ahead {
+                let place = segment.place(entry.offset as usize);
+                if self.insert(segments, place, entry, is_verified)? {
+                    live_bytes += u64::from(entry.bytes);
+                }
+            }
+        }
+    }
+
+    /// Whether the entry is the current one of its key.
+    fn insert(
+        &mut self,
+        segments: &[Segment<'_>],
+        place: Place,
+        entry: &Entry,
+        is_verified: bool,
+    ) -> Result<bool, OpenError> {
+        let &Entry { partition, order, version, is_twin, .. } = entry;
+        let damaged = || OpenError::Damaged { segment: place.segment(), offset: place.offset() };
+        if !self.index.holds(partition) {
+            return Err(damaged());
+        }
+        let is_among_twins = !self.twins.is_empty() && self.twins.contains(&(partition, order));
+        let table = self.index.table_mut(partition);
+        let probe = if is_among_twins {
+            let key = frame_at(segments, place).ok_or_else(damaged)?.key();
+            table.find(order, |other, _| {
+                Ok(frame_at(segments, other).ok_or_else(damaged)?.key() == key)
+            })?
+        } else {
+            table.find(order, |_, _| Ok(true))?
+        };
+        if is_twin {
+            self.twins.insert((partition, order));
+        }
+        if matches!(probe, Probe::Found(..)) {
+            return Ok(false);
+        }
+        table.put(probe, order, place, is_verified);
+        self.leaves.add(partition, order, version);
+        Ok(true)
+    }
+}
+
+/// The frame at a place; its key is there to compare, intact or not.
+fn frame_at<'a>(segments: &[Segment<'a>], place: Place) -> Option<Frame<'a>> {
+    let at = segments.binary_search_by_key(&place.segment(), |one| one.segment).ok()?;
+    segments[at].frame(place.offset() as usize)
+}

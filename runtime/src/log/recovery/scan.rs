@@ -1,0 +1,119 @@
+//! The frames of a segment, one after another.
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::ShardIndex;
+use ringmain_core::records::Place;
+use ringmain_core::wire::place::PlaceKind;
+
+use super::super::limits::RECORD_ALIGN;
+use super::super::record::{FRAME_FIRST_BYTE, Frame};
+use super::super::segment::{Identity, SEGMENT_HEADER_BYTES};
+use super::super::snapshot::Entry;
+use super::Damage;
+use super::segment::Segment;
+
+/// A scan of one segment.
+pub(super) struct Scan<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) segment: &'a Segment<'a>,
+    /// Everything before this place is known to have been on disk.
+    pub(super) synced: Place,
+}
+
+/// What a scan gave.
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    /// Its records, in their order.
+    pub(super) entries: Vec<Entry>,
+    /// The offset behind its last good frame.
+    pub(super) stopped: u32,
+    pub(super) damage: Vec<Damage>,
+    /// The highest synced place that a batch header names.
+    pub(super) synced: Place,
+    /// Segments that batch headers say have left the log.
+    pub(super) left: Vec<u32>,
+    /// Its last frame is the header of a clean stop.
+    pub(super) is_clean: bool,
+}
+
+impl Scan<'_> {
+    /// Scans up to `end`, or to the first bad frame that was never on disk: it is not before the
+    /// synced place, and neither this segment nor a later one (`is_vouched`) says otherwise.
+    pub(super) fn run(&mut self, end: usize, is_vouched: impl Fn(Place) -> bool) -> Scanned {
+        let mut scanned = Scanned::default();
+        let mut at = SEGMENT_HEADER_BYTES;
+        while at < end {
+            if let Some(next) = self.frame(at, end, &mut scanned) {
+                at = next;
+                continue;
+            }
+            if scanned.is_clean {
+                // Nothing was appended behind a clean stop.
+                break;
+            }
+            let place = self.segment.place(at);
+            let known = self.synced.max(scanned.synced);
+            let was_on_disk = place < known || self.segment.vouches(at, place) || is_vouched(place);
+            if !was_on_disk {
+                break;
+            }
+            let next = self.next_good(at + RECORD_ALIGN, end);
+            let (segment, offset) = (self.segment.segment, at as u32);
+            scanned.damage.push(Damage { segment, offset, end: next as u32 });
+            at = next;
+        }
+        scanned.stopped = at as u32;
+        scanned
+    }
+
+    /// Takes the frame at `at` in; the offset behind it, or `None` if it does not hold.
+    fn frame(&self, at: usize, end: usize, scanned: &mut Scanned) -> Option<usize> {
+        let frame = self.segment.frame(at).filter(Frame::is_intact)?;
+        let next = at + frame.bytes().len().next_multiple_of(RECORD_ALIGN);
+        if next > end {
+            return None;
+        }
+        match frame.kind() {
+            PlaceKind::Record => {
+                scanned.entries.push(self.entry(at, &frame)?);
+                scanned.is_clean = false;
+            }
+            PlaceKind::Batch => {
+                let header = frame.batch_header(self.segment.nonce)?;
+                scanned.synced = scanned.synced.max(header.synced);
+                scanned.is_clean = header.is_stop;
+                if !header.is_first {
+                    scanned.left.extend(header.list().map(Place::segment));
+                }
+            }
+        }
+        Some(next)
+    }
+
+    fn entry(&self, at: usize, frame: &Frame<'_>) -> Option<Entry> {
+        let stored = frame.stored().ok()?;
+        let Identity { cluster, shard, shards, partition_bits } = *self.identity;
+        let key = Key::new(frame.key(), cluster.hash_seed(), partition_bits);
+        if key.bytes.is_empty() || ShardIndex::of(key.partition, shards, partition_bits) != shard {
+            return None;
+        }
+        Some(Entry {
+            partition: key.partition,
+            order: key.order,
+            version: stored.record.version(&key),
+            offset: at as u32,
+            bytes: frame.padded_bytes() as u32,
+            is_twin: frame.is_twin(),
+        })
+    }
+
+    /// The offset of the next frame that holds, from `from` on; `end` if there is none.
+    fn next_good(&self, from: usize, end: usize) -> usize {
+        let mut offsets = (from..end).step_by(RECORD_ALIGN);
+        let found = offsets.find(|&at| {
+            self.segment.bytes[at] == FRAME_FIRST_BYTE
+                && self.frame(at, end, &mut Scanned::default()).is_some()
+        });
+        found.unwrap_or(end)
+    }
+}

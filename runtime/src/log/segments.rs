@@ -1,0 +1,203 @@
+//! The finished segments of a log: where each ends, how much of it is live, what to merge next.
+//!
+//! A record is live while the index points at it. What else merging would give back is garbage:
+//! records that were replaced, the headers of small batches, and the rest of a file that was left
+//! when it was nearly empty. What it would not, roster and an end into which the next
+//! record did not fit, is none; otherwise merging would go on for ever. The segment with the least
+//! live part is moved for the least bytes written (Rosenblum and Ousterhout, LFS, 1992, greedy
+//! policy).
+
+use ringmain_core::records::Place;
+
+use super::limits::{GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, VICTIM_GARBAGE_PART};
+use super::record::BatchHeader;
+use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
+
+/// A segment that takes no more appends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Finished {
+    pub(super) segment: u32,
+    /// Of its header.
+    pub(super) nonce: u64,
+    /// Where the log goes on in the next segment; what may lie behind is not part of it.
+    pub(super) end: u32,
+    /// Bytes of its file.
+    pub(super) file_bytes: u32,
+    /// Bytes of its header and its first batch header.
+    pub(super) roster_bytes: u32,
+    /// Bytes of its records that the index points at, with place parts and padding.
+    pub(super) live_bytes: u64,
+    /// What background work may do with it.
+    pub(super) state: State,
+}
+
+/// What background work may do with a finished segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    /// It has no snapshot yet.
+    Bare,
+    /// Its snapshot is on disk, or cannot be written in this process life.
+    Done,
+    /// Bytes that were on disk are not what they were: it is left as it is.
+    Damaged,
+}
+
+impl Finished {
+    /// The place behind its last byte.
+    pub(super) fn end(&self) -> Place {
+        Place::new(self.segment, self.end)
+    }
+
+    fn garbage_bytes(&self) -> u64 {
+        let is_left_early = self.end < self.file_bytes / LEFT_EARLY_PART;
+        let used = if is_left_early { self.file_bytes } else { self.end };
+        u64::from(used - self.roster_bytes) - self.live_bytes
+    }
+}
+
+/// All segments of a log in use, ascending.
+#[derive(Debug)]
+pub(super) struct Segments {
+    finished: Vec<Finished>,
+    /// The segment that takes appends; 0 = none.
+    active: u32,
+    active_live_bytes: u64,
+    active_roster_bytes: u32,
+    /// Of all segments.
+    live_bytes: u64,
+    /// Of the finished segments.
+    file_bytes: u64,
+    /// Of the finished segments.
+    garbage_bytes: u64,
+}
+
+impl Segments {
+    /// The segments of a log that was recovered.
+    pub(super) fn new(finished: Vec<Finished>) -> Segments {
+        assert!(finished.is_sorted_by(|one, next| one.segment < next.segment));
+        let live_bytes = finished.iter().map(|one| one.live_bytes).sum();
+        let file_bytes = finished.iter().map(|one| u64::from(one.file_bytes)).sum();
+        let garbage_bytes = finished.iter().map(Finished::garbage_bytes).sum();
+        Segments {
+            finished,
+            active: 0,
+            active_live_bytes: 0,
+            active_roster_bytes: 0,
+            live_bytes,
+            file_bytes,
+            garbage_bytes,
+        }
+    }
+
+    /// Appends go to `segment` from now on; the one before it, with its end. Returns the roster.
+    pub(super) fn begin(&mut self, segment: u32, before: Option<(Fresh, Place)>) -> Vec<Place> {
+        assert!(self.active < segment);
+        if let Some((Fresh { nonce, bytes: file_bytes, .. }, end)) = before {
+            assert!(end.segment() == self.active);
+            let finished = Finished {
+                segment: self.active,
+                nonce,
+                end: end.offset(),
+                file_bytes,
+                roster_bytes: self.active_roster_bytes,
+                live_bytes: std::mem::take(&mut self.active_live_bytes),
+                state: State::Bare,
+            };
+            self.file_bytes += u64::from(file_bytes);
+            self.garbage_bytes += finished.garbage_bytes();
+            self.finished.push(finished);
+        }
+        self.active = segment;
+        let roster: Vec<_> = self.finished.iter().map(Finished::end).collect();
+        let header_bytes = SEGMENT_HEADER_BYTES + BatchHeader::bytes(roster.len());
+        self.active_roster_bytes = header_bytes as u32;
+        roster
+    }
+
+    /// The finished segments, ascending.
+    pub(super) fn finished(&self) -> &[Finished] {
+        &self.finished
+    }
+
+    /// The finished segment with this id.
+    pub(super) fn find(&self, segment: u32) -> Option<&Finished> {
+        Some(&self.finished[self.position(segment)?])
+    }
+
+    /// What background work may do with `segment` from now on; nothing if it is gone.
+    pub(super) fn set_state(&mut self, segment: u32, state: State) {
+        if let Some(at) = self.position(segment) {
+            self.finished[at].state = state;
+        }
+    }
+
+    /// Takes `segment` out of the log.
+    ///
+    /// # Panics
+    /// If it is not finished, or a record in it is live.
+    pub(super) fn remove(&mut self, segment: u32) {
+        let at = self.position(segment).expect("a merged segment is finished");
+        let gone = self.finished.remove(at);
+        assert!(gone.live_bytes == 0, "what was live was moved");
+        self.file_bytes -= u64::from(gone.file_bytes);
+        self.garbage_bytes -= gone.garbage_bytes();
+    }
+
+    /// The index points at the record of `bytes` bytes at `place` from now on.
+    pub(super) fn on_live(&mut self, place: Place, bytes: usize) {
+        assert!(place.segment() == self.active, "records are appended");
+        self.live_bytes += bytes as u64;
+        self.active_live_bytes += bytes as u64;
+    }
+
+    /// The index does not point at that record any more.
+    pub(super) fn on_dead(&mut self, place: Place, bytes: usize) {
+        let bytes = bytes as u64;
+        self.live_bytes -= bytes;
+        if place.segment() == self.active {
+            self.active_live_bytes -= bytes;
+            return;
+        }
+        let at = self.position(place.segment()).expect("records lie in segments of the log");
+        self.finished[at].live_bytes -= bytes;
+        self.garbage_bytes += bytes;
+    }
+
+    /// Bytes of all records that the index points at.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Bytes of the finished segments' files.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Whether the finished segments hold more garbage than they may.
+    pub(super) fn is_full_of_garbage(&self) -> bool {
+        self.garbage_bytes * GARBAGE_DENOMINATOR > self.live_bytes * GARBAGE_NUMERATOR
+    }
+
+    /// The segment to merge next: all of it synced, at most `room` bytes of it live, and enough
+    /// garbage in it to be worth it.
+    pub(super) fn victim(&self, synced: Place, room: u64) -> Option<&Finished> {
+        let is_fit = |one: &&Finished| {
+            one.end() <= synced
+                && one.live_bytes <= room
+                && one.state != State::Damaged
+                && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)
+        };
+        // Live part of the file, in 1/2^32.
+        let rank = |one: &&Finished| (one.live_bytes << 32) / u64::from(one.file_bytes.max(1));
+        self.finished.iter().filter(is_fit).min_by_key(rank)
+    }
+
+    /// The oldest segment without a snapshot, all of it synced.
+    pub(super) fn bare(&self, synced: Place) -> Option<&Finished> {
+        self.finished.iter().find(|one| one.state == State::Bare && one.end() <= synced)
+    }
+
+    fn position(&self, segment: u32) -> Option<usize> {
+        self.finished.binary_search_by_key(&segment, |one| one.segment).ok()
+    }
+}

@@ -1,0 +1,83 @@
+//! Where reads find a record: in the tail, or in the maps of the segments.
+
+use ringmain_core::hash::Key;
+use ringmain_core::records::{Place, Unread};
+use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
+
+use super::Maps;
+use super::index::{Probe, Table};
+use super::record::{self, Frame};
+use super::tail::Filled;
+use crate::sys::prefetch;
+
+/// So much of a record is fetched ahead: the place part, a key, and the head of the record.
+const PREFETCH_BYTES: usize = 128;
+
+/// What reads read from: the tail from the written place on, the maps below it.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a, M> {
+    pub(super) maps: &'a M,
+    pub(super) tail: Filled<'a>,
+    pub(super) written: Place,
+    pub(super) served_below: Place,
+    pub(super) suspect: Place,
+}
+
+impl<'a, M: Maps> Source<'a, M> {
+    /// What lies at `place`.
+    pub(super) fn frame(&self, place: Place) -> Result<Frame<'a>, Unread> {
+        if place >= self.served_below {
+            return Err(Unread::Damaged);
+        }
+        if place >= self.written {
+            let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
+            return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
+        }
+        let missing = || if self.maps.are_resident() { Unread::Damaged } else { Unread::Cold };
+        let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
+        let part = bytes(PLACE_CHECKED_BYTES).ok_or_else(missing)?;
+        let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
+        let bytes = bytes(part.record_bytes()).ok_or_else(missing)?;
+        Frame::behind(part, bytes).ok_or(Unread::Damaged)
+    }
+
+    /// Has the record at `place` begin to arrive in the caches.
+    pub(super) fn prefetch(&self, place: Place) {
+        let bytes = if place >= self.written {
+            self.tail.at(place).map(|bytes| &bytes[..bytes.len().min(PREFETCH_BYTES)])
+        } else {
+            // What is not written yet may change under the slice.
+            let is_last = place.segment() == self.written.segment();
+            let most = if is_last { (self.written.0 - place.0) as usize } else { usize::MAX };
+            self.maps.address(place.segment(), place.offset(), PREFETCH_BYTES.min(most))
+        };
+        prefetch(bytes.unwrap_or_default());
+    }
+
+    /// Where the index has `key`, and its record there.
+    pub(super) fn find(
+        &self,
+        table: &Table,
+        key: &Key<'_>,
+    ) -> Result<(Probe, Option<Frame<'a>>), Unread> {
+        let mut found = None;
+        let probe = table.find(key.order, |place, is_verified| {
+            let frame = self.frame(place)?;
+            if !is_verified && !frame.is_intact() {
+                return Err(Unread::Damaged);
+            }
+            let is_same = frame.key() == key.bytes;
+            if is_same {
+                found = Some(frame);
+            }
+            Ok(is_same)
+        })?;
+        if found.map_or(Place(0), |frame| frame.place()) < self.suspect {
+            return Err(Unread::Damaged);
+        }
+        if let Probe::Found(at) = probe {
+            table.set_verified(at);
+        }
+        Ok((probe, found))
+    }
+}

@@ -1,0 +1,169 @@
+//! Merging and snapshots.
+
+use ringmain_core::checksum::Checksum;
+
+use super::*;
+
+/// A log of some segments in which `count` keys were written `rounds` times, in a random order.
+fn overwritten(durability: Durability, count: usize, rounds: usize) -> (World, Vec<Vec<u8>>) {
+    let names = names(count);
+    let mut world = World::ready(config(durability));
+    let mut prng = Prng::new(7);
+    for n in 0..count * rounds {
+        let name = &names[if n < count { n } else { prng.below(count as u64) as usize }];
+        while world.append(name, &value(&mut prng, 100)).is_err() {
+            world.settle();
+        }
+        if n % 16 == 0 {
+            turn(&mut world);
+        }
+    }
+    (world, names)
+}
+
+/// A turn of a driver that has other things to do.
+fn turn(world: &mut World) {
+    world.now = world.now + Duration::from_millis(1);
+    world.log.handle_timeout(world.now);
+    world.settle();
+    for _ in 0..8 {
+        if !world.log.is_step_due() {
+            break;
+        }
+        world.log.step();
+        world.settle();
+    }
+}
+
+#[test]
+fn overwriting_ten_times_takes_little_room_and_few_bytes() {
+    for durability in MODES {
+        let (mut world, _) = overwritten(durability, 1600, 11);
+        let live = world.log.live_bytes();
+        assert!(live > 16 * u64::from(world.config.sizes.max), "{live}");
+        let most = live * 3 / 2 + 2 * u64::from(world.config.sizes.max);
+        let files = world.log.maps_mut().file_bytes();
+        assert!(files <= most, "{files} of {live}");
+        let counts = world.log.background_counts();
+        let appended = live * 11;
+        println!("{durability:?}: files {files}, live {live}, {counts:?}");
+        assert!(counts.moved_bytes <= 2 * appended, "moved {} of {appended}", counts.moved_bytes);
+        assert!(counts.merged > 50);
+        world.work();
+        world.check();
+        world.reopen();
+    }
+}
+
+#[test]
+fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
+    let (mut world, _) = overwritten(Durability::Interval(Duration::from_millis(1)), 300, 3);
+    world.log.sync_wanted();
+    world.work();
+    assert!(world.log.background_counts().snapshots > 3);
+    let mut disk = std::mem::take(world.log.maps_mut());
+    let recovered = recover(&identity(), &disk.files()).unwrap();
+    assert!(recovered.scanned.is_empty());
+    let count = recovered.record_count;
+    let last = *disk.snapshots().keys().last().unwrap();
+    // Without, or with damaged ones, the same comes out.
+    let whole = disk.snapshots().clone();
+    for (&segment, bytes) in &whole {
+        for at in (0..bytes.len()).step_by(7) {
+            disk.snapshots().get_mut(&segment).unwrap()[at] ^= 1 << (at % 8);
+            let recovered = recover(&identity(), &disk.files()).unwrap();
+            // That of the last one is not missed: it is scanned anyway.
+            let scanned: &[u32] = if segment == last { &[] } else { &[segment] };
+            assert_eq!(recovered.scanned, scanned, "byte {at}");
+            assert!(recovered.record_count >= count);
+            disk.snapshots().insert(segment, bytes.clone());
+        }
+        disk.snapshots().get_mut(&segment).unwrap().pop();
+        assert!(recover(&identity(), &disk.files()).unwrap().record_count >= count);
+        disk.snapshots().insert(segment, bytes.clone());
+    }
+    disk.snapshots().clear();
+    let recovered = recover(&identity(), &disk.files()).unwrap();
+    assert!(recovered.scanned.len() >= whole.len() - 1);
+    assert!(recovered.record_count >= count);
+    *disk.snapshots() = whole;
+    *world.log.maps_mut() = disk;
+    world.reopen();
+}
+
+/// The snapshot of one segment beside another one of the same number is none.
+#[test]
+fn a_snapshot_of_another_segment_is_not_believed() {
+    let (mut world, _) = overwritten(Durability::Always, 100, 2);
+    world.work();
+    let mut disk = std::mem::take(world.log.maps_mut());
+    let (&segment, bytes) = disk.snapshots().first_key_value().unwrap();
+    let mut bytes = bytes.clone();
+    bytes[16] ^= 1;
+    let end = bytes.len() - 4;
+    let checksum = Hardware::crc32c(0, &bytes[..end]);
+    bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+    disk.snapshots().insert(segment, bytes);
+    assert_eq!(recover(&identity(), &disk.files()).unwrap().scanned, [segment]);
+}
+
+/// A record that rots is found when it is to be moved; its segment is left as it is.
+#[test]
+fn a_damaged_record_is_never_moved() {
+    let names = names(60);
+    let mut world = World::ready(config(Durability::Always));
+    for name in &names {
+        while world.append(name, &[7; 200]).is_err() {
+            world.settle();
+        }
+    }
+    world.settle();
+    let place = world.history[1].place;
+    world.log.maps_mut().flip(place.segment(), place.offset() + 150);
+    for _ in 0..8 {
+        for name in &names[2..] {
+            while world.append(name, &[8; 200]).is_err() {
+                world.settle();
+            }
+        }
+        turn(&mut world);
+    }
+    world.work();
+    let counts = world.log.background_counts();
+    assert_eq!(counts.damaged, 1);
+    assert!(counts.merged > 3);
+    assert_eq!(world.log.record(&key(&names[1])).unwrap_err(), Unread::Damaged);
+    assert!(world.log.record(&key(&names[0])).unwrap().is_some());
+    for name in &names[2..] {
+        assert!(world.log.record(&key(name)).unwrap().is_some());
+    }
+}
+
+/// What replaced a record must be on disk before the segment of the old one goes, also in a mode
+/// that syncs nothing.
+#[test]
+fn nothing_is_dropped_for_what_is_not_on_disk() {
+    for seed in 0..15 {
+        let (mut world, names) = overwritten(Durability::None, 60, 4);
+        let mut prng = Prng::new(seed);
+        world.log.sync_wanted();
+        world.settle();
+        let kept: Vec<_> = names.iter().map(|name| world.expected()[name].clone()).collect();
+        for name in &names {
+            while world.append(name, &[1; 150]).is_err() {
+                world.submit();
+                world.complete(prng.next_u64(), Fate::Whole);
+            }
+        }
+        for _ in 0..prng.below(200) {
+            world.log.step();
+            world.submit();
+            world.complete(prng.next_u64(), Fate::Whole);
+        }
+        world.log.maps_mut().crash(&mut prng);
+        world.reopen();
+        for entry in &kept {
+            assert!(world.log.record(&key(&entry.name)).unwrap().is_some());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The files of a log: making the next segment, going on in it, and giving files back.
+
+use ringmain_core::records::Place;
+
+use super::super::limits::{SEGMENT_ID_MAX, TAIL_BYTES_MAX};
+use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
+use super::super::request::{Durability, Errno, Failure, Refusal, Request};
+use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
+use super::{Stop, Writer, start_of};
+
+impl Writer {
+    /// Whether records that take more space than they free are or will be refused: the last
+    /// Create failed, or the segment made ready is the last that the disk has room for.
+    pub(in crate::log) fn is_refused(&self) -> bool {
+        self.is_refused || self.is_short()
+    }
+
+    pub(in crate::log) fn offer_space(&mut self, free_bytes: u64) {
+        self.free_bytes = free_bytes;
+        if self.supply == Supply::Refused {
+            self.supply = Supply::Empty;
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.free_bytes < u64::from(self.settings.sizes.min)
+    }
+
+    /// Goes on in the segment made ready. When there is no room for another behind it, only
+    /// appends for relief may.
+    pub(super) fn roll(&mut self, need: u32, is_relief: bool) -> Result<(), Refusal> {
+        let listed_bytes = LISTED_BYTES * (self.segments.finished().len() + 1);
+        let room_needed = need + (SEGMENT_HEADER_BYTES + listed_bytes) as u32;
+        match self.supply {
+            Supply::Ready(_) if self.is_short() && !is_relief => return Err(Refusal::NoSpace),
+            Supply::Ready(fresh) if fresh.bytes >= room_needed => {
+                self.tail.seal(self.synced, false);
+                self.begin(fresh);
+                return Ok(());
+            }
+            Supply::Ready(fresh) => {
+                self.void.push(fresh.segment);
+                self.supply = Supply::Empty;
+            }
+            Supply::Refused | Supply::Empty | Supply::Creating(_) => {}
+        }
+        self.need = self.need.max(room_needed);
+        Err(if self.is_refused { Refusal::NoSpace } else { Refusal::Busy })
+    }
+
+    fn begin(&mut self, fresh: Fresh) {
+        let before = self.active.map(|active| (active, self.end()));
+        let roster = self.segments.begin(fresh.segment, before);
+        self.tail.begin_segment(start_of(fresh.segment), fresh.nonce, roster);
+        self.active = Some(fresh);
+        self.is_reserve = self.is_short();
+        self.begun.get_or_insert(self.tail.end());
+        self.supply = Supply::Empty;
+    }
+
+    /// Begins the first segment of this process life. Its first batch header, alone if need be,
+    /// says where the recovered log ends.
+    pub(super) fn begin_first(&mut self, fresh: Fresh) {
+        self.begin(fresh);
+        let is_open = self.tail.reserve(0, self.synced);
+        assert!(is_open, "nothing waits yet");
+        self.sync_wanted();
+    }
+
+    /// Takes a finished segment out of the log; nothing in it is live, and what replaced its
+    /// records is synced. Its file goes once that is on disk.
+    pub(in crate::log) fn leave(&mut self, segment: u32) {
+        self.segments.remove(segment);
+        self.leaving.push((segment, None));
+    }
+
+    /// Lists what has left in a batch header, and unlinks what was listed in one that is synced.
+    pub(super) fn poll_leaving(&mut self) {
+        let synced = self.synced;
+        let mut is_gone = |&mut (segment, listed): &mut (u32, Option<Place>)| {
+            let is_gone = listed.is_some_and(|listed| listed <= synced);
+            self.void.extend(is_gone.then_some(segment));
+            is_gone
+        };
+        self.leaving.retain_mut(|one| !is_gone(one));
+        if self.stop != Stop::Running {
+            return;
+        }
+        let Some(at) = self.leaving.iter().position(|(_, listed)| listed.is_none()) else { return };
+        if self.tail.waiting_bytes() > TAIL_BYTES_MAX / 2 {
+            return;
+        }
+        let need = 2 * (BATCH_HEADER_BYTES + LISTED_BYTES) as u32;
+        let Some(active) = self.active else { return };
+        if self.end().offset() + need > active.bytes {
+            // The roster of the next segment does not name it.
+            if self.roll(need, true).is_err() {
+                return;
+            }
+        } else {
+            self.tail.seal(self.synced, false);
+            self.tail.list(Place::new(self.leaving[at].0, 0));
+        }
+        if !self.tail.reserve(0, self.synced) {
+            unreachable!("the tail has room");
+        }
+        self.leaving[at].1 = Some(self.end());
+        self.sync_wanted();
+    }
+
+    /// Bytes of the files of all segments that are or were begun.
+    pub(in crate::log) fn file_bytes(&self) -> u64 {
+        self.segments.file_bytes() + self.active.map_or(0, |active| u64::from(active.bytes))
+    }
+
+    pub(super) fn poll_files(&mut self) -> Option<Request> {
+        let is_wanted = self.supply == Supply::Empty && self.stop == Stop::Running;
+        if is_wanted && let Some(request) = self.create() {
+            return Some(request);
+        }
+        // Only once a later segment is begun on disk is it known that the log does not go on in
+        // these files; before that what is missing above the newest begun one would be noticed.
+        let synced = self.synced.segment();
+        let at = self.void.iter().position(|segment| self.is_ready() && *segment < synced)?;
+        Some(Request::Remove { segment: self.void.swap_remove(at) })
+    }
+
+    fn create(&mut self) -> Option<Request> {
+        if self.next_segment > SEGMENT_ID_MAX {
+            self.failure = Some(Failure::Exhausted);
+            return None;
+        }
+        let live_bytes = self.segments.live_bytes();
+        let bytes = self.settings.sizes.next(live_bytes, self.free_bytes, self.need);
+        self.need = 0;
+        let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
+        self.next_segment += 1;
+        self.supply = Supply::Creating(fresh);
+        let identity = self.settings.identity;
+        let Fresh { segment, bytes, nonce } = fresh;
+        let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
+        let is_written = self.settings.durability == Durability::Always;
+        Some(Request::Create { segment, bytes, is_written, header })
+    }
+
+    pub(super) fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {
+        let Supply::Creating(fresh) = self.supply else { return };
+        if fresh.segment != segment {
+            return;
+        }
+        self.is_refused = result.is_err();
+        if self.is_refused {
+            self.supply = Supply::Refused;
+            // A file that was not made uses up no number.
+            self.next_segment = segment;
+            return;
+        }
+        self.supply = Supply::Ready(fresh);
+        if self.active.is_none() && self.failure.is_none() && self.stop == Stop::Running {
+            self.begin_first(fresh);
+        }
+    }
+}

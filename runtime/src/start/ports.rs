@@ -1,0 +1,39 @@
+//! The ports of a node.
+
+use super::StartError;
+use std::io::ErrorKind::AddrInUse;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+/// How long a port that is in use is tried again.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two such tries.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
+/// Listens, if need be once a port has become free: the kernel takes the sockets of a killed
+/// process's io_uring back a while after that process is gone.
+pub(super) fn bind(
+    setting: &'static str,
+    ip: IpAddr,
+    port: u16,
+) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(ip, port);
+    let given_up = Instant::now() + PORT_PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
+                std::thread::sleep(PORT_PAUSE);
+            }
+            bound => {
+                return bound.map_err(|error| StartError::Port { setting, address, error });
+            }
+        }
+    }
+}
+
+pub(super) fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Threads(error.to_string()))
+}
+
+pub(super) fn clone(listener: &TcpListener) -> Result<TcpListener, StartError> {
+    listener.try_clone().map_err(|error| StartError::Threads(error.to_string()))
+}
