@@ -25,6 +25,8 @@ pub(crate) struct Workload {
     pub(crate) load_seconds: f64,
     /// Keys drawn at once while no clock runs, a multiple of the batch.
     pub(crate) round_count: usize,
+    /// Whether the engine's own threads may finish behind each cell of puts.
+    pub(crate) is_rested: bool,
 }
 
 /// What is measured, in this order.
@@ -107,18 +109,24 @@ pub(crate) fn run<E: Engine>(workload: &Workload, dir: &Path) {
         };
         println!("{}", serde_json::to_string(&figure).expect("numbers and names"));
     };
-    report(Operation::Load, &load);
-
     let mut cell = Cell { workload, draw: Draw::new(workload.distribution, keys, 1), values };
-    // What is still to be written back should burden the cell that wrote it, not the next.
-    engine.sync();
-    report(Operation::Put, &cell.put(&mut engine));
-    engine.sync();
+    // What is still to be written back or merged burdens the cell that wrote it, not the next.
+    let rested = |engine: &mut E, mut meter: Meter| {
+        engine.sync();
+        if workload.is_rested {
+            meter.rest();
+        }
+        meter
+    };
+    report(Operation::Load, &rested(&mut engine, load));
+    let put = cell.put(&mut engine);
+    report(Operation::Put, &rested(&mut engine, put));
     report(Operation::Get, &cell.get(&mut engine));
-    report(Operation::PutBatch, &cell.put_batch(&mut engine, E::put_batch));
-    engine.sync();
+    let put = cell.put_batch(&mut engine, E::put_batch);
+    report(Operation::PutBatch, &rested(&mut engine, put));
     report(Operation::GetBatch, &cell.get_batch(&mut engine));
-    report(Operation::PutBatchSynced, &cell.put_batch(&mut engine, E::put_batch_synced));
+    let put = cell.put_batch(&mut engine, E::put_batch_synced);
+    report(Operation::PutBatchSynced, &rested(&mut engine, put));
     // Its folder is removed next: nothing has to be put in order before.
     std::mem::forget(engine);
 }

@@ -81,6 +81,7 @@ impl Options {
             seconds: self.seconds.min(SECONDS_MAX),
             load_seconds: self.load_seconds,
             round_count: if self.is_tiny { BATCH_COUNT } else { ROUND_COUNT },
+            is_rested: !self.is_tiny,
         };
         chosen.map(workload).collect()
     }

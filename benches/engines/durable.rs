@@ -30,10 +30,11 @@ use crate::meter::Meter;
 use crate::ringmain::{IDENTITY, append, key};
 use crate::segments::{Maker, Segments, preallocated};
 
-/// A file of the control: as much as a large segment.
-const FILE_BYTES: u64 = 256 << 20;
+/// Of a segment and of a file of the control. Both are small and made in turn, so that neither
+/// lies on blocks that the disk serves faster: a virtual one may never have had some of them.
+const FILE_BYTES: u32 = 16 << 20;
 /// Larger than any batch of these writers.
-const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// What is measured, and how long.
 #[derive(Debug, clap::Args)]
@@ -124,10 +125,10 @@ fn measure(options: &Options, value_bytes: usize, dir: &Path) -> Vec<Turn> {
         turn.ours.measure(0, || count = ours.write_for(seconds));
         turn.ours.operations = count as u64;
         batches = std::mem::take(&mut ours.batches);
-        control.make_room(batches.iter().sum::<usize>() as u64);
+        control.make_room(&batches);
         if !is_control_first {
             turn.control.measure(count, || control.write(&batches));
-            control.make_room(batches.iter().sum::<usize>() as u64);
+            control.make_room(&batches);
         }
         turn.batch_bytes = batches.iter().sum::<usize>() as f64 / batches.len() as f64;
         // The first only warms up.
@@ -179,7 +180,7 @@ impl Ours {
         let config = Config {
             identity: IDENTITY,
             durability: Durability::Always,
-            sizes: SegmentSizes::default(),
+            sizes: SegmentSizes { min: FILE_BYTES, max: FILE_BYTES },
             seed: 1,
         };
         let recovered = recover(&IDENTITY, &[]).expect("no files, no damage");
@@ -277,7 +278,8 @@ impl Ours {
 struct Control {
     ring: Ring<()>,
     dir: PathBuf,
-    file: Arc<File>,
+    /// Preallocated; the last is written to.
+    files: Vec<Arc<File>>,
     file_count: u32,
     end: u64,
     bytes: Rc<[u8]>,
@@ -294,33 +296,39 @@ impl AsRef<[u8]> for First {
 
 impl Control {
     fn new(dir: &Path) -> Control {
-        let mut control = Control {
+        Control {
             ring: Ring::new(8, 16, 1, 4096).expect("the kernel gives a ring"),
             dir: dir.to_owned(),
-            file: Arc::new(preallocated(&dir.join("control-0"), FILE_BYTES)),
-            file_count: 1,
+            files: Vec::new(),
+            file_count: 0,
             end: 0,
             bytes: vec![7; BATCH_BYTES_MAX].into(),
-        };
-        control.make_room(0);
-        control
+        }
     }
 
-    /// Goes on in another file if so much does not fit.
-    fn make_room(&mut self, bytes: u64) {
-        if self.end + bytes > FILE_BYTES {
+    /// Makes files for such batches.
+    fn make_room(&mut self, batches: &[usize]) {
+        // What no batch fits into any more is left at the end of each file.
+        let room = u64::from(FILE_BYTES) - BATCH_BYTES_MAX as u64;
+        let needed = 1 + batches.iter().sum::<usize>() as u64 / room + 1;
+        while (self.files.len() as u64) < needed {
             let path = self.dir.join(format!("control-{}", self.file_count));
-            self.file = Arc::new(preallocated(&path, FILE_BYTES.max(bytes)));
+            let file = preallocated(&path, FILE_BYTES.into());
+            file.sync_all().expect("the disk takes it");
+            self.files.insert(0, Arc::new(file));
             self.file_count += 1;
-            self.end = 0;
         }
-        self.file.sync_all().expect("the disk takes it");
     }
 
     fn write(&mut self, batches: &[usize]) {
         for bytes in batches {
+            if self.end + *bytes as u64 > FILE_BYTES.into() {
+                self.files.pop();
+                self.end = 0;
+            }
+            let file = self.files.last().expect("there is room for all");
             let first = Box::new(First(Rc::clone(&self.bytes), *bytes));
-            self.ring.write(&self.file, self.end, first, 0, ((), Some(())));
+            self.ring.write(file, self.end, first, 0, ((), Some(())));
             let mut ended_count = 0;
             while ended_count < 2 {
                 self.ring.enter(Wait::Forever).expect("the kernel keeps the ring");

@@ -23,6 +23,21 @@ impl Meter {
         self.operations += operations as u64;
     }
 
+    /// Waits until this process has nothing to do any more, for a minute at most: what an engine
+    /// left to its own threads. Their CPU counts, the time does not.
+    pub(crate) fn rest(&mut self) {
+        let (cpu, began) = (cpu_time(), Instant::now());
+        let (mut last, mut idle_count) = (cpu, 0);
+        while idle_count < IDLE_COUNT && began.elapsed() < REST_MAX {
+            std::thread::sleep(LOOK);
+            let now = cpu_time();
+            let is_idle = now.saturating_sub(last) < LOOK / 20;
+            idle_count = if is_idle { idle_count + 1 } else { 0 };
+            last = now;
+        }
+        self.cpu += last.saturating_sub(cpu);
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.operations as f64 / self.took.as_secs_f64()
     }
@@ -32,6 +47,12 @@ impl Meter {
         self.cpu.as_secs_f64() * 1e6 / self.operations as f64
     }
 }
+
+/// Between two looks whether there is work.
+const LOOK: Duration = Duration::from_millis(50);
+/// So many looks in a row saw none: then there is none.
+const IDLE_COUNT: u32 = 4;
+const REST_MAX: Duration = Duration::from_secs(60);
 
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);

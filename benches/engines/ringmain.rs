@@ -29,12 +29,15 @@ impl Engine for Ringmain {
     const NAME: &str = "Ringmain";
     const PACKAGE: &str = "ringmain-runtime";
     const SETTINGS: &str = "one shard, durability `none`; the index is in memory, records are \
-        read through maps of the segments; segments are made inline";
+        read through maps of the segments, waiting for the disk; segments are made, and merged, \
+        inline";
     const KILLED: &str = "nothing: the tail is written behind each put or batch";
 
     fn open(dir: &Path) -> Ringmain {
-        let (mut files, maps, snapshots) = LogFiles::open(dir).expect("the folder is new");
+        let (mut files, mut maps, snapshots) = LogFiles::open(dir).expect("the folder is new");
         let recovered = recover(&IDENTITY, &maps.files(&snapshots)).expect("no files, no damage");
+        // Like the others, it has nothing else to do while a record comes from the disk.
+        maps.wait_for_disk();
         let config = Config {
             identity: IDENTITY,
             durability: Durability::None,
@@ -85,9 +88,11 @@ impl Engine for Ringmain {
     }
 
     fn sync(&mut self) {
+        let end = self.log.end();
         self.log.sync_wanted();
         self.settle();
-        assert_eq!(self.log.synced(), self.log.end());
+        // What merging appended meanwhile nobody waits for.
+        assert!(self.log.synced() >= end);
     }
 }
 

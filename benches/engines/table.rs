@@ -169,7 +169,8 @@ Keys have 16 bytes, in random order; the zipfian exponent is 0.99. One thread as
 another; engines may use threads of their own. `by 64` is one batch of 64 keys by the engine's own
 means, the load too. Keys are drawn while no clock runs. A cell of puts ends early at 2 GiB of
 values. Files are in the page cache, where they fit. The order of the cells is that of the rows;
-between them everything is synced, while no clock runs; what an engine does in the background goes
-on. What the kernel's threads write back is in no figure of CPU.
+behind each cell of puts everything is synced, and the engine's threads may finish what they have
+to do, for a minute at most: no clock runs, but their CPU counts for that cell. What the kernel's
+threads write back is in no figure of CPU.
 \\*: its sync does not reach the disk, so it is not among the peers of that ratio.
 ";
