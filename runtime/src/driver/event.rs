@@ -72,9 +72,8 @@ impl State {
             Event::Ended { connection, ending } => self.on_ended(connection, ending),
             Event::Closed { connection, .. } => self.on_closed(connection),
             Event::Written { tag, result } => {
-                self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 let result = result.map(|()| tag as usize).map_err(|errno| Errno(errno.0));
-                self.engine.log.handle_completion(Completion::Written { result });
+                self.on_written(Completion::Written { result });
             }
             Event::Synced { result, .. } => {
                 self.recorder.add(Counter::LogSyncs, u64::from(result.is_ok()));

@@ -46,10 +46,7 @@ impl Driver {
                         let before = self.state.now();
                         let completion = self.state.disk.write_inline(segment, offset, &buffer);
                         drop(buffer);
-                        let has_failed =
-                            matches!(completion, Completion::Written { result: Err(_) });
-                        self.state.recorder.add(Counter::LogErrors, u64::from(has_failed));
-                        self.state.engine.log.handle_completion(completion);
+                        self.state.on_written(completion);
                         if self.state.now().since(before) > STALL {
                             self.state.inline_from = now + STALL_REST;
                         }
@@ -146,6 +143,15 @@ impl Driver {
 }
 
 impl State {
+    /// A write has ended.
+    pub(super) fn on_written(&mut self, completion: Completion) {
+        if let Completion::Written { result } = completion {
+            self.recorder.add(Counter::LogBytes, result.map_or(0, |bytes| bytes as u64));
+            self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
+        }
+        self.engine.log.handle_completion(completion);
+    }
+
     /// A read has ended; if it ended early, it is to be done again.
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };

@@ -223,6 +223,7 @@ impl<M: Maps> Log<M> {
 
     fn step_merge(&mut self, walk: &mut Walk) -> Result<Option<Job>, Halt> {
         let mut moved = 0;
+        self.prefetch_slots(walk);
         for _ in 0..STEP_FRAME_COUNT_MAX {
             let (place, frame) = match walk.step() {
                 Step::Frame(place, frame) => (place, frame),
@@ -230,6 +231,11 @@ impl<M: Maps> Log<M> {
                 Step::Wait => return Err(Halt::Wait),
                 Step::Damaged => return Err(Halt::Damaged),
                 Step::End => {
+                    let left = self.writer.segments.find(walk.segment());
+                    if left.is_none_or(|left| left.live_bytes > 0) {
+                        // The key of a live record has rotted: it looked dead.
+                        return Err(Halt::Damaged);
+                    }
                     self.writer.sync_wanted();
                     return Ok(Some(Job::Leave(walk.segment(), self.writer.end())));
                 }
@@ -258,6 +264,9 @@ impl<M: Maps> Log<M> {
         let key = self.key_of(frame).ok_or(Halt::Damaged)?;
         if !self.index.table(key.partition).holds_at(key.order, place) {
             return Ok(0);
+        }
+        if !frame.is_intact() {
+            return Err(Halt::Damaged);
         }
         let body = frame.body();
         let padded = record::padded_bytes(body.bytes().len());
@@ -333,6 +342,9 @@ impl<M: Maps> Log<M> {
         if frame.kind() != PlaceKind::Record {
             return Ok(None);
         }
+        if !frame.is_intact() {
+            return Err(Halt::Damaged);
+        }
         let key = self.key_of(frame).ok_or(Halt::Damaged)?;
         if !self.index.table(key.partition).holds_at(key.order, place) {
             return Ok(None);
@@ -348,11 +360,17 @@ impl<M: Maps> Log<M> {
         }))
     }
 
-    /// The key of an intact record of this shard. One whose key has rotted would look dead.
-    fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
-        if !frame.is_intact() {
-            return None;
+    /// Has the index slots of the next records begin to arrive in the CPU's caches.
+    fn prefetch_slots(&self, walk: &Walk) {
+        let records = walk.ahead().filter(|frame| frame.kind() == PlaceKind::Record);
+        for key in records.take(STEP_FRAME_COUNT_MAX).filter_map(|frame| self.key_of(&frame)) {
+            self.index.table(key.partition).prefetch(key.order);
         }
+    }
+
+    /// The key of a record, if it is of this shard. The record's checksum is for the caller to
+    /// check: one whose key has rotted looks dead.
+    fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
         let identity = self.writer.identity();
         let seed = identity.cluster.hash_seed();
         let key = Key::new(frame.key(), seed, identity.partition_bits);

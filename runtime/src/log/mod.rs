@@ -37,6 +37,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
@@ -70,6 +72,9 @@ pub trait Maps {
     fn address(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
         self.bytes(segment, offset, bytes)
     }
+
+    /// These bytes of `segment` were written just now, so they are in memory.
+    fn on_written(&self, _segment: u32, _range: Range<u32>) {}
 
     /// Whether all of the segments can be read now: then what is not there is damaged, not cold.
     fn are_resident(&self) -> bool {
@@ -134,7 +139,14 @@ impl<M: Maps> Log<M> {
                     self.writer.segments.set_state(segment, State::Done);
                 }
             }
-            completion => self.writer.handle_completion(completion),
+            completion => {
+                let before = self.writer.written();
+                self.writer.handle_completion(completion);
+                let end = self.writer.written();
+                let is_same = before.segment() == end.segment();
+                let start = if is_same { before.offset() } else { 0 };
+                self.maps.on_written(end.segment(), start..end.offset());
+            }
         }
     }
 

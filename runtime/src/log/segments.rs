@@ -9,7 +9,9 @@
 
 use ringmain_core::records::Place;
 
-use super::limits::{GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, VICTIM_GARBAGE_PART};
+use super::limits::{
+    BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, VICTIM_GARBAGE_PART,
+};
 use super::record::BatchHeader;
 use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
 
@@ -89,9 +91,9 @@ impl Segments {
         }
     }
 
-    /// Appends go to `segment` from now on; the one before it, with its end. Returns the roster.
-    pub(super) fn begin(&mut self, segment: u32, before: Option<(Fresh, Place)>) -> Vec<Place> {
-        assert!(self.active < segment);
+    /// Appends go to `fresh` from now on; the one before it, with its end. Returns the roster.
+    pub(super) fn begin(&mut self, fresh: Fresh, before: Option<(Fresh, Place)>) -> Vec<Place> {
+        assert!(self.active < fresh.segment);
         if let Some((Fresh { nonce, bytes: file_bytes, .. }, end)) = before {
             assert!(end.segment() == self.active);
             let finished = Finished {
@@ -107,7 +109,7 @@ impl Segments {
             self.garbage_bytes += finished.garbage_bytes();
             self.finished.push(finished);
         }
-        self.active = segment;
+        self.active = fresh.segment;
         let roster: Vec<_> = self.finished.iter().map(Finished::end).collect();
         let header_bytes = SEGMENT_HEADER_BYTES + BatchHeader::bytes(roster.len());
         self.active_roster_bytes = header_bytes as u32;
@@ -192,9 +194,10 @@ impl Segments {
         self.finished.iter().filter(is_fit).min_by_key(rank)
     }
 
-    /// The oldest segment without a snapshot, all of it synced.
+    /// The oldest segment that should have a snapshot and has none, all of it synced.
     pub(super) fn bare(&self, synced: Place) -> Option<&Finished> {
-        self.finished.iter().find(|one| one.state == State::Bare && one.end() <= synced)
+        let (older, _) = self.finished.split_at(self.finished.len().saturating_sub(BARE_COUNT));
+        older.iter().find(|one| one.state == State::Bare && one.end() <= synced)
     }
 
     fn position(&self, segment: u32) -> Option<usize> {

@@ -93,6 +93,19 @@ impl Walk {
         }
     }
 
+    /// The frames that the next steps come to without another read.
+    pub(super) fn ahead(&self) -> impl Iterator<Item = Frame<'_>> {
+        let mut at = self.at;
+        std::iter::from_fn(move || {
+            let here = self.piece.get((at - self.piece_at) as usize..)?;
+            let is_whole = at < self.end && here.len() >= PLACE_CHECKED_BYTES;
+            let frame =
+                is_whole.then(|| Frame::new_checked(here, Place::new(self.segment, at)))??;
+            at += frame.bytes().len().next_multiple_of(RECORD_ALIGN) as u32;
+            Some(frame)
+        })
+    }
+
     /// Goes on behind the frame of `bytes` bytes that the last step came to.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.at += bytes.next_multiple_of(RECORD_ALIGN) as u32;

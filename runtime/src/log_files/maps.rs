@@ -1,7 +1,8 @@
 //! The maps of a shard's segments, which say of a range whether reading it would wait for the
 //! disk, without touching it: a page fault there stops the whole shard.
 //!
-//! The kernel is asked once for each page (about 0.4 µs) and believed for [`RECHECK`]. When a page
+//! The kernel is asked once for each page (about 0.4 µs) and believed for [`RECHECK`]; a page that
+//! this process has just written is in memory, too. When a page
 //! is found that is not in memory, or the thread has taken major faults, memory is short: then for
 //! at least as long it is asked before every read, as a page that is read in the same turn in
 //! which it was seen in memory is not taken away in between.
@@ -132,6 +133,13 @@ impl Maps for SegmentMaps {
         let start = offset as usize;
         self.maps.get(&segment)?.map.bytes(start..start.checked_add(bytes)?)
     }
+
+    fn on_written(&self, segment: u32, range: Range<u32>) {
+        if let Some(mapped) = self.maps.get(&segment) {
+            let (first, end) = pages(&(range.start as usize..range.end as usize));
+            (first..end).for_each(|page| mapped.note(page));
+        }
+    }
 }
 
 impl Memory {
@@ -156,8 +164,8 @@ impl Mapped {
     fn knows(&self, range: &Range<usize>) -> bool {
         let (first, end) = pages(range);
         (first..end).all(|page| {
-            let (word, bit) = (&self.pages[page / WORD_PAGES], 1 << (page % WORD_PAGES));
-            if word.get() & bit != 0 {
+            let word = &self.pages[page / WORD_PAGES];
+            if word.get() & 1 << (page % WORD_PAGES) != 0 {
                 return true;
             }
             let start = page / WORD_PAGES * WORD_PAGES;
@@ -166,9 +174,17 @@ impl Mapped {
                 return true;
             }
             let is_there = self.asks(page, page + 1);
-            word.set(word.get() | if is_there { bit } else { 0 });
+            if is_there {
+                self.note(page);
+            }
             is_there
         })
+    }
+
+    /// A page is in memory.
+    fn note(&self, page: usize) {
+        let word = &self.pages[page / WORD_PAGES];
+        word.set(word.get() | 1 << (page % WORD_PAGES));
     }
 
     fn asks(&self, first: usize, end: usize) -> bool {

@@ -50,7 +50,7 @@ impl Writer {
 
     fn begin(&mut self, fresh: Fresh) {
         let before = self.active.map(|active| (active, self.end()));
-        let roster = self.segments.begin(fresh.segment, before);
+        let roster = self.segments.begin(fresh, before);
         self.tail.begin_segment(start_of(fresh.segment), fresh.nonce, roster);
         self.active = Some(fresh);
         self.is_reserve = self.is_short();
@@ -131,7 +131,8 @@ impl Writer {
             return None;
         }
         let live_bytes = self.segments.live_bytes();
-        let bytes = self.settings.sizes.next(live_bytes, self.free_bytes, self.need);
+        let last = self.active.map_or(0, |active| active.bytes);
+        let bytes = self.settings.sizes.next(last, live_bytes, self.free_bytes, self.need);
         self.need = 0;
         let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
         self.next_segment += 1;
