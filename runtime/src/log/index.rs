@@ -22,12 +22,13 @@ use std::cell::Cell;
 
 use ringmain_core::id::Partition;
 use ringmain_core::records::Place;
-use zerocopy::IntoBytes;
+use slots::Slots;
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::sys::prefetch;
 
 /// One key's entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, FromZeros)]
 struct Slot {
     order: u64,
     /// Bits 0..63 the place, 0 = empty; bit 63 = the record's checksum was checked since start.
@@ -92,7 +93,7 @@ impl Index {
     /// Has every record in `segment` checked again when it is read. Cost: one pass.
     pub(super) fn doubt(&self, segment: u32) {
         let arrays = self.tables.iter().flat_map(|table| [&table.array, &table.grown]);
-        for slot in arrays.flat_map(|array| &array.slots) {
+        for slot in arrays.flat_map(|array| array.slots.iter()) {
             if slot.place().segment() == segment {
                 slot.place.set(slot.place().0);
             }
@@ -124,7 +125,7 @@ pub(super) struct Table {
     /// with unlike first capacities would come to have the same one.
     size: u64,
     /// The array before, of which all is moved.
-    retired: Vec<Slot>,
+    retired: Slots,
 }
 
 impl Table {
@@ -138,7 +139,7 @@ impl Table {
             frontier: 0,
             count: 0,
             size: CAPACITY_MIN * SIZE_ONE + CAPACITY_MIN / GROWTH * u64::from(phase),
-            retired: Vec::new(),
+            retired: Slots::default(),
         }
     }
 
@@ -257,7 +258,7 @@ impl Table {
 
     fn bytes(&self) -> usize {
         let slots = [&self.array.slots, &self.grown.slots, &self.retired];
-        slots.iter().map(|slots| slots.capacity() * size_of::<Slot>()).sum()
+        slots.iter().map(|slots| slots.bytes()).sum()
     }
 
     fn insert(&mut self, spot: Spot, slot: Slot) {
@@ -329,9 +330,7 @@ impl Table {
 
     /// Gives back the next piece of the retired array: to unmap a large one takes milliseconds.
     fn release(&mut self) {
-        let rest = self.retired.len().saturating_sub(RELEASED_SLOTS);
-        self.retired.truncate(rest);
-        self.retired.shrink_to_fit();
+        self.retired.release(RELEASED_SLOTS);
     }
 
     #[cfg(test)]
@@ -353,7 +352,7 @@ impl Table {
 struct Array {
     /// Shorter than [`Array::whole`] only while slots are moved to it, and then longer than the
     /// home of any order that is looked for.
-    slots: Vec<Slot>,
+    slots: Slots,
     capacity: usize,
     /// Slots below it were moved to another array.
     moved: usize,
@@ -362,8 +361,8 @@ struct Array {
 impl Array {
     /// An array without slots, with memory for all of them.
     fn with_capacity(capacity: usize) -> Array {
-        let mut array = Array { slots: Vec::new(), capacity, moved: 0 };
-        array.slots.reserve_exact(array.whole());
+        let mut array = Array { slots: Slots::default(), capacity, moved: 0 };
+        array.slots = Slots::with_capacity(array.whole());
         array
     }
 
@@ -406,9 +405,9 @@ impl Array {
         }
         if len > self.slots.capacity() {
             let more = OVERFLOW_MIN + len / OVERFLOW_PART;
-            self.slots.reserve_exact(len + more - self.slots.len());
+            self.slots.reserve(len + more);
         }
-        self.slots.resize(len, Slot::default());
+        self.slots.extend(len);
     }
 
     fn insert(&mut self, at: usize, slot: Slot) {
@@ -466,6 +465,7 @@ fn is_over(count: usize, capacity: usize) -> bool {
     count * LOAD_DENOMINATOR > capacity * LOAD_NUMERATOR
 }
 
+mod slots;
 #[cfg(test)]
 mod tests;
 

@@ -35,8 +35,8 @@ pub const SEGMENT_BYTES_SMALL: u32 = 32 << 20;
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
 pub const GARBAGE_DENOMINATOR: u64 = 5;
-/// So many finished segments before the newest get no snapshot yet: what was written last is
-/// replaced soonest, and is read quickly at a start.
+/// So many finished segments before the newest get no snapshot yet if they are small: what was
+/// written last is replaced soonest, and a little is read quickly at a start.
 pub const BARE_COUNT: usize = 2;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;

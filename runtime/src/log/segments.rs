@@ -10,7 +10,8 @@
 use ringmain_core::records::Place;
 
 use super::limits::{
-    BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, VICTIM_GARBAGE_PART,
+    BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, SEGMENT_BYTES_SMALL,
+    VICTIM_GARBAGE_PART,
 };
 use super::record::BatchHeader;
 use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
@@ -196,8 +197,12 @@ impl Segments {
 
     /// The oldest segment that should have a snapshot and has none, all of it synced.
     pub(super) fn bare(&self, synced: Place) -> Option<&Finished> {
-        let (older, _) = self.finished.split_at(self.finished.len().saturating_sub(BARE_COUNT));
-        older.iter().find(|one| one.state == State::Bare && one.end() <= synced)
+        let old_count = self.finished.len().saturating_sub(BARE_COUNT);
+        let mut due = self.finished.iter().enumerate().filter(|(at, one)| {
+            let is_wanted = *at < old_count || one.file_bytes > SEGMENT_BYTES_SMALL;
+            is_wanted && one.state == State::Bare && one.end() <= synced
+        });
+        due.next().map(|(_, one)| one)
     }
 
     fn position(&self, segment: u32) -> Option<usize> {

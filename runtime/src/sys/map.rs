@@ -4,7 +4,7 @@ use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, RemapOptions};
 use rustix::fs::OFlags;
 use zerocopy::FromZeros;
 
@@ -109,13 +109,14 @@ pub struct ZeroMap<T> {
     _values: PhantomData<T>,
 }
 
-impl<T: Copy + FromZeros> ZeroMap<T> {
+impl<T: FromZeros> ZeroMap<T> {
     /// Maps them.
     ///
     /// # Errors
     /// ENOMEM, also if their size overflows.
     pub fn new(count: usize) -> Result<ZeroMap<T>, Errno> {
         const { assert!(0 < size_of::<T>()) };
+        const { assert!(!std::mem::needs_drop::<T>()) };
         const { assert!(align_of::<T>() <= 4096) };
         let bytes = count.checked_mul(size_of::<T>()).ok_or(Errno(libc::ENOMEM))?;
         let map = MmapOptions::new().len(bytes.max(1)).map_anon();
@@ -126,20 +127,36 @@ impl<T: Copy + FromZeros> ZeroMap<T> {
         }
         Ok(ZeroMap { map, count, _values: PhantomData })
     }
+
+    /// Gives the memory of all values but the first `count` back; without effect if there are not
+    /// more. Cost: about 50 µs per MiB.
+    pub fn truncate(&mut self, count: usize) {
+        if count >= self.count {
+            return;
+        }
+        let bytes = (count * size_of::<T>()).max(1);
+        // SAFETY: the map becomes shorter where it is, and `self` is borrowed for writing, so
+        // there is no slice of what goes.
+        let remapped = unsafe { self.map.remap(bytes, RemapOptions::new().may_move(false)) };
+        // A map that the kernel did not shorten is only longer than is used.
+        self.count = count;
+        debug_assert!(remapped.is_ok());
+    }
 }
 
-impl<T: Copy + FromZeros> Deref for ZeroMap<T> {
+impl<T: FromZeros> Deref for ZeroMap<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         // SAFETY:
-        // - the map is `count * size_of::<T>()` bytes long, starts at a page and lives as long as
+        // - the map holds at least `count` values, starts at a page and lives as long as
         //   `self`, whose borrow the slice has;
-        // - all zero bits are a value (`FromZeros`), and later ones came through `DerefMut`.
+        // - all zero bits are a value (`FromZeros`), and later ones came through `DerefMut` or from
+        //   within a cell; a map is shared between threads only if its values may be.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
     }
 }
 
-impl<T: Copy + FromZeros> DerefMut for ZeroMap<T> {
+impl<T: FromZeros> DerefMut for ZeroMap<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and `self` is borrowed for writing, so there is no other slice.
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.count) }

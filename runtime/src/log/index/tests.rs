@@ -171,7 +171,8 @@ fn orders_that_come_sorted_or_crowded_are_found_while_the_table_grows() {
 #[test]
 fn a_large_retired_array_goes_in_pieces() {
     let mut table = Table::new(Partition(0));
-    table.retired = vec![Slot::default(); RELEASED_SLOTS * 2 + 5];
+    table.retired = Slots::with_capacity(RELEASED_SLOTS * 2 + 5);
+    table.retired.extend(RELEASED_SLOTS * 2 + 5);
     table.array = Array::with_capacity(100);
     table.array.extend(table.array.whole());
     table.size = 100 * SIZE_ONE;
@@ -182,6 +183,25 @@ fn a_large_retired_array_goes_in_pieces() {
     });
     let sizes: Vec<usize> = sizes.collect();
     assert_eq!(sizes, [RELEASED_SLOTS + 5, 5, 0, 0]);
+}
+
+#[test]
+fn slots_in_the_heap_and_in_a_map_are_the_same() {
+    let small = (1 << 10) / size_of::<Slot>();
+    for capacity in [0, 1, small, 64 * small - 1, 64 * small, 100 * small] {
+        let mut slots = Slots::with_capacity(capacity);
+        assert_eq!((slots.len(), slots.capacity()), (0, capacity));
+        slots.extend(capacity / 2);
+        slots.iter_mut().zip(1..).for_each(|(slot, n)| slot.order = n);
+        slots.reserve(2 * capacity + 7);
+        slots.extend(capacity + 7);
+        let orders: Vec<_> = slots.iter().map(|slot| slot.order).collect();
+        let ends = (1..=capacity as u64 / 2).chain(vec![0; capacity + 7 - capacity / 2]);
+        assert_eq!(orders, ends.collect::<Vec<_>>());
+        assert!(slots.iter().all(|slot| slot.place.get() == 0));
+        slots.release(capacity + 7);
+        assert_eq!((slots.len(), slots.capacity()), (0, 0));
+    }
 }
 
 #[test]
