@@ -93,7 +93,7 @@ enum Stage {
 }
 
 /// Why a step could not go on.
-enum Halt {
+pub(super) enum Halt {
     /// Something must end first.
     Wait,
     /// The segment is not what it was.
@@ -109,16 +109,24 @@ impl Background {
         self.owed_bytes = owed.min(OWED_BYTES_MAX);
     }
 
-    /// The read or store that the job waits for.
-    pub(super) fn poll_request(&mut self) -> Option<Request> {
+    /// The read or store that the job waits for; no read unless it `may_read`.
+    pub(super) fn poll_request(&mut self, may_read: bool) -> Option<Request> {
         match &mut self.job {
-            Job::Idle | Job::Leave(..) => None,
-            Job::Merge(walk) => walk.poll_request(),
+            Job::Merge(walk) if may_read => walk.poll_request(),
+            Job::Idle | Job::Leave(..) | Job::Merge(_) => None,
             Job::Snapshot(walk, snapshot) => {
                 let part = snapshot.part.take();
                 snapshot.is_storing |= part.is_some();
-                part.or_else(|| walk.poll_request())
+                part.or_else(|| if may_read { walk.poll_request() } else { None })
             }
+        }
+    }
+
+    /// Whether a read of the job is under way.
+    pub(super) fn is_reading(&self) -> bool {
+        match &self.job {
+            Job::Merge(walk) | Job::Snapshot(walk, _) => walk.is_reading(),
+            Job::Idle | Job::Leave(..) => false,
         }
     }
 
@@ -151,7 +159,7 @@ impl Background {
 impl<M: Maps> Log<M> {
     /// Whether a step should be done in this turn, whatever else there is to do.
     pub fn is_step_due(&self) -> bool {
-        self.background.owed_bytes > 0
+        self.background.owed_bytes > 0 || self.scrubber.is_due()
     }
 
     /// What background work has done since the start.
@@ -169,7 +177,7 @@ impl<M: Maps> Log<M> {
         let result = match &mut job {
             Job::Idle => {
                 self.background.job = self.next_job();
-                return !matches!(self.background.job, Job::Idle);
+                return !matches!(self.background.job, Job::Idle) || self.step_sweep(true);
             }
             Job::Merge(walk) => self.step_merge(walk),
             Job::Leave(_, goal) if self.writer.synced() < *goal => Err(Halt::Wait),
@@ -184,7 +192,7 @@ impl<M: Maps> Log<M> {
             Ok(next) => self.background.job = next.unwrap_or(job),
             Err(Halt::Wait) => {
                 self.background.job = job;
-                return false;
+                return self.step_sweep(false);
             }
             Err(Halt::Over) => {}
             Err(Halt::Damaged) => {
@@ -208,7 +216,7 @@ impl<M: Maps> Log<M> {
             self.background.owed_bytes = 0;
         }
         if is_full || self.writer.is_refused() {
-            if let Some(victim) = segments.victim(synced, self.writer.room()) {
+            if let Some(victim) = segments.victim(synced, self.writer.room(), self.suspect) {
                 return Job::Merge(Walk::new(victim));
             }
             self.background.owed_bytes = 0;
@@ -257,7 +265,7 @@ impl<M: Maps> Log<M> {
     }
 
     /// Appends a record again if it is live; says how many bytes that took.
-    fn move_record(&mut self, place: Place, frame: &Frame<'_>) -> Result<usize, Halt> {
+    pub(super) fn move_record(&mut self, place: Place, frame: &Frame<'_>) -> Result<usize, Halt> {
         if frame.kind() != PlaceKind::Record {
             return Ok(0);
         }

@@ -27,6 +27,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::sys::prefetch;
 
+mod removal;
+
 /// One key's entry.
 #[derive(Clone, Debug, Default, FromZeros)]
 struct Slot {
@@ -201,14 +203,6 @@ impl Table {
         debug_assert!(new.0 != 0 && new.0 & VERIFIED == 0);
         let slot = self.array_of(order).slots_of(order).find(|slot| slot.place() == old);
         slot.inspect(|slot| slot.place.set(new.0 | VERIFIED)).is_some()
-    }
-
-    /// Takes the key at a found slot out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "reaping will use it"))]
-    pub(super) fn remove(&mut self, spot: Spot) {
-        let array = if spot.is_moved { &mut self.grown } else { &mut self.array };
-        array.remove(spot.at);
-        self.count -= 1;
     }
 
     /// Notes that the record of a found slot was checked.
@@ -416,14 +410,6 @@ impl Array {
         self.extend(end + 1);
         self.slots[at..=end].rotate_right(1);
         self.slots[at] = slot;
-    }
-
-    fn remove(&mut self, at: usize) {
-        let behind = self.slots[at + 1..].iter().zip(at + 1..);
-        let run = behind.take_while(|&(slot, at)| !slot.is_empty() && self.home(slot.order) < at);
-        let last = at + run.count();
-        self.slots[at..=last].rotate_left(1);
-        self.slots[last] = Slot::default();
     }
 
     /// Returns the first order and the last.

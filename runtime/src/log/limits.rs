@@ -1,5 +1,7 @@
 //! Every bound of the log, in one place.
 
+use std::time::Duration;
+
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::wire::place::PLACE_BYTES;
 
@@ -52,6 +54,20 @@ pub const RESERVE_PART: u32 = 4;
 pub const HEADER_COUNT_RESERVED: usize = 4;
 /// Bytes that background work reads of a segment at once, unless one record is larger.
 pub const PIECE_BYTES: u32 = 256 << 10;
+/// What is read at once where a larger read has failed, bytes: what a disk loses as one is no
+/// larger.
+pub const SEEK_PAGE_BYTES: u32 = 4096;
+/// Bytes of damage that are looked at, at most, for each frame that a step may look at.
+pub const SEEK_BYTES: u32 = 512;
+/// Damaged ranges that a sweep lists, at most; it counts those beyond.
+pub const DAMAGE_COUNT_MAX: usize = 4096;
+/// Keys without a readable record that are given up at once, at most; the others follow.
+pub const LOST_COUNT_MAX: usize = 1 << 20;
+/// Index entries that one step of a sweep looks at, at most, but for those of equal order.
+pub const STEP_ENTRY_COUNT_MAX: usize = 4096;
+/// A sweep that nobody asked for begins this long after the begin of the one before, or at its
+/// end.
+pub const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
 /// Frames that one step of background work looks at, at most.
 pub const STEP_FRAME_COUNT_MAX: usize = 64;
 /// Record bytes after which a step of background work ends.
@@ -83,5 +99,7 @@ const _: () = assert!(
     "any record fits some segment"
 );
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(SEEK_PAGE_BYTES < PIECE_BYTES, "a failed read is done again in parts");
+const _: () = assert!((SEEK_PAGE_BYTES as usize).is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(BATCH_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);

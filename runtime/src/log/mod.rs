@@ -20,12 +20,14 @@
 
 mod background;
 mod cold;
+mod content;
 mod index;
 mod leaves;
 pub mod limits;
 pub mod record;
 mod recovery;
 mod request;
+mod scrub;
 mod segment;
 mod segments;
 mod snapshot;
@@ -54,6 +56,8 @@ use index::Index;
 use leaves::Leaves;
 pub use recovery::{Cut, Damage, File, OpenError, Recovered, recover};
 pub use request::{Completion, Durability, Errno, Failure, Read, Refusal, Request};
+use scrub::Scrubber;
+pub use scrub::{SweepCounts, SweepReport};
 pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
 use segments::State;
 use source::Source;
@@ -102,6 +106,7 @@ pub struct Log<M> {
     leaves: Leaves,
     writer: Writer,
     background: Background,
+    scrubber: Scrubber,
     /// A record that cannot be read any more lay before this place, and nobody knows of which
     /// key: keys that were written last before it may have a newer value.
     suspect: Place,
@@ -121,18 +126,28 @@ impl<M: Maps> Log<M> {
         let Config { identity, durability, sizes, seed } = config;
         let settings = Settings { identity, durability, sizes };
         let writer = Writer::new(settings, standing, free_bytes, seed);
-        let background = Background::default();
+        let (background, scrubber) = (Background::default(), Scrubber::default());
         let (refusal, wanted) = (None, Vec::new());
-        Log { maps, index, leaves, writer, background, suspect, refusal, wanted }
+        Log { maps, index, leaves, writer, background, scrubber, suspect, refusal, wanted }
     }
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
     pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
-        self.writer.poll_request(now).or_else(|| self.background.poll_request())
+        let request = self.writer.poll_request(now);
+        let request = request.or_else(|| {
+            let may_read = !self.scrubber.is_reading();
+            self.background.poll_request(may_read)
+        });
+        let request = request.or_else(|| self.poll_sweep(now));
+        if request.is_some() {
+            self.scrubber.on_event();
+        }
+        request
     }
 
     /// Takes the answer to a request. An answer to none is ignored.
     pub fn handle_completion(&mut self, completion: Completion) {
+        self.scrubber.on_event();
         match completion {
             Completion::Stored { result } => {
                 if let Some(segment) = self.background.on_stored(result) {
@@ -156,17 +171,22 @@ impl<M: Maps> Log<M> {
             true => Ok(bytes),
             false => Err(Errno(0)),
         });
-        self.background.on_read(result);
+        match self.scrubber.is_reading() {
+            true => self.scrubber.on_read(result),
+            false => self.background.on_read(result),
+        }
     }
 
-    /// Starts the sync of `interval` if it is due.
+    /// Starts the sync of `interval` if it is due. What else is due comes with the next request.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.writer.handle_timeout(now);
     }
 
     /// When to call [`Log::handle_timeout`]; `None` if nothing waits for time.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.writer.poll_timeout()
+        let may_sweep = self.writer.is_running() && !self.background.is_reading();
+        let sweep = self.scrubber.poll_timeout().filter(|_| may_sweep);
+        [self.writer.poll_timeout(), sweep].into_iter().flatten().min()
     }
 
     /// Asks for a sync of everything appended so far, whatever the durability (DW > 0).

@@ -134,6 +134,17 @@ impl Segments {
         }
     }
 
+    /// Nothing in `segment` is live any more: the index does not point there.
+    ///
+    /// # Panics
+    /// If it is not finished.
+    pub(super) fn write_off(&mut self, segment: u32) {
+        let at = self.position(segment).expect("only finished segments are written off");
+        let bytes = std::mem::take(&mut self.finished[at].live_bytes);
+        self.live_bytes -= bytes;
+        self.garbage_bytes += bytes;
+    }
+
     /// Takes `segment` out of the log.
     ///
     /// # Panics
@@ -182,10 +193,11 @@ impl Segments {
     }
 
     /// The segment to merge next: all of it synced, at most `room` bytes of it live, and enough
-    /// garbage in it to be worth it.
-    pub(super) fn victim(&self, synced: Place, room: u64) -> Option<&Finished> {
+    /// garbage in it to be worth it. What lies before `suspect` would be believed behind it.
+    pub(super) fn victim(&self, synced: Place, room: u64, suspect: Place) -> Option<&Finished> {
         let is_fit = |one: &&Finished| {
             one.end() <= synced
+                && one.segment > suspect.segment()
                 && one.live_bytes <= room
                 && one.state != State::Damaged
                 && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)

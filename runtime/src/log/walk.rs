@@ -1,16 +1,21 @@
 //! Reads a finished segment from front to back, a piece at a time, through requests: background
 //! work never touches a map, so it never waits for a page.
+//!
+//! What is damaged stops a walk, unless whoever walks has it [seek](Walk::seek) the next frame. A
+//! read that failed is then done again page by page, so that one bad sector costs no more than the
+//! frames that lie in it.
 
 use ringmain_core::records::Place;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
-use super::limits::{PIECE_BYTES, RECORD_ALIGN};
-use super::record::{Frame, part_at};
+use super::limits::{PIECE_BYTES, RECORD_ALIGN, SEEK_BYTES, SEEK_PAGE_BYTES};
+use super::record::{FRAME_FIRST_BYTE, Frame, part_at};
 use super::request::{Errno, Read, Request};
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::segments::Finished;
 
 /// A walk through one segment.
+#[derive(Debug)]
 pub(super) struct Walk {
     segment: u32,
     end: u32,
@@ -23,6 +28,12 @@ pub(super) struct Walk {
     wanted: Option<u32>,
     is_reading: bool,
     failure: Option<Errno>,
+    /// Bytes of the last read.
+    asked: u32,
+    /// Up to here it reads page by page: a read has failed.
+    careful_until: u32,
+    /// Whether a frame begins at `at` is not known.
+    is_seeking: bool,
 }
 
 /// What a walk comes to.
@@ -41,17 +52,66 @@ pub(super) enum Step<'a> {
 impl Walk {
     /// A walk through a finished segment.
     pub(super) fn new(finished: &Finished) -> Walk {
-        let start = SEGMENT_HEADER_BYTES as u32;
+        let start = Place::new(finished.segment, SEGMENT_HEADER_BYTES as u32);
+        Walk::from(start, finished.end)
+    }
+
+    /// A walk from `start`, which is 0 or where a frame begins, to the offset `end`.
+    pub(super) fn from(start: Place, end: u32) -> Walk {
         Walk {
-            segment: finished.segment,
-            end: finished.end,
-            at: start,
+            segment: start.segment(),
+            end,
+            at: start.offset(),
             piece: Vec::new(),
-            piece_at: start,
+            piece_at: start.offset(),
             wanted: None,
             is_reading: false,
             failure: None,
+            asked: 0,
+            careful_until: 0,
+            is_seeking: false,
         }
+    }
+
+    /// A walk to the one record at `place`, in a segment that ends at `end`: no more is read.
+    pub(super) fn to_record(place: Place, end: u32) -> Walk {
+        Walk { careful_until: end, ..Walk::from(place, end) }
+    }
+
+    /// Offset of what the next step looks at.
+    pub(super) fn at(&self) -> u32 {
+        self.at
+    }
+
+    /// Whether nobody knows that a frame begins where it is: it seeks one.
+    pub(super) fn is_seeking(&self) -> bool {
+        self.is_seeking
+    }
+
+    /// Whether a read is under way.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_reading
+    }
+
+    /// Whether it waits for a read to be asked for.
+    pub(super) fn wants_read(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Of a walk from offset 0, the segment's header, which the next [`Walk::pass`] passes; `None`
+    /// if a read is needed first.
+    pub(super) fn header(&mut self) -> Option<Result<&[u8], Errno>> {
+        if let Some(errno) = self.failure {
+            return Some(Err(errno));
+        }
+        if self.is_reading || self.wanted.is_some() {
+            return None;
+        }
+        if self.piece.len() < SEGMENT_HEADER_BYTES {
+            self.wanted = Some(self.piece_bytes());
+            return None;
+        }
+        Some(Ok(&self.piece[..SEGMENT_HEADER_BYTES]))
     }
 
     /// Which segment it walks through.
@@ -83,7 +143,7 @@ impl Walk {
             }
         };
         if here.len() < wanted {
-            self.wanted = Some((wanted as u32).max(PIECE_BYTES));
+            self.wanted = Some((wanted as u32).max(self.piece_bytes()));
             return Step::Wait;
         }
         let here = self.piece.get((self.at - self.piece_at) as usize..).unwrap_or_default();
@@ -109,6 +169,37 @@ impl Walk {
     /// Goes on behind the frame of `bytes` bytes that the last step came to.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.at += bytes.next_multiple_of(RECORD_ALIGN) as u32;
+        self.is_seeking = false;
+    }
+
+    /// Goes on with the next place where a frame may begin, since none does here, or nothing can
+    /// be read. Looks at [`SEEK_BYTES`] bytes at most: the next step may come to nothing again.
+    pub(super) fn seek(&mut self) {
+        if self.failure.take().is_some() {
+            let end = self.at + self.asked;
+            if end > self.careful_until {
+                self.careful_until = end;
+                return;
+            }
+            self.at = self.end.min((self.at / SEEK_PAGE_BYTES + 1) * SEEK_PAGE_BYTES);
+            self.is_seeking = true;
+            return;
+        }
+        self.is_seeking = true;
+        self.at += RECORD_ALIGN as u32;
+        let last = self.end.min(self.at + SEEK_BYTES);
+        let byte = |at: u32| self.piece.get((at - self.piece_at) as usize);
+        while self.at < last && byte(self.at).is_some_and(|byte| *byte != FRAME_FIRST_BYTE) {
+            self.at += RECORD_ALIGN as u32;
+        }
+    }
+
+    /// What is read at once, unless a frame is larger.
+    fn piece_bytes(&self) -> u32 {
+        match self.at < self.careful_until {
+            true => SEEK_PAGE_BYTES - self.at % SEEK_PAGE_BYTES,
+            false => PIECE_BYTES,
+        }
     }
 
     /// The read that it waits for.
@@ -116,6 +207,7 @@ impl Walk {
         let wanted = self.wanted.take()?;
         self.is_reading = true;
         let bytes = wanted.min(self.end - self.at);
+        self.asked = bytes;
         let read = Read { segment: self.segment, offset: self.at, bytes };
         Some(Request::Read(read))
     }

@@ -20,6 +20,7 @@ use super::segments::{Finished, Segments};
 use super::tail::{Batch, Tail};
 
 mod files;
+mod scrub;
 
 /// Settings of a writer.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,10 @@
 //! The frames of a segment, one after another.
 
-use ringmain_core::hash::Key;
-use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
-use ringmain_core::wire::place::PlaceKind;
 
+use super::super::content::Content;
 use super::super::limits::RECORD_ALIGN;
-use super::super::record::{FRAME_FIRST_BYTE, Frame};
+use super::super::record::FRAME_FIRST_BYTE;
 use super::super::segment::{Identity, SEGMENT_HEADER_BYTES};
 use super::super::snapshot::Entry;
 use super::Damage;
@@ -68,18 +66,24 @@ impl Scan<'_> {
 
     /// Takes the frame at `at` in; the offset behind it, or `None` if it does not hold.
     fn frame(&self, at: usize, end: usize, scanned: &mut Scanned) -> Option<usize> {
-        let frame = self.segment.frame(at).filter(Frame::is_intact)?;
+        let frame = self.segment.frame(at)?;
         let next = at + frame.bytes().len().next_multiple_of(RECORD_ALIGN);
         if next > end {
             return None;
         }
-        match frame.kind() {
-            PlaceKind::Record => {
-                scanned.entries.push(self.entry(at, &frame)?);
+        match Content::new_checked(&frame, self.identity, self.segment.nonce)? {
+            Content::Record(key, stored) => {
+                scanned.entries.push(Entry {
+                    partition: key.partition,
+                    order: key.order,
+                    version: stored.record.version(&key),
+                    offset: at as u32,
+                    bytes: frame.padded_bytes() as u32,
+                    is_twin: frame.is_twin(),
+                });
                 scanned.is_clean = false;
             }
-            PlaceKind::Batch => {
-                let header = frame.batch_header(self.segment.nonce)?;
+            Content::Batch(header) => {
                 scanned.synced = scanned.synced.max(header.synced);
                 scanned.is_clean = header.is_stop;
                 if !header.is_first {
@@ -88,23 +92,6 @@ impl Scan<'_> {
             }
         }
         Some(next)
-    }
-
-    fn entry(&self, at: usize, frame: &Frame<'_>) -> Option<Entry> {
-        let stored = frame.stored().ok()?;
-        let Identity { cluster, shard, shards, partition_bits } = *self.identity;
-        let key = Key::new(frame.key(), cluster.hash_seed(), partition_bits);
-        if key.bytes.is_empty() || ShardIndex::of(key.partition, shards, partition_bits) != shard {
-            return None;
-        }
-        Some(Entry {
-            partition: key.partition,
-            order: key.order,
-            version: stored.record.version(&key),
-            offset: at as u32,
-            bytes: frame.padded_bytes() as u32,
-            is_twin: frame.is_twin(),
-        })
     }
 
     /// The offset of the next frame that holds, from `from` on; `end` if there is none.

@@ -251,6 +251,18 @@ impl Disk {
         self.images.get_mut(&segment).unwrap().cached[offset as usize] ^= 4;
     }
 
+    /// A bit rots, on disk and in memory.
+    pub(crate) fn rot(&mut self, segment: u32, offset: u32) {
+        let image = self.images.get_mut(&segment).unwrap();
+        image.cached[offset as usize] ^= 4;
+        image.durable[offset as usize] ^= 4;
+    }
+
+    /// The bytes of a segment.
+    pub(crate) fn bytes_of(&self, segment: u32) -> &[u8] {
+        &self.images[&segment].cached
+    }
+
     /// The snapshots, to damage or lose them.
     pub(crate) fn snapshots(&mut self) -> &mut BTreeMap<u32, Vec<u8>> {
         &mut self.snapshots

@@ -5,6 +5,7 @@ mod basic;
 mod crash;
 mod damage;
 mod disk;
+mod scrub;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

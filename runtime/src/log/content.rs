@@ -1,0 +1,41 @@
+//! What a frame holds, checked as a start checks it: whoever walks over frames without knowing
+//! which of them the index points at agrees with recovery on which of them hold.
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::ShardIndex;
+use ringmain_core::records::Stored;
+use ringmain_core::wire::place::PlaceKind;
+
+use super::record::{BatchHeader, Frame};
+use super::segment::Identity;
+
+/// What lies in a frame that holds: checksum, contents and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    /// A record of a key of this shard.
+    Record(Key<'a>, Stored<'a>),
+    /// A batch header of the segment.
+    Batch(BatchHeader<'a>),
+}
+
+impl<'a> Content<'a> {
+    /// The content of a frame of the segment with `nonce`; `None` if it does not hold. Cost: one
+    /// pass over the frame.
+    pub(super) fn new_checked(
+        frame: &Frame<'a>,
+        identity: &Identity,
+        nonce: u64,
+    ) -> Option<Content<'a>> {
+        if frame.kind() == PlaceKind::Batch {
+            return frame.batch_header(nonce).map(Content::Batch);
+        }
+        if !frame.is_intact() {
+            return None;
+        }
+        let stored = frame.stored().ok()?;
+        let &Identity { cluster, shard, shards, partition_bits } = identity;
+        let key = Key::new(frame.key(), cluster.hash_seed(), partition_bits);
+        let is_own = ShardIndex::of(key.partition, shards, partition_bits) == shard;
+        (!key.bytes.is_empty() && is_own).then_some(Content::Record(key, stored))
+    }
+}
