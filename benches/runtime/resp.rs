@@ -12,8 +12,11 @@ use ringmain_core::id::{Boot, NodeId, Partition};
 use ringmain_core::records::{Applied, Place};
 use ringmain_core::request::Outcome;
 use ringmain_core::time::UnixMs;
-use ringmain_runtime::session::request::{InfoLines, Requests, Role, Section, Submitted, Ticket};
+use ringmain_runtime::session::request::{
+    InfoLines, Lend, Requests, Role, Section, Submitted, Ticket, copied,
+};
 use ringmain_runtime::session::resp::{Limits, Next, RespSession};
+use ringmain_runtime::sys::SendBuffer;
 
 use crate::memory::name;
 
@@ -66,7 +69,7 @@ fn case(
 ) {
     let mut session = RespSession::new(1, LIMITS);
     let mut requests = Always { answer, is_later, tickets: Vec::new() };
-    let mut replies = Vec::new();
+    let mut replies = SendBuffer::default();
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(PIPELINE_COUNT));
     group.bench_function("pipeline_of_16", |bencher| {
@@ -82,6 +85,7 @@ fn case(
         });
     });
     group.bench_function("control_copy", |bencher| {
+        let replies = replies.to_vec();
         let (mut read, mut written) = (Vec::new(), Vec::new());
         bencher.iter(|| {
             read.clear();
@@ -117,14 +121,14 @@ impl Requests for Always<'_> {
         ticket: Ticket,
         key: &[u8],
         command: Command<'_>,
-        answer: &mut dyn FnMut(Answer<'_>),
+        answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted {
         black_box((key, command));
         if self.is_later {
             self.tickets.push(ticket);
             return Submitted::LaterInOrder;
         }
-        answer(self.answer);
+        answer(self.answer, &copied);
         Submitted::Done
     }
 

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod maps;
+#[cfg(test)]
+mod tests;
 
 pub use maps::SegmentMaps;
 
@@ -88,7 +90,8 @@ impl LogFiles {
 
     /// Lets go of a segment in which no part of the log lies; what is to be removed.
     pub(crate) fn forget(&mut self, maps: &mut SegmentMaps, segment: u32) -> Option<Removal> {
-        let (map, file) = (maps.remove(segment)?, self.files.remove(&segment)?);
+        let file = self.files.remove(&segment)?;
+        let map = maps.remove(segment);
         Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
@@ -190,7 +193,8 @@ impl LogFiles {
 pub(crate) struct Removal {
     dir: PathBuf,
     segment: u32,
-    _open: (Map, Arc<File>),
+    /// Without the map if parts of it are lent.
+    _open: (Option<Map>, Arc<File>),
 }
 
 impl Removal {

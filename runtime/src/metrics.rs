@@ -48,6 +48,7 @@ measured! {
         ConnectionsRefused "connections_refused_total" "Connections closed at the limit.",
         BytesReceived "received_bytes_total" "Bytes received from sockets.",
         BytesSent "sent_bytes_total" "Bytes sent to sockets.",
+        BytesLent "lent_bytes_total" "Of these, sent from the log without a copy.",
         FramesRefused "frames_refused_total" "Frames of another cluster or version.",
         FramesMalformed "frames_malformed_total" "Frames that failed their checks.",
         RequestsFailed "requests_failed_total" "Requests answered with an error.",

@@ -7,6 +7,7 @@ use crate::session::native::acceptor::Acceptor;
 use crate::session::native::dialer::Dialer;
 use crate::session::native::frames::FrameReader;
 use crate::session::resp::RespSession;
+use crate::sys::SendBuffer;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
 use ringmain_core::wire::handshake::Challenge;
@@ -41,9 +42,9 @@ pub(crate) struct Connection {
     /// What a native client's proof of the secret is made over.
     pub(crate) challenge: Option<Box<Challenge>>,
     /// What is to be sent.
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: SendBuffer,
     /// An empty buffer that was sent, to be used again.
-    pub(crate) spare: Vec<u8>,
+    pub(crate) spare: SendBuffer,
     /// A send is under way.
     pub(crate) is_sending: bool,
     /// It is in the list of connections to flush.
@@ -119,8 +120,8 @@ impl Connections {
             link,
             speaks: speaks(link),
             challenge: None,
-            out: Vec::new(),
-            spare: Vec::new(),
+            out: SendBuffer::default(),
+            spare: SendBuffer::default(),
             is_sending: false,
             is_dirty: false,
             is_closing: false,

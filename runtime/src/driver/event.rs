@@ -7,6 +7,7 @@ use crate::log::{Completion, Errno};
 use crate::metrics::Counter;
 use crate::net::{ConnectionId, Ending, Event, Receive};
 use crate::session::resp::RespSession;
+use crate::sys::SendBuffer;
 use ringmain_core::shard::Input;
 use std::os::fd::OwnedFd;
 
@@ -107,11 +108,12 @@ impl State {
         self.deliver();
     }
 
-    fn on_sent(&mut self, id: ConnectionId, mut buffer: Vec<u8>) {
+    fn on_sent(&mut self, id: ConnectionId, mut buffer: SendBuffer) {
         let slot = id.slot() as u32;
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.is_sending = false;
-        self.recorder.add(Counter::BytesSent, buffer.len() as u64);
+        self.recorder.add(Counter::BytesSent, buffer.bytes() as u64);
+        self.recorder.add(Counter::BytesLent, buffer.lent_bytes() as u64);
         buffer.clear();
         if buffer.capacity() <= SPARE_BYTES_MAX {
             connection.spare = buffer;

@@ -6,6 +6,7 @@ use super::io::LateDoorbell;
 use crate::log::Errno;
 use crate::log_files::{NewSegment, Removal, errno, store_snapshot};
 use crate::mesh::Controls;
+use crate::sys::Map;
 use ringmain_core::id::ShardIndex;
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub(crate) enum FileJob {
     Store { segment: u32, offset: u64, bytes: Vec<u8>, is_last: bool },
     /// Remove a segment.
     Remove(Removal),
+    /// Unmap one that was removed.
+    Unmap(Map),
 }
 
 /// The thread. It ends when this is dropped, once it has done what it was given.
@@ -87,6 +90,10 @@ fn carry_out(dir: &std::path::Path, job: FileJob) -> Option<Control> {
         }
         FileJob::Remove(removal) => {
             removal.carry_out();
+            None
+        }
+        FileJob::Unmap(map) => {
+            drop(map);
             None
         }
     }

@@ -80,13 +80,15 @@ impl Io {
             assert!(connection.open > 0, "each request has one answer");
             connection.open -= 1;
         }
-        let start = connection.out.len();
+        let start = connection.out.bytes();
         // A client that sends no more still gets what it is owed.
         if start + bytes > most || (connection.is_closing && !is_client) {
             return Err(Lost);
         }
-        connection.out.resize(start + bytes, 0);
-        fill(&mut connection.out[start..]);
+        let out = connection.out.tail();
+        let start = out.len();
+        out.resize(start + bytes, 0);
+        fill(&mut out[start..]);
         self.mark(link.0 as u32);
         Ok(())
     }

@@ -262,7 +262,7 @@ impl State {
         };
         let hop = self.member_hop(Op::Topology, 0);
         if let Some(connection) = self.io.connections.of(link) {
-            append_frame::<Hardware>(&mut connection.out, &hop, &topology);
+            append_frame::<Hardware>(connection.out.tail(), &hop, &topology);
             self.io.mark(link.0 as u32);
         }
     }
@@ -282,11 +282,11 @@ impl State {
         let Some(connection) = self.io.connections.of(link) else { return };
         match verdict {
             None => {
-                append_frame::<Hardware>(&mut connection.out, &hop, &Proposal { operation });
+                append_frame::<Hardware>(connection.out.tail(), &hop, &Proposal { operation });
             }
             Some(verdict) => {
                 let answer = Answer { verdict: verdict as u8, operation };
-                append_frame::<Hardware>(&mut connection.out, &hop, &answer);
+                append_frame::<Hardware>(connection.out.tail(), &hop, &answer);
             }
         }
         self.io.mark(link.0 as u32);

@@ -66,7 +66,7 @@ impl State {
         let mut out = Vec::new();
         let taken = acceptor.receive(&self.local(), received, &mut out);
         let Some(connection) = self.io.connections.at(slot) else { return };
-        connection.out.extend_from_slice(&out);
+        connection.out.tail().extend_from_slice(&out);
         match taken.step {
             Step::Wait => {
                 self.work.push_back(match acceptor.is_greeting() {
@@ -123,7 +123,7 @@ impl State {
         let mut out = Vec::new();
         let taken = dialer.receive(&self.local(), received, &mut out);
         let Some(connection) = self.io.connections.at(slot) else { return };
-        connection.out.extend_from_slice(&out);
+        connection.out.tail().extend_from_slice(&out);
         match taken.step {
             dialer::Step::Wait => connection.speaks = Speaks::Dialing(dialer, dial),
             dialer::Step::Failed(error) => {
@@ -272,7 +272,7 @@ impl State {
         let mut out = Vec::new();
         let verified = answer_proof::<Hardware>(&self.local(), &challenge, &frame, &mut out);
         if let Some(connection) = self.io.connections.of(link) {
-            connection.out.extend_from_slice(&out);
+            connection.out.tail().extend_from_slice(&out);
             connection.may_manage |= verified.is_ok();
             self.io.mark(link.0 as u32);
         }
@@ -303,7 +303,7 @@ impl State {
         };
         let hop = self.hop(Op::AdminReply, frame.hop().request);
         if let Some(connection) = self.io.connections.of(link) {
-            append_frame::<Hardware>(&mut connection.out, &hop, &reply);
+            append_frame::<Hardware>(connection.out.tail(), &hop, &reply);
             self.io.mark(link.0 as u32);
         }
     }
@@ -322,5 +322,5 @@ impl State {
 
 /// Whether a client has to wait for answers, or for its output to go, before more is read.
 fn is_full(connection: &Connection) -> bool {
-    connection.out.len() > OUT_BYTES_STOP || connection.open >= OPEN_COUNT_MAX
+    connection.out.bytes() > OUT_BYTES_STOP || connection.open >= OPEN_COUNT_MAX
 }

@@ -8,7 +8,7 @@ use super::peers;
 use super::work::Work;
 use crate::metrics::{Counter, Metrics};
 use crate::session::request::{
-    EXPECTED_COUNT_MAX, InfoLines, Requests, Role, Section, Submitted, Ticket,
+    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Section, Submitted, Ticket, copied,
 };
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
 use ringmain_core::drive::{Answer, Command, Token, Waiting};
@@ -137,7 +137,7 @@ impl Submitter<'_> {
         &self,
         key: &[u8],
         command: &Command<'_>,
-        answer: &mut dyn FnMut(Answer<'_>),
+        answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> bool {
         let Command::Get(GetRequest { r, pr, context: [], want_context, .. }) = *command else {
             return false;
@@ -155,7 +155,9 @@ impl Submitter<'_> {
         let context_key = &self.engine.settings.context_key;
         let context = Token::of(want_context, context_key, key.bytes, record);
         let outcome = Outcome::Got;
-        answer(Answer::Local { outcome, record, context, live: 0, found: 0 });
+        let maps = self.engine.log.maps();
+        let lend = |value: &[u8]| maps.lend(value);
+        answer(Answer::Local { outcome, record, context, live: 0, found: 0 }, &lend);
         true
     }
 }
@@ -166,7 +168,7 @@ impl Requests for Submitter<'_> {
         ticket: Ticket,
         key: &[u8],
         command: Command<'_>,
-        answer: &mut dyn FnMut(Answer<'_>),
+        answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted {
         if self.answer_alone(key, &command, answer) {
             return Submitted::Done;
@@ -176,7 +178,7 @@ impl Requests for Submitter<'_> {
         let before = self.engine.bodies.bytes();
         self.io.answers.ask(ticket.number());
         self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);
-        if self.io.answers.answer_now(answer) {
+        if self.io.answers.answer_now(&mut |it| answer(it, &copied)) {
             Submitted::Done
         } else if in_order {
             Submitted::LaterInOrder

@@ -80,6 +80,9 @@ impl Driver {
                 }
             }
         }
+        while let Some(map) = self.state.engine.log.maps_mut().take_left() {
+            self.state.files.give(FileJob::Unmap(map));
+        }
         self.state.tell_stored();
         self.state.release_held_back();
     }

@@ -105,7 +105,7 @@ impl Driver {
         let dialer = Box::new(Dialer::new(&self.state.local(), call, &mut out));
         let slot = self.state.io.connections.insert(id, |_| Speaks::Dialing(dialer, dial));
         if let Some(connection) = self.state.io.connections.at(slot) {
-            connection.out = out;
+            connection.out = out.into();
             // It is sent once the connection stands.
             connection.is_sending = true;
         }
@@ -150,12 +150,12 @@ fn flush(net: &mut crate::net::HotRing, connection: &mut Connection) {
         }
         return;
     }
-    let bytes = std::mem::replace(&mut connection.out, std::mem::take(&mut connection.spare));
-    connection.is_sending = match net.send(connection.id, bytes) {
+    let buffer = std::mem::replace(&mut connection.out, std::mem::take(&mut connection.spare));
+    connection.is_sending = match net.send(connection.id, buffer) {
         Ok(()) => true,
-        Err(bytes) => {
+        Err(buffer) => {
             // It has failed: nothing can be sent any more, and `Ended` says so.
-            drop(bytes);
+            drop(buffer);
             false
         }
     };

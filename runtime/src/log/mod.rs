@@ -315,6 +315,11 @@ impl<M: Maps> Log<M> {
         }
     }
 
+    /// The maps.
+    pub fn maps(&self) -> &M {
+        &self.maps
+    }
+
     /// The maps, to add or drop those of segments.
     pub fn maps_mut(&mut self) -> &mut M {
         &mut self.maps

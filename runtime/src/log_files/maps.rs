@@ -6,9 +6,12 @@
 //! is found that is not in memory, or the thread has taken major faults, memory is short: then for
 //! at least as long it is asked before every read, as a page that is read in the same turn in
 //! which it was seen in memory is not taken away in between.
+//!
+//! What lies in a map can be lent to who sends it. Then the map outlives its segment: the file is
+//! removed at once, but its space comes back only when the last part was given back.
 
 use crate::log::{File, Maps};
-use crate::sys::{Map, is_cached};
+use crate::sys::{Map, MapPart, is_cached};
 use ringmain_core::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -26,10 +29,18 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that are asked for together when the first of them is: a word of bits.
 const WORD_PAGES: usize = 64;
 
+/// Bytes from this length on are lent to who sends them. One by one that costs as much as a copy up
+/// to 16 KiB; in a pipeline of 16 it is a third of it from here on.
+pub(super) const LENT_BYTES_MIN: usize = 8 << 10;
+
 /// The maps of all segments of a shard.
 #[derive(Debug, Default)]
 pub struct SegmentMaps {
     maps: BTreeMap<u32, Mapped>,
+    /// The segments by where their maps begin in memory.
+    by_address: BTreeMap<usize, u32>,
+    /// Maps of segments that are gone, of which parts were lent then.
+    left: Vec<Arc<Map>>,
     memory: Memory,
     /// Reads wait for the disk.
     is_waiting: bool,
@@ -50,7 +61,7 @@ struct Memory {
 
 #[derive(Debug)]
 struct Mapped {
-    map: Map,
+    map: Arc<Map>,
     file: Arc<fs::File>,
     /// A bit for each page: it was seen in memory since the last recheck.
     pages: Vec<Cell<u64>>,
@@ -61,13 +72,34 @@ impl SegmentMaps {
     pub(super) fn insert(&mut self, segment: u32, file: &Arc<fs::File>, map: Map) {
         let words = map.len().div_ceil(PAGE_BYTES).div_ceil(WORD_PAGES);
         let pages = vec![Cell::new(0); words];
-        self.maps.insert(segment, Mapped { map, file: Arc::clone(file), pages });
+        self.by_address.insert(map.address(), segment);
+        self.maps.insert(segment, Mapped { map: Arc::new(map), file: Arc::clone(file), pages });
     }
 
-    /// Lets go of a segment.
+    /// Lets go of a segment. Its map is given back here, or by [`SegmentMaps::take_left`] once no
+    /// part of it is lent any more.
     pub(super) fn remove(&mut self, segment: u32) -> Option<Map> {
         self.memory.seen.set(None);
-        self.maps.remove(&segment).map(|mapped| mapped.map)
+        let Mapped { map, .. } = self.maps.remove(&segment)?;
+        self.by_address.remove(&map.address());
+        Arc::try_unwrap(map).map_err(|map| self.left.push(map)).ok()
+    }
+
+    /// Gives the map of a segment that is gone, now that no part of it is lent any more. To unmap
+    /// it takes milliseconds.
+    pub(crate) fn take_left(&mut self) -> Option<Map> {
+        let index = self.left.iter().position(|map| Arc::strong_count(map) == 1)?;
+        Arc::into_inner(self.left.swap_remove(index))
+    }
+
+    /// Lends what lies in a map, so that it is sent without a copy; `None`: it is to be copied. It
+    /// is while memory is short: a page that is in memory now may be gone when it is sent.
+    pub fn lend(&self, bytes: &[u8]) -> Option<MapPart> {
+        if bytes.len() < LENT_BYTES_MIN || self.memory.is_short.get() {
+            return None;
+        }
+        let (_, segment) = self.by_address.range(..=bytes.as_ptr() as usize).next_back()?;
+        MapPart::of(&self.maps.get(segment)?.map, bytes)
     }
 
     /// All segments, whole, for recovery; snapshots as they were found.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::sys::OperationId;
+use crate::sys::{OperationId, SendBuffer};
 
 /// Names one connection of one ring, for ever: the slot is used again, under another generation.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -43,7 +43,7 @@ pub(super) struct Connection {
     pub(super) has_failed: bool,
     pub(super) is_closing: bool,
     /// What a send that failed gave back.
-    pub(super) unsent: Option<Vec<u8>>,
+    pub(super) unsent: Option<SendBuffer>,
 }
 
 /// What a connection is to receive.
@@ -87,6 +87,8 @@ pub(super) struct Sending {
     pub(super) operation: OperationId,
     /// Bytes of the buffer that were sent before it.
     pub(super) from: usize,
+    /// Bytes that are sent if it sends all that it was asked to.
+    pub(super) to: usize,
 }
 
 impl Connection {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::connection::ConnectionId;
-use crate::sys::Errno;
+use crate::sys::{Errno, SendBuffer};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -45,14 +45,14 @@ pub enum Event<'a> {
         /// Which.
         connection: ConnectionId,
         /// As it was given to `send`.
-        buffer: Vec<u8>,
+        buffer: SendBuffer,
     },
     /// The last event of a connection that was closed.
     Closed {
         /// Which; it names nothing any more.
         connection: ConnectionId,
         /// The buffer that was not, or not wholly, sent.
-        unsent: Option<Vec<u8>>,
+        unsent: Option<SendBuffer>,
     },
     /// A write to a file ended: all bytes, or an error after some of them.
     Written {

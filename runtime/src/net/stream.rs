@@ -12,7 +12,7 @@ use super::connection::{Connection, ConnectionId, Receive, Receiving, Sending, W
 use super::event::{Ending, Event, Token};
 use super::file::Full;
 use super::ring::{HotRing, Step};
-use crate::sys::{Completion, Errno, Lent};
+use crate::sys::{Completion, Errno, SendBuffer};
 
 impl HotRing {
     /// Makes a connected socket one of this ring, and receives from it at once.
@@ -97,21 +97,26 @@ impl HotRing {
         Rc::try_unwrap(connection.socket).ok()
     }
 
-    /// Sends all of `bytes`; `Sent` gives them back. One send at a time per connection.
+    /// Sends all of `buffer`; `Sent` gives it back. One send at a time per connection.
     ///
     /// # Errors
-    /// Gives them back if they are none, if the last send has not ended, if it is not connected
+    /// Gives it back if it is empty, if the last send has not ended, if it is not connected
     /// yet, or if it failed, is closing or gone.
-    pub fn send(&mut self, id: ConnectionId, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
-        let Some(connection) = self.open(id) else { return Err(bytes) };
+    pub fn send(
+        &mut self,
+        id: ConnectionId,
+        buffer: impl Into<SendBuffer>,
+    ) -> Result<(), SendBuffer> {
+        let buffer = buffer.into();
+        let Some(connection) = self.open(id) else { return Err(buffer) };
         let is_connecting = matches!(connection.receiving, Receiving::Connecting(_));
         if connection.has_failed || is_connecting || connection.sending.is_some() {
-            return Err(bytes);
+            return Err(buffer);
         }
-        if bytes.is_empty() {
-            return Err(bytes);
+        if buffer.is_empty() {
+            return Err(buffer);
         }
-        self.send_from(id, bytes, 0);
+        self.send_from(id, buffer, 0);
         Ok(())
     }
 
@@ -274,33 +279,33 @@ impl HotRing {
         id: ConnectionId,
         completion: Completion<Token>,
     ) -> Option<Event<'static>> {
-        let Lent::Bytes(bytes) = completion.lent else { return None };
+        let buffer = completion.lent.into_send_buffer()?;
         let connection = self.connections.find(id)?;
-        let from = connection.sending.take()?.from;
+        let Sending { from, to, .. } = connection.sending.take()?;
         let sent = match completion.result {
             Ok(sent) => from + sent as usize,
             Err(_) => from,
         };
-        if sent >= bytes.len() && !connection.is_closing {
-            return Some(Event::Sent { connection: id, buffer: bytes });
+        if sent >= buffer.bytes() && !connection.is_closing {
+            return Some(Event::Sent { connection: id, buffer });
         }
         if connection.is_closing {
-            connection.unsent = Some(bytes);
+            connection.unsent = Some(buffer);
             self.check_closed(id);
             return None;
         }
         match completion.result {
             Ok(1..) | Err(Errno(libc::EINTR)) => {
-                self.counts.short_sends += 1;
-                self.send_from(id, bytes, sent);
+                self.counts.short_sends += u64::from(sent < to);
+                self.send_from(id, buffer, sent);
                 None
             }
             Ok(0) => {
-                connection.unsent = Some(bytes);
+                connection.unsent = Some(buffer);
                 self.fail(id, Errno(libc::EPIPE))
             }
             Err(errno) => {
-                connection.unsent = Some(bytes);
+                connection.unsent = Some(buffer);
                 self.fail(id, errno)
             }
         }
@@ -311,10 +316,11 @@ impl HotRing {
         self.connections.find(id).filter(|connection| !connection.is_closing)
     }
 
-    fn send_from(&mut self, id: ConnectionId, bytes: Vec<u8>, from: usize) {
+    fn send_from(&mut self, id: ConnectionId, buffer: SendBuffer, from: usize) {
         if let Some(connection) = self.connections.find(id) {
-            let operation = self.ring.send(&connection.socket, bytes, from, Token::Send(id));
-            connection.sending = Some(Sending { operation, from });
+            let token = Token::Send(id);
+            let (operation, bytes) = self.ring.send(&connection.socket, buffer, from, token);
+            connection.sending = Some(Sending { operation, from, to: from + bytes });
         }
     }
 

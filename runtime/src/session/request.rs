@@ -10,6 +10,7 @@
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 
+use crate::sys::MapPart;
 use ringmain_core::drive::{Answer, Command};
 use ringmain_core::id::Partition;
 
@@ -50,6 +51,14 @@ pub enum Submitted {
     LaterInOrder,
 }
 
+/// Lends bytes of an answer to be sent from where they lie. `None`: they have to be copied.
+pub type Lend<'a> = dyn Fn(&[u8]) -> Option<MapPart> + 'a;
+
+/// Lends nothing.
+pub fn copied(_: &[u8]) -> Option<MapPart> {
+    None
+}
+
 /// Most keys that a session names ahead at once: the depth of a usual pipeline.
 pub const EXPECTED_COUNT_MAX: usize = 16;
 
@@ -57,14 +66,15 @@ pub const EXPECTED_COUNT_MAX: usize = 16;
 pub trait Requests {
     /// Takes one request; what it borrows lives no longer than the call. Keys are 1 to
     /// `key_bytes_max` bytes long, values at most `value_bytes_max`; tokens are raw and not
-    /// verified. Calls `answer` once if it returns [`Submitted::Done`], else not at all. Answers
-    /// to other requests of the same connection have to wait until the session has returned.
+    /// verified. Calls `answer` once if it returns [`Submitted::Done`], else not at all, and with
+    /// it who lends its values. Answers to other requests of the same connection have to wait
+    /// until the session has returned.
     fn submit(
         &mut self,
         ticket: Ticket,
         key: &[u8],
         command: Command<'_>,
-        answer: &mut dyn FnMut(Answer<'_>),
+        answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted;
 
     /// These keys, at most [`EXPECTED_COUNT_MAX`], are about to be asked for, so their memory may

@@ -37,6 +37,11 @@ impl Map {
         self.raw.len()
     }
 
+    /// Where it begins in memory.
+    pub fn address(&self) -> usize {
+        self.raw.as_ptr() as usize
+    }
+
     /// A part; `None` if the file is shorter. The caller asks only for bytes that were written
     /// and never will be again (below the `written` mark of a log), in a file that nobody cuts.
     pub fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {

@@ -4,6 +4,8 @@
 //!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
 //!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
 //! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_cached`] says whether one may block.
+//! - [`SendBuffer`]: bytes to send, some of them lent by maps; [`Message`] is one being sent. No
+//!   unsafe code but for the form in which the kernel reads it.
 //! - [`prefetch`]: a hint to the CPU.
 //! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
 //! - [`Parking`]: an eventfd that a glommio task awaits.
@@ -15,15 +17,17 @@ mod buffers;
 mod errno;
 mod host;
 mod map;
+mod message;
 mod operations;
 mod parking;
 mod prefetch;
 mod queues;
 mod ring;
+mod send_buffer;
 mod signals;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use buffers::{BUFFER_COUNT_MAX, Buffers};
 pub use errno::Errno;
@@ -32,9 +36,11 @@ pub use host::{
     register_membarrier, return_large_buffers, thread_cpu_time, thread_major_faults,
 };
 pub use map::{Map, ZeroMap, is_cached};
+pub use message::Message;
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;
 pub use prefetch::prefetch;
 pub use queues::Wait;
 pub use ring::{Completion, Ring};
+pub use send_buffer::{MapPart, Mark, SendBuffer};
 pub use signals::{Stop, Stops};

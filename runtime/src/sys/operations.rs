@@ -8,6 +8,9 @@ use std::sync::Arc;
 use io_uring::types::Timespec;
 use rustix::net::SocketAddrAny;
 
+use super::message::Message;
+use super::send_buffer::SendBuffer;
+
 /// Names one operation of one ring, also after it ended: its slot is used again under another
 /// generation, so a late cancel hits nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +45,8 @@ pub enum Lent {
     Nothing,
     /// Bytes to send, or room to read into.
     Bytes(Vec<u8>),
+    /// Pieces to send.
+    Message(Box<Message>),
     /// Bytes to write that something else owns.
     Shared(Box<dyn AsRef<[u8]>>),
     /// Where to connect, and for how long to try.
@@ -50,11 +55,23 @@ pub enum Lent {
     Time(Box<Timespec>),
 }
 
+impl Lent {
+    /// What a send was to send; `None` if this is not a send's.
+    pub fn into_send_buffer(self) -> Option<SendBuffer> {
+        match self {
+            Lent::Bytes(bytes) => Some(bytes.into()),
+            Lent::Message(message) => Some(message.into_buffer()),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for Lent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Lent::Nothing => write!(f, "Nothing"),
             Lent::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Lent::Message(message) => write!(f, "Message({})", message.bytes()),
             Lent::Shared(_) => write!(f, "Shared"),
             Lent::Target(target) => write!(f, "Target({:?})", target.0),
             Lent::Time(time) => write!(f, "Time({time:?})"),

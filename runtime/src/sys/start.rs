@@ -12,8 +12,10 @@ use io_uring::{opcode, squeue};
 use rustix::net::SocketAddrAny;
 
 use super::buffers::GROUP;
+use super::message::Message;
 use super::operations::{Handle, Lent, Operation, OperationId};
 use super::ring::{IGNORED, Ring};
+use super::send_buffer::SendBuffer;
 
 impl<T: Copy> Ring<T> {
     /// Accepts until it ends, one completion with a socket for each.
@@ -38,22 +40,34 @@ impl<T: Copy> Ring<T> {
         self.start(Operation { token, handle, lent: Lent::Nothing, is_accept: false }, entry, None)
     }
 
-    /// Sends `bytes` without its first `from`. The kernel goes on after a short send where it can;
-    /// the result may still be short.
+    /// Sends `buffer` without its first `from` bytes, or as much of that as one operation takes:
+    /// says how much that is. The kernel goes on after a short send where it can; the result may
+    /// still be short.
     pub fn send(
         &mut self,
         socket: &Rc<OwnedFd>,
-        bytes: Vec<u8>,
+        buffer: SendBuffer,
         from: usize,
         token: T,
-    ) -> OperationId {
+    ) -> (OperationId, usize) {
         let handle = Handle::Socket(Rc::clone(socket));
-        let part = bytes.get(from..).unwrap_or_default();
-        let entry = opcode::Send::new(Fd(handle.raw()), part.as_ptr(), length(part.len()))
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
-        let operation = Operation { token, handle, lent: Lent::Bytes(bytes), is_accept: false };
-        self.start(operation, entry, None)
+        let (fd, flags) = (Fd(handle.raw()), libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
+        let (entry, lent, asked) = match buffer.into_own() {
+            Ok(bytes) => {
+                let part = bytes.get(from..).unwrap_or_default();
+                let entry = opcode::Send::new(fd, part.as_ptr(), length(part.len())).flags(flags);
+                let asked = part.len();
+                (entry.build(), Lent::Bytes(bytes), asked)
+            }
+            Err(buffer) => {
+                let message = Message::new(buffer, from);
+                let entry = opcode::SendMsg::new(fd, message.header()).flags(flags as u32);
+                let asked = message.bytes();
+                (entry.build(), Lent::Message(message), asked)
+            }
+        };
+        let operation = Operation { token, handle, lent, is_accept: false };
+        (self.start(operation, entry, None), asked)
     }
 
     /// Connects, or ends with ECANCELED after `timeout`.

@@ -7,6 +7,8 @@ use super::host::{check_release, explain};
 use super::map::is_read_at_once;
 use super::*;
 
+pub(crate) use super::send_buffer::tests::Lender;
+
 #[test]
 fn releases() {
     for release in ["6.1.0", "6.1", "6.18.44-fc", "10.0.1-rc1", "strange", "6"] {

@@ -20,9 +20,9 @@ fn a_half_closed_peer_still_gets_its_output() {
         assert!(matches!(
             next(&mut ring),
             Seen::Other(Event::Sent { connection: id, buffer })
-                if id == connection && buffer == answer
+                if id == connection && buffer.to_vec() == answer
         ));
-        assert_eq!(close(&mut ring, connection), None);
+        assert!(close(&mut ring, connection).is_none());
     });
     assert_quiet(&mut ring, 1);
 }
@@ -37,8 +37,8 @@ fn a_reset_is_a_failure() {
     reset(client);
     let Seen::Other(Event::Ended { connection: id, ending }) = next(&mut ring) else { panic!() };
     assert_eq!((id, ending), (connection, Ending::Failed(Errno(libc::ECONNRESET))));
-    assert_eq!(ring.send(connection, b"late".to_vec()), Err(b"late".to_vec()));
-    assert_eq!(close(&mut ring, connection), None);
+    assert_eq!(ring.send(connection, b"late".to_vec()).unwrap_err().to_vec(), b"late");
+    assert!(close(&mut ring, connection).is_none());
     assert_quiet(&mut ring, 1);
 }
 
@@ -58,7 +58,7 @@ fn a_reset_in_the_middle_of_a_send_gives_the_buffer_back() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(close(&mut ring, connection).unwrap().len(), 64 << 20);
+    assert_eq!(close(&mut ring, connection).unwrap().bytes(), 64 << 20);
     assert_quiet(&mut ring, 1);
 }
 
@@ -69,12 +69,12 @@ fn a_client_that_never_reads_holds_only_its_buffer() {
     let client = TcpStream::connect(address).unwrap();
     let connection = accept(&mut ring, Receive::Stream);
     ring.send(connection, vec![5; 64 << 20]).unwrap();
-    assert_eq!(ring.send(connection, vec![6]), Err(vec![6]), "one at a time");
+    assert_eq!(ring.send(connection, vec![6]).unwrap_err().to_vec(), [6], "one at a time");
     for _ in 0..10 {
         ring.doorbell().ring();
         assert!(matches!(next(&mut ring), Seen::Other(Event::Doorbell)));
     }
-    let unsent = close(&mut ring, connection).unwrap();
+    let unsent = close(&mut ring, connection).unwrap().to_vec();
     assert!(unsent.len() == 64 << 20 && unsent.iter().all(|byte| *byte == 5));
     assert_quiet(&mut ring, 1);
     drop(client);
@@ -117,7 +117,7 @@ fn an_empty_send_is_refused() {
     let (mut ring, address) = listening(small());
     let _client = TcpStream::connect(address).unwrap();
     let connection = accept(&mut ring, Receive::Stream);
-    assert_eq!(ring.send(connection, Vec::new()), Err(Vec::new()));
+    assert!(ring.send(connection, Vec::new()).unwrap_err().is_empty());
     close(&mut ring, connection);
     assert_quiet(&mut ring, 1);
 }
@@ -173,7 +173,7 @@ fn a_short_send_is_continued_where_it_stopped() {
     assert_eq!(ring.counts().short_sends, 1);
     assert!(matches!(
         next(&mut ring),
-        Seen::Other(Event::Sent { buffer, .. }) if buffer == b"0123456789"
+        Seen::Other(Event::Sent { buffer, .. }) if buffer.to_vec() == b"0123456789"
     ));
     close(&mut ring, connection);
     let mut all = Vec::new();

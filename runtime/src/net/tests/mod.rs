@@ -7,6 +7,7 @@ mod echo;
 mod ends;
 mod file;
 mod hand_over;
+mod lent;
 mod listener;
 mod park;
 mod pressure;
@@ -17,6 +18,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::*;
+use crate::sys::SendBuffer;
 
 const WAIT: Duration = Duration::from_secs(20);
 const TAG: u8 = 7;
@@ -109,7 +111,7 @@ fn received_to_end(ring: &mut HotRing, connection: ConnectionId) -> Vec<u8> {
 }
 
 /// Closes, and waits for what comes of it.
-fn close(ring: &mut HotRing, connection: ConnectionId) -> Option<Vec<u8>> {
+fn close(ring: &mut HotRing, connection: ConnectionId) -> Option<SendBuffer> {
     ring.close(connection);
     match next(ring) {
         Seen::Other(Event::Closed { connection: closed, unsent }) if closed == connection => unsent,

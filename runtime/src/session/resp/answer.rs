@@ -7,6 +7,9 @@ use ringmain_core::request::{Failure, Outcome as Ended};
 use ringmain_core::wire::reply::{self, ReplyHead, Status};
 
 use super::encode;
+use super::slots::Form;
+use crate::session::request::Lend;
+use crate::sys::{Mark, SendBuffer};
 
 /// How the answer to a request is shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,42 +70,56 @@ pub(super) struct Outcome {
     pub(super) count: u32,
 }
 
-/// Appends the reply to a request.
+/// Appends the reply to a request, with the values that are lent.
 #[inline]
-pub(super) fn write(out: &mut Vec<u8>, shape: Shape, resp3: bool, answer: &Answer<'_>) -> Outcome {
+pub(super) fn write(
+    out: &mut SendBuffer,
+    form: Form,
+    answer: &Answer<'_>,
+    lend: &Lend<'_>,
+) -> Outcome {
+    let Form { shape, resp3, .. } = form;
     let (applied, found, live) = match ended(answer) {
         Ok(ended) => ended,
         Err(failure) => {
-            failure.write(out, shape.writes());
+            failure.write(out.tail(), shape.writes());
             return Outcome { failed: true, count: 0 };
         }
     };
     let siblings = Siblings::of(answer);
+    let value = |out: &mut SendBuffer, value: &[u8]| match lend(value) {
+        Some(part) => encode::lent_bulk(out, part),
+        None => encode::bulk(out.tail(), value),
+    };
     match shape {
-        Shape::Value | Shape::Old => encode::bulk_or_null(out, resp3, siblings.winner()),
+        Shape::Value | Shape::Old => match siblings.winner() {
+            Some(winner) => value(out, winner),
+            None => encode::null(out.tail(), resp3),
+        },
         Shape::Length => {
-            encode::integer(out, siblings.winner().map_or(0, |value| value.len() as u64));
+            let length = siblings.winner().map_or(0, |value| value.len() as u64);
+            encode::integer(out.tail(), length);
         }
         Shape::Type => {
             let name = if siblings.winner().is_some() { "string" } else { "none" };
-            encode::simple(out, name);
+            encode::simple(out.tail(), name);
         }
-        Shape::Ok => out.extend_from_slice(encode::OK),
-        Shape::OkOrNull if applied => out.extend_from_slice(encode::OK),
-        Shape::OkOrNull => encode::null(out, resp3),
+        Shape::Ok => out.tail().extend_from_slice(encode::OK),
+        Shape::OkOrNull if applied => out.tail().extend_from_slice(encode::OK),
+        Shape::OkOrNull => encode::null(out.tail(), resp3),
         Shape::Siblings => {
-            encode::array(out, 1 + siblings.count());
-            if !write_context(out, answer) {
-                encode::bulk(out, b"-");
+            encode::array(out.tail(), 1 + siblings.count());
+            if !write_context(out.tail(), answer) {
+                encode::bulk(out.tail(), b"-");
             }
-            siblings.for_each(|value| encode::bulk(out, value));
+            siblings.for_each(|sibling| value(out, sibling));
         }
         Shape::Written => {
-            encode::array(out, 2);
-            if !write_context(out, answer) {
-                encode::null(out, resp3);
+            encode::array(out.tail(), 2);
+            if !write_context(out.tail(), answer) {
+                encode::null(out.tail(), resp3);
             }
-            encode::integer(out, live.into());
+            encode::integer(out.tail(), live.into());
         }
         Shape::Stored => {}
         Shape::Exists => {
@@ -304,15 +321,15 @@ pub(super) const NO_RING: &[u8] = b"UNAVAILABLE this node is in no ring yet";
 pub(super) struct Group {
     open: bool,
     failed: bool,
-    start: usize,
+    start: Mark,
     sum: u64,
 }
 
 impl Group {
-    /// How many bytes of `out` may be sent.
+    /// How much of `out` may be sent.
     #[inline]
-    pub(super) fn released(&self, out: &[u8]) -> usize {
-        if self.open { self.start } else { out.len() }
+    pub(super) fn released(&self, out: &SendBuffer) -> Mark {
+        if self.open { self.start } else { out.end() }
     }
 
     /// Whether a reply is unfinished.
@@ -320,14 +337,13 @@ impl Group {
         self.open
     }
 
-    /// The first `bytes` of the output were taken away.
+    /// The output before `end` was taken away.
     ///
     /// # Panics
-    /// If they were not released.
-    pub(super) fn output_taken(&mut self, bytes: usize) {
+    /// If it was not released.
+    pub(super) fn output_taken(&mut self, end: Mark) {
         if self.open {
-            assert!(bytes <= self.start);
-            self.start -= bytes;
+            self.start = self.start.behind(end);
         }
     }
 
@@ -336,34 +352,35 @@ impl Group {
     /// `bytes_max`.
     pub(super) fn put(
         &mut self,
-        out: &mut Vec<u8>,
+        out: &mut SendBuffer,
         member: Member,
         bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Outcome,
+        write: impl FnOnce(&mut SendBuffer) -> Outcome,
     ) {
         let whole = member.group.expect("only members of a group are put to it");
         assert_eq!(self.open, member.first_of == 0);
         if member.first_of > 0 {
-            *self = Group { open: true, failed: false, start: out.len(), sum: 0 };
+            *self = Group { open: true, failed: false, start: out.end(), sum: 0 };
             if whole == Whole::Array {
-                encode::array(out, member.first_of as usize);
+                encode::array(out.tail(), member.first_of as usize);
             }
         }
-        let before = out.len();
+        let before = out.end();
         let outcome = write(out);
         if self.failed {
             out.truncate(before);
         } else if outcome.failed {
-            out.drain(self.start..before);
+            out.remove(self.start, before);
             self.failed = true;
-        } else if out.len() - self.start > bytes_max {
+        } else if out.bytes() - self.start.bytes() > bytes_max {
             out.truncate(self.start);
-            encode::error(out, &[b"TOOLARGE reply over its limit, ask for fewer keys"]);
+            let text = b"TOOLARGE reply over its limit, ask for fewer keys";
+            encode::error(out.tail(), &[text]);
             self.failed = true;
         }
         self.sum += u64::from(outcome.count);
         if member.last {
-            self.close(out, whole);
+            self.close(out.tail(), whole);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Writing RESP2 and RESP3. Every function appends to `out`; `resp3` picks the version where
 //! the two differ.
 
+use crate::sys::{MapPart, SendBuffer};
+
 /// `+OK`.
 pub(super) const OK: &[u8] = b"+OK\r\n";
 
@@ -18,6 +20,13 @@ pub(super) fn bulk(out: &mut Vec<u8>, value: &[u8]) {
     line(out, b'$', value.len() as u64);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// A bulk string whose body is lent.
+pub(super) fn lent_bulk(out: &mut SendBuffer, body: MapPart) {
+    bulk_head(out.tail(), body.bytes().len());
+    out.lend(body);
+    out.tail().extend_from_slice(b"\r\n");
 }
 
 /// The line before the body of a bulk string of `bytes` bytes.

@@ -41,7 +41,8 @@ use multi::Multi;
 use parse::{ProtocolError, Stop};
 use slots::{Effect, Form, Slots};
 
-use super::request::{Requests, Submitted, Ticket};
+use super::request::{Lend, Requests, Submitted, Ticket, copied};
+use crate::sys::SendBuffer;
 
 /// Output above this stops a connection's parsing, bytes.
 pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
@@ -86,7 +87,7 @@ pub struct RespSession {
     connection: u32,
     limits: Limits,
     /// Replies in order; the last ones may belong to an unfinished group.
-    out: Vec<u8>,
+    out: SendBuffer,
     group: Group,
     slots: Slots,
     resp3: bool,
@@ -126,7 +127,7 @@ impl RespSession {
         RespSession {
             connection,
             limits,
-            out: Vec::new(),
+            out: SendBuffer::default(),
             group: Group::default(),
             slots: Slots::default(),
             resp3: false,
@@ -181,15 +182,15 @@ impl RespSession {
         if !at_head {
             let mut bytes = 0;
             self.slots.done(number, |slot| {
-                slot.outcome = answer::write(&mut slot.held, form.shape, form.resp3, &answer);
-                bytes = slot.held.len();
+                slot.outcome = answer::write(&mut slot.held, form, &answer, &copied);
+                bytes = slot.held.bytes();
             });
             self.slots.learn(bytes);
             return true;
         }
-        let before = self.out.len();
-        self.write_head(form, &answer);
-        self.slots.learn(self.out.len().saturating_sub(before));
+        let before = self.out.bytes();
+        self.write_head(form, &answer, &copied);
+        self.slots.learn(self.out.bytes().saturating_sub(before));
         self.slots.done(number, |_| {});
         self.slots.pop();
         self.release();
@@ -199,20 +200,19 @@ impl RespSession {
     /// Bytes that may be sent now.
     #[inline]
     pub fn output_bytes(&self) -> usize {
-        self.group.released(&self.out)
+        self.group.released(&self.out).bytes()
     }
 
     /// Takes all bytes that may be sent, in exchange for an empty buffer to go on with.
     ///
     /// # Panics
     /// If `buffer` is not empty.
-    pub fn take_output(&mut self, buffer: &mut Vec<u8>) {
+    pub fn take_output(&mut self, buffer: &mut SendBuffer) {
         assert!(buffer.is_empty());
-        let bytes = self.output_bytes();
+        let end = self.group.released(&self.out);
         std::mem::swap(&mut self.out, buffer);
-        self.out.extend_from_slice(&buffer[bytes..]);
-        buffer.truncate(bytes);
-        self.group.output_taken(bytes);
+        buffer.split_to(end, &mut self.out);
+        self.group.output_taken(end);
     }
 
     /// Whether a typed command was taken in that has not been done: then `receive` has something
@@ -397,10 +397,10 @@ impl RespSession {
         }
         let ticket = Ticket { connection: self.connection, operation: self.slots.next() };
         let mut answered = false;
-        let submitted = requests.submit(ticket, key, command, &mut |answer| {
+        let submitted = requests.submit(ticket, key, command, &mut |answer, lend| {
             assert!(!answered);
             answered = true;
-            self.place(form, &answer);
+            self.place(form, &answer, lend);
         });
         assert_eq!(answered, submitted == Submitted::Done);
         match submitted {
@@ -418,26 +418,28 @@ impl RespSession {
 
     /// A reply that is there at once, at the end of the connection's replies.
     #[inline]
-    fn place(&mut self, form: Form, answer: &Answer<'_>) {
+    fn place(&mut self, form: Form, answer: &Answer<'_>, lend: &Lend<'_>) {
         if self.slots.is_empty() {
-            return self.write_head(form, answer);
+            return self.write_head(form, answer, lend);
         }
         self.slots.push_done(form.member, |slot| {
-            slot.outcome = answer::write(&mut slot.held, form.shape, form.resp3, answer);
+            slot.outcome = answer::write(&mut slot.held, form, answer, lend);
         });
     }
 
     /// A reply whose turn it is.
     #[inline]
-    fn write_head(&mut self, form: Form, answer: &Answer<'_>) {
-        let Form { shape, member, resp3 } = form;
-        match member.group {
+    fn write_head(&mut self, form: Form, answer: &Answer<'_>, lend: &Lend<'_>) {
+        match form.member.group {
             None => {
-                answer::write(&mut self.out, shape, resp3, answer);
+                answer::write(&mut self.out, form, answer, lend);
             }
-            Some(_) => self.group.put(&mut self.out, member, self.limits.reply_bytes_max, |out| {
-                answer::write(out, shape, resp3, answer)
-            }),
+            Some(_) => {
+                let bytes_max = self.limits.reply_bytes_max;
+                self.group.put(&mut self.out, form.member, bytes_max, |out| {
+                    answer::write(out, form, answer, lend)
+                });
+            }
         }
     }
 
@@ -446,9 +448,9 @@ impl RespSession {
         while let Some((slot, member)) = self.slots.head() {
             let bytes_max = self.limits.reply_bytes_max;
             match member.group {
-                None => self.out.extend_from_slice(&slot.held),
+                None => self.out.append(&slot.held),
                 Some(_) => self.group.put(&mut self.out, member, bytes_max, |out| {
-                    out.extend_from_slice(&slot.held);
+                    out.append(&slot.held);
                     slot.outcome
                 }),
             }
@@ -460,9 +462,9 @@ impl RespSession {
     fn reply(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.slots.is_empty() {
             assert!(!self.group.is_open());
-            return write(&mut self.out);
+            return write(self.out.tail());
         }
-        self.slots.push_done(Member::default(), |slot| write(&mut slot.held));
+        self.slots.push_done(Member::default(), |slot| write(slot.held.tail()));
     }
 
     #[cold]

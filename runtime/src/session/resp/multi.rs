@@ -99,12 +99,12 @@ impl RespSession {
         let member = multi.form().member;
         if self.slots.is_empty() {
             self.group.put(&mut self.out, member, self.limits.reply_bytes_max, |out| {
-                write(out);
+                write(out.tail());
                 failed
             });
         } else {
             self.slots.push_done(member, |slot| {
-                write(&mut slot.held);
+                write(slot.held.tail());
                 slot.outcome = failed;
             });
         }

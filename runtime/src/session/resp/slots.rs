@@ -9,6 +9,7 @@
 use ringmain_core::drive::Command;
 
 use super::answer::{Member, Outcome, Shape};
+use crate::sys::SendBuffer;
 
 /// Most requests and replies of one connection that wait for their turn.
 pub(super) const SLOT_COUNT: u32 = 64;
@@ -48,7 +49,7 @@ impl Effect {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// The reply, once it is done.
-    pub(super) held: Vec<u8>,
+    pub(super) held: SendBuffer,
     /// What it counts to its group, once it is done.
     pub(super) outcome: Outcome,
     /// How its answer is to be written; `None` once it is done.
@@ -170,7 +171,7 @@ impl Slots {
         let slot = self.push();
         slot.member = member;
         write(slot);
-        self.bytes += slot.held.len();
+        self.bytes += slot.held.bytes();
     }
 
     /// The form of the pending request with this number, `None` if there is none: then the
@@ -193,7 +194,7 @@ impl Slots {
         self.pending -= 1;
         self.effects -= u32::from(slot.effect.take().is_some());
         write(slot);
-        self.bytes += slot.held.len();
+        self.bytes += slot.held.bytes();
     }
 
     /// The reply at the head and its member, if it is done.
@@ -213,10 +214,10 @@ impl Slots {
         assert!(!self.is_empty());
         let slot = &mut self.ring[(self.head % SLOT_COUNT) as usize];
         assert!(slot.pending.is_none());
-        self.bytes -= slot.held.len();
+        self.bytes -= slot.held.bytes();
         slot.held.clear();
         if slot.held.capacity() > HELD_CAPACITY_MAX {
-            slot.held = Vec::new();
+            slot.held = SendBuffer::default();
         }
         slot.outcome = Outcome::default();
         self.head = self.head.wrapping_add(1);

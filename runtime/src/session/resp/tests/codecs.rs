@@ -3,11 +3,14 @@
 use ringmain_core::prng::Prng;
 use ringmain_core::wire::reply::{ReplyHead, Status};
 
-use super::super::answer::{self, Shape};
+use super::super::answer::{self, Member, Shape};
 use super::super::command::{Name, TABLE};
 use super::super::parse::{integer, word_of};
+use super::super::slots::Form;
 use super::super::{encode, glob, inline};
 use super::{Kept, show};
+use crate::session::request::copied;
+use crate::sys::SendBuffer;
 
 #[test]
 fn words_are_names_in_any_case_and_nothing_else() {
@@ -179,10 +182,11 @@ fn siblings_of_a_record_come_in_the_order_of_a_reply() {
         let local = Kept::Got { context: vec![], live: live.clone() }.leak();
         let remote = super::remote(ReplyHead::of(Status::Ok), &[], &live);
         for shape in [Shape::Siblings, Shape::Value, Shape::Length, Shape::Type, Shape::Exists] {
-            let [mut left, mut right] = [vec![], vec![]];
-            let counted = answer::write(&mut left, shape, false, &local);
-            assert_eq!(answer::write(&mut right, shape, false, &remote), counted);
-            assert_eq!(show(&left), show(&right));
+            let [mut left, mut right] = [SendBuffer::default(), SendBuffer::default()];
+            let form = Form { shape, member: Member::default(), resp3: false };
+            let counted = answer::write(&mut left, form, &local, &copied);
+            assert_eq!(answer::write(&mut right, form, &remote, &copied), counted);
+            assert_eq!(show(&left.to_vec()), show(&right.to_vec()));
         }
     }
 }
