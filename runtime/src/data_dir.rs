@@ -109,23 +109,31 @@ impl DataDir {
     /// # Errors
     /// Also when 40 bits are used up, or when the number is missing beside an identity.
     pub fn next_boot(&self, floor: Boot) -> Result<Boot, DataDirError> {
-        let path = self.path.join(Kind::Boot.name());
-        let last = match file::read(&path, Kind::Boot)? {
-            Some(body) => match <[u8; 8]>::try_from(&body[..]) {
-                Ok(body) => u64::from_le_bytes(body),
-                Err(_) => return Err(DataDirError::Damaged { file: path }),
-            },
-            None if self.identity()?.is_some() => return Err(DataDirError::Missing { file: path }),
-            None => 0,
-        };
+        let last = self.last_boot()?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let [noise] = random_bytes()?;
-        match boot_after(last.max(floor.0), seconds, noise) {
+        match boot_after(last.0.max(floor.0), seconds, noise) {
             Some(boot) => {
                 file::write(&self.path, Kind::Boot, &boot.0.to_le_bytes())?;
                 Ok(boot)
             }
-            None => Err(DataDirError::BootsExhausted { file: path }),
+            None => Err(DataDirError::BootsExhausted { file: self.path.join(Kind::Boot.name()) }),
+        }
+    }
+
+    /// The number of the last process life; 0 if there was none.
+    ///
+    /// # Errors
+    /// As for [`next_boot`](Self::next_boot), of what is read.
+    pub fn last_boot(&self) -> Result<Boot, DataDirError> {
+        let path = self.path.join(Kind::Boot.name());
+        match file::read(&path, Kind::Boot)? {
+            Some(body) => match <[u8; 8]>::try_from(&body[..]) {
+                Ok(body) => Ok(Boot(u64::from_le_bytes(body))),
+                Err(_) => Err(DataDirError::Damaged { file: path }),
+            },
+            None if self.identity()?.is_some() => Err(DataDirError::Missing { file: path }),
+            None => Ok(Boot(0)),
         }
     }
 

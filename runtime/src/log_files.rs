@@ -47,7 +47,7 @@ impl LogFiles {
     /// Opens and maps every segment in `dir`; what a crash left unfinished is removed.
     ///
     /// # Errors
-    /// If the folder or a file cannot be read, or not mapped.
+    /// If the folder or a file cannot be read, or not mapped; the text names the file.
     pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps, Snapshots)> {
         let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new() };
         let mut maps = SegmentMaps::default();
@@ -56,15 +56,16 @@ impl LogFiles {
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
+            let named = |error| of_file(name, error);
             if name.ends_with(UNFINISHED) {
-                std::fs::remove_file(dir.join(name))?;
+                std::fs::remove_file(dir.join(name)).map_err(named)?;
             } else if let Some(id) = number(name, SNAPSHOT_SUFFIX) {
-                // One that cannot be mapped, as an empty file, is none.
-                if let Ok(map) = Map::new(&File::open(dir.join(name))?) {
+                // One that cannot be mapped is none.
+                if let Ok(map) = Map::new(&File::open(dir.join(name)).map_err(named)?) {
                     snapshots.insert(id, map);
                 }
             } else if let Some(id) = number(name, SUFFIX) {
-                let segment = open_segment(dir, id)?;
+                let segment = open_segment(dir, id).map_err(named)?;
                 disk.add(&mut maps, segment);
             }
         }
@@ -286,6 +287,11 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
         at += part.len() as u64;
     }
     Ok(())
+}
+
+/// The same error, saying which file it is about.
+fn of_file(name: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -32,8 +32,8 @@ use std::time::{Duration, Instant};
 mod plan;
 mod ports;
 
-pub use plan::client_count_max;
 use plan::{Plan, member, ring_config};
+pub use plan::{client_count_max, file_errors};
 use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.

@@ -65,7 +65,10 @@ impl DataDir {
 
     /// Whether the identity is marked: its shards are those in the new folders, where there are
     /// such.
-    pub(crate) fn is_exchanging(&self) -> Result<bool, DataDirError> {
+    ///
+    /// # Errors
+    /// As for [`identity`](Self::identity).
+    pub fn is_exchanging(&self) -> Result<bool, DataDirError> {
         Ok(self.marked_identity()?.is_some_and(|(_, is_exchanging)| is_exchanging))
     }
 

@@ -65,6 +65,13 @@ pub struct File<'a> {
     pub snapshot: Option<&'a [u8]>,
 }
 
+impl File<'_> {
+    /// Whether the snapshot, if there is one, is whole. One that is not costs a scan, no record.
+    pub fn is_snapshot_whole(&self) -> bool {
+        self.snapshot.is_none_or(|bytes| snapshot::is_whole(bytes, self.segment))
+    }
+}
+
 /// Why a log cannot be opened. None of them is ever repaired silently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpenError {

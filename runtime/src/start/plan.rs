@@ -1,7 +1,7 @@
 //! What all shards of a node start from.
 
 use super::{NodeStart, StartError};
-use crate::data_dir::{DataDir, Identity};
+use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{About, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
@@ -47,8 +47,7 @@ impl Plan {
         (resp, native): (SocketAddr, SocketAddr),
         metrics: Metrics,
     ) -> Result<Plan, StartError> {
-        let members = start.dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
-        let members = members.ok_or(StartError::Members)?;
+        let members = members(&start.dir)?;
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); ring_config.slot_count()].leak();
@@ -237,6 +236,24 @@ impl Plan {
         disk.make_ready(&mut log).map_err(files)?;
         Ok((log, disk))
     }
+}
+
+fn members(dir: &DataDir) -> Result<Members, StartError> {
+    let members = dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
+    members.ok_or(StartError::Members)
+}
+
+/// What is wrong with the files beside the logs of a member, each read as a start reads it.
+/// Nothing is written.
+pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
+    let missing = || DataDirError::Missing { file: dir.path().join("secret") };
+    let secret = dir.secret().and_then(|secret| secret.ok_or_else(missing));
+    let read = [
+        dir.last_boot().map(drop).map_err(StartError::from),
+        secret.map(drop).map_err(StartError::from),
+        members(dir).map(drop),
+    ];
+    read.into_iter().filter_map(Result::err).collect()
 }
 
 /// Connections that all shards may have open together: what the limit of open files leaves beside
