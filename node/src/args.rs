@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Del(DelArgs),
     /// Look at the cluster
     Cluster(ClusterArgs),
+    /// Check or list the records of a data directory whose node is stopped
+    Log(LogArgs),
     /// Check kernel, io_uring, memlock, CPUs, file system and clock
     Doctor(DoctorArgs),
 }
@@ -305,6 +307,51 @@ pub(crate) struct RingArgs {
     /// Only the partition of this key
     #[arg(long)]
     pub(crate) key: Option<OsString>,
+}
+
+/// Reads the log of each shard in a data directory that no node uses, and changes nothing there.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain log verify /var/lib/ringmain
+  ringmain log dump /var/lib/ringmain | head")]
+pub(crate) struct LogArgs {
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Check every current record, and tell of damage and of what a crash cut off
+    #[command(after_help = "Example: ringmain log verify /var/lib/ringmain
+Prints what was found, then a table: keys with the deleted ones, tombstones those alone. Progress
+goes to stderr. Anything damaged: exit code 4. Replaced records are not looked at where a segment
+has a snapshot.")]
+    Verify(VerifyArgs),
+    /// List every current record, one to a line
+    #[command(after_help = "Examples:
+  ringmain log dump /var/lib/ringmain
+      shard, partition, segment:offset, bytes, values/tombstones, key; \\xff for other bytes
+  ringmain log dump /var/lib/ringmain --json
+      {\"shard\":0,\"partition\":7,\"segment\":1,\"offset\":120,\"bytes\":97,\"values\":1,
+      \"tombstones\":0,\"key\":\"cart\"}, on one line
+With --json a key that is not UTF-8 stands as {\"base64url\":\"…\"}. Bytes are those in the log,
+without padding. What cannot be read is left out, and the exit code is 4.")]
+    Dump(DumpArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Data directory of a node that is stopped
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    /// Data directory of a node that is stopped
+    pub(crate) dir: PathBuf,
+    /// One JSON object to a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Prints each check as ok, warn or fail, and what to do. Any fail: exit code 3.

@@ -24,6 +24,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod get;
+mod log;
 mod logs;
 mod operation;
 mod output;
@@ -66,6 +67,7 @@ fn run() -> Result<(), Failure> {
         Command::Put(args) => put::run(args),
         Command::Del(args) => put::run_del(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Log(args) => log::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -50,6 +50,9 @@ fn every_command_has_help_with_an_example() {
         &["cluster"],
         &["cluster", "status"],
         &["cluster", "ring"],
+        &["log"],
+        &["log", "verify"],
+        &["log", "dump"],
         &["doctor"],
     ] {
         let output = run(&[words, &["--help"]].concat());

@@ -7,6 +7,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod log_tool;
 mod reshard;
 mod resp_clients;
 mod seeds;
