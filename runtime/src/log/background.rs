@@ -28,7 +28,7 @@
 
 use ringmain_core::hash::Key;
 use ringmain_core::records::Place;
-use ringmain_core::wire::place::{PLACE_BYTES, PlaceKind};
+use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::limits::{
     OWED_BYTES_MAX, OWED_PER_APPENDED, SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX,
@@ -230,50 +230,64 @@ impl<M: Maps> Log<M> {
     }
 
     fn step_merge(&mut self, walk: &mut Walk) -> Result<Option<Job>, Halt> {
-        let mut moved = 0;
-        self.prefetch_slots(walk);
-        for _ in 0..STEP_FRAME_COUNT_MAX {
-            let (place, frame) = match walk.step() {
-                Step::Frame(place, frame) => (place, frame),
-                Step::Wait if moved > 0 => break,
-                Step::Wait => return Err(Halt::Wait),
-                Step::Damaged => return Err(Halt::Damaged),
-                Step::End => {
-                    let left = self.writer.segments.find(walk.segment());
-                    if left.is_none_or(|left| left.live_bytes > 0) {
-                        // The key of a live record has rotted: it looked dead.
-                        return Err(Halt::Damaged);
-                    }
-                    self.writer.sync_wanted();
-                    return Ok(Some(Job::Leave(walk.segment(), self.writer.end())));
-                }
+        match walk.step() {
+            Step::Frame(..) => {}
+            Step::Wait => return Err(Halt::Wait),
+            Step::Damaged => return Err(Halt::Damaged),
+            Step::End => {
+                self.writer.sync_wanted();
+                return Ok(Some(Job::Leave(walk.segment(), self.writer.end())));
+            }
+        }
+        let (passed, halt) = self.move_frames(walk);
+        walk.pass(passed);
+        let owed = &mut self.background.owed_bytes;
+        *owed = owed.saturating_sub(passed as u64);
+        match halt {
+            Some(Halt::Wait) if passed > 0 => Ok(None),
+            Some(halt) => Err(halt),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves what is live of the next frames. Returns the bytes of those that are done with, and
+    /// why it did not go on.
+    fn move_frames(&mut self, walk: &Walk) -> (usize, Option<Halt>) {
+        // First all of their index slots begin to arrive in the CPU's caches.
+        let mut frames = heapless::Vec::<_, STEP_FRAME_COUNT_MAX>::new();
+        for frame in walk.ahead().take(STEP_FRAME_COUNT_MAX) {
+            let is_live = self.writer.segments.is_live(frame.place());
+            let key = is_live.then(|| self.key_of(&frame));
+            if let Some(Some(key)) = &key {
+                self.index.table(key.partition).prefetch(key.order);
+            }
+            let pushed = frames.push((frame, key));
+            assert!(pushed.is_ok(), "no more are taken than there is room for");
+        }
+        let (mut passed, mut moved) = (0, 0);
+        for (frame, key) in &frames {
+            let result = match key {
+                None => Ok(0),
+                Some(None) => Err(Halt::Damaged),
+                Some(Some(key)) => self.move_record(frame, key),
             };
-            moved += match self.move_record(place, &frame) {
-                Ok(bytes) => bytes,
-                Err(Halt::Wait) if moved > 0 => break,
-                Err(halt) => return Err(halt),
-            };
-            let bytes = frame.bytes().len();
-            moved += 1;
-            walk.pass(bytes);
-            self.background.owed_bytes = self.background.owed_bytes.saturating_sub(bytes as u64);
+            match result {
+                Ok(bytes) => moved += bytes,
+                Err(halt) => return (passed, Some(halt)),
+            }
+            passed += frame.padded_bytes();
             if moved >= STEP_BYTES {
                 break;
             }
         }
-        Ok(None)
+        (passed, None)
     }
 
-    /// Appends a record again if it is live; says how many bytes that took.
-    pub(super) fn move_record(&mut self, place: Place, frame: &Frame<'_>) -> Result<usize, Halt> {
-        if frame.kind() != PlaceKind::Record {
-            return Ok(0);
-        }
-        let key = self.key_of(frame).ok_or(Halt::Damaged)?;
-        if !self.index.table(key.partition).holds_at(key.order, place) {
-            return Ok(0);
-        }
-        if !frame.is_intact() {
+    /// Appends a live record again; says how many bytes that took.
+    pub(super) fn move_record(&mut self, frame: &Frame<'_>, key: &Key<'_>) -> Result<usize, Halt> {
+        let place = frame.place();
+        // A key that has rotted is another one.
+        if !self.index.table(key.partition).holds_at(key.order, place) || !frame.is_intact() {
             return Err(Halt::Damaged);
         }
         let body = frame.body();
@@ -347,15 +361,12 @@ impl<M: Maps> Log<M> {
 
     /// What a start must know of the record at `place`, if it is live.
     fn entry(&self, place: Place, frame: &Frame<'_>) -> Result<Option<Entry>, Halt> {
-        if frame.kind() != PlaceKind::Record {
+        if !self.writer.segments.is_live(place) {
             return Ok(None);
-        }
-        if !frame.is_intact() {
-            return Err(Halt::Damaged);
         }
         let key = self.key_of(frame).ok_or(Halt::Damaged)?;
-        if !self.index.table(key.partition).holds_at(key.order, place) {
-            return Ok(None);
+        if !self.index.table(key.partition).holds_at(key.order, place) || !frame.is_intact() {
+            return Err(Halt::Damaged);
         }
         let stored = frame.stored().map_err(|_| Halt::Damaged)?;
         Ok(Some(Entry {
@@ -368,17 +379,9 @@ impl<M: Maps> Log<M> {
         }))
     }
 
-    /// Has the index slots of the next records begin to arrive in the CPU's caches.
-    fn prefetch_slots(&self, walk: &Walk) {
-        let records = walk.ahead().filter(|frame| frame.kind() == PlaceKind::Record);
-        for key in records.take(STEP_FRAME_COUNT_MAX).filter_map(|frame| self.key_of(&frame)) {
-            self.index.table(key.partition).prefetch(key.order);
-        }
-    }
-
     /// The key of a record, if it is of this shard. The record's checksum is for the caller to
     /// check: one whose key has rotted looks dead.
-    fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
+    pub(super) fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
         let identity = self.writer.identity();
         let seed = identity.cluster.hash_seed();
         let key = Key::new(frame.key(), seed, identity.partition_bits);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringmain_core::limits::BODY_BYTES_MAX;
+use ringmain_core::wire::COVERED_BYTES;
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::record::BATCH_HEADER_BYTES;
@@ -84,6 +85,8 @@ pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// Records start at multiples of this many bytes, so that a scan can find them again.
 pub const RECORD_ALIGN: usize = 8;
+/// Bytes of the smallest body of a record: its covered header, a key of one byte, and nothing.
+pub const BODY_BYTES_MIN: usize = COVERED_BYTES + 1;
 /// Highest segment id: the index keeps places in 63 bits.
 pub const SEGMENT_ID_MAX: u32 = (1 << 31) - 1;
 

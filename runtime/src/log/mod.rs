@@ -24,6 +24,7 @@ mod content;
 mod index;
 mod leaves;
 pub mod limits;
+mod live;
 pub mod record;
 mod recovery;
 mod request;
@@ -316,6 +317,7 @@ impl<M: Maps> Log<M> {
         for key in own() {
             if let Some(place) = self.index.table(key.partition).guess(key.order) {
                 self.source().prefetch(place);
+                self.writer.segments.prefetch(place);
             }
         }
     }

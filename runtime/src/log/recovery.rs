@@ -344,7 +344,7 @@ impl Build<'_> {
     ) -> Result<(), OpenError> {
         let segment = &self.segments[listed.at];
         let is_verified = state != State::Done;
-        let (count, live_bytes) = self.builder.add(self.segments, segment, entries, is_verified)?;
+        let (count, live) = self.builder.add(self.segments, segment, entries, is_verified)?;
         self.record_count += count;
         self.finished.push(Finished {
             segment: listed.segment,
@@ -352,7 +352,7 @@ impl Build<'_> {
             end: listed.end,
             file_bytes: segment.bytes.len() as u32,
             roster_bytes: segment.roster_bytes(),
-            live_bytes,
+            live,
             state,
         });
         Ok(())

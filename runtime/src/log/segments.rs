@@ -13,11 +13,12 @@ use super::limits::{
     BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, SEGMENT_BYTES_SMALL,
     VICTIM_GARBAGE_PART,
 };
+use super::live::Live;
 use super::record::BatchHeader;
 use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
 
 /// A segment that takes no more appends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Finished {
     pub(super) segment: u32,
     /// Of its header.
@@ -28,8 +29,8 @@ pub(super) struct Finished {
     pub(super) file_bytes: u32,
     /// Bytes of its header and its first batch header.
     pub(super) roster_bytes: u32,
-    /// Bytes of its records that the index points at, with place parts and padding.
-    pub(super) live_bytes: u64,
+    /// Its records that the index points at.
+    pub(super) live: Live,
     /// What background work may do with it.
     pub(super) state: State,
 }
@@ -54,7 +55,7 @@ impl Finished {
     fn garbage_bytes(&self) -> u64 {
         let is_left_early = self.end < self.file_bytes / LEFT_EARLY_PART;
         let used = if is_left_early { self.file_bytes } else { self.end };
-        u64::from(used - self.roster_bytes) - self.live_bytes
+        u64::from(used - self.roster_bytes) - self.live.bytes()
     }
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Segments {
     finished: Vec<Finished>,
     /// The segment that takes appends; 0 = none.
     active: u32,
-    active_live_bytes: u64,
+    active_live: Live,
     active_roster_bytes: u32,
     /// Of all segments.
     live_bytes: u64,
@@ -78,13 +79,13 @@ impl Segments {
     /// The segments of a log that was recovered.
     pub(super) fn new(finished: Vec<Finished>) -> Segments {
         assert!(finished.is_sorted_by(|one, next| one.segment < next.segment));
-        let live_bytes = finished.iter().map(|one| one.live_bytes).sum();
+        let live_bytes = finished.iter().map(|one| one.live.bytes()).sum();
         let file_bytes = finished.iter().map(|one| u64::from(one.file_bytes)).sum();
         let garbage_bytes = finished.iter().map(Finished::garbage_bytes).sum();
         Segments {
             finished,
             active: 0,
-            active_live_bytes: 0,
+            active_live: Live::none(0),
             active_roster_bytes: 0,
             live_bytes,
             file_bytes,
@@ -95,6 +96,7 @@ impl Segments {
     /// Appends go to `fresh` from now on; the one before it, with its end. Returns the roster.
     pub(super) fn begin(&mut self, fresh: Fresh, before: Option<(Fresh, Place)>) -> Vec<Place> {
         assert!(self.active < fresh.segment);
+        let live = std::mem::replace(&mut self.active_live, Live::none(fresh.bytes));
         if let Some((Fresh { nonce, bytes: file_bytes, .. }, end)) = before {
             assert!(end.segment() == self.active);
             let finished = Finished {
@@ -103,7 +105,7 @@ impl Segments {
                 end: end.offset(),
                 file_bytes,
                 roster_bytes: self.active_roster_bytes,
-                live_bytes: std::mem::take(&mut self.active_live_bytes),
+                live,
                 state: State::Bare,
             };
             self.file_bytes += u64::from(file_bytes);
@@ -140,7 +142,9 @@ impl Segments {
     /// If it is not finished.
     pub(super) fn write_off(&mut self, segment: u32) {
         let at = self.position(segment).expect("only finished segments are written off");
-        let bytes = std::mem::take(&mut self.finished[at].live_bytes);
+        let live = &mut self.finished[at].live;
+        let bytes = live.bytes();
+        live.clear();
         self.live_bytes -= bytes;
         self.garbage_bytes += bytes;
     }
@@ -152,7 +156,7 @@ impl Segments {
     pub(super) fn remove(&mut self, segment: u32) {
         let at = self.position(segment).expect("a merged segment is finished");
         let gone = self.finished.remove(at);
-        assert!(gone.live_bytes == 0, "what was live was moved");
+        assert!(gone.live.bytes() == 0, "what was live was moved");
         self.file_bytes -= u64::from(gone.file_bytes);
         self.garbage_bytes -= gone.garbage_bytes();
     }
@@ -161,20 +165,37 @@ impl Segments {
     pub(super) fn on_live(&mut self, place: Place, bytes: usize) {
         assert!(place.segment() == self.active, "records are appended");
         self.live_bytes += bytes as u64;
-        self.active_live_bytes += bytes as u64;
+        self.active_live.add(place.offset(), bytes);
     }
 
     /// The index does not point at that record any more.
     pub(super) fn on_dead(&mut self, place: Place, bytes: usize) {
-        let bytes = bytes as u64;
-        self.live_bytes -= bytes;
+        self.live_bytes -= bytes as u64;
         if place.segment() == self.active {
-            self.active_live_bytes -= bytes;
-            return;
+            return self.active_live.remove(place.offset(), bytes);
         }
         let at = self.position(place.segment()).expect("records lie in segments of the log");
-        self.finished[at].live_bytes -= bytes;
-        self.garbage_bytes += bytes;
+        self.finished[at].live.remove(place.offset(), bytes);
+        self.garbage_bytes += bytes as u64;
+    }
+
+    /// Whether the index points at the record at `place`.
+    pub(super) fn is_live(&self, place: Place) -> bool {
+        self.live(place).is_some_and(|live| live.holds(place.offset()))
+    }
+
+    /// Has what [`Segments::on_dead`] changes begin to arrive in the CPU's caches.
+    pub(super) fn prefetch(&self, place: Place) {
+        if let Some(live) = self.live(place) {
+            live.prefetch(place.offset());
+        }
+    }
+
+    fn live(&self, place: Place) -> Option<&Live> {
+        if place.segment() == self.active {
+            return Some(&self.active_live);
+        }
+        self.find(place.segment()).map(|one| &one.live)
     }
 
     /// Bytes of all records that the index points at.
@@ -198,12 +219,12 @@ impl Segments {
         let is_fit = |one: &&Finished| {
             one.end() <= synced
                 && one.segment > suspect.segment()
-                && one.live_bytes <= room
+                && one.live.bytes() <= room
                 && one.state != State::Damaged
                 && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)
         };
         // Live part of the file, in 1/2^32.
-        let rank = |one: &&Finished| (one.live_bytes << 32) / u64::from(one.file_bytes.max(1));
+        let rank = |one: &&Finished| (one.live.bytes() << 32) / u64::from(one.file_bytes.max(1));
         self.finished.iter().filter(is_fit).min_by_key(rank)
     }
 

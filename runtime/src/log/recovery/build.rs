@@ -7,6 +7,7 @@ use ringmain_core::records::Place;
 
 use super::super::index::{Index, Probe};
 use super::super::leaves::Leaves;
+use super::super::live::Live;
 use super::super::record::Frame;
 use super::super::snapshot::Entry;
 use super::OpenError;
@@ -32,22 +33,22 @@ impl Builder {
         (self.index, self.leaves)
     }
 
-    /// Adds the entries of `segment`, the newest first; says how many there were, and how many
-    /// bytes of them are current.
+    /// Adds the entries of `segment`, the newest first; says how many there were, and which of
+    /// them are current.
     pub(super) fn add(
         &mut self,
         segments: &[Segment<'_>],
         segment: &Segment<'_>,
         mut entries: impl Iterator<Item = Entry>,
         is_verified: bool,
-    ) -> Result<(u64, u64), OpenError> {
-        let (mut count, mut live_bytes) = (0, 0);
+    ) -> Result<(u64, Live), OpenError> {
+        let (mut count, mut live) = (0, Live::none(segment.bytes.len() as u32));
         let mut ahead = Vec::with_capacity(AHEAD_COUNT);
         loop {
             ahead.clear();
             ahead.extend(entries.by_ref().take(AHEAD_COUNT));
             if ahead.is_empty() {
-                return Ok((count, live_bytes));
+                return Ok((count, live));
             }
             count += ahead.len() as u64;
             for entry in ahead.iter().filter(|entry| self.index.holds(entry.partition)) {
@@ -57,7 +58,7 @@ impl Builder {
             for entry in &ahead {
                 let place = segment.place(entry.offset as usize);
                 if self.insert(segments, place, entry, is_verified)? {
-                    live_bytes += u64::from(entry.bytes);
+                    live.add(entry.offset, entry.bytes as usize);
                 }
             }
         }

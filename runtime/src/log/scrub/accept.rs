@@ -229,7 +229,11 @@ impl<M: Maps> Log<M> {
 
     /// Appends a record again if it is live.
     fn rescue(&mut self, frame: &Frame<'_>) -> Result<usize, Halt> {
-        self.move_record(frame.place(), frame)
+        if !self.writer.segments.is_live(frame.place()) {
+            return Ok(0);
+        }
+        let key = self.key_of(frame).ok_or(Halt::Damaged)?;
+        self.move_record(frame, &key)
     }
 
     /// Gathers the keys whose record lies in a damaged segment: nothing that holds does any more.

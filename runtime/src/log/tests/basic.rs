@@ -290,6 +290,31 @@ fn segment_sizes_follow_what_is_live_within_their_bounds() {
 }
 
 #[test]
+fn live_records_are_those_added_and_not_removed() {
+    let mut prng = Prng::new(3);
+    // The smallest records, back to back, up to the last byte.
+    let count = 1000;
+    let mut live = live::Live::none(64 + 48 * count);
+    let mut model = std::collections::BTreeSet::new();
+    for _ in 0..5000 {
+        let offset = 64 + 48 * prng.below(u64::from(count)) as u32;
+        match model.insert(offset) {
+            true => live.add(offset, 48),
+            false => {
+                model.remove(&offset);
+                live.remove(offset, 48);
+            }
+        }
+        assert_eq!(live.bytes(), 48 * model.len() as u64);
+    }
+    let all = (0..count).map(|n| 64 + 48 * n);
+    assert!(all.clone().all(|offset| live.holds(offset) == model.contains(&offset)));
+    live.clear();
+    assert!(!all.clone().any(|offset| live.holds(offset)) && live.bytes() == 0);
+    assert!(!live.holds(u32::MAX));
+}
+
+#[test]
 fn shards_share_all_partitions_out() {
     for partition_bits in [6, 10] {
         for shards in [1, 2, 3, 7, 64] {

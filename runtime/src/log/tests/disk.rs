@@ -131,9 +131,12 @@ impl Disk {
         let error = Err(Errno(5));
         Some(Ended::Completion(match open {
             Open::Read(read) => {
-                let image = &self.images[&read.segment].cached;
-                let bytes = image[read.offset as usize..][..read.bytes as usize].to_vec();
-                let result = if fate == Fate::Error { Err(Errno(5)) } else { Ok(bytes) };
+                // A sweep may read in a segment that has just left.
+                let range = read.offset as usize..(read.offset + read.bytes) as usize;
+                let image = self.images.get(&read.segment);
+                let bytes = image.map(|image| image.cached[range].to_vec());
+                let result =
+                    if fate == Fate::Error { Err(Errno(5)) } else { bytes.ok_or(Errno(2)) };
                 return Some(Ended::Read(read, result));
             }
             Open::Store { .. } if fate == Fate::Error => Completion::Stored { result: error },
