@@ -91,10 +91,12 @@ impl Stopped {
             let what = format!("{what} is damaged, or another one's");
             findings.add(Failure::new(Exit::DataDir, what, SNAPSHOT))?;
         }
-        let recovered = match log::recover(&identity, &files) {
+        let failed = |error| StartError::Log { shard: index.0, error };
+        let begun = start::check_begun(&self.dir, index, &files);
+        let recovered = match begun.and_then(|()| log::recover(&identity, &files).map_err(failed)) {
             Ok(recovered) => recovered,
             Err(error) => {
-                findings.add(start_failure(StartError::Log { shard: index.0, error }))?;
+                findings.add(start_failure(error))?;
                 return Ok(None);
             }
         };

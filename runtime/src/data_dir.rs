@@ -21,6 +21,8 @@
 //!
 //! A new directory gets `boot`, `secret`, `members` and empty shard folders first and `identity`
 //! last.
+//! The first start takes a mark out of `identity` once each shard folder holds a log: one that is
+//! found empty later has lost it.
 //! Invariant: where `identity` is, all that it needs is; where it is not, nothing was promised,
 //! so the others may be overwritten. Shard folders with anything in them are refused without it:
 //! they may hold data whose owner is unknown.
@@ -44,6 +46,7 @@ pub use error::{DataDirError, Step};
 pub use identity::Identity;
 
 use file::Kind;
+use identity::Mark;
 
 /// Boot numbers are below 2^40: dots carry 40 bits of them.
 const BOOT_BITS: u32 = 40;
@@ -83,8 +86,8 @@ impl DataDir {
         Ok(self.marked_identity()?.map(|(identity, _)| identity))
     }
 
-    /// The identity, and whether it is marked.
-    fn marked_identity(&self) -> Result<Option<(Identity, bool)>, DataDirError> {
+    /// The identity and its mark.
+    fn marked_identity(&self) -> Result<Option<(Identity, Mark)>, DataDirError> {
         let path = self.path.join(Kind::Identity.name());
         let Some(body) = file::read(&path, Kind::Identity)? else { return Ok(None) };
         match Identity::new_checked(&body) {
@@ -93,12 +96,21 @@ impl DataDir {
         }
     }
 
-    /// Makes this directory that node's. Written last, once the other files are.
+    /// Makes this new directory that node's, whose logs the first start makes. Written last, once
+    /// the other files are.
+    ///
+    /// # Errors
+    /// As for [`write_identity`](Self::write_identity).
+    pub(crate) fn write_new_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(Mark::New))
+    }
+
+    /// Makes this directory that node's, whose shard folders hold a log each.
     ///
     /// # Errors
     /// When the file system refuses: as for every writer here.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
-        file::write(&self.path, Kind::Identity, &identity.to_bytes(false))
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(Mark::None))
     }
 
     /// Begins a process life: a number greater than every earlier one of this node, than

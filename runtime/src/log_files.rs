@@ -298,6 +298,13 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
+/// Whether there is a log in `dir`.
+pub(crate) fn has_segments(dir: &Path) -> io::Result<bool> {
+    let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<_> = names.collect::<io::Result<_>>()?;
+    Ok(names.iter().any(|name| name.to_str().is_some_and(|name| name.ends_with(SUFFIX))))
+}
+
 /// Free bytes of the file system under `dir`.
 pub fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail * stat.f_frsize)

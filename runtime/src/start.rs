@@ -33,7 +33,7 @@ mod plan;
 mod ports;
 
 use plan::{Plan, member, ring_config};
-pub use plan::{client_count_max, file_errors};
+pub use plan::{check_begun, client_count_max, file_errors};
 use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.
@@ -278,7 +278,7 @@ pub fn found(
     dir.write_secret(secret)?;
     dir.write_members(&Members::founding(topology.operations()).to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
-    dir.write_identity(identity)
+    dir.write_new_identity(identity)
 }
 
 /// Writes what makes an empty directory one of a node that wants to enter a cluster.
@@ -289,7 +289,7 @@ pub fn enter(dir: &DataDir, identity: &Identity, secret: &Secret) -> Result<(), 
     dir.write_secret(secret)?;
     dir.write_members(&Members::default().to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
-    dir.write_identity(identity)
+    dir.write_new_identity(identity)
 }
 
 /// Starts a node. It serves when this returns. Signals are the caller's: a thread that exists
@@ -318,6 +318,9 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
         Ok(Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners })
     });
     let shards = start_shards(begins, &handle)?;
+    if let Err(error) = plan.end_founding() {
+        tracing::warn!("{error}: the next start tries again");
+    }
     let (resp, native) = addresses;
     Ok(Running { resp, native, member_count, shards, handle, events: ended })
 }

@@ -74,6 +74,8 @@ impl Stored {
         for shard in (0..SHARDS).map(ShardIndex) {
             Shard::open(&dir, shard).fill(is_stopped, &mut held);
         }
+        // As the first start does.
+        dir.write_identity(&identity()).expect("the folder is writable");
         Stored { folder, held }
     }
 

@@ -115,7 +115,7 @@ fn a_file_of_the_future_is_named_with_both_versions() {
 #[test]
 fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
     let (folder, dir) = filled();
-    let whole = identity().to_bytes(false);
+    let whole = identity().to_bytes(Mark::None);
     for (at, value) in [(20, 0), (22, 5), (22, 15), (23, 0), (23, 9), (24, 4), (25, 0), (26, 9)] {
         let mut body = whole.clone();
         body[at] = value;
@@ -123,7 +123,7 @@ fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
         fs::write(path, file::encode(Kind::Identity, 1, &body)).unwrap();
         assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{at}");
     }
-    for mark in [&b"\0"[..], b"\x02", b"\x01\x01"] {
+    for mark in [&b"\0"[..], b"\x03", b"\x01\x01", b"\x02\x01"] {
         let body = [&whole[..], mark].concat();
         fs::write(folder.path().join("identity"), file::encode(Kind::Identity, 1, &body)).unwrap();
         assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{mark:?}");
@@ -218,6 +218,20 @@ fn modes_keep_others_out() {
     assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), folder.path().join("shard-007"));
     assert!(matches!(dir.shard_dir(ShardIndex(8)), Err(DataDirError::Missing { .. })));
     assert_eq!(mode("shard-007") & 0o777, 0o700);
+}
+
+#[test]
+fn an_identity_has_one_mark_at_a_time() {
+    let (_folder, dir) = filled();
+    let marks = || (dir.is_new().unwrap(), dir.is_exchanging().unwrap());
+    assert_eq!(marks(), (false, false));
+    dir.write_new_identity(&identity()).unwrap();
+    assert_eq!(marks(), (true, false));
+    dir.begin_exchange(&identity()).unwrap();
+    assert_eq!(marks(), (false, true));
+    dir.write_identity(&identity()).unwrap();
+    assert_eq!(marks(), (false, false));
+    assert_eq!(dir.identity().unwrap(), Some(identity()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{About, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
-use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
+use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
 use crate::metrics::Metrics;
 use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
@@ -190,6 +190,21 @@ impl Plan {
         }
     }
 
+    /// Once all logs are open: notes that a folder without one has lost it from now on. Where the
+    /// disk had no room for a log, the next start is to make it.
+    pub(super) fn end_founding(&self) -> Result<(), StartError> {
+        if !self.dir.is_new()? {
+            return Ok(());
+        }
+        for shard in (0..self.start.identity.shards).map(ShardIndex) {
+            let failed = |error| StartError::Files { shard: shard.0, error };
+            if !has_segments(&self.dir.shard_dir(shard)?).map_err(failed)? {
+                return Ok(());
+            }
+        }
+        Ok(self.dir.write_identity(&self.start.identity)?)
+    }
+
     /// On the shard's own thread: opens its log, and makes it ready for appends.
     pub(super) fn open_log(
         &self,
@@ -204,7 +219,9 @@ impl Plan {
         };
         let dir = self.dir.shard_dir(shard)?;
         let (mut disk, maps, snapshots) = LogFiles::open(&dir).map_err(files)?;
-        let recovered = log::recover(&identity, &maps.files(&snapshots))
+        let found = maps.files(&snapshots);
+        check_begun(&self.dir, shard, &found)?;
+        let recovered = log::recover(&identity, &found)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         drop(snapshots);
         for &log::Damage { segment, offset, end } in &recovered.damage {
@@ -236,6 +253,22 @@ impl Plan {
         disk.make_ready(&mut log).map_err(files)?;
         Ok((log, disk))
     }
+}
+
+/// Refuses a shard that has lost all segments of its log: what it held is not "not found".
+///
+/// # Errors
+/// As a missing file; or if the directory cannot be read.
+pub fn check_begun(
+    dir: &DataDir,
+    shard: ShardIndex,
+    files: &[log::File<'_>],
+) -> Result<(), StartError> {
+    if !files.is_empty() || dir.is_new()? {
+        return Ok(());
+    }
+    let file = dir.shard_dir(shard)?.join("*.segment");
+    Err(DataDirError::Missing { file }.into())
 }
 
 fn members(dir: &DataDir) -> Result<Members, StartError> {
