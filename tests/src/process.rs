@@ -176,9 +176,18 @@ impl Ringmain {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn await_ready(&mut self) {
-        let line = self.line();
-        self.ready = line.as_deref().and_then(Ready::parse);
+        assert!(self.try_ready().is_some(), "it ends instead");
+    }
+
+    /// Waits for the `ready` line of a node that was only spawned, or the end of its stdout.
+    ///
+    /// # Panics
+    /// If another line comes instead.
+    pub fn try_ready(&mut self) -> Option<&Ready> {
+        let line = self.line()?;
+        self.ready = Ready::parse(&line);
         assert!(self.ready.is_some(), "not a ready line: {line:?}");
+        self.ready.as_ref()
     }
 
     /// What its `ready` line said.

@@ -5,6 +5,7 @@
 mod causality;
 mod cli;
 mod cluster;
+mod damage;
 mod demo;
 mod faults;
 mod log_tool;
