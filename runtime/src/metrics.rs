@@ -64,6 +64,7 @@ measured! {
         ColdReads "cold_reads_total" "Records read from disk since they were not in memory.",
         MajorFaults "major_faults_total" "Times the shard's thread waited for the disk in a fault.",
         Turns "turns_total" "Turns of the driver.",
+        LongTurns "long_turns_total" "Turns over 1 ms, less the time that others had the CPU.",
         Parks "parks_total" "Times the driver gave its core back.",
     }
 }

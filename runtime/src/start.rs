@@ -462,7 +462,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         stored: Default::default(),
         inline_from: Default::default(),
         next_space: None,
-        faults: Default::default(),
+        turns: Default::default(),
         has_failed: false,
         stopping: None,
     };
