@@ -208,7 +208,7 @@ impl<M: Maps> Log<M> {
             self.background.owed_bytes = 0;
         }
         if is_full || self.writer.is_refused() {
-            if let Some(victim) = segments.victim(synced, self.writer.room()) {
+            if let Some(victim) = segments.victim(synced, self.writer.room(), self.suspect) {
                 return Job::Merge(Walk::new(victim));
             }
             self.background.owed_bytes = 0;

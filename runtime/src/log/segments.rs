@@ -179,10 +179,12 @@ impl Segments {
     }
 
     /// The segment to merge next: all of it synced, at most `room` bytes of it live, and enough
-    /// garbage in it to be worth it.
-    pub(super) fn victim(&self, synced: Place, room: u64) -> Option<&Finished> {
+    /// garbage in it to be worth it. Nothing from before `suspect` is moved: at a later place it
+    /// would pass for a record that nothing lost has replaced.
+    pub(super) fn victim(&self, synced: Place, room: u64, suspect: Place) -> Option<&Finished> {
         let is_fit = |one: &&Finished| {
             one.end() <= synced
+                && Place::new(one.segment, 0) >= suspect
                 && one.live_bytes <= room
                 && one.state != State::Damaged
                 && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)
