@@ -125,9 +125,13 @@ impl Disk {
                 return Ended::Completion(Completion::Written { result: Ok(bytes) }, linked);
             }
             Open::Request(Request::Read(read)) => {
-                let image = &self.images[&read.segment].cached;
-                let bytes = image[read.offset as usize..][..read.bytes as usize].to_vec();
-                return Ended::Read(read, if fate == Fate::Error { Err(EIO) } else { Ok(bytes) });
+                // A sweep may read what merging has removed meanwhile.
+                let image = self.images.get(&read.segment).filter(|_| fate != Fate::Error);
+                let range = read.offset as usize..(read.offset + read.bytes) as usize;
+                return Ended::Read(
+                    read,
+                    image.map(|image| image.cached[range].to_vec()).ok_or(EIO),
+                );
             }
             Open::Request(Request::Store { .. }) if fate == Fate::Error => {
                 Completion::Stored { result: Err(EIO) }

@@ -28,6 +28,9 @@ const FREE_BYTES: u64 = 1 << 30;
 /// Steps of background work whenever the log is asked what it wants.
 const STEP_COUNT: usize = 2;
 
+/// Appends between two sweeps.
+const SWEEP_PAUSE: usize = 40;
+
 /// A record that was appended.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -66,6 +69,8 @@ pub(super) struct Store {
     /// The machine was told that much of it.
     told: Place,
     told_failure: bool,
+    /// The next sweep begins with so many entries.
+    next_sweep: usize,
     /// Appends, per mille, that are refused for now.
     pub(super) busy: u32,
     random: Random,
@@ -107,6 +112,7 @@ impl Store {
             claimed: Place(0),
             told: Place(0),
             told_failure: false,
+            next_sweep: SWEEP_PAUSE,
             busy: swarm.disk.busy,
             random,
         }
@@ -135,6 +141,10 @@ impl Store {
     /// The next request of the log, as the disk numbers it; none when there is nothing to do.
     /// The second half says whether it is a small write for whose sync nobody waits.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(u64, bool)> {
+        if self.entries.len() >= self.next_sweep {
+            self.log.begin_sweep(false);
+            self.next_sweep = self.entries.len() + SWEEP_PAUSE;
+        }
         for _ in 0..STEP_COUNT {
             self.log.step();
         }
