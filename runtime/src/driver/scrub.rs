@@ -122,8 +122,8 @@ fn tell(shard: ShardIndex, report: &SweepReport) {
     let shard = shard.0;
     if is_accepted {
         tracing::warn!(
-            "shard {shard}: given up: {keys_lost} keys that lay in {damage_count} damaged ranges \
-             of the log, and whatever a start had found lost"
+            "shard {shard}: given up: {keys_lost} keys whose records lay in {damage_count} damaged \
+             ranges of the log, and what a start may have found lost"
         );
     } else if damage_count > 0 {
         tracing::error!(
