@@ -29,6 +29,7 @@ mod operation;
 mod output;
 mod parent;
 mod put;
+mod scrub;
 mod start;
 
 fn main() -> ExitCode {
@@ -66,6 +67,7 @@ fn run() -> Result<(), Failure> {
         Command::Put(args) => put::run(args),
         Command::Del(args) => put::run_del(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Scrub(args) => scrub::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

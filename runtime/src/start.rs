@@ -7,7 +7,7 @@
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
-    NATIVE, Peers, RESP, STOP_TIMEOUT, State,
+    NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -451,6 +451,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         disk,
         files,
         reads: Default::default(),
+        scrub: Scrub::new(plan.board.clone()),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),

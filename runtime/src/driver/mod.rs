@@ -21,6 +21,7 @@ mod membership;
 mod native;
 mod peers;
 mod resp;
+mod scrub;
 mod status;
 mod store;
 mod turns;
@@ -36,6 +37,7 @@ pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
+pub(crate) use scrub::{Board, Scrub};
 
 use crate::log::Completion;
 use crate::log_files::LogFiles;
@@ -103,6 +105,7 @@ pub(crate) struct State {
     pub(crate) files: Files,
     /// What of the log is being read.
     pub(crate) reads: Reads,
+    pub(crate) scrub: Scrub,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.
@@ -331,6 +334,7 @@ impl State {
                 self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 self.engine.log.handle_completion(Completion::Stored { result });
             }
+            Control::Scrub { round, accepts_loss } => self.on_scrub(round, accepts_loss),
             Control::Stop => self.on_stop(),
             Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

@@ -37,6 +37,8 @@ impl Driver {
     /// Does what the log asks for, and tells the machine what is on disk by now.
     pub(super) fn store(&mut self) {
         let now = self.state.engine.now;
+        // Before a sweep follows that reports anew.
+        self.state.note_scrub();
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
                 Request::Create { segment, bytes, is_written, header } => {

@@ -1,4 +1,5 @@
-//! The work that a log does beside its appends: merging, snapshots, scrubbing.
+//! The work that a log does beside its appends: merging and snapshots. Sweeps, which go on where
+//! no job can, are in [`scrub`](super::scrub).
 //!
 //! One job at a time, in steps that look at a bounded number of frames and bytes, so that a
 //! driver can do a few of them in any turn. A job reads segments through [`Walk`], never through

@@ -152,14 +152,16 @@ impl Disk {
                 return Ended::Completion(Completion::Written { result: Ok(bytes) }, linked);
             }
             Open::Request(Request::Read(read)) => {
+                // A sweep may read what merging has removed meanwhile.
+                let image = self.images.get(&read.segment).filter(|_| !is_failed);
                 let (from, to) = (read.offset as usize, (read.offset + read.bytes) as usize);
-                let image = &self.images[&read.segment];
-                let mut bytes = image.cached[from..to].to_vec();
-                if self.is_damaged() && self.faults.random.chance(500) {
-                    // The pages were not in memory.
-                    bytes.copy_from_slice(&image.reread()[from..to]);
-                }
-                return Ended::Read(read, if is_failed { Err(EIO) } else { Ok(bytes) });
+                // Damage shows where the pages were not in memory.
+                let is_reread = self.is_damaged() && self.faults.random.chance(500);
+                let bytes = image.map(|image| match is_reread {
+                    true => image.reread()[from..to].to_vec(),
+                    false => image.cached[from..to].to_vec(),
+                });
+                return Ended::Read(read, bytes.ok_or(EIO));
             }
             Open::Request(Request::Store { segment, offset, bytes, is_last }) => {
                 let stored = self.store(segment, offset, bytes, is_last && !is_failed);

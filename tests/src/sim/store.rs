@@ -30,6 +30,9 @@ const SPACE_PAUSE: Duration = Duration::from_millis(200);
 /// Steps of background work whenever the log is asked what it wants.
 const STEP_COUNT: usize = 2;
 
+/// Appends between two sweeps.
+const SWEEP_PAUSE: usize = 40;
+
 /// A record that was appended.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -74,6 +77,8 @@ pub(super) struct Store {
     told_damage: bool,
     /// Damaged records that were not lent.
     unread: Cell<u32>,
+    /// The next sweep begins with so many entries.
+    next_sweep: usize,
     /// Appends, per mille, that are refused for now.
     pub(super) busy: u32,
     random: Random,
@@ -120,6 +125,7 @@ impl Store {
             next_space: None,
             told_damage: false,
             unread: Cell::new(0),
+            next_sweep: SWEEP_PAUSE,
             busy: swarm.disk.busy,
             random,
         }
@@ -154,6 +160,10 @@ impl Store {
     /// The second half says whether it is a small write for whose sync nobody waits.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(u64, bool)> {
         self.look_for_space(now);
+        if self.entries.len() >= self.next_sweep {
+            self.log.begin_sweep(false);
+            self.next_sweep = self.entries.len() + SWEEP_PAUSE;
+        }
         for _ in 0..STEP_COUNT {
             self.log.step();
         }

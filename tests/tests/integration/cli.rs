@@ -50,6 +50,7 @@ fn every_command_has_help_with_an_example() {
         &["cluster"],
         &["cluster", "status"],
         &["cluster", "ring"],
+        &["scrub"],
         &["doctor"],
     ] {
         let output = run(&[words, &["--help"]].concat());

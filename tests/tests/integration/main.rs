@@ -9,5 +9,6 @@ mod demo;
 mod faults;
 mod reshard;
 mod resp_clients;
+mod scrub;
 mod seeds;
 mod tidy;

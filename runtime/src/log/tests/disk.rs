@@ -138,12 +138,10 @@ impl Disk {
         let error = Err(Errno(5));
         Some(Ended::Completion(match open {
             Open::Read(read) => {
-                // A sweep may read in a segment that has just left.
+                // A sweep may read what merging has removed meanwhile.
+                let image = self.images.get(&read.segment).filter(|_| fate != Fate::Error);
                 let range = read.offset as usize..(read.offset + read.bytes) as usize;
-                let image = self.images.get(&read.segment);
-                let bytes = image.map(|image| image.cached[range].to_vec());
-                let result =
-                    if fate == Fate::Error { Err(Errno(5)) } else { bytes.ok_or(Errno(2)) };
+                let result = image.map(|image| image.cached[range].to_vec()).ok_or(Errno(5));
                 return Some(Ended::Read(read, result));
             }
             Open::Store { .. } if fate == Fate::Error => Completion::Stored { result: error },
