@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Del(DelArgs),
     /// Look at the cluster
     Cluster(ClusterArgs),
+    /// Check all that a node stores, now
+    Scrub(ScrubArgs),
     /// Check or list the records of a data directory whose node is stopped
     Log(LogArgs),
     /// Check kernel, io_uring, memlock, CPUs, file system and clock
@@ -149,6 +151,9 @@ pub(crate) struct SettingArgs {
     /// How long a deleted key's tombstone is kept at least (and ten request time-outs)
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
     pub(crate) reap_grace: Duration,
+    /// How fast the log is checked for damage, again and again, as in 4MiB/s; 0 never
+    #[arg(long, value_name = "RATE", default_value = "4MiB/s", value_parser = units::rate)]
+    pub(crate) scrub_rate: u32,
     /// Longest key, at most 4KiB
     #[arg(long, value_name = "SIZE", default_value = "4096", value_parser = units::size)]
     pub(crate) max_key_bytes: u32,
@@ -307,6 +312,26 @@ pub(crate) struct RingArgs {
     /// Only the partition of this key
     #[arg(long)]
     pub(crate) key: Option<OsString>,
+}
+
+/// Reads all that the node stores, and prints what is damaged: then the exit code is 1. Replace
+/// such a node, or give up with --accept-loss what cannot be read.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain scrub
+  ringmain scrub --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json
+  ringmain scrub --accept-loss
+      keys whose record is damaged are not found at this node from then on, and it starts clean;
+      other nodes may have them")]
+pub(crate) struct ScrubArgs {
+    /// Give up what cannot be read
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// File with the cluster's secret; needed from beyond loopback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_secret: Option<PathBuf>,
 }
 
 /// Reads the log of each shard in a data directory that no node uses, and changes nothing there.

@@ -30,6 +30,7 @@ mod operation;
 mod output;
 mod parent;
 mod put;
+mod scrub;
 mod start;
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn run() -> Result<(), Failure> {
         Command::Put(args) => put::run(args),
         Command::Del(args) => put::run_del(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Scrub(args) => scrub::run(args),
         Command::Log(args) => log::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

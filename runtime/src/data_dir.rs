@@ -19,6 +19,16 @@
 //! | rename it over `NAME` | the old or the new file holds, each whole |
 //! | sync the directory | the new file holds |
 //!
+//! `boot` is written at every start, also on a disk without a free byte: such a node still serves
+//! reads. So the replaced file stays as `boot.new`, the next number is written over it, in blocks
+//! that it has, and the two exchange their names:
+//!
+//! | step | if power fails here |
+//! |---|---|
+//! | write over `boot.new`, sync it | `boot` holds; `boot.new` is overwritten next time |
+//! | exchange the names | the old or the new file is `boot`, each whole |
+//! | sync the directory | the new file holds |
+//!
 //! A new directory gets `boot`, `secret`, `members` and empty shard folders first and `identity`
 //! last.
 //! The first start takes a mark out of `identity` once each shard folder holds a log: one that is
@@ -126,7 +136,7 @@ impl DataDir {
         let [noise] = random_bytes()?;
         match boot_after(last.0.max(floor.0), seconds, noise) {
             Some(boot) => {
-                file::write(&self.path, Kind::Boot, &boot.0.to_le_bytes())?;
+                file::exchange(&self.path, Kind::Boot, &boot.0.to_le_bytes())?;
                 Ok(boot)
             }
             None => Err(DataDirError::BootsExhausted { file: self.path.join(Kind::Boot.name()) }),

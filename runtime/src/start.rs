@@ -7,7 +7,7 @@
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
-    NATIVE, Peers, RESP, STOP_TIMEOUT, State,
+    NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -454,6 +454,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         disk,
         files,
         reads: Default::default(),
+        scrub: Scrub::new(plan.board.clone()),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),
@@ -465,7 +466,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         stored: Default::default(),
         inline_from: Default::default(),
         next_space: None,
-        faults: Default::default(),
+        turns: Default::default(),
         has_failed: false,
         stopping: None,
     };

@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use ringmain_core::id::{ClusterId, ShardIndex};
 
@@ -54,7 +54,7 @@ fn what_was_written_is_read_after_reopening() {
     assert_eq!(dir.path(), folder.path());
     dir.write_members(b"").unwrap();
     assert_eq!(dir.members().unwrap().as_deref(), Some(&b""[..]));
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Boot) {
         assert!(!folder.path().join(format!("{}.new", kind.name())).exists());
     }
 }
@@ -189,6 +189,46 @@ fn boots_only_grow() {
     fs::remove_file(folder.path().join("boot")).unwrap();
     let error = dir.next_boot(Boot(0)).unwrap_err();
     assert!(matches!(error, DataDirError::Missing { .. }));
+}
+
+/// A start on a disk without a free byte failed, since the new number needed a block.
+#[test]
+fn a_boot_needs_no_space() {
+    let (folder, dir) = filled();
+    let [path, beside] = ["boot", "boot.new"].map(|name| folder.path().join(name));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let blocks = |path: &Path| fs::metadata(path).unwrap().blocks();
+    for _ in 0..3 {
+        let (old, files) = (fs::read(&path).unwrap(), [inode(&path), inode(&beside)]);
+        assert_eq!(blocks(&path), blocks(&beside), "the spare has its block");
+        let boot = dir.next_boot(Boot(0)).unwrap();
+        assert_eq!([inode(&beside), inode(&path)], files, "no file was made");
+        assert_eq!(fs::read(&beside).unwrap(), old, "the old one was whole to the end");
+        assert!(fs::read(&path).unwrap().ends_with(&boot.0.to_le_bytes()));
+    }
+}
+
+/// Whatever a power failure leaves of the spare, the number in `boot` counts.
+#[test]
+fn a_spare_that_is_torn_is_made_anew() {
+    let (folder, dir) = filled();
+    let beside = folder.path().join("boot.new");
+    let mut last = dir.next_boot(Boot(1 << 39)).unwrap();
+    let whole = fs::read(&beside).unwrap();
+    for bytes in 0..=whole.len() + 1 {
+        let torn = [&whole[..bytes.min(whole.len())], &[0xff][..]].concat();
+        fs::write(&beside, &torn[..bytes.min(torn.len())]).unwrap();
+        let next = dir.next_boot(Boot(0)).unwrap();
+        assert_eq!(next, Boot(last.0 + 1), "{bytes} bytes of the spare");
+        last = next;
+        assert_eq!(fs::read(&beside).unwrap().len(), whole.len());
+    }
+    fs::remove_file(&beside).unwrap();
+    assert_eq!(dir.next_boot(Boot(0)).unwrap(), Boot(last.0 + 1));
+    fs::remove_file(&beside).unwrap();
+    fs::create_dir(&beside).unwrap();
+    let error = dir.next_boot(Boot(0)).unwrap_err();
+    assert!(matches!(error, DataDirError::Io { step: Step::Write, .. }), "{error:?}");
 }
 
 #[test]

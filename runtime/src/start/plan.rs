@@ -2,7 +2,7 @@
 
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity};
-use crate::driver::{About, ClientCount, ClusterInfo, Members, Membership, SharedRing};
+use crate::driver::{About, Board, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
 use crate::metrics::Metrics;
@@ -16,6 +16,7 @@ use ringmain_core::node::{Node, NodeConfig};
 use ringmain_core::prng::Prng;
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::ShardConfig;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub(super) struct Plan {
     pub(super) connection_count_max: u32,
     /// What the shards count.
     pub(super) metrics: Metrics,
+    /// What their sweeps find.
+    pub(super) board: Board,
     pub(super) started: std::time::Instant,
 }
 
@@ -79,6 +82,7 @@ impl Plan {
             clients,
             connection_count_max,
             metrics,
+            board: Board::default(),
             started,
         })
     }
@@ -180,7 +184,7 @@ impl Plan {
             ring: Arc::clone(&self.ring),
             incoming: BTreeMap::new(),
             seeds: settings.seeds.clone(),
-            next_seeds: (!settings.seeds.is_empty()).then_some(ringmain_core::time::Instant(0)),
+            next_seeds: (!settings.seeds.is_empty()).then_some(Instant(0)),
             round: 0,
             unheld: 0,
             all_empty: false,
@@ -227,7 +231,8 @@ impl Plan {
         for &log::Damage { segment, offset, end } in &recovered.damage {
             tracing::error!(
                 "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \
-                 that were written last before it, or never, get errors here: replace this node",
+                 that were written last before it, or never, get errors here: replace this node, \
+                 or give up what is lost with `ringmain scrub --accept-loss`",
                 shard.0
             );
         }
@@ -251,6 +256,8 @@ impl Plan {
         let config = log::Config { identity, durability, sizes: SegmentSizes::default(), seed };
         let mut log = Log::new(config, maps, recovered, free_bytes(&dir));
         disk.make_ready(&mut log).map_err(files)?;
+        let rate = u64::from(self.start.settings.scrub_rate);
+        log.sweep_continuously(rate.div_ceil(self.start.identity.shards.into()), Instant(0));
         Ok((log, disk))
     }
 }

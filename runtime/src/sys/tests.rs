@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::host::{check_release, explain};
+use super::host::{check_release, explain, run_delay};
 use super::map::is_read_at_once;
 use super::*;
 
@@ -162,4 +162,15 @@ fn a_buffer_is_the_kernels_or_ours() {
     }
     ring.buffers().give_back(7);
     assert_eq!(ring.buffers().free_count(), 1);
+}
+
+#[test]
+fn time_without_a_cpu() {
+    assert_eq!(run_delay("120 345 6\n"), Duration::from_nanos(345));
+    for text in ["", "120", "120 x 6", "-1 -1 -1"] {
+        assert_eq!(run_delay(text), Duration::ZERO, "{text}");
+    }
+    let delay = RunDelay::of_this_thread();
+    let before = delay.total();
+    assert!(delay.total() >= before);
 }

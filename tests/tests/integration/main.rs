@@ -11,5 +11,6 @@ mod faults;
 mod log_tool;
 mod reshard;
 mod resp_clients;
+mod scrub;
 mod seeds;
 mod tidy;
