@@ -76,7 +76,19 @@ impl Stored {
         }
         // As the first start does.
         dir.write_identity(&identity()).expect("the folder is writable");
-        Stored { folder, held }
+        drop(dir);
+        let stored = Stored { folder, held };
+        stored.forget_lock();
+        stored
+    }
+
+    /// Another process or thread may lock it next. One that was locked here stays so for a moment
+    /// where another test starts a process just then: that has the lock until it executes.
+    ///
+    /// # Panics
+    /// If there is no lock.
+    pub fn forget_lock(&self) {
+        forget_lock(&self.dir());
     }
 
     /// A copy of it.
@@ -104,6 +116,14 @@ impl Default for Stored {
     fn default() -> Stored {
         Stored::new()
     }
+}
+
+/// As [`Stored::forget_lock`], of any directory.
+///
+/// # Panics
+/// If there is no lock.
+pub fn forget_lock(dir: &Path) {
+    fs::remove_file(dir.join("lock")).expect("it was locked");
 }
 
 /// Whose directory it is.

@@ -59,7 +59,9 @@ struct Served {
 
 /// Opens a directory as a start does, and reads every key.
 fn outcome(stored: &Stored) -> Outcome {
-    let dir = match DataDir::open(&stored.dir()) {
+    let dir = DataDir::open(&stored.dir());
+    stored.forget_lock();
+    let dir = match dir {
         Ok(dir) => dir,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
@@ -239,6 +241,7 @@ fn each_target(stored: &Stored, mut check: impl FnMut(&Target, &dyn Fn() -> Outc
         match target.of_shard() {
             Some((shard, _)) => {
                 let dir = DataDir::open(&stored.dir()).unwrap();
+                stored.forget_lock();
                 check(&target, &|| shard_outcome(stored, &dir, shard));
             }
             None => check(&target, &|| outcome(stored)),

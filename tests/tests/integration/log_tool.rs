@@ -128,6 +128,7 @@ fn a_directory_in_use_is_refused() {
         assert!(refusal(&log(tool, &stored.dir())).contains(&wanted));
     }
     drop(in_use);
+    stored.forget_lock();
     printed(&log("verify", &stored.dir()));
 }
 

@@ -11,7 +11,7 @@ use ringmain_runtime::data_dir::DataDir;
 use ringmain_runtime::settings::{Secret, Settings};
 use ringmain_runtime::start::found;
 use ringmain_tests::process::{Client, Network, Ringmain, run};
-use ringmain_tests::stored::{Stored, identity};
+use ringmain_tests::stored::{Stored, forget_lock, identity};
 use rustix::process::Signal;
 
 use super::{Target, is_soak};
@@ -155,6 +155,7 @@ fn a_shard_folder_may_only_be_empty_before_the_first_start() {
     let secret = Secret::new(&[7; 32]).unwrap();
     found(&dir, &Settings::default(), &identity(), &secret).unwrap();
     drop(dir);
+    forget_lock(folder.path());
     let verify = || run(&["log", "verify", folder.path().to_str().unwrap()]);
     assert!(verify().status.success());
     for _ in 0..2 {
