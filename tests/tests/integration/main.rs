@@ -7,6 +7,8 @@ mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod kills;
+mod obstacles;
 mod reshard;
 mod resp_clients;
 mod scrub;
