@@ -336,3 +336,6 @@ fn snapshot_path(dir: &Path, id: u32) -> PathBuf {
 fn segment_path(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{id:010}{SUFFIX}"))
 }
+
+#[cfg(test)]
+mod tests;

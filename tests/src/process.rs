@@ -20,11 +20,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 mod client;
 mod cluster;
 mod load;
+mod lone;
 mod network;
 
 pub use client::{Client, code, until};
 pub use cluster::Cluster;
 pub use load::{Failed, Load, newest};
+pub use lone::Lone;
 pub use network::Network;
 
 /// How long anything may take before the test gives it up for broken.

@@ -159,7 +159,10 @@ pub(super) fn exchange(dir: &Path, kind: Kind, body: &[u8]) -> Result<(), DataDi
     }
     write(dir, kind, body)?;
     // Without it only a start on a full disk fails.
-    if fs::write(&beside, &bytes).and_then(|()| File::open(&beside)?.sync_all()).is_err() {
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(&beside);
+    let written = made.and_then(|mut spare| spare.write_all(&bytes).and(spare.sync_all()));
+    if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
     Ok(())

@@ -247,6 +247,8 @@ fn modes_keep_others_out() {
     let (folder, dir) = filled();
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
     assert_eq!(mode("secret") & 0o777, 0o600);
+    dir.next_boot(Boot(0)).unwrap();
+    assert_eq!([mode("boot") & 0o777, mode("boot.new") & 0o777], [0o600; 2]);
     // A file left by a crash, readable by all, does not lend the secret its mode.
     let beside = folder.path().join("secret.new");
     fs::write(&beside, b"torn").unwrap();

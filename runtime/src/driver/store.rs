@@ -96,6 +96,8 @@ pub(crate) struct Reads {
     /// Those that the ring has, by the tags of their events.
     open: BTreeMap<u64, Reading>,
     latest: u64,
+    /// The file system has refused a read that drops what it brought into the page cache.
+    keeps_all: bool,
     /// Cold records for which the ring had no room yet.
     wanted: VecDeque<Wanted>,
 }
@@ -121,7 +123,9 @@ impl Driver {
         let reads = &mut self.state.reads;
         reads.latest += 1;
         let buffer = vec![0; read.bytes as usize];
-        match self.net.read(file, read.offset.into(), buffer, reads.latest) {
+        // What background work reads is of no use to anybody else.
+        let drops = key.is_none() && !reads.keeps_all;
+        match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
             Ok(()) => {
                 reads.open.insert(reads.latest, reading);
             }
@@ -160,6 +164,11 @@ impl State {
     /// A read has ended; if it ended early, it is to be done again.
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };
+        let is_refused = matches!(result, Err(Errno(libc::EOPNOTSUPP | libc::EINVAL)));
+        if is_refused && reading.key.is_none() && !self.reads.keeps_all {
+            self.reads.keeps_all = true;
+            return self.work.push_back(Work::Read(reading));
+        }
         let is_short = result.is_ok_and(|count| count < buffer.len());
         if is_short && reading.tries < SHORT_READ_COUNT_MAX {
             reading.tries += 1;

@@ -124,7 +124,7 @@ fn a_ring_is_dropped_with_operations_in_flight() {
     let eventfd = std::sync::Arc::new(File::from(eventfd));
     let mut ring = Ring::<u8>::new(8, 8, 4, 4096).unwrap();
     ring.receive(&socket, false, 1);
-    ring.read(&eventfd, 0, vec![0; 8], 2);
+    ring.read(&eventfd, 0, (vec![0; 8], false), 2);
     ring.timeout(Duration::from_secs(1_000), 3);
     for _ in 0..20 {
         ring.timeout(Duration::from_secs(1_000), 3);
