@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Del(DelArgs),
     /// Look at the cluster
     Cluster(ClusterArgs),
+    /// Check all that a node stores, now
+    Scrub(ScrubArgs),
+    /// Check or list the records of a data directory whose node is stopped
+    Log(LogArgs),
     /// Check kernel, io_uring, memlock, CPUs, file system and clock
     Doctor(DoctorArgs),
 }
@@ -147,6 +151,9 @@ pub(crate) struct SettingArgs {
     /// How long a deleted key's tombstone is kept at least (and ten request time-outs)
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
     pub(crate) reap_grace: Duration,
+    /// How fast the log is checked for damage, again and again, as in 4MiB/s; 0 never
+    #[arg(long, value_name = "RATE", default_value = "4MiB/s", value_parser = units::rate)]
+    pub(crate) scrub_rate: u32,
     /// Longest key, at most 4KiB
     #[arg(long, value_name = "SIZE", default_value = "4096", value_parser = units::size)]
     pub(crate) max_key_bytes: u32,
@@ -305,6 +312,71 @@ pub(crate) struct RingArgs {
     /// Only the partition of this key
     #[arg(long)]
     pub(crate) key: Option<OsString>,
+}
+
+/// Reads all that the node stores, and prints what is damaged: then the exit code is 1. Replace
+/// such a node, or give up with --accept-loss what cannot be read.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain scrub
+  ringmain scrub --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json
+  ringmain scrub --accept-loss
+      keys whose record is damaged are not found at this node from then on, and it starts clean;
+      other nodes may have them")]
+pub(crate) struct ScrubArgs {
+    /// Give up what cannot be read
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// File with the cluster's secret; needed from beyond loopback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_secret: Option<PathBuf>,
+}
+
+/// Reads the log of each shard in a data directory that no node uses, and changes nothing there.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain log verify /var/lib/ringmain
+  ringmain log dump /var/lib/ringmain | head")]
+pub(crate) struct LogArgs {
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Check every current record, and tell of damage and of what a crash cut off
+    #[command(after_help = "Example: ringmain log verify /var/lib/ringmain
+Prints what was found, then a table: keys with the deleted ones, tombstones those alone. Progress
+goes to stderr. Anything damaged: exit code 4. Replaced records are not looked at where a segment
+has a snapshot.")]
+    Verify(VerifyArgs),
+    /// List every current record, one to a line
+    #[command(after_help = "Examples:
+  ringmain log dump /var/lib/ringmain
+      shard, partition, segment:offset, bytes, values/tombstones, key; \\xff for other bytes
+  ringmain log dump /var/lib/ringmain --json
+      {\"shard\":0,\"partition\":7,\"segment\":1,\"offset\":120,\"bytes\":97,\"values\":1,
+      \"tombstones\":0,\"key\":\"cart\"}, on one line
+With --json a key that is not UTF-8 stands as {\"base64url\":\"…\"}. Bytes are those in the log,
+without padding. What cannot be read is left out, and the exit code is 4.")]
+    Dump(DumpArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Data directory of a node that is stopped
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    /// Data directory of a node that is stopped
+    pub(crate) dir: PathBuf,
+    /// One JSON object to a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Prints each check as ok, warn or fail, and what to do. Any fail: exit code 3.

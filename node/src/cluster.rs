@@ -35,7 +35,7 @@ pub(crate) fn status_of(node: SocketAddr) -> Result<Status, Failure> {
 }
 
 /// JSON of another shape.
-fn unreadable(error: &serde_json::Error) -> Failure {
+pub(crate) fn unreadable(error: &serde_json::Error) -> Failure {
     let what = format!("the node's answer is unreadable: {error}");
     Failure::failed(what, "check that node and command have the same version")
 }

@@ -45,6 +45,16 @@ impl Failure {
         Failure { what: format!("{}: {}", one_line(place), self.what), ..self }
     }
 
+    /// The same failure, as the first of so many.
+    pub(crate) fn first_of(self, count: u64) -> Failure {
+        Failure { what: format!("{}, the first of {count} findings", self.what), ..self }
+    }
+
+    /// What happened, without what to do.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// What clap refused, in one line; `command` is the command line up to the subcommand.
     pub(crate) fn of_clap(error: &clap::Error, command: &str) -> Failure {
         let help = format!("see `{command} --help`");

@@ -24,11 +24,13 @@ mod demo;
 mod doctor;
 mod failure;
 mod get;
+mod log;
 mod logs;
 mod operation;
 mod output;
 mod parent;
 mod put;
+mod scrub;
 mod start;
 
 fn main() -> ExitCode {
@@ -66,6 +68,8 @@ fn run() -> Result<(), Failure> {
         Command::Put(args) => put::run(args),
         Command::Del(args) => put::run_del(args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Scrub(args) => scrub::run(args),
+        Command::Log(args) => log::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

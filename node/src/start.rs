@@ -242,7 +242,7 @@ fn enter(
 }
 
 /// Each kind of failed start by whose fault it is.
-fn start_failure(error: StartError) -> Failure {
+pub(crate) fn start_failure(error: StartError) -> Failure {
     let what = error.to_string();
     match error {
         StartError::Port { setting, address, error } => port_failure(setting, address, &error),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use ringmain_core::checksum::Software;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::time::UnixMs;
+use ringmain_core::wire::admin::Scrub;
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
@@ -186,7 +187,7 @@ impl Client {
     /// # Errors
     /// Any.
     pub fn status(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Status, &[])
+        self.ask_admin(Op::Status, &[], &[].as_slice())
     }
 
     /// Owners and fallbacks of the partition of `key`, or of all: JSON.
@@ -194,11 +195,32 @@ impl Client {
     /// # Errors
     /// Any.
     pub fn ring(&mut self, key: Option<&[u8]>) -> Result<String, ClientError> {
-        self.ask_admin(Op::Ring, key.unwrap_or_default())
+        self.ask_admin(Op::Ring, key.unwrap_or_default(), &[].as_slice())
     }
 
-    fn ask_admin(&mut self, op: Op, key: &[u8]) -> Result<String, ClientError> {
-        let frame = self.ask(op, key, &[].as_slice())?;
+    /// Has the node check all that it stores, and then give up what is lost if `accepts_loss`.
+    ///
+    /// # Errors
+    /// Any. `Busy`: a sweep is under way that does not give up what this one would.
+    pub fn scrub(&mut self, accepts_loss: bool) -> Result<(), ClientError> {
+        self.ask_admin(Op::Scrub, &[], &Scrub { accepts_loss }).map(drop)
+    }
+
+    /// How far the latest such sweep is, and what it has found: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn scrub_status(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::ScrubStatus, &[], &[].as_slice())
+    }
+
+    fn ask_admin(
+        &mut self,
+        op: Op,
+        key: &[u8],
+        payload: &impl Payload,
+    ) -> Result<String, ClientError> {
+        let frame = self.ask(op, key, payload)?;
         let Message::AdminReply(reply) = message(&frame)? else {
             return Err(ClientError::Malformed);
         };

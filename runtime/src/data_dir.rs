@@ -19,8 +19,20 @@
 //! | rename it over `NAME` | the old or the new file holds, each whole |
 //! | sync the directory | the new file holds |
 //!
+//! `boot` is written at every start, also on a disk without a free byte: such a node still serves
+//! reads. So the replaced file stays as `boot.new`, the next number is written over it, in blocks
+//! that it has, and the two exchange their names:
+//!
+//! | step | if power fails here |
+//! |---|---|
+//! | write over `boot.new`, sync it | `boot` holds; `boot.new` is overwritten next time |
+//! | exchange the names | the old or the new file is `boot`, each whole |
+//! | sync the directory | the new file holds |
+//!
 //! A new directory gets `boot`, `secret`, `members` and empty shard folders first and `identity`
 //! last.
+//! The first start takes a mark out of `identity` once each shard folder holds a log: one that is
+//! found empty later has lost it.
 //! Invariant: where `identity` is, all that it needs is; where it is not, nothing was promised,
 //! so the others may be overwritten. Shard folders with anything in them are refused without it:
 //! they may hold data whose owner is unknown.
@@ -44,6 +56,7 @@ pub use error::{DataDirError, Step};
 pub use identity::Identity;
 
 use file::Kind;
+use identity::Mark;
 
 /// Boot numbers are below 2^40: dots carry 40 bits of them.
 const BOOT_BITS: u32 = 40;
@@ -83,8 +96,8 @@ impl DataDir {
         Ok(self.marked_identity()?.map(|(identity, _)| identity))
     }
 
-    /// The identity, and whether it is marked.
-    fn marked_identity(&self) -> Result<Option<(Identity, bool)>, DataDirError> {
+    /// The identity and its mark.
+    fn marked_identity(&self) -> Result<Option<(Identity, Mark)>, DataDirError> {
         let path = self.path.join(Kind::Identity.name());
         let Some(body) = file::read(&path, Kind::Identity)? else { return Ok(None) };
         match Identity::new_checked(&body) {
@@ -93,12 +106,21 @@ impl DataDir {
         }
     }
 
-    /// Makes this directory that node's. Written last, once the other files are.
+    /// Makes this new directory that node's, whose logs the first start makes. Written last, once
+    /// the other files are.
+    ///
+    /// # Errors
+    /// As for [`write_identity`](Self::write_identity).
+    pub(crate) fn write_new_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(Mark::New))
+    }
+
+    /// Makes this directory that node's, whose shard folders hold a log each.
     ///
     /// # Errors
     /// When the file system refuses: as for every writer here.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
-        file::write(&self.path, Kind::Identity, &identity.to_bytes(false))
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(Mark::None))
     }
 
     /// Begins a process life: a number greater than every earlier one of this node, than
@@ -109,23 +131,31 @@ impl DataDir {
     /// # Errors
     /// Also when 40 bits are used up, or when the number is missing beside an identity.
     pub fn next_boot(&self, floor: Boot) -> Result<Boot, DataDirError> {
-        let path = self.path.join(Kind::Boot.name());
-        let last = match file::read(&path, Kind::Boot)? {
-            Some(body) => match <[u8; 8]>::try_from(&body[..]) {
-                Ok(body) => u64::from_le_bytes(body),
-                Err(_) => return Err(DataDirError::Damaged { file: path }),
-            },
-            None if self.identity()?.is_some() => return Err(DataDirError::Missing { file: path }),
-            None => 0,
-        };
+        let last = self.last_boot()?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let [noise] = random_bytes()?;
-        match boot_after(last.max(floor.0), seconds, noise) {
+        match boot_after(last.0.max(floor.0), seconds, noise) {
             Some(boot) => {
-                file::write(&self.path, Kind::Boot, &boot.0.to_le_bytes())?;
+                file::exchange(&self.path, Kind::Boot, &boot.0.to_le_bytes())?;
                 Ok(boot)
             }
-            None => Err(DataDirError::BootsExhausted { file: path }),
+            None => Err(DataDirError::BootsExhausted { file: self.path.join(Kind::Boot.name()) }),
+        }
+    }
+
+    /// The number of the last process life; 0 if there was none.
+    ///
+    /// # Errors
+    /// As for [`next_boot`](Self::next_boot), of what is read.
+    pub fn last_boot(&self) -> Result<Boot, DataDirError> {
+        let path = self.path.join(Kind::Boot.name());
+        match file::read(&path, Kind::Boot)? {
+            Some(body) => match <[u8; 8]>::try_from(&body[..]) {
+                Ok(body) => Ok(Boot(u64::from_le_bytes(body))),
+                Err(_) => Err(DataDirError::Damaged { file: path }),
+            },
+            None if self.identity()?.is_some() => Err(DataDirError::Missing { file: path }),
+            None => Ok(Boot(0)),
         }
     }
 

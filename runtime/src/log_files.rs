@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod maps;
-#[cfg(test)]
-mod tests;
 
 pub use maps::SegmentMaps;
 
@@ -49,7 +47,7 @@ impl LogFiles {
     /// Opens and maps every segment in `dir`; what a crash left unfinished is removed.
     ///
     /// # Errors
-    /// If the folder or a file cannot be read, or not mapped.
+    /// If the folder or a file cannot be read, or not mapped; the text names the file.
     pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps, Snapshots)> {
         let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new() };
         let mut maps = SegmentMaps::default();
@@ -58,15 +56,16 @@ impl LogFiles {
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
+            let named = |error| of_file(name, error);
             if name.ends_with(UNFINISHED) {
-                std::fs::remove_file(dir.join(name))?;
+                std::fs::remove_file(dir.join(name)).map_err(named)?;
             } else if let Some(id) = number(name, SNAPSHOT_SUFFIX) {
-                // One that cannot be mapped, as an empty file, is none.
-                if let Ok(map) = Map::new(&File::open(dir.join(name))?) {
+                // One that cannot be mapped is none.
+                if let Ok(map) = Map::new(&File::open(dir.join(name)).map_err(named)?) {
                     snapshots.insert(id, map);
                 }
             } else if let Some(id) = number(name, SUFFIX) {
-                let segment = open_segment(dir, id)?;
+                let segment = open_segment(dir, id).map_err(named)?;
                 disk.add(&mut maps, segment);
             }
         }
@@ -292,8 +291,20 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The same error, saying which file it is about.
+fn of_file(name: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// Whether there is a log in `dir`.
+pub(crate) fn has_segments(dir: &Path) -> io::Result<bool> {
+    let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<_> = names.collect::<io::Result<_>>()?;
+    Ok(names.iter().any(|name| name.to_str().is_some_and(|name| name.ends_with(SUFFIX))))
 }
 
 /// Free bytes of the file system under `dir`.
@@ -327,3 +338,6 @@ fn snapshot_path(dir: &Path, id: u32) -> PathBuf {
 fn segment_path(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{id:010}{SUFFIX}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,9 +62,12 @@ measured! {
         LogBytes "log_bytes_total" "Bytes appended to the log.",
         LogSyncs "log_syncs_total" "Syncs of the log ended.",
         LogErrors "log_errors_total" "Reads, writes and syncs of the log that failed.",
+        ScrubbedBytes "scrubbed_bytes_total" "Bytes of the log that sweeps have checked.",
+        ScrubDamage "scrub_damage_total" "Damaged ranges that sweeps have met, in each anew.",
         ColdReads "cold_reads_total" "Records read from disk since they were not in memory.",
         MajorFaults "major_faults_total" "Times the shard's thread waited for the disk in a fault.",
         Turns "turns_total" "Turns of the driver.",
+        LongTurns "long_turns_total" "Turns over 1 ms, less the time that others had the CPU.",
         Parks "parks_total" "Times the driver gave its core back.",
     }
 }

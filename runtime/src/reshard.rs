@@ -26,7 +26,7 @@ use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::log::limits::SEGMENT_BYTES_MIN;
 use crate::log::{self, Config, Damage, Durability, Log, OpenError, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
-use crate::start::StartError;
+use crate::start::{StartError, check_begun};
 use crate::sys::raise_nofile;
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Partition, ShardIndex};
@@ -187,6 +187,7 @@ impl Old {
         maps.wait_for_disk();
         let identity = log_identity(identity, shard);
         let files = maps.files(&snapshots);
+        check_begun(dir, shard, &files)?;
         let file_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
         let recovered = log::recover(&identity, &files)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
@@ -226,6 +227,10 @@ impl New {
         let config = Config { identity, durability: Durability::None, sizes, seed };
         let mut log = Log::new(config, maps, recovered, free_bytes(&path));
         files.make_ready(&mut log).map_err(failed)?;
+        if !log.is_ready() {
+            // A folder without a segment has lost its log.
+            return Err(failed(StorageFull.into()));
+        }
         Ok(New {
             shard,
             log,

@@ -62,6 +62,8 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How old a tombstone must be to be reaped, as configured; see [`Settings::reap_grace`].
     pub reap_grace: Duration,
+    /// Bytes of the log that sweeps check in a second, all shards together; 0 = none does.
+    pub scrub_rate: u32,
     /// Longest key accepted from clients.
     pub max_key_bytes: u32,
     /// Longest value accepted from clients.
@@ -172,6 +174,7 @@ impl Default for Settings {
             hint_interval: Duration::from_secs(10),
             probe_interval: Duration::from_millis(500),
             reap_grace: Duration::from_secs(3600),
+            scrub_rate: 4 << 20,
             max_key_bytes: 4096,
             max_value_bytes: 1 << 20,
             max_connections: 10_000,

@@ -7,7 +7,7 @@
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
-    NATIVE, Peers, RESP, STOP_TIMEOUT, State,
+    NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -32,8 +32,8 @@ use std::time::{Duration, Instant};
 mod plan;
 mod ports;
 
-pub use plan::client_count_max;
 use plan::{Plan, member, ring_config};
+pub use plan::{check_begun, client_count_max, file_errors};
 use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.
@@ -278,7 +278,7 @@ pub fn found(
     dir.write_secret(secret)?;
     dir.write_members(&Members::founding(topology.operations()).to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
-    dir.write_identity(identity)
+    dir.write_new_identity(identity)
 }
 
 /// Writes what makes an empty directory one of a node that wants to enter a cluster.
@@ -289,7 +289,7 @@ pub fn enter(dir: &DataDir, identity: &Identity, secret: &Secret) -> Result<(), 
     dir.write_secret(secret)?;
     dir.write_members(&Members::default().to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
-    dir.write_identity(identity)
+    dir.write_new_identity(identity)
 }
 
 /// Starts a node. It serves when this returns. Signals are the caller's: a thread that exists
@@ -318,6 +318,9 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
         Ok(Begin { plan: Arc::clone(&plan), endpoint, doorbell, recorder, listeners })
     });
     let shards = start_shards(begins, &handle)?;
+    if let Err(error) = plan.end_founding() {
+        tracing::warn!("{error}: the next start tries again");
+    }
     let (resp, native) = addresses;
     Ok(Running { resp, native, member_count, shards, handle, events: ended })
 }
@@ -451,6 +454,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         disk,
         files,
         reads: Default::default(),
+        scrub: Scrub::new(plan.board.clone()),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),
@@ -462,7 +466,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         stored: Default::default(),
         inline_from: Default::default(),
         next_space: None,
-        faults: Default::default(),
+        turns: Default::default(),
         has_failed: false,
         stopping: None,
     };

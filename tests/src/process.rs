@@ -20,11 +20,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 mod client;
 mod cluster;
 mod load;
+mod lone;
 mod network;
 
 pub use client::{Client, code, until};
 pub use cluster::Cluster;
 pub use load::{Failed, Load, newest};
+pub use lone::Lone;
 pub use network::Network;
 
 /// How long anything may take before the test gives it up for broken.
@@ -176,9 +178,18 @@ impl Ringmain {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn await_ready(&mut self) {
-        let line = self.line();
-        self.ready = line.as_deref().and_then(Ready::parse);
+        assert!(self.try_ready().is_some(), "it ends instead");
+    }
+
+    /// Waits for the `ready` line of a node that was only spawned, or the end of its stdout.
+    ///
+    /// # Panics
+    /// If another line comes instead.
+    pub fn try_ready(&mut self) -> Option<&Ready> {
+        let line = self.line()?;
+        self.ready = Ready::parse(&line);
         assert!(self.ready.is_some(), "not a ready line: {line:?}");
+        self.ready.as_ref()
     }
 
     /// What its `ready` line said.

@@ -1,4 +1,5 @@
-//! The answer to STATUS and RING, which themselves have no payload.
+//! What people ask of a node, and the answer to all of it. STATUS, RING and SCRUB_STATUS have no
+//! payload.
 
 use super::ADMIN_BYTES_MAX;
 use super::layout;
@@ -37,5 +38,36 @@ impl Payload for AdminReply<'_> {
         assert!(self.text.len() <= ADMIN_BYTES_MAX);
         let rest = layout::put(&layout::AdminReply { status: self.status.number() }, out);
         rest.copy_from_slice(self.text.as_bytes());
+    }
+}
+
+/// SCRUB: the node checks all that it stores. A request while such a sweep is under way joins it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Scrub {
+    /// What cannot be read is given up: such keys are not found from then on.
+    pub accepts_loss: bool,
+}
+
+const ACCEPT_LOSS: u8 = 1;
+
+impl Scrub {
+    /// Reads the payload of a SCRUB.
+    pub fn new_checked(payload: &[u8]) -> Result<Scrub, Malformed> {
+        let fixed = layout::exact::<layout::Scrub>(payload)?;
+        if fixed.flags & !ACCEPT_LOSS != 0 || fixed.reserved != [0; 7] {
+            return Err(Malformed);
+        }
+        Ok(Scrub { accepts_loss: fixed.flags & ACCEPT_LOSS != 0 })
+    }
+}
+
+impl Payload for Scrub {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Scrub>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let flags = u8::from(self.accepts_loss) * ACCEPT_LOSS;
+        assert!(layout::put(&layout::Scrub { flags, reserved: [0; 7] }, out).is_empty());
     }
 }

@@ -206,6 +206,11 @@ layouts! {
     AdminReply {
         status: u8,
     }
+    /// SCRUB.
+    Scrub {
+        flags: u8,
+        reserved: [u8; 7],
+    }
 }
 
 const _: () = assert!(size_of::<Hop>() == super::FIRST_BYTES);

@@ -1,6 +1,6 @@
 //! All payloads in one closed enum: what a checked frame says.
 
-use super::admin::AdminReply;
+use super::admin::{AdminReply, Scrub};
 use super::frame::Frame;
 use super::get::GetRequest;
 use super::hello::{Hello, HelloReply, Proof, Refused};
@@ -62,6 +62,10 @@ pub enum Message<'a> {
     Ring,
     /// ADMIN_REPLY.
     AdminReply(AdminReply<'a>),
+    /// SCRUB.
+    Scrub(Scrub),
+    /// SCRUB_STATUS.
+    ScrubStatus,
 }
 
 impl<'a> Message<'a> {
@@ -93,6 +97,8 @@ impl<'a> Message<'a> {
             Op::Status => empty(payload, Message::Status),
             Op::Ring => empty(payload, Message::Ring),
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
+            Op::Scrub => Scrub::new_checked(payload).map(Message::Scrub),
+            Op::ScrubStatus => empty(payload, Message::ScrubStatus),
         }
     }
 
@@ -123,6 +129,8 @@ impl<'a> Message<'a> {
             Message::Status => Op::Status,
             Message::Ring => Op::Ring,
             Message::AdminReply(_) => Op::AdminReply,
+            Message::Scrub(_) => Op::Scrub,
+            Message::ScrubStatus => Op::ScrubStatus,
         }
     }
 
@@ -132,7 +140,9 @@ impl<'a> Message<'a> {
             Message::Hello(payload) => visit(payload),
             Message::HelloReply(payload) => visit(payload),
             Message::Proof(payload) => visit(payload),
-            Message::Welcome | Message::Status | Message::Ring => visit(&[].as_slice()),
+            Message::Welcome | Message::Status | Message::Ring | Message::ScrubStatus => {
+                visit(&[].as_slice())
+            }
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),
             Message::Put(payload) => visit(payload),
@@ -150,6 +160,7 @@ impl<'a> Message<'a> {
                 visit(payload)
             }
             Message::AdminReply(payload) => visit(payload),
+            Message::Scrub(payload) => visit(payload),
         }
     }
 }

@@ -149,6 +149,10 @@
 //! RING=65: 0 bytes; may have a key
 //! ADMIN_REPLY=66: 1 bytes, then JSON in UTF-8
 //!    0   1  status           see reply::Status
+//! SCRUB=67: 8 bytes
+//!    0   1  flags            1 ACCEPT_LOSS
+//!    1   7  reserved
+//! SCRUB_STATUS=68: 0 bytes
 //! ```
 
 use crate::limits::{

@@ -55,8 +55,12 @@ codes! {
         Status = 64,
         /// Owners, of all partitions or of a key.
         Ring = 65,
-        /// The answer to both.
+        /// The answer to all requests from here on.
         AdminReply = 66,
+        /// Check all that is stored, and give up what is lost if that is said.
+        Scrub = 67,
+        /// How far that is, and what it has found.
+        ScrubStatus = 68,
     }
 }
 
@@ -70,7 +74,7 @@ impl Op {
             Op::Hello => COVERED_BYTES + size_of::<layout::Hello>(),
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
-            Op::Welcome | Op::Status => COVERED_BYTES,
+            Op::Welcome | Op::Status | Op::ScrubStatus => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
             Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
@@ -84,6 +88,7 @@ impl Op {
                 COVERED_BYTES + size_of::<layout::Answer>() + ITEM_BYTES_MAX
             }
             Op::Ring => keyed,
+            Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
             Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
         }
     }

@@ -45,6 +45,7 @@ pub(crate) fn check(args: &SettingArgs) -> Result<Settings, Failure> {
         hint_interval: args.hint_interval,
         probe_interval: args.probe_interval,
         reap_grace: args.reap_grace,
+        scrub_rate: args.scrub_rate,
         max_key_bytes: args.max_key_bytes,
         max_value_bytes: args.max_value_bytes,
         max_connections: args.max_connections,

@@ -82,6 +82,16 @@ pub(crate) fn size(text: &str) -> Result<u32, Unfit> {
     bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|&bytes| bytes > 0).ok_or(unfit)
 }
 
+/// `4MiB/s`; `0` is none.
+pub(crate) fn rate(text: &str) -> Result<u32, Unfit> {
+    let unfit = Unfit { what: "is not a rate", remedy: "write as 512KiB/s or 4MiB/s, or 0" };
+    if text == "0" {
+        return Ok(0);
+    }
+    let bytes = text.strip_suffix("/s").ok_or(unfit)?;
+    size(bytes).map_err(|_| unfit)
+}
+
 /// A power of two in 64..=16384.
 pub(crate) fn partitions(text: &str) -> Result<u32, Unfit> {
     let unfit =
@@ -187,6 +197,11 @@ pub(crate) fn size_text(bytes: u32) -> String {
     scaled_text(bytes.into(), &SIZES)
 }
 
+/// As [`rate`] reads it, exactly.
+pub(crate) fn rate_text(bytes: u32) -> String {
+    if bytes == 0 { "0".into() } else { size_text(bytes) + "/s" }
+}
+
 /// As [`durability`] reads it.
 pub(crate) fn durability_text(durability: Durability) -> String {
     match durability {
@@ -264,6 +279,16 @@ mod tests {
         assert!(interval("9ms").is_err() && interval("10ms").is_ok());
         assert!(request_timeout("30s").is_ok() && request_timeout("30001ms").is_err());
         assert!(request_timeout("0s").is_err());
+    }
+
+    #[test]
+    fn rates_round_trip() {
+        for text in ["0", "1B/s", "1500B/s", "4MiB/s", "3GiB/s"] {
+            assert_eq!(rate_text(rate(text).unwrap()), text);
+        }
+        for text in ["", "/s", "4MiB", "0/s", "4MiB/m", "4 MiB/s", "4GiB/s", "-1"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
 use super::error::{DataDirError, Step};
 use crate::settings::SECRET_BYTES_MAX;
 
@@ -130,6 +133,46 @@ pub(super) fn write(dir: &Path, kind: Kind, body: &[u8]) -> Result<(), DataDirEr
     file.sync_all().map_err(|source| DataDirError::io(Step::Sync, &beside, source))?;
     fs::rename(&beside, &path).map_err(|source| DataDirError::io(Step::Rename, &path, source))?;
     sync_dir(dir)
+}
+
+/// As [`write`], without a block that the disk does not have yet: the new bytes go over the file
+/// that was replaced last, which is kept as `NAME.new`, and the two exchange their names. A file
+/// system that cannot exchange names, or copies blocks when they are written, needs space.
+///
+/// # Panics
+/// As [`write`].
+pub(super) fn exchange(dir: &Path, kind: Kind, body: &[u8]) -> Result<(), DataDirError> {
+    assert!(body.len() <= kind.body_bytes_max());
+    let path = dir.join(kind.name());
+    let beside = dir.join(format!("{}.new", kind.name()));
+    let bytes = encode(kind, VERSION, body);
+    // A spare that is torn, of another length or not there is no error: then it is made anew.
+    let has_room = |at: &Path| fs::metadata(at).is_ok_and(|it| it.len() == bytes.len() as u64);
+    if has_room(&path) && has_room(&beside) {
+        let written = overwrite(&beside, &bytes);
+        written.map_err(|source| DataDirError::io(Step::Write, &beside, source))?;
+        match rustix::fs::renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {
+            Ok(()) => return sync_dir(dir),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(source) => return Err(DataDirError::io(Step::Rename, &path, source.into())),
+        }
+    }
+    write(dir, kind, body)?;
+    // Without it only a start on a full disk fails.
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(&beside);
+    let written = made.and_then(|mut spare| spare.write_all(&bytes).and(spare.sync_all()));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    Ok(())
+}
+
+/// Puts `bytes` in the place of a file's first bytes, on disk.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Makes the names in a directory durable.

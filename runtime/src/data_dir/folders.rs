@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ringmain_core::id::ShardIndex;
 
 use super::file::{self, Kind};
-use super::{DataDir, DataDirError, Identity, Step};
+use super::{DataDir, DataDirError, Identity, Mark, Step};
 
 const PREFIX: &str = "shard-";
 const NEW_PREFIX: &str = "new-shard-";
@@ -65,14 +65,26 @@ impl DataDir {
 
     /// Whether the identity is marked: its shards are those in the new folders, where there are
     /// such.
-    pub(crate) fn is_exchanging(&self) -> Result<bool, DataDirError> {
-        Ok(self.marked_identity()?.is_some_and(|(_, is_exchanging)| is_exchanging))
+    ///
+    /// # Errors
+    /// As for [`identity`](Self::identity).
+    pub fn is_exchanging(&self) -> Result<bool, DataDirError> {
+        self.has_mark(Mark::Exchanging)
+    }
+
+    /// Whether shard folders may be empty: no start has made their logs yet.
+    pub(crate) fn is_new(&self) -> Result<bool, DataDirError> {
+        self.has_mark(Mark::New)
+    }
+
+    fn has_mark(&self, wanted: Mark) -> Result<bool, DataDirError> {
+        Ok(self.marked_identity()?.is_some_and(|(_, mark)| mark == wanted))
     }
 
     /// From now on the new folders count, which are complete and synced. Durable when it returns.
     pub(crate) fn begin_exchange(&self, identity: &Identity) -> Result<(), DataDirError> {
         file::sync_dir(&self.path)?;
-        file::write(&self.path, Kind::Identity, &identity.to_bytes(true))
+        file::write(&self.path, Kind::Identity, &identity.to_bytes(Mark::Exchanging))
     }
 
     /// Removes the folder that a new one shall replace.

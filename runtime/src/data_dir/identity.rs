@@ -10,7 +10,7 @@
 //! | 26 | length of the name |
 //! | 27..43 | uuid, u128, not 0 |
 //! | 43.. | name, UTF-8 |
-//! | behind the name | 1 while shard folders are exchanged, else absent |
+//! | behind the name | 1: shard folders are exchanged; 2: they may be empty; else absent |
 
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::limits::{
@@ -18,7 +18,29 @@ use ringmain_core::limits::{
 };
 
 const NAME_AT: usize = 43;
-const EXCHANGING: &[u8] = &[1];
+
+/// What stands behind the name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mark {
+    /// No start has made a log in each shard folder yet.
+    New,
+    /// Nothing: each shard folder holds a log.
+    None,
+    /// Shard folders are being exchanged for those of this shard count.
+    Exchanging,
+}
+
+impl Mark {
+    const ALL: [Mark; 3] = [Mark::New, Mark::None, Mark::Exchanging];
+
+    fn bytes(self) -> &'static [u8] {
+        match self {
+            Mark::New => &[2],
+            Mark::None => &[],
+            Mark::Exchanging => &[1],
+        }
+    }
+}
 
 /// Which node of which cluster a data directory belongs to, and the cluster's constants.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,14 +67,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Decodes and checks every bound; `None` if one is broken. Also whether shard folders are
-    /// being exchanged for those of this shard count.
-    pub(super) fn new_checked(body: &[u8]) -> Option<(Identity, bool)> {
+    /// Decodes and checks every bound; `None` if one is broken.
+    pub(super) fn new_checked(body: &[u8]) -> Option<(Identity, Mark)> {
         let (head, rest) = body.split_first_chunk::<NAME_AT>()?;
         let (name, mark) = rest.split_at_checked(head[26].into())?;
         let name = std::str::from_utf8(name).ok()?.to_owned();
-        let is_exchanging = mark == EXCHANGING;
-        let is_marked_well = is_exchanging || mark.is_empty();
+        let mark = Mark::ALL.into_iter().find(|one| one.bytes() == mark)?;
         let identity = Identity {
             cluster: ClusterId(u128::from_le_bytes(head[..16].try_into().ok()?)),
             node: NodeId(u32::from_le_bytes(head[16..20].try_into().ok()?)),
@@ -64,14 +84,14 @@ impl Identity {
             w: head[25],
             name,
         };
-        (is_marked_well && identity.is_bounded()).then_some((identity, is_exchanging))
+        identity.is_bounded().then_some((identity, mark))
     }
 
     /// # Panics
     /// If a bound is broken: what is checked after reading is checked before writing.
-    pub(super) fn to_bytes(&self, is_exchanging: bool) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, mark: Mark) -> Vec<u8> {
         assert!(self.is_bounded());
-        let mut bytes = Vec::with_capacity(NAME_AT + self.name.len() + EXCHANGING.len());
+        let mut bytes = Vec::with_capacity(NAME_AT + self.name.len() + 1);
         bytes.extend_from_slice(&self.cluster.0.to_le_bytes());
         bytes.extend_from_slice(&self.node.0.to_le_bytes());
         bytes.extend_from_slice(&self.shards.to_le_bytes());
@@ -79,7 +99,7 @@ impl Identity {
         bytes.push(self.name.len() as u8);
         bytes.extend_from_slice(&self.uuid.to_le_bytes());
         bytes.extend_from_slice(self.name.as_bytes());
-        bytes.extend_from_slice(if is_exchanging { EXCHANGING } else { &[] });
+        bytes.extend_from_slice(mark.bytes());
         bytes
     }
 

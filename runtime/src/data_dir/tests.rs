@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use ringmain_core::id::{ClusterId, ShardIndex};
 
@@ -54,7 +54,7 @@ fn what_was_written_is_read_after_reopening() {
     assert_eq!(dir.path(), folder.path());
     dir.write_members(b"").unwrap();
     assert_eq!(dir.members().unwrap().as_deref(), Some(&b""[..]));
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Boot) {
         assert!(!folder.path().join(format!("{}.new", kind.name())).exists());
     }
 }
@@ -115,7 +115,7 @@ fn a_file_of_the_future_is_named_with_both_versions() {
 #[test]
 fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
     let (folder, dir) = filled();
-    let whole = identity().to_bytes(false);
+    let whole = identity().to_bytes(Mark::None);
     for (at, value) in [(20, 0), (22, 5), (22, 15), (23, 0), (23, 9), (24, 4), (25, 0), (26, 9)] {
         let mut body = whole.clone();
         body[at] = value;
@@ -123,7 +123,7 @@ fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
         fs::write(path, file::encode(Kind::Identity, 1, &body)).unwrap();
         assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{at}");
     }
-    for mark in [&b"\0"[..], b"\x02", b"\x01\x01"] {
+    for mark in [&b"\0"[..], b"\x03", b"\x01\x01", b"\x02\x01"] {
         let body = [&whole[..], mark].concat();
         fs::write(folder.path().join("identity"), file::encode(Kind::Identity, 1, &body)).unwrap();
         assert!(matches!(dir.identity(), Err(DataDirError::Damaged { .. })), "{mark:?}");
@@ -191,6 +191,46 @@ fn boots_only_grow() {
     assert!(matches!(error, DataDirError::Missing { .. }));
 }
 
+/// A start on a disk without a free byte failed, since the new number needed a block.
+#[test]
+fn a_boot_needs_no_space() {
+    let (folder, dir) = filled();
+    let [path, beside] = ["boot", "boot.new"].map(|name| folder.path().join(name));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let blocks = |path: &Path| fs::metadata(path).unwrap().blocks();
+    for _ in 0..3 {
+        let (old, files) = (fs::read(&path).unwrap(), [inode(&path), inode(&beside)]);
+        assert_eq!(blocks(&path), blocks(&beside), "the spare has its block");
+        let boot = dir.next_boot(Boot(0)).unwrap();
+        assert_eq!([inode(&beside), inode(&path)], files, "no file was made");
+        assert_eq!(fs::read(&beside).unwrap(), old, "the old one was whole to the end");
+        assert!(fs::read(&path).unwrap().ends_with(&boot.0.to_le_bytes()));
+    }
+}
+
+/// Whatever a power failure leaves of the spare, the number in `boot` counts.
+#[test]
+fn a_spare_that_is_torn_is_made_anew() {
+    let (folder, dir) = filled();
+    let beside = folder.path().join("boot.new");
+    let mut last = dir.next_boot(Boot(1 << 39)).unwrap();
+    let whole = fs::read(&beside).unwrap();
+    for bytes in 0..=whole.len() + 1 {
+        let torn = [&whole[..bytes.min(whole.len())], &[0xff][..]].concat();
+        fs::write(&beside, &torn[..bytes.min(torn.len())]).unwrap();
+        let next = dir.next_boot(Boot(0)).unwrap();
+        assert_eq!(next, Boot(last.0 + 1), "{bytes} bytes of the spare");
+        last = next;
+        assert_eq!(fs::read(&beside).unwrap().len(), whole.len());
+    }
+    fs::remove_file(&beside).unwrap();
+    assert_eq!(dir.next_boot(Boot(0)).unwrap(), Boot(last.0 + 1));
+    fs::remove_file(&beside).unwrap();
+    fs::create_dir(&beside).unwrap();
+    let error = dir.next_boot(Boot(0)).unwrap_err();
+    assert!(matches!(error, DataDirError::Io { step: Step::Write, .. }), "{error:?}");
+}
+
 #[test]
 fn the_clock_only_adds_to_boots() {
     assert_eq!(boot_after(0, 0, 9), Some(Boot(9)));
@@ -207,6 +247,8 @@ fn modes_keep_others_out() {
     let (folder, dir) = filled();
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
     assert_eq!(mode("secret") & 0o777, 0o600);
+    dir.next_boot(Boot(0)).unwrap();
+    assert_eq!([mode("boot") & 0o777, mode("boot.new") & 0o777], [0o600; 2]);
     // A file left by a crash, readable by all, does not lend the secret its mode.
     let beside = folder.path().join("secret.new");
     fs::write(&beside, b"torn").unwrap();
@@ -218,6 +260,20 @@ fn modes_keep_others_out() {
     assert_eq!(dir.shard_dir(ShardIndex(7)).unwrap(), folder.path().join("shard-007"));
     assert!(matches!(dir.shard_dir(ShardIndex(8)), Err(DataDirError::Missing { .. })));
     assert_eq!(mode("shard-007") & 0o777, 0o700);
+}
+
+#[test]
+fn an_identity_has_one_mark_at_a_time() {
+    let (_folder, dir) = filled();
+    let marks = || (dir.is_new().unwrap(), dir.is_exchanging().unwrap());
+    assert_eq!(marks(), (false, false));
+    dir.write_new_identity(&identity()).unwrap();
+    assert_eq!(marks(), (true, false));
+    dir.begin_exchange(&identity()).unwrap();
+    assert_eq!(marks(), (false, true));
+    dir.write_identity(&identity()).unwrap();
+    assert_eq!(marks(), (false, false));
+    assert_eq!(dir.identity().unwrap(), Some(identity()));
 }
 
 #[test]

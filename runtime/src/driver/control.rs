@@ -29,6 +29,8 @@ pub(crate) enum Control {
     Created { segment: u32, result: Result<Segment, Errno> },
     /// A part of a snapshot was written, or not.
     Stored { result: Result<(), Errno> },
+    /// Check all that the log holds, and then give up what is lost if that is said.
+    Scrub { round: u64, accepts_loss: bool },
     /// Stop: take nothing new, sync, end.
     Stop,
 }

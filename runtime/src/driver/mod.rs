@@ -21,8 +21,10 @@ mod membership;
 mod native;
 mod peers;
 mod resp;
+mod scrub;
 mod status;
 mod store;
+mod turns;
 mod work;
 
 pub(crate) use answers::Answers;
@@ -35,14 +37,14 @@ pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
+pub(crate) use scrub::{Board, Scrub};
 
 use crate::log::Completion;
 use crate::log_files::LogFiles;
-use crate::metrics::{Counter, Gauge, Recorder, Timing};
+use crate::metrics::{Counter, Recorder};
 use crate::net::{ConnectionId, HotRing, RingError};
 use crate::session::resp::Limits;
 use crate::settings::Secret;
-use crate::sys::thread_major_faults;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
@@ -54,6 +56,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 pub(crate) use store::Reads;
+pub(crate) use turns::Turns;
 use work::Work;
 
 /// A handshake that takes longer is given up.
@@ -62,8 +65,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENT_COUNT_MAX: usize = 256;
 /// Bounded steps of the machine in one turn.
 const STEP_COUNT_MAX: usize = 256;
-/// Pause between two looks at the page faults of a thread.
-const FAULTS_PAUSE: Duration = Duration::from_secs(1);
 /// How long the ring blocks at once while the shard is not quite idle.
 const BLOCK: Duration = Duration::from_micros(500);
 /// Empty turns before the core is parked: about 10 ms.
@@ -104,6 +105,7 @@ pub(crate) struct State {
     pub(crate) files: Files,
     /// What of the log is being read.
     pub(crate) reads: Reads,
+    pub(crate) scrub: Scrub,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.
@@ -124,8 +126,7 @@ pub(crate) struct State {
     pub(crate) inline_from: Instant,
     /// When another segment is tried, since the last one could not be made.
     pub(crate) next_space: Option<Instant>,
-    /// Major faults of this thread by now, once asked, and when to ask again.
-    pub(crate) faults: (Option<u64>, Instant),
+    pub(crate) turns: Turns,
     /// The machine was told that the log has failed.
     pub(crate) has_failed: bool,
     /// Since when it is stopping.
@@ -196,9 +197,7 @@ impl Driver {
         self.carry_out();
         self.flush();
         self.state.io.mesh.flush();
-        if events > 0 {
-            self.state.count_turn();
-        }
+        self.state.end_turn(events);
         Ok(events)
     }
 
@@ -228,31 +227,7 @@ impl State {
         // A clock before 1970 is one that was never set.
         self.engine.wall = UnixMs(unix.map_or(0, |unix| unix.as_millis() as u64));
         self.engine.log.maps_mut().begin_turn(self.engine.now);
-    }
-
-    /// Looks from time to time whether this thread has waited for the disk in page faults.
-    fn look_for_faults(&mut self) {
-        let now = self.engine.now;
-        let (before, next) = self.faults;
-        if next > now {
-            return;
-        }
-        let faults = thread_major_faults();
-        self.faults = (Some(faults), now + FAULTS_PAUSE);
-        let more = faults - before.unwrap_or(faults);
-        self.recorder.add(Counter::MajorFaults, more);
-        if more > 0 {
-            self.engine.log.maps_mut().on_major_fault();
-        }
-    }
-
-    /// Counts a turn that had something to do.
-    fn count_turn(&mut self) {
-        self.look_for_faults();
-        let State { engine, recorder, .. } = &*self;
-        recorder.add(Counter::Turns, 1);
-        recorder.time(Timing::Turn, 1000 * self.now().since(engine.now).as_micros() as u64);
-        recorder.set(Gauge::Requests, engine.request_count() as u64);
+        self.begin_turn();
     }
 
     /// Frames and messages of other shards; says how many.
@@ -359,6 +334,7 @@ impl State {
                 self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 self.engine.log.handle_completion(Completion::Stored { result });
             }
+            Control::Scrub { round, accepts_loss } => self.on_scrub(round, accepts_loss),
             Control::Stop => self.on_stop(),
             Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

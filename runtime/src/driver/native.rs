@@ -16,7 +16,7 @@ use crate::session::native::frames::{
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::Link;
-use ringmain_core::wire::admin::AdminReply;
+use ringmain_core::wire::admin::{AdminReply, Scrub};
 use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
@@ -241,9 +241,8 @@ impl State {
                 self.on_member_frame(node, frame)
             }
             Op::Proof if node.is_none() => self.on_client_proof(link, frame),
-            Op::Status | Op::Ring => {
-                self.on_admin_frame(link, node, frame);
-                Ok(())
+            Op::Status | Op::Ring | Op::Scrub | Op::ScrubStatus => {
+                self.on_admin_frame(link, node, frame)
             }
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
             _ => self.engine.turn(&mut self.io).frame(link, node, frame),
@@ -279,12 +278,26 @@ impl State {
         verified.map_err(|_| FrameRefused::NotPermitted)
     }
 
-    fn on_admin_frame(&mut self, link: Link, node: Option<NodeId>, frame: Frame<'_>) {
+    fn on_admin_frame(
+        &mut self,
+        link: Link,
+        node: Option<NodeId>,
+        frame: Frame<'_>,
+    ) -> Result<(), FrameRefused> {
         let of = self.io.connections.of(link);
         let is_permitted = node.is_some() || of.is_some_and(|connection| connection.may_manage);
+        let mut status = Status::Ok;
         let answer = match (frame.op(), &self.members) {
             _ if !is_permitted => None,
             (Op::Status, Some(members)) => Some(status::status(members, &self.about)),
+            (Op::Scrub, Some(_)) => {
+                let asked = Scrub::new_checked(frame.payload());
+                let Scrub { accepts_loss } = asked.map_err(|_| FrameRefused::Malformed)?;
+                let has_begun = self.begin_scrub(accepts_loss);
+                status = if has_begun { Status::Ok } else { Status::Busy };
+                Some(String::new())
+            }
+            (Op::ScrubStatus, Some(_)) => Some(self.scrub_status()),
             (Op::Ring, _) => {
                 let key = frame.key();
                 let ring = self.engine.shard.ring();
@@ -296,7 +309,7 @@ impl State {
             _ => None,
         };
         let reply = match &answer {
-            Some(json) => AdminReply { status: Status::Ok, text: json },
+            Some(json) => AdminReply { status, text: json },
             // Only shard 0 knows the members; every client can reach it.
             None if is_permitted => AdminReply { status: Status::Unsupported, text: "" },
             None => AdminReply { status: Status::NotPermitted, text: "" },
@@ -306,6 +319,7 @@ impl State {
             append_frame::<Hardware>(connection.out.tail(), &hop, &reply);
             self.io.mark(link.0 as u32);
         }
+        Ok(())
     }
 
     pub(super) fn hop(&self, op: Op, request: RequestId) -> Hop {

@@ -21,8 +21,11 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 const STALL: Duration = Duration::from_millis(1);
 /// For how long.
 const STALL_REST: Duration = Duration::from_secs(1);
-/// Steps of background work in a turn that has other things to do: about 200 µs.
-const STEP_COUNT_MAX: usize = 8;
+/// In a turn that has other things to do, background work that is due takes as long as they took,
+/// so that it keeps up with them and hardly delays the next ones; and within these bounds.
+const STEP_TIME_MIN: Duration = Duration::from_micros(10);
+/// See [`STEP_TIME_MIN`].
+const STEP_TIME_MAX: Duration = Duration::from_micros(250);
 /// Reads of cold records that the ring has at once; others wait.
 const COLD_READ_COUNT_MAX: usize = 256;
 /// How often a read may end early before that counts as an error.
@@ -34,6 +37,8 @@ impl Driver {
     /// Does what the log asks for, and tells the machine what is on disk by now.
     pub(super) fn store(&mut self) {
         let now = self.state.engine.now;
+        // Before a sweep follows that reports anew.
+        self.state.note_scrub();
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
                 Request::Create { segment, bytes, is_written, header } => {
@@ -94,6 +99,8 @@ pub(crate) struct Reads {
     /// Those that the ring has, by the tags of their events.
     open: BTreeMap<u64, Reading>,
     latest: u64,
+    /// The file system has refused a read that drops what it brought into the page cache.
+    keeps_all: bool,
     /// Cold records for which the ring had no room yet.
     wanted: VecDeque<Wanted>,
 }
@@ -119,7 +126,9 @@ impl Driver {
         let reads = &mut self.state.reads;
         reads.latest += 1;
         let buffer = vec![0; read.bytes as usize];
-        match self.net.read(file, read.offset.into(), buffer, reads.latest) {
+        // What background work reads is of no use to anybody else.
+        let drops = key.is_none() && !reads.keeps_all;
+        match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
             Ok(()) => {
                 reads.open.insert(reads.latest, reading);
             }
@@ -158,6 +167,11 @@ impl State {
     /// A read has ended; if it ended early, it is to be done again.
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };
+        let is_refused = matches!(result, Err(Errno(libc::EOPNOTSUPP | libc::EINVAL)));
+        if is_refused && reading.key.is_none() && !self.reads.keeps_all {
+            self.reads.keeps_all = true;
+            return self.work.push_back(Work::Read(reading));
+        }
         let is_short = result.is_ok_and(|count| count < buffer.len());
         if is_short && reading.tries < SHORT_READ_COUNT_MAX {
             reading.tries += 1;
@@ -176,14 +190,24 @@ impl State {
         }
     }
 
-    /// Does background work of the log: what is owed, and a step if there is nothing else to do.
-    /// Says whether there may be more.
+    /// Does background work of the log: some of what is due, or a step if there is nothing else to
+    /// do. Says whether there may be more.
     pub(super) fn step_log(&mut self, is_idle: bool) -> bool {
-        let log = &mut self.engine.log;
         if is_idle {
-            return log.step();
+            return self.engine.log.step();
         }
-        (0..STEP_COUNT_MAX).all(|_| log.is_step_due() && log.step())
+        let spent = self.now().since(self.engine.now);
+        let share = spent.clamp(STEP_TIME_MIN, STEP_TIME_MAX) * self.engine.log.step_urgency();
+        let until = self.engine.now + spent + share;
+        while self.engine.log.is_step_due() {
+            if !self.engine.log.step() {
+                return false;
+            }
+            if self.now() >= until {
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) fn on_created(&mut self, segment: u32, result: Result<Segment, Errno>) {

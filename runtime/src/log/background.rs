@@ -1,4 +1,5 @@
-//! The work that a log does beside its appends: merging, snapshots, scrubbing.
+//! The work that a log does beside its appends: merging and snapshots. Sweeps, which go on where
+//! no job can, are in [`scrub`](super::scrub).
 //!
 //! One job at a time, in steps that look at a bounded number of frames and bytes, so that a
 //! driver can do a few of them in any turn. A job reads segments through [`Walk`], never through
@@ -31,7 +32,8 @@ use ringmain_core::records::Place;
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::limits::{
-    OWED_BYTES_MAX, OWED_PER_APPENDED, SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX,
+    OWED_BYTES_MAX, OWED_PER_APPENDED, PATIENCE_PART, SNAPSHOT_PART_BYTES, STEP_BYTES,
+    STEP_FRAME_COUNT_MAX, URGENCY,
 };
 use super::record::{self, Frame};
 use super::request::{Errno, Refusal, Request};
@@ -157,9 +159,18 @@ impl Background {
 }
 
 impl<M: Maps> Log<M> {
-    /// Whether a step should be done in this turn, whatever else there is to do.
+    /// Whether a step should be done in this turn, whatever else there is to do. What is owed up
+    /// to a part of a segment may wait until there is nothing else.
     pub fn is_step_due(&self) -> bool {
-        self.background.owed_bytes > 0 || self.scrubber.is_due()
+        let patience = u64::from(self.writer.active_bytes() / PATIENCE_PART);
+        self.background.owed_bytes > patience || self.scrubber.is_due()
+    }
+
+    /// How many times as long as usual steps that are due should take in a turn: more if they
+    /// have not kept up.
+    pub fn step_urgency(&self) -> u32 {
+        let is_behind = self.background.owed_bytes > u64::from(self.writer.active_bytes());
+        if is_behind { URGENCY } else { 1 }
     }
 
     /// What background work has done since the start.

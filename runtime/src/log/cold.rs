@@ -1,10 +1,13 @@
 //! Records that are on disk but not in memory: what is to be read before an operation goes on.
 
+use std::convert::Infallible;
+
 use ringmain_core::hash::Key;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
+use super::index::Probe;
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -35,6 +38,7 @@ impl<M: Maps> Log<M> {
             let (key, place) = (KeyPlace::of(key), Place(0));
             return self.wanted.push(Wanted { key, place, bytes: 0 });
         };
+        self.doubt(key, place);
         let (segment, offset) = (place.segment(), place.offset());
         let part = self.maps.bytes(segment, offset, PLACE_CHECKED_BYTES);
         let part = part.and_then(|part| record::part_at(part, place));
@@ -45,6 +49,16 @@ impl<M: Maps> Log<M> {
         let wanted = Wanted { key: KeyPlace::of(key), place, bytes };
         if !self.wanted.contains(&wanted) {
             self.wanted.push(wanted);
+        }
+    }
+
+    /// Has the record at `place` checked when it is read next: it comes from the disk anew, and
+    /// may have rotted there.
+    fn doubt(&mut self, key: &Key<'_>, place: Place) {
+        let table = self.index.table_mut(key.partition);
+        let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
+        if let Ok(probe @ Probe::Found(_)) = found {
+            table.put(probe, key.order, place, false);
         }
     }
 

@@ -79,6 +79,10 @@ pub const STEP_BYTES: usize = 32 << 10;
 pub const OWED_PER_APPENDED: u64 = 3;
 /// Most bytes of merging that are owed: a segment.
 pub const OWED_BYTES_MAX: u64 = SEGMENT_BYTES_MAX as u64;
+/// Merging that is owed may wait for an idle moment up to one part in so many of a segment.
+pub const PATIENCE_PART: u32 = 8;
+/// So many times as long as usual may merging take once a whole segment is owed.
+pub const URGENCY: u32 = 4;
 /// Bytes of a snapshot that are written at once.
 pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 /// In `always`, a sync follows at the latest after this many written bytes.

@@ -65,6 +65,13 @@ pub struct File<'a> {
     pub snapshot: Option<&'a [u8]>,
 }
 
+impl File<'_> {
+    /// Whether the snapshot, if there is one, is whole. One that is not costs a scan, no record.
+    pub fn is_snapshot_whole(&self) -> bool {
+        self.snapshot.is_none_or(|bytes| snapshot::is_whole(bytes, self.segment))
+    }
+}
+
 /// Why a log cannot be opened. None of them is ever repaired silently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpenError {
@@ -197,11 +204,12 @@ pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, Ope
     let mut void: Vec<u32> =
         segments.iter().map(|one| one.segment).filter(|one| !is_kept(one)).collect();
     let next_segment = segments.last().map_or(0, |one| one.segment) + 1;
-    // Records do not name their segment's nonce: a used one must never be used again.
+    // Records do not name their segment's nonce: a used one must never be used again. Nor is a
+    // roster written over, even if nothing followed it: what is missing below may be so since
+    // the roster was on disk, and torn it would not say that.
     let last = segments.last().filter(|one| void.contains(&one.segment));
     let is_unused = |one: &&Segment<'_>| !one.has_bytes_behind(SEGMENT_HEADER_BYTES as u32);
-    let fresh = last.filter(|one| found.is_clean || is_unused(one));
-    let fresh = fresh.map(Segment::fresh);
+    let fresh = last.filter(is_unused).map(Segment::fresh);
     void.retain(|segment| fresh.is_none_or(|fresh| fresh.segment != *segment));
     let end = finished.last().map_or(Place(0), Finished::end);
     let synced = found.synced.min(end);

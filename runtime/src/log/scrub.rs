@@ -67,6 +67,11 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
+    /// Whether it has ended, and all was checked.
+    pub fn is_whole(&self) -> bool {
+        !self.is_running && self.is_asked && self.bytes_checked == self.bytes
+    }
+
     /// Whether something is amiss and was not given up.
     pub fn has_loss(&self) -> bool {
         (self.damage_count > 0 || self.is_suspect) && !self.is_accepted
@@ -80,6 +85,8 @@ pub struct SweepCounts {
     pub bytes: u64,
     /// Damaged ranges found; one that stays is found by each sweep.
     pub damaged: u64,
+    /// Sweeps that have ended.
+    pub ended: u64,
 }
 
 /// The sweeps of a log.
@@ -285,6 +292,7 @@ impl<M: Maps> Log<M> {
     fn end_sweep(&mut self) {
         self.scrubber.stage = Stage::Idle;
         self.scrubber.report.is_running = false;
+        self.scrubber.counts.ended += 1;
         self.scrubber.report.is_suspect = self.suspect > Place(0);
     }
 

@@ -154,6 +154,14 @@ pub(super) fn entries<'a>(
     Some(entries.chunks_exact(ENTRY_BYTES).map(Entry::decode))
 }
 
+/// Whether these are the bytes of a whole snapshot of `segment`, whatever its nonce and end.
+pub(super) fn is_whole(bytes: &[u8], segment: u32) -> bool {
+    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return false };
+    // The low half: the upper one is 0, as `entries` checks.
+    let head = Head { segment, nonce: u64_at(head, 16), end: u64_at(head, 24) as u32 };
+    entries(bytes, &head).is_some()
+}
+
 const MAGIC: &[u8; 8] = b"RINGMSNP";
 const HEAD_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 24;

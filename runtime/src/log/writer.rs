@@ -225,6 +225,11 @@ impl Writer {
         Ok(self.end())
     }
 
+    /// Bytes of the file that takes appends.
+    pub(super) fn active_bytes(&self) -> u32 {
+        self.active.map_or(0, |active| active.bytes)
+    }
+
     /// Bytes of records that appends for relief find room for without another segment.
     pub(super) fn room(&self) -> u64 {
         let active = self.active.map_or(0, |active| active.bytes);

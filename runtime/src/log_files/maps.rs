@@ -31,7 +31,7 @@ const WORD_PAGES: usize = 64;
 
 /// Bytes from this length on are lent to who sends them. One by one that costs as much as a copy up
 /// to 16 KiB; in a pipeline of 16 it is a third of it from here on.
-pub(super) const LENT_BYTES_MIN: usize = 8 << 10;
+const LENT_BYTES_MIN: usize = 8 << 10;
 
 /// The maps of all segments of a shard.
 #[derive(Debug, Default)]
@@ -242,3 +242,6 @@ fn data_end(file: &fs::File) -> Option<u64> {
 fn pages(range: &Range<usize>) -> (usize, usize) {
     (range.start / PAGE_BYTES, range.end.div_ceil(PAGE_BYTES))
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,7 +92,8 @@ impl HotRing {
         Ok(())
     }
 
-    /// Reads at `offset` into all of `buffer`; [`Event::Read`] follows.
+    /// Reads at `offset` into all of `buffer`; [`Event::Read`] follows. With `drops` what was not
+    /// in the page cache before does not stay there; EOPNOTSUPP or EINVAL where that cannot be.
     ///
     /// # Errors
     /// Gives the buffer back if `file_operation_count_max` operations are in flight.
@@ -100,13 +101,13 @@ impl HotRing {
         &mut self,
         file: &Arc<File>,
         offset: u64,
-        buffer: Vec<u8>,
+        (buffer, drops): (Vec<u8>, bool),
         tag: u64,
     ) -> Result<(), (Vec<u8>, Full)> {
         if self.writes.take_one().is_err() {
             return Err((buffer, Full));
         }
-        self.ring.read(file, offset, buffer, Token::Read(tag));
+        self.ring.read(file, offset, (buffer, drops), Token::Read(tag));
         Ok(())
     }
 

@@ -183,7 +183,7 @@ impl HotRing {
 
     fn arm_doorbell(&mut self, bytes: Vec<u8>) {
         let eventfd = std::sync::Arc::clone(self.doorbell.in_ring());
-        self.ring.read(&eventfd, 0, bytes, Token::Doorbell);
+        self.ring.read(&eventfd, 0, (bytes, false), Token::Doorbell);
     }
 
     /// The word says whether the bell was rung; the read only woke the ring up.

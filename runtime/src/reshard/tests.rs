@@ -146,7 +146,7 @@ fn empty_logs_are_laid_out_anew() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path()).unwrap();
     dir.make_shard_dirs(3).unwrap();
-    dir.write_identity(&identity(3)).unwrap();
+    dir.write_new_identity(&identity(3)).unwrap();
     reshard(&dir, 2).unwrap();
     check(&dir, 2, &Model::new());
 }

@@ -1,10 +1,10 @@
 //! What all shards of a node start from.
 
 use super::{NodeStart, StartError};
-use crate::data_dir::{DataDir, Identity};
-use crate::driver::{About, ClientCount, ClusterInfo, Members, Membership, SharedRing};
+use crate::data_dir::{DataDir, DataDirError, Identity};
+use crate::driver::{About, Board, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
-use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
+use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
 use crate::metrics::Metrics;
 use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
@@ -16,6 +16,7 @@ use ringmain_core::node::{Node, NodeConfig};
 use ringmain_core::prng::Prng;
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::ShardConfig;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub(super) struct Plan {
     pub(super) connection_count_max: u32,
     /// What the shards count.
     pub(super) metrics: Metrics,
+    /// What their sweeps find.
+    pub(super) board: Board,
     pub(super) started: std::time::Instant,
 }
 
@@ -47,8 +50,7 @@ impl Plan {
         (resp, native): (SocketAddr, SocketAddr),
         metrics: Metrics,
     ) -> Result<Plan, StartError> {
-        let members = start.dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
-        let members = members.ok_or(StartError::Members)?;
+        let members = members(&start.dir)?;
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); ring_config.slot_count()].leak();
@@ -80,6 +82,7 @@ impl Plan {
             clients,
             connection_count_max,
             metrics,
+            board: Board::default(),
             started,
         })
     }
@@ -181,7 +184,7 @@ impl Plan {
             ring: Arc::clone(&self.ring),
             incoming: BTreeMap::new(),
             seeds: settings.seeds.clone(),
-            next_seeds: (!settings.seeds.is_empty()).then_some(ringmain_core::time::Instant(0)),
+            next_seeds: (!settings.seeds.is_empty()).then_some(Instant(0)),
             round: 0,
             unheld: 0,
             all_empty: false,
@@ -189,6 +192,21 @@ impl Plan {
             told: None,
             shards: identity.shards,
         }
+    }
+
+    /// Once all logs are open: notes that a folder without one has lost it from now on. Where the
+    /// disk had no room for a log, the next start is to make it.
+    pub(super) fn end_founding(&self) -> Result<(), StartError> {
+        if !self.dir.is_new()? {
+            return Ok(());
+        }
+        for shard in (0..self.start.identity.shards).map(ShardIndex) {
+            let failed = |error| StartError::Files { shard: shard.0, error };
+            if !has_segments(&self.dir.shard_dir(shard)?).map_err(failed)? {
+                return Ok(());
+            }
+        }
+        Ok(self.dir.write_identity(&self.start.identity)?)
     }
 
     /// On the shard's own thread: opens its log, and makes it ready for appends.
@@ -205,13 +223,16 @@ impl Plan {
         };
         let dir = self.dir.shard_dir(shard)?;
         let (mut disk, maps, snapshots) = LogFiles::open(&dir).map_err(files)?;
-        let recovered = log::recover(&identity, &maps.files(&snapshots))
+        let found = maps.files(&snapshots);
+        check_begun(&self.dir, shard, &found)?;
+        let recovered = log::recover(&identity, &found)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         drop(snapshots);
         for &log::Damage { segment, offset, end } in &recovered.damage {
             tracing::error!(
                 "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \
-                 that were written last before it, or never, get errors here: replace this node",
+                 that were written last before it, or never, get errors here: replace this node, \
+                 or give up what is lost with `ringmain scrub --accept-loss`",
                 shard.0
             );
         }
@@ -235,8 +256,44 @@ impl Plan {
         let config = log::Config { identity, durability, sizes: SegmentSizes::default(), seed };
         let mut log = Log::new(config, maps, recovered, free_bytes(&dir));
         disk.make_ready(&mut log).map_err(files)?;
+        let rate = u64::from(self.start.settings.scrub_rate);
+        log.sweep_continuously(rate.div_ceil(self.start.identity.shards.into()), Instant(0));
         Ok((log, disk))
     }
+}
+
+/// Refuses a shard that has lost all segments of its log: what it held is not "not found".
+///
+/// # Errors
+/// As a missing file; or if the directory cannot be read.
+pub fn check_begun(
+    dir: &DataDir,
+    shard: ShardIndex,
+    files: &[log::File<'_>],
+) -> Result<(), StartError> {
+    if !files.is_empty() || dir.is_new()? {
+        return Ok(());
+    }
+    let file = dir.shard_dir(shard)?.join("*.segment");
+    Err(DataDirError::Missing { file }.into())
+}
+
+fn members(dir: &DataDir) -> Result<Members, StartError> {
+    let members = dir.members()?.and_then(|bytes| Members::from_bytes(&bytes));
+    members.ok_or(StartError::Members)
+}
+
+/// What is wrong with the files beside the logs of a member, each read as a start reads it.
+/// Nothing is written.
+pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
+    let missing = || DataDirError::Missing { file: dir.path().join("secret") };
+    let secret = dir.secret().and_then(|secret| secret.ok_or_else(missing));
+    let read = [
+        dir.last_boot().map(drop).map_err(StartError::from),
+        secret.map(drop).map_err(StartError::from),
+        members(dir).map(drop),
+    ];
+    read.into_iter().filter_map(Result::err).collect()
 }
 
 /// Connections that all shards may have open together: what the limit of open files leaves beside

@@ -183,3 +183,26 @@ fn a_shard_that_is_stuck_keeps_no_other_from_stopping() {
     assert!(matches!(endpoints[1].next_control(), Some(Control::Stop)));
     assert!(matches!(endpoints[0].next_control(), Some(Control::Release)), "still stuck");
 }
+
+/// Where the disk has no room for a log, the mark stays, and the next start may find none.
+#[test]
+fn a_directory_is_new_until_every_shard_has_a_log() {
+    let (_folder, start) = founded();
+    let dir = Arc::clone(&start.dir);
+    let (metrics, _recorders) = Metrics::new(2);
+    let none = SocketAddr::from(([127, 0, 0, 1], 1));
+    let plan = Plan::new(start, (none, none), metrics).unwrap();
+    for shard in [0, 1].map(ShardIndex) {
+        plan.end_founding().unwrap();
+        assert!(dir.is_new().unwrap());
+        plan.open_log(shard).unwrap();
+    }
+    plan.end_founding().unwrap();
+    assert!(!dir.is_new().unwrap());
+    let path = dir.shard_dir(ShardIndex(1)).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    plan.open_log(ShardIndex(0)).unwrap();
+    let error = plan.open_log(ShardIndex(1)).map(drop).unwrap_err().to_string();
+    assert!(error.ends_with("shard-001/*.segment is missing"), "{error}");
+}

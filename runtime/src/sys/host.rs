@@ -109,6 +109,36 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// How long one thread was ready and had no CPU: other threads, or another machine's, had it.
+#[derive(Debug)]
+pub struct RunDelay {
+    /// None where the kernel does not count it.
+    file: Option<std::fs::File>,
+}
+
+impl RunDelay {
+    /// That of the calling thread.
+    pub fn of_this_thread() -> RunDelay {
+        RunDelay { file: std::fs::File::open("/proc/thread-self/schedstat").ok() }
+    }
+
+    /// All of it so far; 0 if nobody knows. Takes about a microsecond.
+    pub fn total(&self) -> Duration {
+        let mut text = [0; 64];
+        let read = self
+            .file
+            .as_ref()
+            .and_then(|file| std::os::unix::fs::FileExt::read_at(file, &mut text, 0).ok());
+        run_delay(str::from_utf8(&text[..read.unwrap_or(0)]).unwrap_or_default())
+    }
+}
+
+/// The second word of a `schedstat`, nanoseconds.
+pub(super) fn run_delay(schedstat: &str) -> Duration {
+    let nanos = schedstat.split_ascii_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
 /// How often the calling thread has waited for the disk in a page fault.
 pub fn thread_major_faults() -> u64 {
     // SAFETY:

@@ -32,8 +32,8 @@ pub(crate) mod tests;
 pub use buffers::{BUFFER_COUNT_MAX, Buffers};
 pub use errno::Errno;
 pub use host::{
-    HostError, MEMLOCK_BYTES_MIN, cpus, memlock_limit, probe, raise_memlock, raise_nofile,
-    register_membarrier, return_large_buffers, thread_cpu_time, thread_major_faults,
+    HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, memlock_limit, probe, raise_memlock,
+    raise_nofile, register_membarrier, return_large_buffers, thread_cpu_time, thread_major_faults,
 };
 pub use map::{Map, ZeroMap, is_cached};
 pub use message::Message;

@@ -96,17 +96,19 @@ impl<T: Copy> Ring<T> {
         self.start(Operation { token, handle, lent, is_accept: false }, entry, None)
     }
 
-    /// Reads at `offset` into all of `bytes`; fewer may come.
+    /// Reads at `offset` into all of `bytes`; fewer may come. With `drops` what was not in the page
+    /// cache before does not stay there: EOPNOTSUPP or EINVAL where that cannot be asked for.
     pub fn read(
         &mut self,
         file: &Arc<File>,
         offset: u64,
-        mut bytes: Vec<u8>,
+        (mut bytes, drops): (Vec<u8>, bool),
         token: T,
     ) -> OperationId {
         let handle = Handle::File(Arc::clone(file));
         let entry = opcode::Read::new(Fd(handle.raw()), bytes.as_mut_ptr(), length(bytes.len()))
             .offset(offset)
+            .rw_flags(if drops { libc::RWF_DONTCACHE } else { 0 })
             .build();
         let operation = Operation { token, handle, lent: Lent::Bytes(bytes), is_accept: false };
         self.start(operation, entry, None)

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::host::{check_release, explain};
+use super::host::{check_release, explain, run_delay};
 use super::map::is_read_at_once;
 use super::*;
 
@@ -126,7 +126,7 @@ fn a_ring_is_dropped_with_operations_in_flight() {
     let eventfd = std::sync::Arc::new(File::from(eventfd));
     let mut ring = Ring::<u8>::new(8, 8, 4, 4096).unwrap();
     ring.receive(&socket, false, 1);
-    ring.read(&eventfd, 0, vec![0; 8], 2);
+    ring.read(&eventfd, 0, (vec![0; 8], false), 2);
     ring.timeout(Duration::from_secs(1_000), 3);
     for _ in 0..20 {
         ring.timeout(Duration::from_secs(1_000), 3);
@@ -164,4 +164,15 @@ fn a_buffer_is_the_kernels_or_ours() {
     }
     ring.buffers().give_back(7);
     assert_eq!(ring.buffers().free_count(), 1);
+}
+
+#[test]
+fn time_without_a_cpu() {
+    assert_eq!(run_delay("120 345 6\n"), Duration::from_nanos(345));
+    for text in ["", "120", "120 x 6", "-1 -1 -1"] {
+        assert_eq!(run_delay(text), Duration::ZERO, "{text}");
+    }
+    let delay = RunDelay::of_this_thread();
+    let before = delay.total();
+    assert!(delay.total() >= before);
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         println!("seed {seed} ok hash={:016x}", report.hash);
-        let Figures { acknowledged, effective_faults, marks: reached } = report.figures;
+        let Figures { acknowledged, effective_faults, marks: reached, .. } = report.figures;
         if arguments.verbose {
             println!("  acknowledged {acknowledged}, effective faults {effective_faults}");
         }

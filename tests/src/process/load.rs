@@ -40,6 +40,10 @@ struct Ledger {
 struct Book {
     /// The latest acknowledged number of each key.
     acked: BTreeMap<String, u64>,
+    /// Writes acknowledged so far.
+    acked_count: u64,
+    /// The latest number that was sent to each key.
+    sent: BTreeMap<String, u64>,
     failed: Vec<Failed>,
     /// A read did not show what had been acknowledged before it.
     lost: Vec<String>,
@@ -53,6 +57,11 @@ struct Book {
 impl Load {
     /// Starts `per_node` workers at each node.
     pub fn start(nodes: &[SocketAddr], per_node: usize) -> Load {
+        Load::start_with(nodes, per_node, 1)
+    }
+
+    /// The same, with numbers of at least so many digits, zeros in front.
+    pub fn start_with(nodes: &[SocketAddr], per_node: usize, digits: usize) -> Load {
         let latest = (0..nodes.len() * per_node).map(|worker| (worker % nodes.len(), None));
         let book =
             Book { latest: latest.collect(), is_up: vec![true; nodes.len()], ..Book::default() };
@@ -60,7 +69,7 @@ impl Load {
         let workers = (0..nodes.len() * per_node).map(|worker| {
             let (ledger, node) = (Arc::clone(&ledger), worker % nodes.len());
             let address = nodes[node];
-            thread::spawn(move || ledger.work(worker, node, address))
+            thread::spawn(move || ledger.work(worker, node, address, digits))
         });
         let load = Load { workers: workers.collect(), ledger };
         load.await_success(|_| true, Instant::now());
@@ -88,6 +97,32 @@ impl Load {
         let last = book.failed.last().cloned();
         drop(book);
         assert!(!timeout.timed_out(), "requests succeed no more: {last:?}");
+    }
+
+    /// Waits until `count` more writes are acknowledged.
+    ///
+    /// # Panics
+    /// If patience runs out.
+    pub fn await_acked(&self, count: u64) {
+        let book = self.ledger.lock();
+        let goal = book.acked_count + count;
+        let lacks = |book: &mut Book| book.acked_count < goal;
+        let waited = self.ledger.grew.wait_timeout_while(book, PATIENCE, lacks);
+        let (book, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(book);
+        assert!(!timeout.timed_out(), "writes succeed no more");
+    }
+
+    /// Writes acknowledged so far.
+    pub fn acked_count(&self) -> u64 {
+        self.ledger.lock().acked_count
+    }
+
+    /// Of each key the latest number that was acknowledged, and the latest that was sent.
+    pub fn bounds(&self) -> BTreeMap<String, (u64, u64)> {
+        let book = self.ledger.lock();
+        let bounds = |(key, acked): (&String, &u64)| (key.clone(), (*acked, book.sent[key]));
+        book.acked.iter().map(bounds).collect()
     }
 
     /// Requests that failed so far.
@@ -140,7 +175,7 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, worker: usize, node: usize, address: SocketAddr) {
+    fn work(&self, worker: usize, node: usize, address: SocketAddr, digits: usize) {
         let mut client = None;
         for number in 1.. {
             let book = self.lock();
@@ -157,7 +192,7 @@ impl Ledger {
                 None => Client::connect(address),
             };
             let result = asked.and_then(|mut connected| {
-                let result = self.request(&mut connected, &key, number);
+                let result = self.request(&mut connected, &key, number, digits);
                 let is_usable = result.as_ref().err().is_none_or(|error| error.code().is_some());
                 client = is_usable.then_some(connected);
                 result
@@ -173,9 +208,19 @@ impl Ledger {
     }
 
     /// One write, and a read that must show it.
-    fn request(&self, client: &mut Client, key: &str, number: u64) -> RedisResult<()> {
-        client.ask::<()>(&format!("SET {key} {number}"))?;
-        self.lock().acked.insert(key.into(), number);
+    fn request(
+        &self,
+        client: &mut Client,
+        key: &str,
+        number: u64,
+        digits: usize,
+    ) -> RedisResult<()> {
+        self.lock().sent.insert(key.into(), number);
+        client.ask::<()>(&format!("SET {key} {number:0>digits$}"))?;
+        let mut book = self.lock();
+        book.acked.insert(key.into(), number);
+        book.acked_count += 1;
+        drop(book);
         let found: Option<u64> = client.ask(&format!("GET {key}"))?;
         if found.is_none_or(|found| found < number) {
             self.lock().lost.push(format!("{key}: {number} was acknowledged, {found:?} is read"));

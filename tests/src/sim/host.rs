@@ -90,6 +90,10 @@ pub(super) struct Host<'m> {
     pub(super) persisted: Option<Persisted>,
     /// Process lives so far: also the boot of the latest.
     pub(super) lives: u64,
+    /// One of its disks has lost something. It serves on, and is not trusted with anything.
+    pub(super) is_damaged: bool,
+    /// It is never started again.
+    pub(super) is_gone: bool,
     /// The running process.
     pub(super) process: Option<Process<'m>>,
     /// What came in since the process was stopped; none while it runs.
@@ -146,6 +150,8 @@ impl<'m> Host<'m> {
             stores: sites.map(|site| Store::new(swarm, site, cluster, random.fork())).collect(),
             persisted: None,
             lives: 0,
+            is_damaged: false,
+            is_gone: false,
             process: None,
             stopped: None,
             origin: random.between(0, 1 << 40),

@@ -16,6 +16,7 @@ use super::oracle::{
     Appended, Decoded, History, Invariant, Set, Violation, decoded_entries as entries,
 };
 use super::outbox::{Reply, node_id};
+use super::store::{Entry, Store};
 use super::swarm::{Durability, Swarm};
 
 /// A write whose client was told that it succeeded.
@@ -24,6 +25,8 @@ struct Acked {
     stamp: u64,
     /// Nodes that must have stored it.
     w: u8,
+    /// A node had it on disk, or held it if the mode asks for no more, whose disks were sound.
+    is_held: bool,
 }
 
 /// A record that was stored.
@@ -139,14 +142,17 @@ impl Judge {
         let default = self.swarm.w.min(fewest);
         let w = (if put.w == 0 { default } else { put.w }).max(put.pw).max(put.dw);
         let covers = |set: Option<&Set>| set.is_some_and(|set| history.holds(put.stamp, set));
-        let (mut stored, mut synced) = (0, 0);
+        let (mut stored, mut synced, mut is_held) = (0, 0, false);
+        let always = self.swarm.durability == Durability::Always;
         for host in hosts {
             let current = host.stores.iter().find_map(|store| store.get(key_bytes));
             let durable = host.stores.iter().find_map(|store| store.get_synced(key_bytes));
-            stored += u8::from(covers(current.and_then(|entry| entry.history.as_ref())));
-            synced += u8::from(covers(durable.and_then(|entry| entry.history.as_ref())));
+            let is_stored = covers(current.and_then(|entry| entry.history.as_ref()));
+            let is_synced = covers(durable.and_then(|entry| entry.history.as_ref()));
+            stored += u8::from(is_stored);
+            synced += u8::from(is_synced);
+            is_held |= !host.is_damaged && if always { is_synced } else { is_stored };
         }
-        let always = self.swarm.durability == Durability::Always;
         let durable = if always { w } else { put.dw };
         if stored < w || synced < durable {
             let stamp = put.stamp;
@@ -156,7 +162,7 @@ impl Judge {
             );
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
-        self.acked[key].push(Acked { stamp: put.stamp, w });
+        self.acked[key].push(Acked { stamp: put.stamp, w, is_held });
         Ok(())
     }
 
@@ -262,25 +268,34 @@ impl Judge {
         Ok(())
     }
 
+    /// A host is damaged from now on: what nobody else has may be lost with it.
+    pub(super) fn on_damage(&mut self, hosts: &[Host<'_>]) {
+        let always = self.swarm.durability == Durability::Always;
+        for (key_bytes, &key) in &self.index {
+            let held = held(hosts, |store| match always {
+                true => store.get_synced(key_bytes),
+                false => store.get(key_bytes),
+            });
+            for acked in &mut self.acked[key] {
+                acked.is_held &= self.histories[key].holds(acked.stamp, &held);
+            }
+        }
+    }
+
     /// S1: some copy that is not destroyed covers every acknowledged write.
     pub(super) fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
         for (key_bytes, &key) in &self.index {
-            let mut held = Set::default();
-            for store in hosts.iter().flat_map(|host| &host.stores) {
-                if let Some(history) = store.get(key_bytes).and_then(|entry| entry.history.as_ref())
-                {
-                    held.extend(history);
-                }
-            }
+            let held = held(hosts, |store| store.get(key_bytes));
             self.check_covered(key, &held, "no copy")?;
         }
         Ok(())
     }
 
-    /// S1: `held` covers every acknowledged write of key `key`.
+    /// S1: `held` covers every acknowledged write of key `key` that was not lost with its disks.
     pub(super) fn check_covered(&self, key: usize, held: &Set, who: &str) -> Result<(), Violation> {
         let history = &self.histories[key];
-        match self.acked[key].iter().find(|acked| !history.holds(acked.stamp, held)) {
+        let is_missing = |acked: &&Acked| acked.is_held && !history.holds(acked.stamp, held);
+        match self.acked[key].iter().find(is_missing) {
             None => Ok(()),
             Some(Acked { stamp, .. }) => {
                 let detail = format!("write {stamp} of k{key} was acknowledged, {who} covers it");
@@ -334,6 +349,15 @@ impl Judge {
         let events = self.histories[key].covered(&entries(version_vector))?;
         Ok(Known { token: token.to_vec(), events })
     }
+}
+
+/// What the entries that `find` names cover in all hosts with sound disks.
+fn held<'h>(hosts: &'h [Host<'_>], find: impl Fn(&'h Store) -> Option<&'h Entry>) -> Set {
+    let sound = hosts.iter().filter(|host| !host.is_damaged);
+    let entries = sound.flat_map(|host| &host.stores).filter_map(find);
+    let mut held = Set::default();
+    entries.filter_map(|entry| entry.history.as_ref()).for_each(|history| held.extend(history));
+    held
 }
 
 /// What the reads before the write stamped `stamp` found, for each request that has it. One turn

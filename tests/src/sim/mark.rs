@@ -73,6 +73,20 @@ marks! {
     DiskError,
     /// A shard's log failed.
     LogFailed,
+    /// A disk was too full for a segment or a snapshot.
+    DiskFull,
+    /// A segment that was removed was back after a power failure.
+    RemovedIsBack,
+    /// A bit on a disk turned.
+    BitRot,
+    /// A write landed elsewhere.
+    Misdirected,
+    /// A log was opened although its disk is damaged.
+    DamagedOpened,
+    /// A damaged log could not be opened, or had lost what it had claimed.
+    DamagedRefused,
+    /// A damaged record was not lent.
+    DamagedUnread,
     /// A read waited for a cold record.
     ReadWaited,
     /// A write waited for a cold record.
@@ -108,7 +122,7 @@ marks! {
 }
 
 /// Marks of faults that had an effect.
-pub const EFFECTIVE: [Mark; 17] = [
+pub const EFFECTIVE: [Mark; 21] = [
     Mark::FrameLost,
     Mark::FrameDuplicated,
     Mark::FrameReordered,
@@ -125,6 +139,10 @@ pub const EFFECTIVE: [Mark; 17] = [
     Mark::ShortWrite,
     Mark::DiskError,
     Mark::LogFailed,
+    Mark::DiskFull,
+    Mark::RemovedIsBack,
+    Mark::BitRot,
+    Mark::Misdirected,
     Mark::Unsent,
 ];
 

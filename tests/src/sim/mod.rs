@@ -67,6 +67,8 @@ pub struct Figures {
     pub acknowledged: u64,
     /// Faults that had an effect.
     pub effective_faults: u64,
+    /// Nodes whose damaged disks were given up; without them some quorums cannot be met.
+    pub nodes_gone: u64,
     /// Situations reached.
     pub marks: Marks,
 }

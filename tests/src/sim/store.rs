@@ -1,7 +1,9 @@
 //! A shard's store: the shipped log on a simulated disk, beside a plain list of everything that
 //! was appended to it, against which every read is compared.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ringmain_core::causality::Record;
 use ringmain_core::hash::Key;
@@ -9,12 +11,12 @@ use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
 use ringmain_core::time::Instant;
-use ringmain_core::wire::body::Body;
+use ringmain_core::wire::body::{Body, body_bytes};
+use ringmain_core::wire::place::PLACE_BYTES;
 use ringmain_runtime::log::{
     self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
 
-use super::cold::Cold;
 use super::disk::{Disk, Ended, Fate};
 use super::network::Site;
 use super::oracle::{Invariant, Set, Violation};
@@ -22,11 +24,14 @@ use super::outbox::PARTITION_BITS;
 use super::random::Random;
 use super::swarm::{Durability, Swarm};
 
-/// Free space of every disk, bytes.
-const FREE_BYTES: u64 = 1 << 30;
+/// Between two looks for space on a full disk.
+const SPACE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Steps of background work whenever the log is asked what it wants.
 const STEP_COUNT: usize = 2;
+
+/// Appends between two sweeps.
+const SWEEP_PAUSE: usize = 40;
 
 /// A record that was appended.
 #[derive(Clone, Debug)]
@@ -66,6 +71,14 @@ pub(super) struct Store {
     /// The machine was told that much of it.
     told: Place,
     told_failure: bool,
+    /// When to look for space again, while the disk is full.
+    next_space: Option<Instant>,
+    /// The damage of its disk was told.
+    told_damage: bool,
+    /// Damaged records that were not lent.
+    unread: Cell<u32>,
+    /// The next sweep begins with so many entries.
+    next_sweep: usize,
     /// Appends, per mille, that are refused for now.
     pub(super) busy: u32,
     random: Random,
@@ -97,9 +110,11 @@ impl Store {
         let sizes = SegmentSizes { min: 4096, small: 4096, max: swarm.disk.segment_bytes };
         let config = Config { identity, durability, sizes, seed: random.bits() };
         let recovered = recover(&identity, &[]).expect("no files have no damage");
-        let disk = Disk::new(Cold::new(swarm, &mut random));
+        let may_damage = swarm.disk.victims >> site.node & 1 == 1;
+        let disk = Disk::new(swarm, may_damage, &mut random);
+        let free_bytes = disk.free_bytes();
         Store {
-            log: Log::new(config, disk, recovered, FREE_BYTES),
+            log: Log::new(config, disk, recovered, free_bytes),
             config,
             entries: Vec::new(),
             current: BTreeMap::new(),
@@ -107,6 +122,10 @@ impl Store {
             claimed: Place(0),
             told: Place(0),
             told_failure: false,
+            next_space: None,
+            told_damage: false,
+            unread: Cell::new(0),
+            next_sweep: SWEEP_PAUSE,
             busy: swarm.disk.busy,
             random,
         }
@@ -130,11 +149,21 @@ impl Store {
     /// The record at `place` was read into memory.
     pub(super) fn on_fetched(&mut self, place: Place) {
         self.log.maps_mut().cold.on_fetched(place);
+        let found = self.log.record_at(place);
+        if let Ok((key, stored)) = found {
+            let bytes = PLACE_BYTES + body_bytes(key.len(), stored.record.bytes().len());
+            self.log.maps_mut().reread(place, bytes);
+        }
     }
 
     /// The next request of the log, as the disk numbers it; none when there is nothing to do.
     /// The second half says whether it is a small write for whose sync nobody waits.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(u64, bool)> {
+        self.look_for_space(now);
+        if self.entries.len() >= self.next_sweep {
+            self.log.begin_sweep(false);
+            self.next_sweep = self.entries.len() + SWEEP_PAUSE;
+        }
         for _ in 0..STEP_COUNT {
             self.log.step();
         }
@@ -161,10 +190,41 @@ impl Store {
             }
         };
         self.log.handle_completion(completion);
-        if matches!(completion, Completion::Created { .. }) {
-            self.log.offer_space(FREE_BYTES);
+        if matches!(completion, Completion::Created { result: Ok(()), .. }) {
+            let free_bytes = self.log.maps_mut().free_bytes();
+            self.log.offer_space(free_bytes);
         }
         linked
+    }
+
+    /// While there is no room for further segments, looks for it from time to time.
+    fn look_for_space(&mut self, now: Instant) {
+        let is_due = self.next_space.is_none_or(|at| at <= now);
+        match self.log.is_refused() {
+            false => self.next_space = None,
+            true if is_due => {
+                let free_bytes = self.log.maps_mut().free_bytes();
+                self.log.offer_space(free_bytes);
+                self.next_space = Some(now + SPACE_PAUSE);
+            }
+            true => {}
+        }
+    }
+
+    /// Request `number` is about to end: whether the mix says that it fails.
+    pub(super) fn is_failing(&mut self, number: u64) -> bool {
+        self.log.maps_mut().is_failing(number)
+    }
+
+    /// The disk, for what else goes wrong with it.
+    pub(super) fn disk(&mut self) -> &mut Disk {
+        self.log.maps_mut()
+    }
+
+    /// Whether its disk has lost something since the last call.
+    pub(super) fn take_damaged(&mut self) -> bool {
+        let is_damaged = self.log.maps_mut().is_damaged();
+        !std::mem::replace(&mut self.told_damage, is_damaged) && is_damaged
     }
 
     /// What the machine has not heard yet.
@@ -193,7 +253,8 @@ impl Store {
 
     /// When [`Store::on_timeout`] has something to do.
     pub(super) fn timeout(&self) -> Option<Instant> {
-        self.log.poll_timeout()
+        let space = self.next_space.filter(|_| self.log.is_refused());
+        self.log.poll_timeout().into_iter().chain(space).min()
     }
 
     /// Does what is due.
@@ -213,33 +274,90 @@ impl Store {
     }
 
     /// S1: the process ends, and its successor recovers from what the disk holds: all that was
-    /// claimed to be stored, and of the rest a first part. Returns how many records were lost.
+    /// claimed to be stored, and of the rest a first part. Returns how many records were lost;
+    /// none if the disk is damaged and the log cannot go on: then the store stays as it was.
     pub(super) fn restart(
         &mut self,
         power_loss: bool,
         random: &mut Random,
-    ) -> Result<usize, Violation> {
+    ) -> Result<Option<usize>, Violation> {
         let mut disk = std::mem::take(self.log.maps_mut());
         disk.crash(power_loss, random);
+        let seed = random.bits();
+        let is_damaged = disk.is_damaged();
         let lost_claim = |text: String| Err(Violation::new(Invariant::NoLostWrite, text));
         let recovered = match recover(&self.config.identity, &disk.files()) {
             Ok(recovered) => recovered,
+            Err(_) if is_damaged => {
+                *self.log.maps_mut() = disk;
+                return Ok(None);
+            }
             Err(error) => return lost_claim(format!("recovery fails: {error}")),
         };
+        if !is_damaged && !recovered.damage.is_empty() {
+            return lost_claim(format!("recovery finds damage: {:?}", recovered.damage));
+        }
         let end = recovered.end();
         let kept = self.entries.partition_point(|entry| entry.place < end);
         let claimed = self.entries.partition_point(|entry| entry.place < self.claimed);
-        if kept < claimed {
+        self.config.seed = seed;
+        let (free_bytes, is_cut) = (disk.free_bytes(), kept < claimed);
+        // Of what no later header vouches for, damage looks like a torn tail.
+        if is_cut && !disk.is_damaged_from(end) {
             return lost_claim(format!("{kept} records recovered, {claimed} were claimed stored"));
+        }
+        self.log = Log::new(self.config, disk, recovered, free_bytes);
+        self.check_reads(kept)?;
+        if is_cut {
+            return Ok(None);
         }
         let lost = self.entries.len() - kept;
         self.entries.truncate(kept);
         self.seen = self.seen.min(kept);
         self.current = self.entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
-        self.config.seed = random.bits();
-        self.log = Log::new(self.config, disk, recovered, FREE_BYTES);
-        (self.told, self.told_failure) = (Place(0), false);
-        Ok(lost)
+        (self.told, self.told_failure, self.next_space) = (Place(0), false, None);
+        Ok(Some(lost))
+    }
+
+    /// S2: every key has its latest of the first `kept` records, or cannot be read, which needs
+    /// damage or memory. One that had later records on disk may have gone back further, to an
+    /// older one or none: a snapshot does not list what they replaced.
+    fn check_reads(&mut self, kept: usize) -> Result<(), Violation> {
+        let hash_seed = self.config.identity.cluster.hash_seed();
+        let (left, cut) = self.entries.split_at(kept);
+        let mut unread = 0;
+        for key in self.current.keys() {
+            let found = match self.log.record(&Key::new(key, hash_seed, PARTITION_BITS)) {
+                Err(Unread::Cold) => continue,
+                Err(Unread::Damaged) => {
+                    unread += 1;
+                    continue;
+                }
+                Ok(found) => found.map(|one| (one.record.bytes(), one.mine)),
+            };
+            let of_key = left.iter().rev().filter(|entry| entry.key == *key);
+            let mut older = of_key.map(|entry| (&entry.record[..], entry.mine));
+            let is_cut = cut.iter().any(|entry| entry.key == *key && entry.place < self.claimed);
+            let is_known = match is_cut {
+                true => found.is_none_or(|found| older.any(|one| one == found)),
+                false => found == older.next(),
+            };
+            if !is_known {
+                let text = format!("{key:?} is {found:?} after a restart");
+                return Err(Violation::new(Invariant::NoInvention, text));
+            }
+        }
+        if unread > 0 && !self.log.maps_mut().is_damaged() {
+            let text = "a record is damaged on a sound disk";
+            return Err(Violation::new(Invariant::NoLostWrite, text));
+        }
+        self.unread.set(self.unread.get() + unread);
+        Ok(())
+    }
+
+    /// How often a damaged record was not lent since the last call.
+    pub(super) fn take_unread(&mut self) -> u32 {
+        self.unread.take()
     }
 
     /// L1: every partition's tree, as the log kept it up to date, matches the records in it.
@@ -304,7 +422,11 @@ impl Store {
 
 impl Records for Store {
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        let found = self.log.record(key)?;
+        let found = self.log.record(key).inspect_err(|unread| {
+            let is_damaged = *unread == Unread::Damaged;
+            assert!(!is_damaged || self.told_damage || self.has_failed(), "on a sound disk");
+            self.unread.set(self.unread.get() + u32::from(is_damaged && self.told_damage));
+        })?;
         let found_parts = found.map(|one| (one.record.bytes(), one.mine));
         let expected = self.get(key.bytes);
         let expected_parts = expected.map(|one| (&one.record[..], one.mine));

@@ -91,6 +91,47 @@ pub struct DiskOptions {
     pub errors: u32,
     /// Largest segment, bytes.
     pub segment_bytes: u32,
+    /// On every disk one call of this kind fails, after so many that did not.
+    pub failing: Option<(FileCall, u32)>,
+    /// Mean time between two changes of a disk's free space; none = no disk is ever full.
+    pub space: Option<Duration>,
+    /// Mean time between two bits that turn; none = never.
+    pub rot: Option<Duration>,
+    /// A write lands elsewhere, after so many that did not.
+    pub misdirected: Option<u32>,
+    /// The nodes, a bit for each, whose disks may lose what they hold.
+    pub victims: u8,
+}
+
+/// Kinds of calls that a log's files need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FileCall {
+    /// A segment is made.
+    Create,
+    /// A batch is written.
+    Write,
+    /// A segment is synced.
+    Sync,
+    /// A part of a snapshot is written.
+    Store,
+    /// A snapshot gets its name.
+    Rename,
+    /// A segment is removed.
+    Remove,
+    /// Background work reads.
+    Read,
+}
+
+impl FileCall {
+    const ALL: [FileCall; 7] = [
+        FileCall::Create,
+        FileCall::Write,
+        FileCall::Sync,
+        FileCall::Store,
+        FileCall::Rename,
+        FileCall::Remove,
+        FileCall::Read,
+    ];
 }
 
 /// How often faults begin, each as the mean time between two; none = never.
@@ -182,7 +223,7 @@ impl Swarm {
                 faults.crash = faults.crash.or(Some(length / 6));
             }
         }
-        Swarm {
+        let mut swarm = Swarm {
             shards,
             early,
             n: n as u8,
@@ -205,9 +246,45 @@ impl Swarm {
                 short: some(random, calm, 100),
                 errors: if durability == Durability::Always { some(random, calm, 50) } else { 0 },
                 segment_bytes: [8 << 10, 64 << 10, 1 << 20][random.below(3)],
+                failing: None,
+                space: None,
+                rot: None,
+                misdirected: None,
+                victims: 0,
             },
             faults,
             clients,
+        };
+        if !calm {
+            // From a source of their own: without them a seed is the run that it always was.
+            swarm.draw_rare(&mut random.clone().fork(), length);
+        }
+        swarm
+    }
+
+    /// Draws the faults that few runs have.
+    fn draw_rare(&mut self, random: &mut Random, length: Duration) {
+        let disk = &mut self.disk;
+        if random.chance(250) {
+            let call = *random.pick(&FileCall::ALL);
+            // The other modes promise nothing once a log has failed.
+            let fails_log = matches!(call, FileCall::Write | FileCall::Sync);
+            let is_kept = !fails_log || self.durability == Durability::Always;
+            let count = random.below(if fails_log || call == FileCall::Create { 30 } else { 4 });
+            disk.failing = is_kept.then_some((call, count as u32));
+        }
+        if random.chance(150) {
+            disk.space = Some(length / random.between(2, 15) as u32);
+        }
+        // Who is lost for good keeps others from joining.
+        if random.chance(200) && self.early.is_none() {
+            let nodes = self.shards.len();
+            for _ in 0..random.between(1, 1.max(nodes.saturating_sub(1) as u64 / 2)) {
+                disk.victims |= 1 << random.below(nodes);
+            }
+            let kind = random.below(3);
+            disk.rot = (kind > 0).then(|| length / random.between(1, 8) as u32);
+            disk.misdirected = (kind < 2).then(|| random.below(40) as u32);
         }
     }
 
@@ -217,6 +294,9 @@ impl Swarm {
         let FaultOptions { split, reset, crash, pause, unsent, .. } = self.faults;
         let faults = [split, reset, crash, pause];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
+            && self.disk.failing.is_none()
+            && self.disk.space.is_none()
+            && self.disk.victims == 0
             && self.disk.cold + self.disk.unread + self.disk.short + self.disk.errors == 0
             && faults.iter().all(Option::is_none)
     }

@@ -50,6 +50,10 @@ fn every_command_has_help_with_an_example() {
         &["cluster"],
         &["cluster", "status"],
         &["cluster", "ring"],
+        &["scrub"],
+        &["log"],
+        &["log", "verify"],
+        &["log", "dump"],
         &["doctor"],
     ] {
         let output = run(&[words, &["--help"]].concat());

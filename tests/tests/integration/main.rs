@@ -5,10 +5,15 @@
 mod causality;
 mod cli;
 mod cluster;
+mod damage;
 mod demo;
 mod faults;
+mod kills;
 mod lent;
+mod log_tool;
+mod obstacles;
 mod reshard;
 mod resp_clients;
+mod scrub;
 mod seeds;
 mod tidy;

@@ -4,42 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use redis::Value;
-use ringmain_tests::process::{Client, Cluster, Network, Ringmain, until};
+use ringmain_tests::process::{Client, Cluster, Lone, Ringmain, until};
 use rustix::process::Signal;
 
 const KEY_COUNT: usize = 5000;
-
-/// One node on a network and in a directory of its own.
-struct Lone {
-    listen: String,
-    folder: tempfile::TempDir,
-    _network: Network,
-}
-
-impl Lone {
-    fn new() -> Lone {
-        let network = Network::take();
-        let folder = tempfile::tempdir().unwrap();
-        Lone { listen: network.host(1).to_string(), folder, _network: network }
-    }
-
-    fn dir(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn spawn(&self, shards: Option<&str>) -> Ringmain {
-        let dir = self.dir().to_str().unwrap();
-        let mut words = vec!["start", "--listen", &self.listen, "--data-dir", dir];
-        words.extend(shards.iter().flat_map(|shards| ["--shards", shards]));
-        Ringmain::spawn(&words)
-    }
-
-    fn start(&self, shards: Option<&str>) -> Ringmain {
-        let mut node = self.spawn(shards);
-        node.await_ready();
-        node
-    }
-}
 
 fn stop(mut node: Ringmain) {
     node.signal(Signal::TERM);

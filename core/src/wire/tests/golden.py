@@ -143,6 +143,9 @@ FRAMES = [
     ("ring", 65, b"", b""),
     ("ring_of_key", 65, KEY, b""),
     ("admin_reply", 66, b"", b"\0" + '{"name":"ä"}'.encode()),
+    ("scrub", 67, b"", b"\0" * 8),
+    ("scrub_accept_loss", 67, b"", b"\1" + b"\0" * 7),
+    ("scrub_status", 68, b"", b""),
 ]
 
 

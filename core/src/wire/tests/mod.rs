@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-use super::admin::AdminReply;
+use super::admin::{AdminReply, Scrub};
 use super::frame::{Frame, FrameError, Hop, frame_length, write_frame};
 use super::get::GetRequest;
 use super::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
@@ -230,6 +230,9 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("ring", b"", Message::Ring),
         ("ring_of_key", b"key", Message::Ring),
         ("admin_reply", b"", Message::AdminReply(admin)),
+        ("scrub", b"", Message::Scrub(Scrub { accepts_loss: false })),
+        ("scrub_accept_loss", b"", Message::Scrub(Scrub { accepts_loss: true })),
+        ("scrub_status", b"", Message::ScrubStatus),
     ]
 }
 

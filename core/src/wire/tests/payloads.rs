@@ -110,6 +110,21 @@ fn values_and_contexts_are_bounded() {
 }
 
 #[test]
+fn a_scrub_says_one_thing() {
+    for (flags, accepts_loss) in [(0, false), (1, true)] {
+        let read = Scrub::new_checked(&[flags, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(read, Ok(Scrub { accepts_loss }));
+    }
+    for at in 0..64 {
+        let bits = 1_u64 << at;
+        assert_eq!(Scrub::new_checked(&bits.to_le_bytes()).is_ok(), at == 0);
+    }
+    for bytes in (0..16).filter(|bytes| *bytes != 8) {
+        assert!(Scrub::new_checked(&[0; 16][..bytes]).is_err());
+    }
+}
+
+#[test]
 fn every_small_topology() {
     for case in 0..9_u32 * 81 {
         let [count, bytes, contacts, contact_bytes] =

@@ -74,6 +74,8 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("STATUS=64", &[]),
         ("RING=65", &[]),
         ("ADMIN_REPLY=66", layout::AdminReply::FIELDS),
+        ("SCRUB=67", layout::Scrub::FIELDS),
+        ("SCRUB_STATUS=68", &[]),
     ]
 }
 

@@ -4,22 +4,17 @@ use std::convert::Infallible;
 
 use ringmain_core::records::Place;
 
-use super::{Array, Probe, Slot, Spot, Table};
+use super::{Array, Probe, Slot, Table};
 
 impl Table {
     /// Takes the key of `order` that lies at `place` out. Returns whether there was such a key.
     pub(in crate::log) fn remove_at(&mut self, order: u64, place: Place) -> bool {
         let Ok(probe) = self.find(order, |at, _| Ok::<_, Infallible>(at == place));
         let Probe::Found(spot) = probe else { return false };
-        self.remove(spot);
-        true
-    }
-
-    /// Takes the key at a found slot out.
-    pub(super) fn remove(&mut self, spot: Spot) {
         let array = if spot.is_moved { &mut self.grown } else { &mut self.array };
         array.remove(spot.at);
         self.count -= 1;
+        true
     }
 }
 

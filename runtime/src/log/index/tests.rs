@@ -33,12 +33,11 @@ impl Model {
     }
 
     fn remove(&mut self, name: Name) {
-        match self.probe(name) {
-            Probe::Found(spot) => {
-                self.table.remove(spot);
-                assert!(self.oracle.remove(&name).is_some());
-            }
-            Probe::Vacant(_) => assert!(!self.oracle.contains_key(&name)),
+        let wrong = Place(u64::from(name.1) << 60 | 1);
+        assert!(!self.table.remove_at(name.0, wrong), "nothing lies there");
+        match self.oracle.remove(&name) {
+            Some(place) => assert!(self.table.remove_at(name.0, place)),
+            None => assert!(matches!(self.probe(name), Probe::Vacant(_))),
         }
     }
 

@@ -199,7 +199,9 @@ impl<M: Maps> Log<M> {
             self.writer.sync_finished();
             return Err(Halt::Wait);
         }
-        self.writer.segments.set_state(last, State::Damaged);
+        for segment in &all.damaged {
+            self.writer.segments.set_state(*segment, State::Damaged);
+        }
         Ok(Some(Phase::Rescue(Passes::over(all.damaged.iter().copied()))))
     }
 

@@ -1,6 +1,13 @@
-//! Random histories with crashes, in every durability mode.
+//! Random histories with crashes, in every durability mode: with merging and snapshots, records
+//! that are not in memory, and a disk that is full for a while.
 
 use super::*;
+
+/// Histories of each mode in every test run.
+const HISTORY_COUNT: u64 = 30;
+
+/// Power cuts of each mode in a long one.
+const SOAK_CUT_COUNT: usize = 2000;
 
 /// How often each thing came up, so that the test shows what it did.
 #[derive(Debug, Default)]
@@ -13,7 +20,10 @@ struct Seen {
     failures: usize,
     merged: u64,
     snapshots: u64,
+    refused: usize,
     full: usize,
+    cold: usize,
+    returned: usize,
     segments: u32,
 }
 
@@ -34,7 +44,9 @@ impl Run {
             650..920 => self.complete(),
             920..950 => self.pass_time(),
             950..960 => self.world.log.sync_wanted(),
-            960..970 => self.world.log.offer_space(FREE),
+            960..965 => self.look_for_space(),
+            965..967 => self.change_space(),
+            967..970 => self.change_memory(),
             970..976 => self.crash(true),
             976..981 => self.crash(false),
             981..984 => self.stop(),
@@ -70,13 +82,40 @@ impl Run {
         } else {
             self.world.append(&name, &value)
         };
-        self.seen.full += usize::from(result.is_err());
+        self.seen.refused += usize::from(result.is_err());
+        self.seen.full += usize::from(result == Err(Full::NoSpace));
     }
 
     fn read(&mut self) {
         let name = &self.names[self.prng.below(self.names.len() as u64) as usize];
         let wanted = self.world.expected().get(name).cloned().cloned();
+        let log = &mut self.world.log;
+        if wanted.is_some() && log.is_cold(&key(name)) {
+            assert_eq!(log.record(&key(name)).unwrap_err(), Unread::Cold);
+            log.fetch(&key(name));
+            assert_eq!(log.take_wanted().len(), 1);
+            log.maps_mut().is_cold = false;
+            self.seen.cold += 1;
+        }
         self.world.check_read(name, wanted.as_ref());
+    }
+
+    fn look_for_space(&mut self) {
+        let free_bytes = self.world.log.maps_mut().free_bytes();
+        self.world.log.offer_space(free_bytes);
+    }
+
+    /// Others fill the disk, or clear it.
+    fn change_space(&mut self) {
+        let is_full = self.prng.chance(60);
+        let (more, disk) = (self.prng.below(40_000), self.world.log.maps_mut());
+        disk.bytes_max = is_full.then(|| disk.file_bytes() + more);
+    }
+
+    /// Pages leave memory, or come back.
+    fn change_memory(&mut self) {
+        let is_cold = self.prng.chance(70);
+        self.world.log.maps_mut().is_cold = is_cold;
     }
 
     fn complete(&mut self) {
@@ -119,11 +158,14 @@ impl Run {
 
     fn crash(&mut self, is_power: bool) {
         let disk = self.world.log.maps_mut();
+        disk.is_cold = false;
+        let segments = disk.files().len();
         if is_power {
             disk.crash(&mut self.prng)
         } else {
             disk.kill(&mut self.prng)
         }
+        self.seen.returned += usize::from(disk.files().len() > segments + 1);
         let before = self.world.history.len();
         self.seen.cuts += usize::from(
             recover(&identity(), &self.world.log.maps_mut().files()).unwrap().cut.is_some(),
@@ -141,6 +183,7 @@ impl Run {
         self.world.settle();
         assert!(self.world.log.is_stopped());
         let is_begun = self.world.log.is_ready();
+        self.world.log.maps_mut().is_cold = false;
         self.world.log.maps_mut().crash(&mut self.prng);
         let before = self.world.history.len();
         let recovered = recover(&identity(), &self.world.log.maps_mut().files()).unwrap();
@@ -166,14 +209,32 @@ fn run(durability: Durability, seed: u64, seen: Seen) -> Seen {
 fn nothing_claimed_is_lost_and_nothing_is_invented() {
     for durability in MODES {
         let mut seen = Seen::default();
-        for seed in 0..30 {
+        for seed in 0..HISTORY_COUNT {
             seen = run(durability, seed, seen);
         }
         println!("{durability:?}: {seen:?}");
         assert!(seen.crashes > 100 && seen.kills > 50 && seen.cuts > 20, "{seen:?}");
         assert!(seen.lost > 20 && seen.stops > 20 && seen.failures > 5, "{seen:?}");
-        assert!(seen.full > 20 && seen.segments > 20, "{seen:?}");
+        assert!(seen.refused > 20 && seen.segments > 20, "{seen:?}");
+        assert!(seen.full > 20 && seen.cold > 20 && seen.returned > 0, "{seen:?}");
         assert!(seen.merged > 20 && seen.snapshots > 20, "{seen:?}");
+    }
+}
+
+#[test]
+fn thousands_of_power_cuts_in_each_mode() {
+    if std::env::var_os("RINGMAIN_SOAK").is_none() {
+        return eprintln!("skipped: set RINGMAIN_SOAK=1 to cut the power thousands of times");
+    }
+    for durability in MODES {
+        let mut seen = Seen::default();
+        for seed in HISTORY_COUNT.. {
+            seen = run(durability, seed, seen);
+            if seen.crashes >= SOAK_CUT_COUNT {
+                break;
+            }
+        }
+        println!("{durability:?}: {seen:?}");
     }
 }
 
@@ -221,4 +282,25 @@ fn every_subset_of_sectors_of_an_unsynced_batch() {
         prefixes.insert(crashed.history.len());
     }
     assert_eq!(prefixes.into_iter().collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+}
+
+/// A start wrote its roster over that of an earlier one that nothing had followed. Torn, it did not
+/// say any more that the log had been begun there, and what was removed since was missed.
+#[test]
+fn what_was_written_is_never_written_over() {
+    let mut world = World::ready(config(Durability::None));
+    world.append(&names(1)[0], b"x").unwrap();
+    let mut before: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for _ in 0..6 {
+        // Before the log has made another segment.
+        world.log.stop();
+        world.settle();
+        for file in world.log.maps_mut().files() {
+            let old = before.insert(file.segment, file.bytes.to_vec()).unwrap_or_default();
+            let is_kept = |(old, new): (&u8, &u8)| *old == 0 || old == new;
+            assert!(old.iter().zip(file.bytes).all(is_kept), "segment {}", file.segment);
+        }
+        world.reopen();
+    }
+    assert_eq!(world.history.len(), 1);
 }

@@ -236,3 +236,57 @@ fn what_appears_behind_a_cut_stays_out() {
     let kept: Vec<_> = world.history.iter().map(|entry| &entry.name).collect();
     assert_eq!(kept, [&names[0], &names[3]]);
 }
+
+/// After a restart that found damage, an old record was merged to a place behind the damage, and
+/// passed for current: it may have been replaced by what was lost.
+#[test]
+fn what_may_have_been_replaced_is_not_moved() {
+    let names = names(3);
+    let mut world = World::ready(config(Durability::Always));
+    let fill = |world: &mut World, segments: u32| {
+        let end = world.log.end().segment() + segments;
+        while world.log.end().segment() < end {
+            let _full = world.append(&names[1], &[2; 300]);
+            world.settle();
+        }
+    };
+    let old = world.append(&names[0], b"old").unwrap();
+    fill(&mut world, 2);
+    let new = world.append(&names[0], b"new").unwrap();
+    world.settle();
+    fill(&mut world, 1);
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    files.get_mut(&new.segment()).unwrap()[new.offset() as usize + PLACE_BYTES + 20] ^= 1;
+    for _ in 0..2 {
+        let recovered = recover(&identity(), &views(&files)).unwrap();
+        assert_eq!(recovered.damage.len(), 1);
+        world.log = Log::new(world.config, Disk::from_files(&files), recovered, FREE);
+        world.config.seed += 1;
+        world.synced = Place(0);
+        world.settle();
+        fill(&mut world, 1);
+        world.work();
+        assert_eq!(world.log.record(&key(&names[0])).unwrap_err(), Unread::Damaged);
+        let found = world.log.record(&key(&names[1])).unwrap().unwrap();
+        assert_eq!(found.record.bytes(), world.expected()[&names[1]].record);
+        files = std::mem::take(world.log.maps_mut()).into_files();
+        assert!(files.contains_key(&old.segment()), "what is left of the key stays");
+    }
+}
+
+/// A record that was checked, left memory and came back from the disk was not checked again.
+#[test]
+fn what_comes_from_the_disk_again_is_checked_again() {
+    let name = &names(1)[0];
+    let mut world = World::ready(config(Durability::Always));
+    let place = world.append(name, &[7; 500]).unwrap();
+    world.settle();
+    assert!(world.log.record(&key(name)).unwrap().is_some());
+    world.log.maps_mut().is_cold = true;
+    assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Cold);
+    world.log.fetch(&key(name));
+    assert_eq!(world.log.take_wanted().len(), 1);
+    world.log.maps_mut().flip(place.segment(), place.offset() + 400);
+    world.log.maps_mut().is_cold = false;
+    assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Damaged);
+}

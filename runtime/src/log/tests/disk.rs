@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
+use super::FREE;
 use ringmain_core::prng::Prng;
 
 /// What a crash keeps or loses as one.
 const SECTOR_BYTES: usize = 512;
+
+const ENOSPC: Errno = Errno(28);
 
 #[derive(Clone, Debug, Default)]
 struct Image {
@@ -66,6 +69,10 @@ pub(crate) struct Disk {
     unfinished: Vec<u8>,
     images: BTreeMap<u32, Image>,
     open: Vec<Open>,
+    /// Since the folder was last synced, with their snapshots.
+    removed: Vec<(u32, Image, Option<Vec<u8>>)>,
+    /// Bytes that files take beyond which there is no space; none = the disk is never full.
+    pub(crate) bytes_max: Option<u64>,
     /// Nothing is in memory.
     pub(crate) is_cold: bool,
     /// Syncs ended, linked ones included.
@@ -94,8 +101,8 @@ impl Disk {
                 Open::Sync { segment, image: self.images[&segment].cached.clone() }
             }
             Request::Remove { segment } => {
-                assert!(self.images.remove(&segment).is_some());
-                self.snapshots.remove(&segment);
+                let image = self.images.remove(&segment).unwrap();
+                self.removed.push((segment, image, self.snapshots.remove(&segment)));
                 return;
             }
             Request::Read(read) => Open::Read(read),
@@ -131,28 +138,34 @@ impl Disk {
         let error = Err(Errno(5));
         Some(Ended::Completion(match open {
             Open::Read(read) => {
-                // A sweep may read in a segment that has just left.
+                // A sweep may read what merging has removed meanwhile.
+                let image = self.images.get(&read.segment).filter(|_| fate != Fate::Error);
                 let range = read.offset as usize..(read.offset + read.bytes) as usize;
-                let image = self.images.get(&read.segment);
-                let bytes = image.map(|image| image.cached[range].to_vec());
-                let result =
-                    if fate == Fate::Error { Err(Errno(5)) } else { bytes.ok_or(Errno(2)) };
+                let result = image.map(|image| image.cached[range].to_vec()).ok_or(Errno(5));
                 return Some(Ended::Read(read, result));
             }
             Open::Store { .. } if fate == Fate::Error => Completion::Stored { result: error },
+            Open::Store { bytes, .. } if bytes.len() as u64 > self.free_bytes() => {
+                Completion::Stored { result: Err(ENOSPC) }
+            }
             Open::Store { segment, offset, bytes, is_last } => {
                 self.unfinished.truncate(offset as usize);
                 assert_eq!(self.unfinished.len() as u64, offset, "parts come in order");
                 self.unfinished.extend(bytes);
                 if is_last {
                     self.snapshots.insert(segment, std::mem::take(&mut self.unfinished));
+                    self.removed.clear();
                 }
                 Completion::Stored { result: Ok(()) }
             }
             Open::Create { segment, .. } if fate == Fate::Error => {
                 Completion::Created { segment, result: error }
             }
+            Open::Create { segment, bytes, .. } if u64::from(bytes) > self.free_bytes() => {
+                Completion::Created { segment, result: Err(ENOSPC) }
+            }
             Open::Create { segment, bytes, header } => {
+                self.removed.clear();
                 let mut cached = vec![0; bytes as usize];
                 cached[..header.len()].copy_from_slice(&header);
                 let image = Image { durable: cached.clone(), cached };
@@ -198,6 +211,7 @@ impl Disk {
                 let bytes = prng.below(buffer.len() as u64 + 1) as usize;
                 self.write(segment, offset, &buffer[..bytes]);
             } else if let Open::Create { segment, bytes, header } = open
+                && u64::from(bytes) <= self.free_bytes()
                 && prng.chance(50)
             {
                 let mut cached = vec![0; bytes as usize];
@@ -210,6 +224,13 @@ impl Disk {
     /// The power fails.
     pub(crate) fn crash(&mut self, prng: &mut Prng) {
         self.kill(prng);
+        // A name that was removed is back, unless its folder was synced.
+        for (segment, image, snapshot) in std::mem::take(&mut self.removed) {
+            if prng.chance(50) {
+                self.images.insert(segment, image);
+                self.snapshots.extend(snapshot.map(|bytes| (segment, bytes)));
+            }
+        }
         // All, none, or any subset: each sector by itself, some only in part.
         let kept_percent = [0, 100, 50, 90, 10][prng.below(5) as usize];
         for image in self.images.values_mut() {
@@ -242,6 +263,13 @@ impl Disk {
     /// The files by themselves, to damage them.
     pub(crate) fn into_files(self) -> BTreeMap<u32, Vec<u8>> {
         self.images.into_iter().map(|(segment, image)| (segment, image.cached)).collect()
+    }
+
+    /// Free space, bytes.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let snapshots = self.snapshots.values().chain([&self.unfinished]);
+        let used = self.file_bytes() + snapshots.map(|bytes| bytes.len() as u64).sum::<u64>();
+        self.bytes_max.map_or(FREE, |most| most.saturating_sub(used))
     }
 
     /// Bytes of all segments.

@@ -221,7 +221,8 @@ impl World {
         self.latest = self.history.iter().map(|entry| entry.name.clone()).zip(0..).collect();
         self.config.seed += 1;
         self.synced = Place(0);
-        self.log = Log::new(self.config, disk, recovered, FREE);
+        let free_bytes = disk.free_bytes();
+        self.log = Log::new(self.config, disk, recovered, free_bytes);
         self.check();
     }
 

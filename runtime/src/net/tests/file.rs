@@ -28,7 +28,7 @@ fn what_is_written_is_read() {
         if then_sync {
             assert_eq!(ended(&mut ring), (tag, true, Ok(())));
         }
-        ring.read(&file, offset, vec![0; bytes.len() + 10], 9).unwrap();
+        ring.read(&file, offset, (vec![0; bytes.len() + 10], false), 9).unwrap();
         let Seen::Other(Event::Read { tag: 9, buffer, result }) = next(&mut ring) else { panic!() };
         let end = if tag == 1 { bytes.len() } else { result.unwrap() };
         assert!(buffer[..end] == bytes[..]);
@@ -37,6 +37,24 @@ fn what_is_written_is_read() {
     assert_eq!(ended(&mut ring), (3, true, Ok(())));
     assert_quiet(&mut ring, 0);
     assert_eq!(Arc::strong_count(&file), 1);
+}
+
+/// What a read brings into the page cache need not stay there; not every file system can do that.
+#[test]
+fn a_read_that_drops_gives_the_same_or_is_refused() {
+    let mut ring = HotRing::new(small()).unwrap();
+    let file = Arc::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap());
+    let bytes = pattern(4, 1 << 20);
+    ring.write(&file, 0, bytes.clone(), true, 1).unwrap();
+    assert_eq!(ended(&mut ring), (1, false, Ok(())));
+    assert_eq!(ended(&mut ring), (1, true, Ok(())));
+    ring.read(&file, 4096, (vec![0; 8192], true), 2).unwrap();
+    let Seen::Other(Event::Read { tag: 2, buffer, result }) = next(&mut ring) else { panic!() };
+    match result {
+        Ok(count) => assert!(count > 0 && buffer[..count] == bytes[4096..][..count]),
+        Err(Errno(errno)) => assert!([libc::EOPNOTSUPP, libc::EINVAL].contains(&errno)),
+    }
+    assert_quiet(&mut ring, 0);
 }
 
 #[test]
@@ -91,10 +109,10 @@ fn more_operations_than_allowed_are_refused() {
     for _ in 0..10 {
         ring.write(&file, 0, vec![1; 10], true, 1).unwrap();
         ring.sync(&file, 2).unwrap();
-        ring.read(&file, 0, vec![0; 10], 3).unwrap();
+        ring.read(&file, 0, (vec![0; 10], false), 3).unwrap();
         assert_eq!(ring.write(&file, 0, vec![7], true, 4), Err((vec![7], Full)));
         assert_eq!(ring.sync(&file, 4), Err(Full));
-        assert_eq!(ring.read(&file, 0, vec![7], 4), Err((vec![7], Full)));
+        assert_eq!(ring.read(&file, 0, (vec![7], false), 4), Err((vec![7], Full)));
         let mut events = 0;
         while events < 4 {
             match next(&mut ring) {

@@ -62,7 +62,7 @@ impl World<'_> {
         if self.clients.client(client).waits.is_some() {
             return Ok(());
         }
-        let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
+        let enough = self.has_enough();
         if self.stage == Stage::Closing || self.stage == Stage::Healing && enough {
             return Ok(());
         }

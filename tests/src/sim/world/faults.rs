@@ -17,8 +17,15 @@ const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
-const FAULTS: [Fault; 5] =
-    [Fault::Split, Fault::Reset, Fault::Crash, Fault::Pause, Fault::ClockStep];
+const FAULTS: [Fault; 7] = [
+    Fault::Split,
+    Fault::Reset,
+    Fault::Crash,
+    Fault::Pause,
+    Fault::ClockStep,
+    Fault::Space,
+    Fault::Rot,
+];
 
 impl World<'_> {
     /// Whether faults happen now.
@@ -53,7 +60,8 @@ impl World<'_> {
     /// Mean time between two faults of that kind.
     fn interval(&self, fault: Fault) -> Option<Duration> {
         let options = &self.swarm.faults;
-        if self.is_early() && fault != Fault::ClockStep {
+        let is_of_disk = matches!(fault, Fault::Space | Fault::Rot);
+        if self.is_early() && fault != Fault::ClockStep && !is_of_disk {
             return Some(EARLY_INTERVAL);
         }
         match fault {
@@ -62,6 +70,8 @@ impl World<'_> {
             Fault::Crash => options.crash,
             Fault::Pause => options.pause,
             Fault::ClockStep => options.clock_step,
+            Fault::Space => self.swarm.disk.space,
+            Fault::Rot => self.swarm.disk.rot,
         }
     }
 
@@ -92,6 +102,8 @@ impl World<'_> {
                 self.hosts[node].wall = self.random.between(0, 1 << 41);
                 note!(self, "the wall clock of n{node} jumps");
             }
+            Fault::Space => self.change_space(node),
+            Fault::Rot => self.rot(node),
         }
         Ok(())
     }
@@ -120,13 +132,12 @@ impl World<'_> {
         self.marks.hit(Mark::Crash);
         host.process = None;
         host.stopped = None;
-        let mut lost = 0;
         for store in &mut host.stores {
             if !always {
                 store.drain(now);
             }
-            lost += store.restart(power_loss, &mut self.random)?;
         }
+        let lost = self.reopen(node, power_loss)?;
         if lost > 0 {
             self.marks.hit(Mark::CrashLost);
         }

@@ -47,7 +47,7 @@ impl World<'_> {
     /// Goes on to the next stage when it is time. True at the end of the run.
     pub(super) fn advance(&mut self) -> Result<bool, Violation> {
         let passed = self.now.since(self.since);
-        let enough = self.clients.acknowledged >= self.swarm.clients.acknowledged;
+        let enough = self.has_enough();
         match self.stage {
             Stage::Forming
                 if self.swarm.early.is_some() || self.judge.member_count == self.hosts.len() =>
@@ -97,8 +97,16 @@ impl World<'_> {
         Figures {
             acknowledged: self.clients.acknowledged,
             effective_faults: self.effective_faults(),
+            nodes_gone: self.hosts.iter().filter(|host| host.is_gone).count() as u64,
             marks: self.marks.clone(),
         }
+    }
+
+    /// Whether enough operations were acknowledged. With nodes that never come back, none may be
+    /// any more.
+    pub(super) fn has_enough(&self) -> bool {
+        let is_lame = self.stage != Stage::Running && self.hosts.iter().any(|host| host.is_gone);
+        is_lame || self.clients.acknowledged >= self.swarm.clients.acknowledged
     }
 
     fn effective_faults(&self) -> u64 {
@@ -120,12 +128,18 @@ impl World<'_> {
         self.network.set_faulty(false);
         self.heal();
         for node in 0..self.hosts.len() {
-            self.hosts[node].stores.iter_mut().for_each(|store| store.busy = 0);
+            for store in &mut self.hosts[node].stores {
+                store.busy = 0;
+                store.disk().calm();
+            }
             self.resume(node)?;
-            if self.hosts[node].has_failed() {
+            // Nobody trusts a damaged disk once all is well; until it is replaced its node is gone.
+            let is_damaged = self.hosts[node].is_damaged;
+            if self.hosts[node].has_failed() || is_damaged {
                 self.crash(node)?;
             }
-            if self.hosts[node].process.is_none() {
+            self.hosts[node].is_gone |= is_damaged;
+            if self.hosts[node].process.is_none() && !self.hosts[node].is_gone {
                 self.start(node)?;
             }
         }
@@ -148,7 +162,11 @@ impl World<'_> {
             let detail = format!("no success with all owners of k{}", self.closing.key);
             return Err(Violation::new(Invariant::Recovery, detail));
         }
-        let (key, all) = (self.closing.key, self.judge.owner_count());
+        let key = self.closing.key;
+        let all = self.owners_of(key).len() as u8;
+        if all == 0 {
+            return self.close_next();
+        }
         let operation = match self.closing.read.take() {
             None => self.clients.get_all(key, all),
             Some(read) => self.clients.put_all(key, all, &read),
@@ -166,6 +184,10 @@ impl World<'_> {
     }
 
     pub(super) fn on_closing_write(&mut self) -> Result<(), Violation> {
+        self.close_next()
+    }
+
+    fn close_next(&mut self) -> Result<(), Violation> {
         let next = self.closing.key + 1;
         self.closing = Closing { key: next, ..Closing::default() };
         if next < self.clients.keys().len() {
@@ -186,9 +208,11 @@ impl World<'_> {
             let node = process.node.as_ref().expect("it is not at work");
             (node.published(), node.ring().hash(), node.ring().nodes().len())
         };
-        let first = machine(&self.hosts[0]);
-        let agree = self.hosts.iter().all(|host| machine(host) == first);
-        if !agree || self.swarm.early.is_none() && first.2 != self.hosts.len() {
+        let mut views = self.hosts.iter().filter(|host| !host.is_gone).map(machine);
+        let Some(first) = views.next() else { return Ok(()) };
+        if !views.all(|view| view == first)
+            || self.swarm.early.is_none() && first.2 != self.hosts.len()
+        {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
@@ -202,10 +226,20 @@ impl World<'_> {
         self.check_trees()
     }
 
+    /// The nodes that own `partition` and run; none if no node runs.
     fn owners(&self, partition: Partition) -> Vec<usize> {
-        let process = self.hosts[0].process.as_ref().expect("every process runs in the end");
+        let Some(process) = self.hosts.iter().find_map(|host| host.process.as_ref()) else {
+            return Vec::new();
+        };
         let ring = process.node.as_ref().expect("it is not at work").ring();
-        ring.owners(partition).iter().map(|id| node_index(*id)).collect()
+        let owners = ring.owners(partition).iter().map(|id| node_index(*id));
+        owners.filter(|owner| !self.hosts[*owner].is_gone).collect()
+    }
+
+    /// The nodes that own key `key` and run.
+    fn owners_of(&self, key: usize) -> Vec<usize> {
+        let key = Key::new(self.clients.key(key), self.settings.hash_seed, PARTITION_BITS);
+        self.owners(key.partition)
     }
 
     fn check_key(&self, key: usize) -> Result<(), Violation> {
@@ -236,7 +270,8 @@ impl World<'_> {
         let mut trees = Vec::new();
         for host in &mut self.hosts {
             let mut of_host = BTreeMap::new();
-            for store in &mut host.stores {
+            let sound = host.stores.iter_mut().filter(|_| !host.is_gone);
+            for store in sound {
                 of_host.extend(store.checked_leaves(self.settings.hash_seed)?);
             }
             trees.push(of_host);

@@ -75,7 +75,10 @@ impl World<'_> {
         reply: &Reply,
     ) -> Result<(), Violation> {
         let Follower { key, stamp, write, topology } = follower;
-        let has_moved = self.shard_mut(site).machine.topology() != topology;
+        // Where a record is damaged, or not served since the log failed, both go to other owners.
+        let host = &self.hosts[site.node];
+        let is_unread = host.is_damaged || host.has_failed();
+        let has_moved = is_unread || self.shard_mut(site).machine.topology() != topology;
         if reply.status != Status::Ok || has_moved {
             return Ok(());
         }

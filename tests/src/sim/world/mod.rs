@@ -10,6 +10,7 @@
 //! after the first write are refused, and the cluster stays as large as it is.
 
 mod clients;
+mod disks;
 mod faults;
 mod finish;
 mod followers;
@@ -102,6 +103,10 @@ pub(super) enum Fault {
     Pause,
     /// A wall clock jumps.
     ClockStep,
+    /// The free space of a disk changes.
+    Space,
+    /// A bit on a disk turns.
+    Rot,
 }
 
 /// Where a run stands.
@@ -277,11 +282,8 @@ impl<'m> World<'m> {
             Event::Resume { node } => self.resume(node),
             Event::Replace { node, life } => self.replace(node, life),
             Event::Restart { node } => {
-                if self.hosts[node].process.is_none() {
-                    self.start(node)
-                } else {
-                    Ok(())
-                }
+                let host = &self.hosts[node];
+                if host.process.is_none() && !host.is_gone { self.start(node) } else { Ok(()) }
             }
         }
     }

@@ -237,16 +237,20 @@ impl<'m> World<'m> {
         let faulty = self.faults_happen();
         let (short, errors) = (self.swarm.disk.short, self.swarm.disk.errors);
         let spared = self.hosts[site.node].lives_left() <= LIFE_COUNT_SPARED / 2;
-        let fate = if faulty && !spared && self.random.below(100_000) < errors as usize {
-            self.marks.hit(Mark::DiskError);
-            Fate::Error
-        } else if faulty && self.random.chance(short) {
-            self.marks.hit(Mark::ShortWrite);
-            Fate::Short
-        } else {
-            Fate::Whole
-        };
+        let store = &mut self.hosts[site.node].stores[site.shard];
+        let is_failing = faulty && !spared && store.is_failing(number);
+        let fate =
+            if is_failing || faulty && !spared && self.random.below(100_000) < errors as usize {
+                self.marks.hit(Mark::DiskError);
+                Fate::Error
+            } else if faulty && self.random.chance(short) {
+                self.marks.hit(Mark::ShortWrite);
+                Fate::Short
+            } else {
+                Fate::Whole
+            };
         let linked = self.hosts[site.node].stores[site.shard].complete(number, fate);
+        self.observe_disk(site);
         if let Some(linked) = linked {
             self.schedule_disk(site, linked);
         }

@@ -1,0 +1,82 @@
+//! Files and folders in the way of a node's own: it says in one line what it cannot do, or does
+//! without.
+
+use std::fs;
+use std::path::Path;
+
+use redis::Value;
+use ringmain_tests::process::{Client, Lone, Ringmain};
+use rustix::process::Signal;
+
+/// A node that held something and was stopped.
+fn stopped() -> Lone {
+    let lone = Lone::new();
+    let node = lone.start(Some("1"));
+    Client::connect(lone.resp()).unwrap().ask::<()>("SET a 1").unwrap();
+    stop(node);
+    lone
+}
+
+fn stop(mut node: Ringmain) {
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0), "{:?}", node.log());
+}
+
+/// The one line of a start that exits with 3 or 4.
+fn refused(lone: &Lone, shards: Option<&str>) -> String {
+    let mut node = lone.spawn(shards);
+    assert_eq!(node.line(), None, "it started");
+    let status = node.wait();
+    let line = node.log_with("ringmain: ");
+    assert!(matches!(status.code(), Some(3 | 4)), "{status}: {line}");
+    assert!(!node.log().iter().any(|line| line.contains("panicked")), "{:?}", node.log());
+    line
+}
+
+/// What a start says while something else is at `path`, and that it starts once it is gone.
+fn in_the_way(lone: &Lone, path: &Path, put: impl FnOnce(&Path), shards: Option<&str>) -> String {
+    let away = lone.dir().with_extension("away");
+    let was_there = fs::rename(path, &away).is_ok();
+    put(path);
+    let line = refused(lone, shards);
+    let _removed = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
+    if was_there {
+        fs::rename(&away, path).unwrap();
+    }
+    let node = lone.start(None);
+    assert_eq!(Client::connect(lone.resp()).unwrap().ask::<String>("GET a").unwrap(), "1");
+    stop(node);
+    line
+}
+
+#[test]
+fn what_is_in_the_way_is_named() {
+    let lone = stopped();
+    let folder = |path: &Path| fs::create_dir_all(path.join("inside")).unwrap();
+    let file = |path: &Path| fs::write(path, b"").unwrap();
+    for name in ["boot", "boot.new", "secret", "members", "identity"] {
+        let line = in_the_way(&lone, &lone.dir().join(name), folder, None);
+        assert!(line.contains(name), "{line}");
+    }
+    let shard = lone.dir().join("shard-000");
+    let line = in_the_way(&lone, &shard, file, None);
+    assert!(line.contains("shard-000"), "{line}");
+    let line = in_the_way(&lone, &shard.join("0000000009.segment"), folder, None);
+    assert!(line.contains("shard 0"), "{line}");
+    let line = in_the_way(&lone, &lone.dir().join("new-shard-001"), file, Some("2"));
+    assert!(line.contains("new-shard-001"), "{line}");
+}
+
+/// A snapshot only spares a scan.
+#[test]
+fn a_folder_in_the_place_of_a_snapshot_costs_a_scan() {
+    let lone = stopped();
+    let snapshot = lone.dir().join("shard-000/0000000001.snapshot");
+    fs::create_dir(&snapshot).unwrap();
+    let node = lone.start(None);
+    let mut client = Client::connect(lone.resp()).unwrap();
+    assert_eq!(client.ask::<String>("GET a").unwrap(), "1");
+    client.ask::<Value>("SET a 2").unwrap();
+    stop(node);
+    assert!(snapshot.is_dir(), "it could not be replaced, and nothing else happened");
+}
