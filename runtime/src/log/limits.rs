@@ -31,10 +31,10 @@ pub const INLINE_WRITE_BYTES_MAX: usize = 16 << 10;
 pub const SEGMENT_LIVE_PART: u64 = 4;
 /// Up to this size segments double as the log goes on, however little is live, bytes: most of a
 /// segment of a small log is dead before it is merged.
-pub const SEGMENT_BYTES_SMALL: u32 = 32 << 20;
-/// Merging begins when the garbage of finished segments exceeds this part of the live bytes and
-/// half a segment; with what lies in the segment being merged, files stay below 1.5 times the live
-/// bytes and two segments.
+pub const SEGMENT_BYTES_SMALL: u32 = 8 << 20;
+/// Merging begins when the garbage of finished segments exceeds this part of the live bytes; with
+/// what is replaced during a merge, the files stay below 1.5 times the live bytes and two
+/// segments, the one made ahead included.
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
 pub const GARBAGE_DENOMINATOR: u64 = 5;

@@ -281,11 +281,11 @@ fn segment_sizes_follow_what_is_live_within_their_bounds() {
     assert_eq!(sizes.next(0, mib(36), mib(160), 0), 10 << 20);
     assert_eq!(sizes.next(0, mib(4000), mib(100_000), 0), 256 << 20);
     assert_eq!(sizes.next(0, mib(4000), 0, 0), 4 << 20);
-    for (last, next) in [(4, 8), (8, 16), (16, 32), (32, 32), (256, 32)] {
+    for (last, next) in [(4, 8), (8, 8), (256, 8)] {
         assert_eq!(sizes.next(last << 20, 0, FREE, 0), next << 20);
     }
     assert_eq!(sizes.next(4 << 20, mib(4000), mib(100_000), 0), 256 << 20);
-    assert_eq!(sizes.next(32 << 20, 0, mib(160), 0), 10 << 20);
+    assert_eq!(sizes.next(8 << 20, 0, mib(80), 0), 5 << 20);
     assert_eq!(sizes.next(0, 0, 0, 5 << 20), 5 << 20);
 }
 
