@@ -180,7 +180,7 @@ impl Ours {
         let config = Config {
             identity: IDENTITY,
             durability: Durability::Always,
-            sizes: SegmentSizes { min: FILE_BYTES, small: FILE_BYTES, max: FILE_BYTES },
+            sizes: SegmentSizes { min: FILE_BYTES, max: FILE_BYTES },
             seed: 1,
         };
         let recovered = recover(&IDENTITY, &[]).expect("no files, no damage");

@@ -193,7 +193,7 @@ impl Shard {
         maps.wait_for_disk();
         let identity = log_identity(shard);
         let recovered = recover(&identity, &[]).expect("nothing is there to be damaged");
-        let sizes = SegmentSizes { min: 4096, small: 4096, max: 4096 };
+        let sizes = SegmentSizes { min: 4096, max: 4096 };
         let config =
             Config { identity, durability: Durability::Always, sizes, seed: shard.0.into() };
         let mut log = Log::new(config, maps, recovered, free_bytes(&path));

@@ -26,21 +26,20 @@ pub const STALL_BYTES: usize = 2 << 20;
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Below this a driver may write at once instead of through its ring (`interval`, `none`).
 pub const INLINE_WRITE_BYTES_MAX: usize = 16 << 10;
-/// Segments above [`SEGMENT_BYTES_SMALL`] are at most this part of the live bytes, so that few of
-/// them are a small part.
+/// Segments are at most about this part of the live bytes: with few large ones, merging would meet
+/// them while much of each is live.
 pub const SEGMENT_LIVE_PART: u64 = 4;
-/// Up to this size segments double as the log goes on, however little is live, bytes: most of a
-/// segment of a small log is dead before it is merged.
-pub const SEGMENT_BYTES_SMALL: u32 = 32 << 20;
 /// Merging begins when the garbage of finished segments exceeds this part of the live bytes and
-/// half a segment; with what lies in the segment being merged, files stay below 1.5 times the live
-/// bytes and two segments.
+/// what is live in the segment that takes appends: so all files are below 1.5 times the live bytes
+/// and two segments, the one made ahead included; a third, while one is merged.
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
 pub const GARBAGE_DENOMINATOR: u64 = 5;
 /// So many finished segments before the newest get no snapshot yet if they are small: what was
 /// written last is replaced soonest, and a little is read quickly at a start.
 pub const BARE_COUNT: usize = 2;
+/// Of those, a segment of at most so many bytes.
+pub const BARE_BYTES_MAX: u32 = 16 << 20;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;
 /// The unused rest of a segment's file counts as garbage if less than one part in this many is

@@ -22,8 +22,7 @@ use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 
 use super::limits::{
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_SMALL, SEGMENT_FREE_SPACE_PART,
-    SEGMENT_LIVE_PART,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART, SEGMENT_LIVE_PART,
 };
 use super::record::u64_at;
 use crate::checksum::Hardware;
@@ -61,28 +60,23 @@ impl Identity {
 pub struct SegmentSizes {
     /// Smallest segment, bytes.
     pub min: u32,
-    /// Up to this size each segment is twice the one before, however little is live, bytes.
-    pub small: u32,
     /// Largest segment, bytes, unless one record needs more.
     pub max: u32,
 }
 
 impl Default for SegmentSizes {
     fn default() -> SegmentSizes {
-        let (min, small, max) = (SEGMENT_BYTES_MIN, SEGMENT_BYTES_SMALL, SEGMENT_BYTES_MAX);
-        SegmentSizes { min, small, max }
+        SegmentSizes { min: SEGMENT_BYTES_MIN, max: SEGMENT_BYTES_MAX }
     }
 }
 
 impl SegmentSizes {
-    /// Size of the segment after one of `last` bytes (0 if there was none): a quarter of what is
-    /// live, to a power of two, but twice the last one up to the small size; within the
-    /// bounds, at most a sixteenth of the free space, at least `need`. Bytes, a multiple of 4096
-    /// unless the bounds are not.
-    pub fn next(&self, last: u32, live_bytes: u64, free_bytes: u64, need: u32) -> u32 {
+    /// Size of the next segment: a quarter of what is live, to a power of two, within the bounds,
+    /// at most a sixteenth of the free space, at least `need`. Bytes, a multiple of 4096 unless
+    /// the bounds are not.
+    pub fn next(&self, live_bytes: u64, free_bytes: u64, need: u32) -> u32 {
         let part = (live_bytes / SEGMENT_LIVE_PART).min(u64::from(self.max));
-        let doubled = last.saturating_mul(2).min(self.small);
-        let part = part.next_power_of_two().max(doubled.into()).min(u64::from(self.max)) as u32;
+        let part = part.next_power_of_two().min(u64::from(self.max)) as u32;
         let share = (free_bytes / SEGMENT_FREE_SPACE_PART).min(u64::from(self.max)) as u32;
         let share = share & !(PAGE_BYTES - 1);
         part.min(share).max(self.min).max(need.next_multiple_of(PAGE_BYTES))

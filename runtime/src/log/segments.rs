@@ -10,7 +10,7 @@
 use ringmain_core::records::Place;
 
 use super::limits::{
-    BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, SEGMENT_BYTES_SMALL,
+    BARE_BYTES_MAX, BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART,
     VICTIM_GARBAGE_PART,
 };
 use super::live::Live;
@@ -210,7 +210,8 @@ impl Segments {
 
     /// Whether the finished segments hold more garbage than they may.
     pub(super) fn is_full_of_garbage(&self) -> bool {
-        self.garbage_bytes * GARBAGE_DENOMINATOR > self.live_bytes * GARBAGE_NUMERATOR
+        let most = self.live_bytes * GARBAGE_NUMERATOR / GARBAGE_DENOMINATOR;
+        self.garbage_bytes > most + self.active_live.bytes()
     }
 
     /// The segment to merge next: all of it synced, at most `room` bytes of it live, and enough
@@ -232,7 +233,7 @@ impl Segments {
     pub(super) fn bare(&self, synced: Place) -> Option<&Finished> {
         let old_count = self.finished.len().saturating_sub(BARE_COUNT);
         let mut due = self.finished.iter().enumerate().filter(|(at, one)| {
-            let is_wanted = *at < old_count || one.file_bytes > SEGMENT_BYTES_SMALL;
+            let is_wanted = *at < old_count || one.file_bytes > BARE_BYTES_MAX;
             is_wanted && one.state == State::Bare && one.end() <= synced
         });
         due.next().map(|(_, one)| one)

@@ -107,7 +107,7 @@ impl Store {
             Durability::Interval(interval) => log::Durability::Interval(interval),
             Durability::None => log::Durability::None,
         };
-        let sizes = SegmentSizes { min: 4096, small: 4096, max: swarm.disk.segment_bytes };
+        let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes };
         let config = Config { identity, durability, sizes, seed: random.bits() };
         let recovered = recover(&identity, &[]).expect("no files have no damage");
         let may_damage = swarm.disk.victims >> site.node & 1 == 1;

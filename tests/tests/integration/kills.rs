@@ -9,10 +9,10 @@ use ringmain_tests::process::{Client, Load, Lone, Ringmain};
 use rustix::process::Signal;
 
 /// Digits of a number, which are the bytes of a value: so the log grows fast.
-const DIGITS: usize = 32 << 10;
+const DIGITS: usize = 60_000;
 const CLIENT_COUNT: usize = 2;
 /// Most writes between a start and a kill.
-const WRITE_COUNT_MAX: u64 = 600;
+const WRITE_COUNT_MAX: u64 = 800;
 /// Files of a shard that a start may remove which held nothing of the log.
 const VOID_COUNT_MAX: usize = 2;
 

@@ -274,19 +274,14 @@ fn restarts_without_writes_leave_no_files_behind() {
 fn segment_sizes_follow_what_is_live_within_their_bounds() {
     let sizes = SegmentSizes::default();
     let mib = |n: u64| n << 20;
-    assert_eq!(sizes.next(0, 0, FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(0, mib(16), FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(0, mib(32), FREE, 0), 8 << 20);
-    assert_eq!(sizes.next(0, mib(36), FREE, 0), 16 << 20);
-    assert_eq!(sizes.next(0, mib(36), mib(160), 0), 10 << 20);
-    assert_eq!(sizes.next(0, mib(4000), mib(100_000), 0), 256 << 20);
-    assert_eq!(sizes.next(0, mib(4000), 0, 0), 4 << 20);
-    for (last, next) in [(4, 8), (8, 16), (16, 32), (32, 32), (256, 32)] {
-        assert_eq!(sizes.next(last << 20, 0, FREE, 0), next << 20);
-    }
-    assert_eq!(sizes.next(4 << 20, mib(4000), mib(100_000), 0), 256 << 20);
-    assert_eq!(sizes.next(32 << 20, 0, mib(160), 0), 10 << 20);
-    assert_eq!(sizes.next(0, 0, 0, 5 << 20), 5 << 20);
+    assert_eq!(sizes.next(0, FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(16), FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(32), FREE, 0), 8 << 20);
+    assert_eq!(sizes.next(mib(36), FREE, 0), 16 << 20);
+    assert_eq!(sizes.next(mib(36), mib(160), 0), 10 << 20);
+    assert_eq!(sizes.next(mib(4000), mib(100_000), 0), 256 << 20);
+    assert_eq!(sizes.next(mib(4000), 0, 0), 4 << 20);
+    assert_eq!(sizes.next(0, 0, 5 << 20), 5 << 20);
 }
 
 #[test]

@@ -131,8 +131,7 @@ impl Writer {
             return None;
         }
         let live_bytes = self.segments.live_bytes();
-        let last = self.active.map_or(0, |active| active.bytes);
-        let bytes = self.settings.sizes.next(last, live_bytes, self.free_bytes, self.need);
+        let bytes = self.settings.sizes.next(live_bytes, self.free_bytes, self.need);
         self.need = 0;
         let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
         self.next_segment += 1;
