@@ -82,10 +82,12 @@ pub enum OpenError {
         /// Where in it, bytes.
         offset: u32,
     },
-    /// A segment of the log is not there.
+    /// A segment of the log is not there, or what says so is damaged.
     Missing {
         /// Which.
         segment: u32,
+        /// The one that says so.
+        by: u32,
     },
     /// A segment of another cluster, shard, shard count or partition count.
     Foreign {
@@ -110,7 +112,9 @@ impl std::fmt::Display for OpenError {
                 write!(f, "log segment {segment} is damaged at offset {offset}")
             }
             OpenError::NoMemory => f.write_str("no memory for the trees"),
-            OpenError::Missing { segment } => write!(f, "log segment {segment} is missing"),
+            OpenError::Missing { segment, by } => {
+                write!(f, "log segment {segment} is missing, or log segment {by} is damaged")
+            }
             OpenError::Foreign { segment } => {
                 write!(f, "log segment {segment} belongs to another cluster or shard layout")
             }
@@ -285,8 +289,9 @@ impl Found {
                 Found { sealed, scanned, synced, cut: is_cut.then_some(Cut { place }), is_clean };
             found.sealed.retain(|one| !left.contains(&one.segment));
             found.scanned.retain(|(one, _)| !left.contains(&one.segment));
+            let by = top.segment;
             match chain.missing.iter().find(|segment| !left.contains(segment)) {
-                Some(&segment) => return Err(OpenError::Missing { segment }),
+                Some(&segment) => return Err(OpenError::Missing { segment, by }),
                 None => return Ok(found),
             }
         }

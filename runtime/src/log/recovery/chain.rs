@@ -98,7 +98,7 @@ pub(super) fn check_ids(segments: &[Segment<'_>]) -> Result<(), OpenError> {
     let mut before = top.map_or(0, |top| segments[top].segment);
     for one in &segments[top.map_or(0, |top| top + 1)..] {
         if one.segment != before + 1 {
-            return Err(OpenError::Missing { segment: before + 1 });
+            return Err(OpenError::Missing { segment: before + 1, by: one.segment });
         }
         before = one.segment;
     }

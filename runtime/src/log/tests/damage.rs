@@ -149,10 +149,9 @@ fn a_missing_segment_is_named() {
     for &segment in &used[..used.len() - 1] {
         let mut files = files.clone();
         files.remove(&segment);
-        assert_eq!(
-            recover(&identity(), &views(&files)).unwrap_err(),
-            OpenError::Missing { segment }
-        );
+        let by = *used.last().unwrap();
+        let error = recover(&identity(), &views(&files)).unwrap_err();
+        assert_eq!(error, OpenError::Missing { segment, by });
     }
 }
 

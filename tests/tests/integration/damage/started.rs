@@ -108,8 +108,8 @@ fn check(stored: &Stored, target: &Target, change: Change) -> End {
     let (mut node, _network) = spawn(copy.path());
     if node.try_ready().is_none() {
         let line = failure(&mut node);
-        assert!(line.contains(&target.mark()), "{case}: {line}");
-        assert!(!is_sound && text.contains(&target.mark()), "{case}: {line}: {text}");
+        assert!(target.is_named(&line), "{case}: {line}");
+        assert!(!is_sound && target.is_named(&text), "{case}: {line}: {text}");
         return End::Refused;
     }
     let refused = refused_reads(stored, &node);
