@@ -41,6 +41,8 @@ pub(crate) struct Segment {
 pub struct LogFiles {
     dir: PathBuf,
     files: BTreeMap<u32, Arc<File>>,
+    /// To read into.
+    spare: Vec<u8>,
 }
 
 impl LogFiles {
@@ -49,7 +51,7 @@ impl LogFiles {
     /// # Errors
     /// If the folder or a file cannot be read, or not mapped; the text names the file.
     pub fn open(dir: &Path) -> io::Result<(LogFiles, SegmentMaps, Snapshots)> {
-        let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new() };
+        let mut disk = LogFiles { dir: dir.to_owned(), files: BTreeMap::new(), spare: Vec::new() };
         let mut maps = SegmentMaps::default();
         let mut snapshots = BTreeMap::new();
         let number = |name: &str, suffix| name.strip_suffix(suffix)?.parse::<u32>().ok();
@@ -148,7 +150,7 @@ impl LogFiles {
             }
             Request::Read(read) => {
                 let result = self.read(&read);
-                log.handle_read(read, result);
+                self.spare = log.handle_read(read, result);
             }
             Request::Store { segment, offset, bytes, is_last } => {
                 let stored = store_snapshot(&self.dir, segment, offset, &bytes, is_last);
@@ -170,9 +172,10 @@ impl LogFiles {
         log.handle_completion(Completion::Synced { result });
     }
 
-    fn read(&self, read: &Read) -> Result<Vec<u8>, Errno> {
+    fn read(&mut self, read: &Read) -> Result<Vec<u8>, Errno> {
         let file = self.files.get(&read.segment).ok_or(Errno(libc::ENOENT))?;
-        let mut bytes = vec![0; read.bytes as usize];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(read.bytes as usize, 0);
         file.read_exact_at(&mut bytes, read.offset.into()).map_err(|error| errno(&error))?;
         Ok(bytes)
     }

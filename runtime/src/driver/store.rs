@@ -103,6 +103,8 @@ pub(crate) struct Reads {
     keeps_all: bool,
     /// Cold records for which the ring had no room yet.
     wanted: VecDeque<Wanted>,
+    /// For the next read of background work: to take new memory for each costs more than the read.
+    spare: Vec<u8>,
 }
 
 /// One read.
@@ -125,7 +127,11 @@ impl Driver {
         };
         let reads = &mut self.state.reads;
         reads.latest += 1;
-        let buffer = vec![0; read.bytes as usize];
+        let mut buffer = Vec::new();
+        if key.is_none() {
+            buffer = std::mem::take(&mut reads.spare);
+        }
+        buffer.resize(read.bytes as usize, 0);
         // What background work reads is of no use to anybody else.
         let drops = key.is_none() && !reads.keeps_all;
         match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
@@ -186,7 +192,7 @@ impl State {
         match key {
             // What was read is in the page cache now, so in the map.
             Some(key) => self.engine.resume(&mut self.io, key),
-            None => self.engine.log.handle_read(read, result),
+            None => self.reads.spare = self.engine.log.handle_read(read, result),
         }
     }
 

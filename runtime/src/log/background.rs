@@ -133,9 +133,10 @@ impl Background {
     }
 
     /// The bytes that were asked for.
-    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) {
-        if let Job::Merge(walk) | Job::Snapshot(walk, _) = &mut self.job {
-            walk.on_read(result);
+    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) -> Vec<u8> {
+        match &mut self.job {
+            Job::Merge(walk) | Job::Snapshot(walk, _) => walk.on_read(result),
+            Job::Idle | Job::Leave(..) => result.unwrap_or_default(),
         }
     }
 

@@ -166,8 +166,9 @@ impl<M: Maps> Log<M> {
         }
     }
 
-    /// Takes what was read, all of it, or why it could not be.
-    pub fn handle_read(&mut self, read: Read, result: Result<Vec<u8>, Errno>) {
+    /// Takes what was read, all of it, or why it could not be. Returns a buffer that is not needed
+    /// any more, perhaps an empty one: the next may be read into it.
+    pub fn handle_read(&mut self, read: Read, result: Result<Vec<u8>, Errno>) -> Vec<u8> {
         let result = result.and_then(|bytes| match bytes.len() == read.bytes as usize {
             true => Ok(bytes),
             false => Err(Errno(0)),

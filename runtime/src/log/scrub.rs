@@ -166,12 +166,12 @@ impl Scrubber {
     }
 
     /// The bytes that were asked for.
-    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) {
+    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) -> Vec<u8> {
         self.is_waiting = false;
-        if self.reading.take() == Some(true)
-            && let Some(walk) = self.stage.walk_mut()
-        {
-            walk.on_read(result);
+        let is_wanted = self.reading.take() == Some(true);
+        match self.stage.walk_mut().filter(|_| is_wanted) {
+            Some(walk) => walk.on_read(result),
+            None => result.unwrap_or_default(),
         }
     }
 }

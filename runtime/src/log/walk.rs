@@ -213,14 +213,19 @@ impl Walk {
     }
 
     /// The bytes that were asked for.
-    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) {
+    ///
+    /// Returns those before, to read the next into.
+    pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) -> Vec<u8> {
         self.is_reading = false;
         match result {
             Ok(bytes) => {
-                self.piece = bytes;
                 self.piece_at = self.at;
+                std::mem::replace(&mut self.piece, bytes)
             }
-            Err(errno) => self.failure = Some(errno),
+            Err(errno) => {
+                self.failure = Some(errno);
+                Vec::new()
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// How long a page that was seen in memory is taken to be there, and how long memory is taken to
 /// be short after one was not.
-const RECHECK: Duration = Duration::from_secs(10);
+const RECHECK: Duration = Duration::from_secs(30);
 const PAGE_BYTES: usize = 4096;
 /// Pages that are asked for together when the first of them is: a word of bits.
 const WORD_PAGES: usize = 64;

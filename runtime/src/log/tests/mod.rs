@@ -171,7 +171,7 @@ impl World {
     pub(super) fn complete(&mut self, choice: u64, fate: Fate) {
         match self.log.maps_mut().complete(choice, fate) {
             Some(Ended::Completion(completion)) => self.log.handle_completion(completion),
-            Some(Ended::Read(read, result)) => self.log.handle_read(read, result),
+            Some(Ended::Read(read, result)) => drop(self.log.handle_read(read, result)),
             None => {}
         }
         self.note_claims();
