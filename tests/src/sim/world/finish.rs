@@ -92,6 +92,11 @@ impl World<'_> {
         Ok(false)
     }
 
+    /// Whether nobody asks for anything any more: what is under way then must end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.done
+    }
+
     /// What the run reached so far.
     pub(in super::super) fn figures(&self) -> Figures {
         Figures {

@@ -56,7 +56,7 @@ impl World<'_> {
     }
 
     pub(super) fn on_follow(&mut self, site: Site, follower: Follower) -> Result<(), Violation> {
-        if self.shard_mut(site).machine.topology() != follower.topology {
+        if self.is_closed() || self.shard_mut(site).machine.topology() != follower.topology {
             return Ok(());
         }
         let ticket = self.new_ticket();
