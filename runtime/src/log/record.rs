@@ -13,6 +13,9 @@
 //! | 48 | 8 | nonce | of the segment: no client can forge a batch header inside a value |
 //! | 56 | 8 × n | list | of places, ascending; n may be 0 |
 //!
+//! A batch whose header would say what the one before it said has none, unless every batch is
+//! synced (`always`).
+//!
 //! The list of a segment's first header is the *roster*: the end of each finished segment that is
 //! part of the log. The list of any other names segments that are no part of it any more. So the
 //! newest begun segment tells which files are the log, and what is missing is noticed.

@@ -69,6 +69,13 @@ pub(super) struct Tail {
     filling: Box<[u8]>,
     /// Bytes of `filling` that are taken, the room of its batch header included; 0 = no batch.
     used: usize,
+    /// Whether the open batch begins with a header: one that would say what the last one did is
+    /// left out, and the batch goes on behind the one before.
+    has_header: bool,
+    /// What the last header said was synced; none of this segment yet.
+    vouched: Option<Place>,
+    /// Every batch begins with a header: each is synced, and the next one says so.
+    vouches_each: bool,
     /// Place of the first byte of `filling`.
     start: Place,
     nonce: u64,
@@ -83,10 +90,13 @@ pub(super) struct Tail {
 
 impl Tail {
     /// An empty tail of a log that ends at `end`; [`Tail::begin_segment`] comes before any append.
-    pub(super) fn new(end: Place) -> Tail {
+    pub(super) fn new(end: Place, vouches_each: bool) -> Tail {
         Tail {
             filling: Box::default(),
             used: 0,
+            has_header: false,
+            vouched: None,
+            vouches_each,
             start: end,
             nonce: 0,
             is_first: false,
@@ -122,6 +132,7 @@ impl Tail {
         self.start = start;
         self.nonce = nonce;
         self.is_first = true;
+        self.vouched = None;
         self.list = roster;
     }
 
@@ -145,7 +156,9 @@ impl Tail {
             return false;
         }
         self.seal(synced, false);
-        let header_bytes = BatchHeader::bytes(self.list.len());
+        let is_news = self.vouched != Some(synced) || !self.list.is_empty() || bytes == 0;
+        self.has_header = is_news || self.vouches_each;
+        let header_bytes = if self.has_header { BatchHeader::bytes(self.list.len()) } else { 0 };
         let need = header_bytes + bytes;
         if self.filling.len() < need {
             let spare = if need <= TAIL_BUFFER_BYTES { self.spare.pop() } else { None };
@@ -158,7 +171,6 @@ impl Tail {
 
     /// Takes `bytes` of the free part, which were reserved and filled.
     pub(super) fn commit(&mut self, bytes: usize) {
-        assert!(self.is_open());
         assert!(self.used + bytes <= self.filling.len());
         self.used += bytes;
     }
@@ -169,10 +181,13 @@ impl Tail {
             return;
         }
         debug_assert!(synced <= self.start);
-        let header = &mut self.filling[..BatchHeader::bytes(self.list.len())];
-        let flags = (std::mem::take(&mut self.is_first), is_stop);
-        write_batch_header(self.start, (synced, self.nonce), flags, &self.list, header);
-        self.list.clear();
+        if self.has_header {
+            let header = &mut self.filling[..BatchHeader::bytes(self.list.len())];
+            let flags = (std::mem::take(&mut self.is_first), is_stop);
+            write_batch_header(self.start, (synced, self.nonce), flags, &self.list, header);
+            self.list.clear();
+            self.vouched = Some(synced);
+        }
         let bytes = std::mem::take(&mut self.filling);
         let batch = Batch { bytes, used: self.used, start: self.start };
         self.start = batch.end();

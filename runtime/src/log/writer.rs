@@ -112,7 +112,7 @@ impl Writer {
         let mut writer = Writer {
             settings,
             prng: Prng::new(seed),
-            tail: Tail::new(end),
+            tail: Tail::new(end, settings.durability == Durability::Always),
             segments: Segments::new(standing.finished),
             active: None,
             supply: Supply::Empty,

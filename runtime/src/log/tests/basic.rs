@@ -271,6 +271,35 @@ fn restarts_without_writes_leave_no_files_behind() {
 }
 
 #[test]
+fn a_batch_header_that_says_nothing_new_is_left_out() {
+    for durability in MODES {
+        let mut world = World::ready(config(durability));
+        let mut ends = Vec::new();
+        for n in 0..6 {
+            if n == 3 {
+                world.log.sync_wanted();
+                world.settle();
+            }
+            world.append(b"key", &[n; 100]).unwrap();
+            world.settle();
+            ends.push(world.log.end().offset());
+        }
+        let bytes: Vec<_> = ends.windows(2).map(|ends| ends[1] - ends[0]).collect();
+        let record = *bytes.iter().min().unwrap();
+        let headers: Vec<_> = bytes.iter().map(|bytes| *bytes > record).collect();
+        let wanted = match durability {
+            // Then every header is longer than none.
+            Durability::Always => [false; 5],
+            Durability::Interval(_) | Durability::None => [false, false, true, false, false],
+        };
+        assert_eq!(headers, wanted, "{durability:?}: {bytes:?}");
+        assert!(bytes.iter().all(|bytes| *bytes <= record + record::BATCH_HEADER_BYTES as u32));
+        world.check();
+        world.reopen();
+    }
+}
+
+#[test]
 fn segment_sizes_follow_what_is_live_within_their_bounds() {
     let sizes = SegmentSizes::default();
     let mib = |n: u64| n << 20;
