@@ -5,7 +5,7 @@
 //! waiting for each: before a shard serves, in tools, in benchmarks.
 
 use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
-use crate::sys::Map;
+use crate::sys::{Map, expect_random};
 use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -279,7 +279,9 @@ impl NewSegment {
             let _ = std::fs::remove_file(&unfinished);
             return Err(error);
         }
-        open_segment(dir, id)
+        let segment = open_segment(dir, id)?;
+        expect_random(&segment.file, &segment.map);
+        Ok(segment)
     }
 }
 

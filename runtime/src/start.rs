@@ -474,7 +474,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     for (listener, tag) in [(resp, RESP), (native, NATIVE)] {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
-    Ok(Driver { net, state, is_working: false })
+    Ok(Driver { net, state, has_more: false })
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ use crate::log::Completion;
 use crate::log_files::LogFiles;
 use crate::metrics::{Counter, Recorder};
 use crate::net::{ConnectionId, HotRing, RingError};
+use crate::session::native::frames::Flow;
 use crate::session::resp::Limits;
 use crate::settings::Secret;
 use ringmain_core::drive::Notice;
@@ -63,6 +64,9 @@ use work::Work;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events of one turn.
 const EVENT_COUNT_MAX: usize = 256;
+/// After so long a turn takes no more events; and for as long again, those of other shards. What
+/// has come first is answered before the rest is begun.
+const EVENTS_TIME_MAX: Duration = Duration::from_micros(300);
 /// Bounded steps of the machine in one turn.
 const STEP_COUNT_MAX: usize = 256;
 /// How long the ring blocks at once while the shard is not quite idle.
@@ -137,8 +141,8 @@ pub(crate) struct State {
 pub(crate) struct Driver {
     pub(crate) net: HotRing,
     pub(crate) state: State,
-    /// The last turn did background work and there is more.
-    pub(crate) is_working: bool,
+    /// The last turn left something to do: events, or background work.
+    pub(crate) has_more: bool,
 }
 
 impl Driver {
@@ -152,8 +156,7 @@ impl Driver {
             let events = self.turn()?;
             idle = if events > 0 { 0 } else { idle + 1 };
             let wait = self.wait();
-            let is_busy = events >= EVENT_COUNT_MAX || self.is_working;
-            if is_busy || wait == Some(Duration::ZERO) {
+            if self.has_more || wait == Some(Duration::ZERO) {
                 self.net.submit_and_wait(Some(Duration::ZERO))?;
             } else if idle <= IDLE_COUNT_MAX {
                 self.net.submit_and_wait(Some(wait.map_or(BLOCK, |wait| wait.min(BLOCK))))?;
@@ -175,10 +178,14 @@ impl Driver {
     /// One turn; says how many events it took.
     fn turn(&mut self) -> Result<usize, RingError> {
         self.state.tick();
+        let until = self.state.engine.now + EVENTS_TIME_MAX;
         let mut events = 0;
-        while events < EVENT_COUNT_MAX
-            && let Some(event) = self.net.next_event()
-        {
+        let mut has_more = true;
+        while events < EVENT_COUNT_MAX && self.state.now() < until {
+            let Some(event) = self.net.next_event() else {
+                has_more = false;
+                break;
+            };
             events += 1;
             let accepted = self.state.on_event(event);
             if let Some((socket, tag)) = accepted {
@@ -186,11 +193,12 @@ impl Driver {
             }
             self.carry_out();
         }
-        events += self.state.on_mesh();
+        let (mesh_events, mesh_has_more) = self.state.on_mesh();
+        events += mesh_events;
         self.state.on_timers();
         self.state.on_notices();
         let is_idle = events == 0;
-        self.is_working = self.state.step_log(is_idle);
+        self.has_more = self.state.step_log(is_idle) || has_more || mesh_has_more;
         self.store();
         self.fetch_cold();
         self.state.deliver();
@@ -230,8 +238,8 @@ impl State {
         self.begin_turn();
     }
 
-    /// Frames and messages of other shards; says how many.
-    fn on_mesh(&mut self) -> usize {
+    /// Frames and messages of other shards; says how many, and whether there are more.
+    fn on_mesh(&mut self) -> (usize, bool) {
         let mut count = 0;
         if let Some(unsent) = self.unsent.take() {
             count += 1;
@@ -242,10 +250,14 @@ impl State {
             self.on_control(control);
         }
         let (me, shards) = (self.engine.shard.config().shard, self.engine.shard.config().shards);
+        let mut has_more = false;
         for from in (0..shards).map(ShardIndex).filter(|from| *from != me) {
-            count += self.on_shard_frames(from);
+            let until = self.now() + EVENTS_TIME_MAX / u32::from(shards);
+            let (frames, flow) = self.on_shard_frames(from, until);
+            count += frames;
+            has_more |= flow == Flow::Paused;
         }
-        count
+        (count, has_more)
     }
 
     /// Does what is due.

@@ -11,11 +11,12 @@ use crate::session::native::Local;
 use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof};
 use crate::session::native::dialer;
 use crate::session::native::frames::{
-    CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameReader, Pause, append_frame,
+    CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Flow, FrameReader, Pause, append_frame,
 };
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::Link;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::admin::{AdminReply, Scrub};
 use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::op::Op;
@@ -202,21 +203,26 @@ impl State {
         self.io.mark(slot);
     }
 
-    /// Frames of another shard of this node; says how many.
-    pub(super) fn on_shard_frames(&mut self, from: ShardIndex) -> usize {
+    /// Frames of another shard of this node, one at least and more until then; says how many, and
+    /// whether those were all.
+    pub(super) fn on_shard_frames(&mut self, from: ShardIndex, until: Instant) -> (usize, Flow) {
         let me = self.engine.shard.config().node;
-        let Some(mut inbound) = self.io.mesh.lend(from) else { return 0 };
+        let Some(mut inbound) = self.io.mesh.lend(from) else { return (0, Flow::Drained) };
         let mut count = 0;
         let received = inbound.receive(|frame| {
             count += 1;
             let link = link_of_shard(from);
             let taken = self.engine.turn(&mut self.io).frame(link, Some(me), frame);
             taken.expect("shards of one node understand each other");
-            ControlFlow::Continue(())
+            if self.now() < until {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(Pause::After)
+            }
         });
-        let (_, made_room) = received.expect("shards of one node write frames");
+        let (flow, made_room) = received.expect("shards of one node write frames");
         self.io.mesh.give(from, inbound, made_room);
-        count
+        (count, flow)
     }
 
     fn on_frame(

@@ -121,11 +121,11 @@ impl Driver {
     /// Has the ring read. One that cannot be begun has ended.
     pub(super) fn read(&mut self, reading: Reading) {
         let Reading { read, key, .. } = reading;
-        let Some(file) = self.state.disk.file(read.segment) else {
+        let State { engine, disk, reads, .. } = &mut self.state;
+        let Some(file) = disk.file(read.segment) else {
             // It was merged away meanwhile: the record is elsewhere.
             return self.state.on_read_ended(read, key, Err(Errno(libc::ENOENT)));
         };
-        let reads = &mut self.state.reads;
         reads.latest += 1;
         let mut buffer = Vec::new();
         if key.is_none() {
@@ -134,6 +134,9 @@ impl Driver {
         buffer.resize(read.bytes as usize, 0);
         // What background work reads is of no use to anybody else.
         let drops = key.is_none() && !reads.keeps_all;
+        if drops {
+            engine.log.maps_mut().begin_passing(read.segment, &read.range());
+        }
         match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
             Ok(()) => {
                 reads.open.insert(reads.latest, reading);
@@ -173,8 +176,12 @@ impl State {
     /// A read has ended; if it ended early, it is to be done again.
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };
+        let Reading { read, key, .. } = reading;
+        if key.is_none() {
+            self.engine.log.maps_mut().end_passing(read.segment, &read.range());
+        }
         let is_refused = matches!(result, Err(Errno(libc::EOPNOTSUPP | libc::EINVAL)));
-        if is_refused && reading.key.is_none() && !self.reads.keeps_all {
+        if is_refused && key.is_none() && !self.reads.keeps_all {
             self.reads.keeps_all = true;
             return self.work.push_back(Work::Read(reading));
         }
@@ -185,15 +192,19 @@ impl State {
         }
         self.recorder.add(Counter::LogErrors, u64::from(is_short || result.is_err()));
         let result = if is_short { Err(Errno(libc::EIO)) } else { result };
-        self.on_read_ended(reading.read, reading.key, result.map(|_| buffer));
+        self.on_read_ended(read, key, result.map(|_| buffer));
     }
 
     fn on_read_ended(&mut self, read: Read, key: Option<KeyPlace>, result: Result<Vec<u8>, Errno>) {
-        match key {
-            // What was read is in the page cache now, so in the map.
-            Some(key) => self.engine.resume(&mut self.io, key),
-            None => self.reads.spare = self.engine.log.handle_read(read, result),
+        let Some(key) = key else {
+            self.reads.spare = self.engine.log.handle_read(read, result);
+            return;
+        };
+        if let Ok(bytes) = result {
+            self.engine.log.maps_mut().begin_landing(read, bytes);
         }
+        self.engine.resume(&mut self.io, key);
+        self.engine.log.maps_mut().end_landing();
     }
 
     /// Does background work of the log: some of what is due, or a step if there is nothing else to

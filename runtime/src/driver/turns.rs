@@ -7,7 +7,7 @@ use ringmain_core::time::Instant;
 use std::time::Duration;
 
 /// Pause between two looks at the page faults of a thread.
-const FAULTS_PAUSE: Duration = Duration::from_secs(1);
+const FAULTS_PAUSE: Duration = Duration::from_millis(10);
 /// A longer turn keeps its shard's clients waiting.
 const LONG: Duration = Duration::from_millis(1);
 

@@ -4,6 +4,7 @@ use ringmain_core::records::Full;
 
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::tail::Buffer;
+use std::ops::Range;
 
 /// One thing to do. At most one of each kind is open at a time.
 #[derive(Clone, Debug)]
@@ -73,6 +74,13 @@ pub struct Read {
     pub offset: u32,
     /// How much, bytes: all of it lies in the file.
     pub bytes: u32,
+}
+
+impl Read {
+    /// Which bytes of its segment.
+    pub fn range(&self) -> Range<usize> {
+        self.offset as usize..self.offset as usize + self.bytes as usize
+    }
 }
 
 /// The answer to a [`Request`].

@@ -1,17 +1,20 @@
 //! The maps of a shard's segments, which say of a range whether reading it would wait for the
 //! disk, without touching it: a page fault there stops the whole shard.
 //!
-//! The kernel is asked once for each page (about 0.4 µs) and believed for [`RECHECK`]; a page that
-//! this process has just written is in memory, too. When a page
-//! is found that is not in memory, or the thread has taken major faults, memory is short: then for
-//! at least as long it is asked before every read, as a page that is read in the same turn in
-//! which it was seen in memory is not taken away in between.
+//! The kernel is asked once for 64 pages or each one (about 0.4 µs) and believed for a while; a
+//! page that this process has just written is in memory, too. How long depends on how tight memory
+//! is: [`BELIEF_MIN`] after a page was not there, or the thread has taken a major fault, and from
+//! there twice as long each time, to [`BELIEF_MAX`]. Never believed is a page that passes through:
+//! background work has it read, and the kernel is to drop it after that.
+//!
+//! What was read for an operation that waits for it is served from where it was read to: its page
+//! may be gone again, and to map it costs more than to read it.
 //!
 //! What lies in a map can be lent to who sends it. Then the map outlives its segment: the file is
 //! removed at once, but its space comes back only when the last part was given back.
 
-use crate::log::{File, Maps};
-use crate::sys::{Map, MapPart, is_cached};
+use crate::log::{File, Maps, Read};
+use crate::sys::{Map, MapPart, expect_random, is_cached, is_page_ready};
 use ringmain_core::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -22,9 +25,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a page that was seen in memory is taken to be there, and how long memory is taken to
-/// be short after one was not.
-const RECHECK: Duration = Duration::from_secs(30);
+/// How long a page that was seen in memory is taken to be there, at most.
+const BELIEF_MAX: Duration = Duration::from_secs(30);
+/// See [`BELIEF_MAX`]. Under pressure the kernel takes pages that were read 30 ms before.
+const BELIEF_MIN: Duration = Duration::from_millis(2);
+/// Memory is short while pages are believed for less.
+const BELIEF_IN_PLENTY: Duration = Duration::from_millis(100);
 const PAGE_BYTES: usize = 4096;
 /// Pages that are asked for together when the first of them is: a word of bits.
 const WORD_PAGES: usize = 64;
@@ -42,29 +48,39 @@ pub struct SegmentMaps {
     /// Maps of segments that are gone, of which parts were lent then.
     left: Vec<Arc<Map>>,
     memory: Memory,
+    landed: Option<Landed>,
     /// Reads wait for the disk.
     is_waiting: bool,
+}
+
+/// A part of a segment that was read for whoever goes on now.
+#[derive(Debug)]
+struct Landed {
+    segment: u32,
+    range: Range<usize>,
+    bytes: Vec<u8>,
 }
 
 /// What is known of memory.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Every page is asked for before it is read.
-    is_short: Cell<bool>,
-    /// A page was not in memory since the last tick.
+    /// A page was not in memory since the last turn began.
     is_cold_seen: Cell<bool>,
-    /// When memory is not short any more, or pages are to be asked for again.
-    recheck: Cell<Instant>,
-    /// The pages of a segment that were seen in memory in this turn.
-    seen: Cell<Option<(u32, usize, usize)>>,
+    /// What was seen in memory is believed so long: until then, which is an epoch.
+    belief: Duration,
+    believed_until: Instant,
+    epoch: u64,
 }
 
 #[derive(Debug)]
 struct Mapped {
     map: Arc<Map>,
     file: Arc<fs::File>,
-    /// A bit for each page: it was seen in memory since the last recheck.
+    /// A bit for each page: it was seen in memory in this epoch.
     pages: Vec<Cell<u64>>,
+    epoch: Cell<u64>,
+    /// Pages that pass through.
+    passing: Vec<Range<usize>>,
 }
 
 impl SegmentMaps {
@@ -73,13 +89,13 @@ impl SegmentMaps {
         let words = map.len().div_ceil(PAGE_BYTES).div_ceil(WORD_PAGES);
         let pages = vec![Cell::new(0); words];
         self.by_address.insert(map.address(), segment);
-        self.maps.insert(segment, Mapped { map: Arc::new(map), file: Arc::clone(file), pages });
+        let (map, file, epoch) = (Arc::new(map), Arc::clone(file), Cell::new(self.memory.epoch));
+        self.maps.insert(segment, Mapped { map, file, pages, epoch, passing: Vec::new() });
     }
 
     /// Lets go of a segment. Its map is given back here, or by [`SegmentMaps::take_left`] once no
     /// part of it is lent any more.
     pub(super) fn remove(&mut self, segment: u32) -> Option<Map> {
-        self.memory.seen.set(None);
         let Mapped { map, .. } = self.maps.remove(&segment)?;
         self.by_address.remove(&map.address());
         Arc::try_unwrap(map).map_err(|map| self.left.push(map)).ok()
@@ -95,7 +111,7 @@ impl SegmentMaps {
     /// Lends what lies in a map, so that it is sent without a copy; `None`: it is to be copied. It
     /// is while memory is short: a page that is in memory now may be gone when it is sent.
     pub fn lend(&self, bytes: &[u8]) -> Option<MapPart> {
-        if bytes.len() < LENT_BYTES_MIN || self.memory.is_short.get() {
+        if bytes.len() < LENT_BYTES_MIN || self.memory.is_short() {
             return None;
         }
         let (_, segment) = self.by_address.range(..=bytes.as_ptr() as usize).next_back()?;
@@ -114,25 +130,59 @@ impl SegmentMaps {
         files
     }
 
+    /// Recovery is over, which reads all in order: what is read now lies anywhere.
+    pub(crate) fn expect_random(&self) {
+        self.maps.values().for_each(|Mapped { map, file, .. }| expect_random(file, map));
+    }
+
     /// Has every read wait for the disk where it must, for those who have nothing else to do.
     pub fn wait_for_disk(&mut self) {
         self.is_waiting = true;
     }
 
-    /// A turn begins: what was seen in memory in the last one may be gone.
+    /// A turn begins: what was seen in memory some time ago may be gone.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
-        let memory = &self.memory;
-        memory.seen.set(None);
-        if memory.is_cold_seen.take() {
-            memory.is_short.set(true);
-            memory.recheck.set(now + RECHECK);
-        } else if memory.recheck.get() <= now {
-            memory.is_short.set(false);
-            memory.recheck.set(now + RECHECK);
-            for word in self.maps.values().flat_map(|mapped| &mapped.pages) {
-                word.set(0);
-            }
+        let memory = &mut self.memory;
+        let is_cold_seen = memory.is_cold_seen.take();
+        if is_cold_seen || memory.believed_until <= now {
+            let belief = if is_cold_seen { Duration::ZERO } else { 2 * memory.belief };
+            memory.belief = belief.clamp(BELIEF_MIN, BELIEF_MAX);
+            memory.believed_until = now + memory.belief;
+            memory.epoch += 1;
         }
+    }
+
+    /// Serves what was read, until [`SegmentMaps::end_landing`].
+    pub(crate) fn begin_landing(&mut self, read: Read, bytes: Vec<u8>) {
+        assert_eq!(bytes.len(), read.bytes as usize);
+        self.landed = Some(Landed { segment: read.segment, range: read.range(), bytes });
+    }
+
+    /// What was read is of no more use.
+    pub(crate) fn end_landing(&mut self) {
+        self.landed = None;
+    }
+
+    fn landed(&self, segment: u32, range: &Range<usize>) -> Option<&[u8]> {
+        let landed = self.landed.as_ref().filter(|landed| landed.segment == segment)?;
+        let start = range.start.checked_sub(landed.range.start)?;
+        landed.bytes.get(start..start + range.len())
+    }
+
+    /// What lies in this range will pass through memory.
+    pub(crate) fn begin_passing(&mut self, segment: u32, range: &Range<usize>) {
+        let Some(mapped) = self.maps.get_mut(&segment) else { return };
+        let range = pages(range);
+        range.clone().for_each(|page| mapped.forget(page));
+        mapped.passing.push(range);
+    }
+
+    /// It has.
+    pub(crate) fn end_passing(&mut self, segment: u32, range: &Range<usize>) {
+        let Some(mapped) = self.maps.get_mut(&segment) else { return };
+        let range = pages(range);
+        let index = mapped.passing.iter().position(|passing| *passing == range);
+        index.map(|index| mapped.passing.swap_remove(index));
     }
 
     /// This thread has waited for the disk in a page fault.
@@ -145,16 +195,12 @@ impl Maps for SegmentMaps {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
         let start = offset as usize;
         let range = start..start.checked_add(bytes)?;
+        if let Some(landed) = self.landed(segment, &range) {
+            return Some(landed);
+        }
         let mapped = self.maps.get(&segment)?;
         let slice = mapped.map.bytes(range.clone())?;
-        let is_there = if self.is_waiting {
-            true
-        } else if self.memory.is_short.get() {
-            self.memory.sees(segment, mapped, &range)
-        } else {
-            mapped.knows(&range)
-        };
-        if !is_there {
+        if !self.is_waiting && !mapped.knows(&range, &self.memory) {
             self.memory.is_cold_seen.set(true);
             return None;
         }
@@ -168,49 +214,46 @@ impl Maps for SegmentMaps {
 
     fn on_written(&self, segment: u32, range: Range<u32>) {
         if let Some(mapped) = self.maps.get(&segment) {
-            let (first, end) = pages(&(range.start as usize..range.end as usize));
-            (first..end).for_each(|page| mapped.note(page));
+            mapped.follow(self.memory.epoch);
+            pages(&(range.start as usize..range.end as usize)).for_each(|page| mapped.note(page));
         }
     }
 }
 
 impl Memory {
-    /// Whether the pages of a range are in memory now.
-    fn sees(&self, segment: u32, mapped: &Mapped, range: &Range<usize>) -> bool {
-        let (first, end) = pages(range);
-        let is_seen =
-            |seen: (u32, usize, usize)| seen.0 == segment && seen.1 <= first && end <= seen.2;
-        if self.seen.get().is_some_and(is_seen) {
-            return true;
-        }
-        let is_there = mapped.asks(first, end);
-        if is_there {
-            self.seen.set(Some((segment, first, end)));
-        }
-        is_there
+    fn is_short(&self) -> bool {
+        self.belief < BELIEF_IN_PLENTY
     }
 }
 
 impl Mapped {
     /// Whether the pages of a range are in memory, or were a short while ago.
-    fn knows(&self, range: &Range<usize>) -> bool {
-        let (first, end) = pages(range);
-        (first..end).all(|page| {
+    fn knows(&self, range: &Range<usize>, memory: &Memory) -> bool {
+        self.follow(memory.epoch);
+        pages(range).all(|page| {
             let word = &self.pages[page / WORD_PAGES];
             if word.get() & 1 << (page % WORD_PAGES) != 0 {
                 return true;
             }
             let start = page / WORD_PAGES * WORD_PAGES;
-            if self.asks(start, start + WORD_PAGES) {
+            let word_pages = start..start + WORD_PAGES;
+            if !memory.is_short() && !self.passes(&word_pages) && self.has_all(&word_pages) {
                 word.set(u64::MAX);
                 return true;
             }
-            let is_there = self.asks(page, page + 1);
-            if is_there {
+            let is_there = is_page_ready(&self.file, (page * PAGE_BYTES) as u64);
+            if is_there && !self.passes(&(page..page + 1)) {
                 self.note(page);
             }
             is_there
         })
+    }
+
+    /// Forgets what was seen in an epoch before this one.
+    fn follow(&self, epoch: u64) {
+        if self.epoch.replace(epoch) != epoch {
+            self.pages.iter().for_each(|word| word.set(0));
+        }
     }
 
     /// A page is in memory.
@@ -219,10 +262,21 @@ impl Mapped {
         word.set(word.get() | 1 << (page % WORD_PAGES));
     }
 
-    fn asks(&self, first: usize, end: usize) -> bool {
-        let bytes = self.map.len();
-        let range = (first * PAGE_BYTES) as u64..(end * PAGE_BYTES).min(bytes) as u64;
-        is_cached(&self.file, range)
+    /// Nothing is known of a page.
+    fn forget(&self, page: usize) {
+        let word = &self.pages[page / WORD_PAGES];
+        word.set(word.get() & !(1 << (page % WORD_PAGES)));
+    }
+
+    /// Whether any of these pages passes through.
+    fn passes(&self, pages: &Range<usize>) -> bool {
+        let is_one = |it: &Range<usize>| it.start < pages.end && pages.start < it.end;
+        self.passing.iter().any(is_one)
+    }
+
+    fn has_all(&self, pages: &Range<usize>) -> bool {
+        let end = (pages.end * PAGE_BYTES).min(self.map.len());
+        is_cached(&self.file, (pages.start * PAGE_BYTES) as u64..end as u64)
     }
 }
 
@@ -238,9 +292,9 @@ fn data_end(file: &fs::File) -> Option<u64> {
     }
 }
 
-/// First page of a range, and the one behind its last.
-fn pages(range: &Range<usize>) -> (usize, usize) {
-    (range.start / PAGE_BYTES, range.end.div_ceil(PAGE_BYTES))
+/// The pages of a range of bytes.
+fn pages(range: &Range<usize>) -> Range<usize> {
+    range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES)
 }
 
 #[cfg(test)]

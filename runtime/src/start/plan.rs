@@ -228,6 +228,7 @@ impl Plan {
         let recovered = log::recover(&identity, &found)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         drop(snapshots);
+        maps.expect_random();
         for &log::Damage { segment, offset, end } in &recovered.damage {
             tracing::error!(
                 "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \

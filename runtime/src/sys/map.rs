@@ -54,30 +54,40 @@ impl Map {
         //   mapped file, so the bytes of a published range do not change under the slice. A file
         //   changed by another process breaks that: the data directory is locked against them;
         // - any bytes are valid `u8`s. A read error of the disk is a SIGBUS, which ends the
-        //   process; `populate` finds it first, as an error.
+        //   process: what is not in memory is read through the ring first, and fails there.
         Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) })
-    }
-
-    /// Says that reads will jump about, so that a miss reads one page and not those around it.
-    pub fn expect_random(&self) -> Result<(), Errno> {
-        self.raw.advise(Advice::Random).map_err(|error| Errno::of(&error))
-    }
-
-    /// Reads a part into memory, blocking; a read error is one here.
-    pub fn populate(&self, range: Range<usize>) -> Result<(), Errno> {
-        if range.start > range.end || range.end > self.raw.len() {
-            return Err(Errno(libc::EINVAL));
-        }
-        let advised = self.raw.advise_range(Advice::PopulateRead, range.start, range.len());
-        advised.map_err(|error| Errno::of(&error))
     }
 }
 
-/// Whether all of a part of a file is in memory, so that reading it from a map blocks on nothing.
-/// Takes about 0.4 µs. False if it cannot be known.
+/// Says that reads of this file will jump about, so that a miss reads no more than it needs. Else
+/// about 128 KiB are read, and memory for them found, in the midst of a page fault. What the
+/// kernel makes of this advice is its affair.
+pub fn expect_random(file: &File, map: &Map) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+    let _ = map.raw.advise(Advice::Random);
+}
+
+/// Whether all of a part of a file is in memory, or being read into it: of a part that nobody
+/// reads just now it says that reading it from a map blocks on nothing. One call of about 0.4 µs.
+/// False if it cannot be known, as before Linux 6.5.
 pub fn is_cached(file: &File, range: Range<u64>) -> bool {
-    let bytes = range.end.saturating_sub(range.start);
-    let asked = [range.start, bytes];
+    let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+    cached_pages(file, &range).is_some_and(|count| count >= pages)
+}
+
+/// Whether the page of a file at this offset is in memory and not just being read into it, so
+/// that reading it from a map blocks on nothing. Two calls, if it is there.
+pub fn is_page_ready(file: &File, offset: u64) -> bool {
+    // The second call alone would begin to read a page that is not there, and find memory for it.
+    match cached_pages(file, &(offset..offset + 1)) {
+        Some(count) => count > 0 && is_read_at_once(file, offset) != Some(false),
+        None => is_read_at_once(file, offset) == Some(true),
+    }
+}
+
+/// Pages of a part of a file that are in memory; none before Linux 6.5.
+fn cached_pages(file: &File, range: &Range<u64>) -> Option<u64> {
+    let asked = [range.start, range.end.saturating_sub(range.start)];
     let mut counts = [0_u64; 5];
     // SAFETY:
     // - the call reads two words and writes five, which live through it;
@@ -86,24 +96,17 @@ pub fn is_cached(file: &File, range: Range<u64>) -> bool {
         let fd = std::os::fd::AsRawFd::as_raw_fd(file);
         libc::syscall(SYS_CACHESTAT, fd, asked.as_ptr(), counts.as_mut_ptr(), 0)
     };
-    if result != 0 {
-        return is_read_at_once(file, range);
-    }
-    let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
-    counts[0] >= pages
+    (result == 0).then_some(counts[0])
 }
 
-/// The same before Linux 6.5: one byte of each page is read, if that can be done without waiting.
-pub(super) fn is_read_at_once(file: &File, range: Range<u64>) -> bool {
-    let first = range.start / PAGE_BYTES * PAGE_BYTES;
-    let mut pages = (first..range.end).step_by(PAGE_BYTES as usize);
-    pages.clone().nth(READ_COUNT_MAX).is_none()
-        && pages.all(|page| {
-            let mut byte = [0];
-            let mut parts = [std::io::IoSliceMut::new(&mut byte)];
-            let flags = rustix::io::ReadWriteFlags::NOWAIT;
-            rustix::io::preadv2(file, &mut parts, page.max(range.start), flags) == Ok(1)
-        })
+/// Whether one byte can be read without waiting; none if the file system cannot tell.
+fn is_read_at_once(file: &File, offset: u64) -> Option<bool> {
+    let mut byte = [0];
+    let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+    match rustix::io::preadv2(file, &mut parts, offset, rustix::io::ReadWriteFlags::NOWAIT) {
+        Err(rustix::io::Errno::OPNOTSUPP) => None,
+        result => Some(result == Ok(1)),
+    }
 }
 
 /// `count` values of all zero bits, in huge pages where the system gives them. Memory is taken
@@ -171,7 +174,5 @@ impl<T: FromZeros> DerefMut for ZeroMap<T> {
 /// Size of a huge page on the machines we run on; below it the advice is of no use.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PAGE_BYTES: u64 = 4096;
-/// Most pages that are asked for one by one; more are not worth the calls.
-const READ_COUNT_MAX: usize = 64;
 /// Not in the C library yet.
 const SYS_CACHESTAT: libc::c_long = 451;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::log::{Completion, SEGMENT_HEADER_BYTES};
+use crate::log::{Completion, Read, SEGMENT_HEADER_BYTES};
 use crate::log_files::{LogFiles, NewSegment};
 
 const SEGMENT_BYTES: u32 = 4 << 20;
@@ -33,7 +33,7 @@ fn only_large_parts_of_maps_are_lent() {
         made(folder.path(), &mut disk, &mut maps, segment);
         write(&disk, segment, 4096, &vec![segment as u8; LENT_BYTES_MIN]);
     }
-    maps.begin_turn(Instant(1));
+    plenty(&mut maps);
     assert!(maps.lend(&vec![1; LENT_BYTES_MIN]).is_none(), "memory of its own");
     for segment in 1..=5 {
         let stored = maps.bytes(segment, 4096, LENT_BYTES_MIN).unwrap();
@@ -44,7 +44,7 @@ fn only_large_parts_of_maps_are_lent() {
         assert_eq!(maps.lend(last).unwrap().bytes().as_ptr(), last.as_ptr());
     }
     maps.on_major_fault();
-    maps.begin_turn(Instant(2));
+    maps.begin_turn(maps.memory.believed_until);
     let stored = maps.bytes(1, 4096, LENT_BYTES_MIN).unwrap();
     assert!(maps.lend(stored).is_none(), "memory is short");
 }
@@ -53,6 +53,7 @@ fn only_large_parts_of_maps_are_lent() {
 fn a_segment_leaves_at_once_and_its_map_after_the_last_reader() {
     let folder = tempfile::tempdir().unwrap();
     let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    plenty(&mut maps);
     for segment in 1..=3 {
         made(folder.path(), &mut disk, &mut maps, segment);
         write(&disk, segment, 8192, &vec![segment as u8; LENT_BYTES_MIN]);
@@ -83,4 +84,131 @@ fn a_segment_leaves_at_once_and_its_map_after_the_last_reader() {
     drop(of_two);
     assert_eq!(maps.take_left().unwrap().len(), SEGMENT_BYTES as usize);
     assert_eq!(mapped_count(folder.path()), 0);
+}
+
+/// Has the kernel drop a segment whose pages nobody touched through its map.
+fn drop_pages(disk: &LogFiles, segment: u32) {
+    let file = disk.file(segment).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+/// Brings them back.
+fn fetch_pages(disk: &LogFiles, segment: u32) {
+    let mut bytes = vec![0; SEGMENT_BYTES as usize];
+    std::os::unix::fs::FileExt::read_exact_at(&**disk.file(segment).unwrap(), &mut bytes, 0)
+        .unwrap();
+}
+
+/// Lets time pass in which no page is missing; until when.
+fn plenty(maps: &mut SegmentMaps) -> Instant {
+    let mut now = Instant(1);
+    while maps.memory.belief < BELIEF_MAX {
+        now = maps.memory.believed_until.max(now);
+        maps.begin_turn(now);
+    }
+    now
+}
+
+#[test]
+fn what_was_in_memory_is_believed_for_a_while() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    made(folder.path(), &mut disk, &mut maps, 1);
+    write(&disk, 1, 0, &vec![1; SEGMENT_BYTES as usize]);
+    let kind = rustix::fs::fstatfs(&**disk.file(1).unwrap()).unwrap().f_type;
+    if kind == libc::TMPFS_MAGIC {
+        return eprintln!("skipped: a file of tmpfs is always in memory");
+    }
+    let is_there = |maps: &SegmentMaps, page: u32| maps.bytes(1, page * 4096, 10).is_some();
+    let mut now = plenty(&mut maps);
+    assert!(is_there(&maps, 3));
+    drop_pages(&disk, 1);
+    maps.begin_turn(now + BELIEF_MAX / 2);
+    assert!(is_there(&maps, 3) && is_there(&maps, 40), "they were asked for together");
+    assert!(!is_there(&maps, 64) && !is_there(&maps, 100));
+    fetch_pages(&disk, 1);
+    // Now memory is short.
+    now = now + BELIEF_MAX;
+    maps.begin_turn(now);
+    assert!(is_there(&maps, 3));
+    drop_pages(&disk, 1);
+    maps.begin_turn(now + BELIEF_MIN / 2);
+    assert!(is_there(&maps, 3), "it was seen just now");
+    maps.on_written(1, 4 * 4096 + 1..5 * 4096);
+    assert!(is_there(&maps, 4) && !is_there(&maps, 5), "each page was asked for alone");
+    maps.begin_turn(now + BELIEF_MIN / 2);
+    assert!(!is_there(&maps, 3) && !is_there(&maps, 4), "one was not there");
+    // Without a miss, belief grows.
+    fetch_pages(&disk, 1);
+    now = plenty(&mut maps);
+    assert!(is_there(&maps, 3));
+    drop_pages(&disk, 1);
+    maps.begin_turn(now + BELIEF_MAX);
+    assert!(!is_there(&maps, 3));
+}
+
+#[test]
+fn what_was_read_is_served_while_it_lands() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    made(folder.path(), &mut disk, &mut maps, 1);
+    made(folder.path(), &mut disk, &mut maps, 2);
+    maps.begin_turn(Instant(1));
+    let read = Read { segment: 1, offset: 5000, bytes: 100 };
+    let stored = |maps: &SegmentMaps, segment, offset, bytes| {
+        maps.bytes(segment, offset, bytes).map(<[u8]>::to_vec)
+    };
+    maps.begin_landing(read, (0..100).collect());
+    assert_eq!(stored(&maps, 1, 5000, 100), Some((0..100).collect()));
+    assert_eq!(stored(&maps, 1, 5010, 90), Some((10..100).collect()));
+    assert_eq!(stored(&maps, 1, 5099, 1), Some(vec![99]));
+    // What is not wholly in it comes from the map, where all is zero.
+    let elsewhere = [(1, 4999, 2), (1, 5099, 2), (1, 5100, 1), (2, 5000, 100)];
+    let from_map = |maps: &SegmentMaps| {
+        elsewhere.map(|(segment, offset, bytes)| {
+            stored(maps, segment, offset, bytes).is_none_or(|bytes| bytes.iter().all(|it| *it == 0))
+        })
+    };
+    assert_eq!(from_map(&maps), [true; 4]);
+    maps.end_landing();
+    assert_ne!(stored(&maps, 1, 5000, 100), Some((0..100).collect()));
+}
+
+#[test]
+fn what_passes_through_memory_is_not_believed() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    made(folder.path(), &mut disk, &mut maps, 1);
+    write(&disk, 1, 0, &vec![1; SEGMENT_BYTES as usize]);
+    let kind = rustix::fs::fstatfs(&**disk.file(1).unwrap()).unwrap().f_type;
+    if kind == libc::TMPFS_MAGIC {
+        return eprintln!("skipped: a file of tmpfs is always in memory");
+    }
+    let is_there = |maps: &SegmentMaps, page: u32| maps.bytes(1, page * 4096, 10).is_some();
+    plenty(&mut maps);
+    assert!(is_there(&maps, 3));
+    // Two that overlap.
+    let (first, second) = (2 * 4096 + 5..4 * 4096, 3 * 4096..9 * 4096 - 5);
+    maps.begin_passing(1, &first);
+    maps.begin_passing(1, &second);
+    assert!((0..64).all(|page| is_there(&maps, page)));
+    drop_pages(&disk, 1);
+    for page in 0..64 {
+        assert_eq!(is_there(&maps, page), !(2..9).contains(&page), "{page}");
+    }
+    fetch_pages(&disk, 1);
+    maps.end_passing(1, &first);
+    assert!(is_there(&maps, 2) && is_there(&maps, 3));
+    drop_pages(&disk, 1);
+    assert!(is_there(&maps, 2) && !is_there(&maps, 3));
+    maps.end_passing(1, &second);
+    fetch_pages(&disk, 1);
+    assert!(is_there(&maps, 3));
+    drop_pages(&disk, 1);
+    assert!(is_there(&maps, 3));
+    // Of a segment that is gone nothing is known.
+    disk.forget(&mut maps, 1).unwrap().carry_out();
+    maps.begin_passing(1, &first);
+    maps.end_passing(1, &first);
 }
