@@ -14,8 +14,8 @@ use ringmain_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Batches up to this size are written inline when nobody waits for their sync: what a turn
-/// appends. A hop to a kernel thread costs more than the copy.
+/// Batches up to this size are written inline when nobody waits for their sync and there is memory
+/// for them: what a turn appends. A hop to a kernel thread costs more than the copy.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 /// A write inline that took longer stalled its shard: the next ones go through the ring.
 const STALL: Duration = Duration::from_millis(1);
@@ -46,7 +46,8 @@ impl Driver {
                     self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
-                    let is_inline = now >= self.state.inline_from;
+                    let is_short = self.state.engine.log.maps_mut().is_short();
+                    let is_inline = now >= self.state.inline_from && !is_short;
                     if !then_sync && is_inline && buffer.len() <= INLINE_BYTES_MAX {
                         let before = self.state.now();
                         let completion = self.state.disk.write_inline(segment, offset, &buffer);
@@ -134,9 +135,7 @@ impl Driver {
         buffer.resize(read.bytes as usize, 0);
         // What background work reads is of no use to anybody else.
         let drops = key.is_none() && !reads.keeps_all;
-        if drops {
-            engine.log.maps_mut().begin_passing(read.segment, &read.range());
-        }
+        engine.log.maps_mut().begin_reading(read);
         match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
             Ok(()) => {
                 reads.open.insert(reads.latest, reading);
@@ -177,9 +176,7 @@ impl State {
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };
         let Reading { read, key, .. } = reading;
-        if key.is_none() {
-            self.engine.log.maps_mut().end_passing(read.segment, &read.range());
-        }
+        self.engine.log.maps_mut().end_reading(read);
         let is_refused = matches!(result, Err(Errno(libc::EOPNOTSUPP | libc::EINVAL)));
         if is_refused && key.is_none() && !self.reads.keeps_all {
             self.reads.keeps_all = true;

@@ -4,8 +4,8 @@
 //! The kernel is asked once for 64 pages or each one (about 0.4 µs) and believed for a while; a
 //! page that this process has just written is in memory, too. How long depends on how tight memory
 //! is: [`BELIEF_MIN`] after a page was not there, or the thread has taken a major fault, and from
-//! there twice as long each time, to [`BELIEF_MAX`]. Never believed is a page that passes through:
-//! background work has it read, and the kernel is to drop it after that.
+//! there twice as long each time, to [`BELIEF_MAX`]. What is just being read is not there: the page
+//! may be locked until then, or the kernel is to drop it after that.
 //!
 //! What was read for an operation that waits for it is served from where it was read to: its page
 //! may be gone again, and to map it costs more than to read it.
@@ -14,7 +14,7 @@
 //! removed at once, but its space comes back only when the last part was given back.
 
 use crate::log::{File, Maps, Read};
-use crate::sys::{Map, MapPart, expect_random, is_cached, is_page_ready};
+use crate::sys::{Map, MapPart, expect_random, is_cached};
 use ringmain_core::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -79,8 +79,8 @@ struct Mapped {
     /// A bit for each page: it was seen in memory in this epoch.
     pages: Vec<Cell<u64>>,
     epoch: Cell<u64>,
-    /// Pages that pass through.
-    passing: Vec<Range<usize>>,
+    /// Pages that are just being read, some of which were not in memory.
+    reading: Vec<Range<usize>>,
 }
 
 impl SegmentMaps {
@@ -90,7 +90,7 @@ impl SegmentMaps {
         let pages = vec![Cell::new(0); words];
         self.by_address.insert(map.address(), segment);
         let (map, file, epoch) = (Arc::new(map), Arc::clone(file), Cell::new(self.memory.epoch));
-        self.maps.insert(segment, Mapped { map, file, pages, epoch, passing: Vec::new() });
+        self.maps.insert(segment, Mapped { map, file, pages, epoch, reading: Vec::new() });
     }
 
     /// Lets go of a segment. Its map is given back here, or by [`SegmentMaps::take_left`] once no
@@ -158,6 +158,11 @@ impl SegmentMaps {
         self.landed = Some(Landed { segment: read.segment, range: read.range(), bytes });
     }
 
+    /// Memory is short: what needs some may wait for it.
+    pub(crate) fn is_short(&self) -> bool {
+        self.memory.is_short()
+    }
+
     /// What was read is of no more use.
     pub(crate) fn end_landing(&mut self) {
         self.landed = None;
@@ -169,20 +174,22 @@ impl SegmentMaps {
         landed.bytes.get(start..start + range.len())
     }
 
-    /// What lies in this range will pass through memory.
-    pub(crate) fn begin_passing(&mut self, segment: u32, range: &Range<usize>) {
-        let Some(mapped) = self.maps.get_mut(&segment) else { return };
-        let range = pages(range);
-        range.clone().for_each(|page| mapped.forget(page));
-        mapped.passing.push(range);
+    /// Somebody begins to read.
+    pub(crate) fn begin_reading(&mut self, read: Read) {
+        let Some(mapped) = self.maps.get_mut(&read.segment) else { return };
+        let range = pages(&read.range());
+        if !mapped.has_all(&range) {
+            range.clone().for_each(|page| mapped.forget(page));
+            mapped.reading.push(range);
+        }
     }
 
-    /// It has.
-    pub(crate) fn end_passing(&mut self, segment: u32, range: &Range<usize>) {
-        let Some(mapped) = self.maps.get_mut(&segment) else { return };
-        let range = pages(range);
-        let index = mapped.passing.iter().position(|passing| *passing == range);
-        index.map(|index| mapped.passing.swap_remove(index));
+    /// That read has ended.
+    pub(crate) fn end_reading(&mut self, read: Read) {
+        let Some(mapped) = self.maps.get_mut(&read.segment) else { return };
+        let range = pages(&read.range());
+        let index = mapped.reading.iter().position(|reading| *reading == range);
+        index.map(|index| mapped.reading.swap_remove(index));
     }
 
     /// This thread has waited for the disk in a page fault.
@@ -237,12 +244,12 @@ impl Mapped {
             }
             let start = page / WORD_PAGES * WORD_PAGES;
             let word_pages = start..start + WORD_PAGES;
-            if !memory.is_short() && !self.passes(&word_pages) && self.has_all(&word_pages) {
+            if !memory.is_short() && !self.is_read(&word_pages) && self.has_all(&word_pages) {
                 word.set(u64::MAX);
                 return true;
             }
-            let is_there = is_page_ready(&self.file, (page * PAGE_BYTES) as u64);
-            if is_there && !self.passes(&(page..page + 1)) {
+            let is_there = !self.is_read(&(page..page + 1)) && self.has_all(&(page..page + 1));
+            if is_there {
                 self.note(page);
             }
             is_there
@@ -268,10 +275,10 @@ impl Mapped {
         word.set(word.get() & !(1 << (page % WORD_PAGES)));
     }
 
-    /// Whether any of these pages passes through.
-    fn passes(&self, pages: &Range<usize>) -> bool {
+    /// Whether any of these pages is just being read.
+    fn is_read(&self, pages: &Range<usize>) -> bool {
         let is_one = |it: &Range<usize>| it.start < pages.end && pages.start < it.end;
-        self.passing.iter().any(is_one)
+        self.reading.iter().any(is_one)
     }
 
     fn has_all(&self, pages: &Range<usize>) -> bool {

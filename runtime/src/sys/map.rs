@@ -67,27 +67,11 @@ pub fn expect_random(file: &File, map: &Map) {
     let _ = map.raw.advise(Advice::Random);
 }
 
-/// Whether all of a part of a file is in memory, or being read into it: of a part that nobody
-/// reads just now it says that reading it from a map blocks on nothing. One call of about 0.4 µs.
-/// False if it cannot be known, as before Linux 6.5.
+/// Whether all of a part of a file is in memory, or just being read into it: if nobody reads it,
+/// reading it from a map blocks on nothing. Takes about 0.4 µs. False if it cannot be known.
 pub fn is_cached(file: &File, range: Range<u64>) -> bool {
-    let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
-    cached_pages(file, &range).is_some_and(|count| count >= pages)
-}
-
-/// Whether the page of a file at this offset is in memory and not just being read into it, so
-/// that reading it from a map blocks on nothing. Two calls, if it is there.
-pub fn is_page_ready(file: &File, offset: u64) -> bool {
-    // The second call alone would begin to read a page that is not there, and find memory for it.
-    match cached_pages(file, &(offset..offset + 1)) {
-        Some(count) => count > 0 && is_read_at_once(file, offset) != Some(false),
-        None => is_read_at_once(file, offset) == Some(true),
-    }
-}
-
-/// Pages of a part of a file that are in memory; none before Linux 6.5.
-fn cached_pages(file: &File, range: &Range<u64>) -> Option<u64> {
-    let asked = [range.start, range.end.saturating_sub(range.start)];
+    let bytes = range.end.saturating_sub(range.start);
+    let asked = [range.start, bytes];
     let mut counts = [0_u64; 5];
     // SAFETY:
     // - the call reads two words and writes five, which live through it;
@@ -96,17 +80,24 @@ fn cached_pages(file: &File, range: &Range<u64>) -> Option<u64> {
         let fd = std::os::fd::AsRawFd::as_raw_fd(file);
         libc::syscall(SYS_CACHESTAT, fd, asked.as_ptr(), counts.as_mut_ptr(), 0)
     };
-    (result == 0).then_some(counts[0])
+    if result != 0 {
+        return is_read_at_once(file, range);
+    }
+    let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+    counts[0] >= pages
 }
 
-/// Whether one byte can be read without waiting; none if the file system cannot tell.
-fn is_read_at_once(file: &File, offset: u64) -> Option<bool> {
-    let mut byte = [0];
-    let mut parts = [std::io::IoSliceMut::new(&mut byte)];
-    match rustix::io::preadv2(file, &mut parts, offset, rustix::io::ReadWriteFlags::NOWAIT) {
-        Err(rustix::io::Errno::OPNOTSUPP) => None,
-        result => Some(result == Ok(1)),
-    }
+/// The same before Linux 6.5: one byte of each page is read, if that can be done without waiting.
+pub(super) fn is_read_at_once(file: &File, range: Range<u64>) -> bool {
+    let first = range.start / PAGE_BYTES * PAGE_BYTES;
+    let mut pages = (first..range.end).step_by(PAGE_BYTES as usize);
+    pages.clone().nth(READ_COUNT_MAX).is_none()
+        && pages.all(|page| {
+            let mut byte = [0];
+            let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+            let flags = rustix::io::ReadWriteFlags::NOWAIT;
+            rustix::io::preadv2(file, &mut parts, page.max(range.start), flags) == Ok(1)
+        })
 }
 
 /// `count` values of all zero bits, in huge pages where the system gives them. Memory is taken
@@ -174,5 +165,7 @@ impl<T: FromZeros> DerefMut for ZeroMap<T> {
 /// Size of a huge page on the machines we run on; below it the advice is of no use.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PAGE_BYTES: u64 = 4096;
+/// Most pages that are asked for one by one; more are not worth the calls.
+const READ_COUNT_MAX: usize = 64;
 /// Not in the C library yet.
 const SYS_CACHESTAT: libc::c_long = 451;

@@ -3,7 +3,7 @@
 //! - [`Ring`]: an `io_uring`. It owns all that the kernel reads or writes for an operation, the
 //!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
 //!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
-//! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_page_ready`] says whether one blocks.
+//! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_cached`] says whether one may block.
 //! - [`SendBuffer`]: bytes to send, some of them lent by maps; [`Message`] is one being sent. No
 //!   unsafe code but for the form in which the kernel reads it.
 //! - [`prefetch`]: a hint to the CPU.
@@ -35,7 +35,7 @@ pub use host::{
     HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, memlock_limit, probe, raise_memlock,
     raise_nofile, register_membarrier, return_large_buffers, thread_cpu_time, thread_major_faults,
 };
-pub use map::{Map, ZeroMap, expect_random, is_cached, is_page_ready};
+pub use map::{Map, ZeroMap, expect_random, is_cached};
 pub use message::Message;
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;
