@@ -46,7 +46,11 @@ impl Slots {
     /// If there is no room for them, or it is longer already.
     pub(super) fn extend(&mut self, len: usize) {
         assert!(self.len <= len && len <= self.capacity());
+        let first_page = self.len.next_multiple_of(PAGE_SLOTS);
         self.len = len;
+        // Were they read first, each page would fault twice: once to map the zeros that all share,
+        // once to take memory, and then every other CPU is told.
+        (first_page..len).step_by(PAGE_SLOTS).for_each(|first| self[first] = Slot::default());
     }
 
     /// Makes room for `capacity` slots. Cost: one pass.
@@ -109,5 +113,6 @@ impl std::fmt::Debug for Memory {
     }
 }
 
+const PAGE_SLOTS: usize = 4096 / size_of::<Slot>();
 /// Arrays from this size on are maps of their own, bytes.
 const MAP_BYTES_MIN: usize = 64 << 10;
