@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::cells::{Figure, Workload};
 use crate::draw::Distribution;
 use crate::engine::{BATCH_COUNT, Listed, engines};
@@ -21,10 +23,10 @@ const ROUND_COUNT: usize = 64 * BATCH_COUNT;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Only these engines.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', ignore_case = true, value_parser = engine_names())]
     engines: Vec<String>,
     /// Only these value sizes, bytes.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = value_sizes())]
     sizes: Vec<usize>,
     /// Only these distributions.
     #[arg(long, value_delimiter = ',')]
@@ -50,6 +52,15 @@ pub(crate) struct Options {
     /// Whether this only shows that it works.
     #[arg(skip)]
     is_tiny: bool,
+}
+
+fn engine_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(engines().into_iter().map(|engine| engine.name))
+}
+
+fn value_sizes() -> impl TypedValueParser<Value = usize> {
+    PossibleValuesParser::new(["16", "128", "1024", "16384"])
+        .map(|size| size.parse().expect("these are numbers"))
 }
 
 impl Options {
@@ -92,8 +103,10 @@ impl Options {
 /// # Panics
 /// If a folder cannot be made or, when it should only show that it works, if an engine fails.
 pub(crate) fn run(options: &Options) {
+    let names = &options.engines;
+    let is_named = |one: &Listed| names.iter().any(|name| name.eq_ignore_ascii_case(one.name));
     let engines: Vec<Listed> =
-        engines().into_iter().filter(|one| is_chosen(&options.engines, &one.name)).collect();
+        engines().into_iter().filter(|one| names.is_empty() || is_named(one)).collect();
     let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let workloads = options.workloads();
     let mut figures = Vec::new();
@@ -153,6 +166,6 @@ fn child(engine: &str, workload: &Workload, dir: &Path, figures: &mut Vec<Figure
 }
 
 /// An empty choice is all.
-fn is_chosen<T: PartialEq<U>, U>(chosen: &[T], one: &U) -> bool {
+fn is_chosen<T: PartialEq>(chosen: &[T], one: &T) -> bool {
     chosen.is_empty() || chosen.iter().any(|other| other == one)
 }
