@@ -3,7 +3,7 @@
 //!
 //! One job at a time, in steps that look at a bounded number of frames and bytes, so that a
 //! driver can do a few of them in any turn. A job reads segments through [`Walk`], never through
-//! a map.
+//! a map. What was merged waits for its sync beside the next job.
 //!
 //! Merging moves what is live in a segment to the log's end; the moved record is one like any
 //! other, and the newest record of a key counts, so a crash in between leaves two equal ones.
@@ -32,8 +32,8 @@ use ringmain_core::records::Place;
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::limits::{
-    OWED_BYTES_MAX, OWED_PER_APPENDED, PATIENCE_PART, SNAPSHOT_PART_BYTES, STEP_BYTES,
-    STEP_FRAME_COUNT_MAX, URGENCY,
+    MOVED_COUNT_MAX, OWED_BYTES_MAX, OWED_PER_APPENDED, PATIENCE_PART, SNAPSHOT_PART_BYTES,
+    STEP_BYTES, STEP_FRAME_COUNT_MAX, URGENCY,
 };
 use super::record::{self, Frame};
 use super::request::{Errno, Refusal, Request};
@@ -46,6 +46,8 @@ use super::{Log, Maps};
 #[derive(Default)]
 pub(super) struct Background {
     job: Job,
+    /// Segments that were merged: each leaves once everything before its place is synced.
+    moved: heapless::Vec<(u32, Place), MOVED_COUNT_MAX>,
     /// Bytes of segments that should be merged by now.
     owed_bytes: u64,
     counts: Counts,
@@ -70,8 +72,6 @@ enum Job {
     Idle,
     /// Records are being moved.
     Merge(Walk),
-    /// The segment leaves once everything before the place is synced.
-    Leave(u32, Place),
     Snapshot(Walk, Box<Snapshot>),
 }
 
@@ -115,7 +115,7 @@ impl Background {
     pub(super) fn poll_request(&mut self, may_read: bool) -> Option<Request> {
         match &mut self.job {
             Job::Merge(walk) if may_read => walk.poll_request(),
-            Job::Idle | Job::Leave(..) | Job::Merge(_) => None,
+            Job::Idle | Job::Merge(_) => None,
             Job::Snapshot(walk, snapshot) => {
                 let part = snapshot.part.take();
                 snapshot.is_storing |= part.is_some();
@@ -128,7 +128,7 @@ impl Background {
     pub(super) fn is_reading(&self) -> bool {
         match &self.job {
             Job::Merge(walk) | Job::Snapshot(walk, _) => walk.is_reading(),
-            Job::Idle | Job::Leave(..) => false,
+            Job::Idle => false,
         }
     }
 
@@ -136,7 +136,7 @@ impl Background {
     pub(super) fn on_read(&mut self, result: Result<Vec<u8>, Errno>) -> Vec<u8> {
         match &mut self.job {
             Job::Merge(walk) | Job::Snapshot(walk, _) => walk.on_read(result),
-            Job::Idle | Job::Leave(..) => result.unwrap_or_default(),
+            Job::Idle => result.unwrap_or_default(),
         }
     }
 
@@ -185,19 +185,15 @@ impl<M: Maps> Log<M> {
         if !self.writer.is_running() {
             return false;
         }
+        self.leave_moved();
         let mut job = std::mem::take(&mut self.background.job);
         let result = match &mut job {
             Job::Idle => {
                 self.background.job = self.next_job();
-                return !matches!(self.background.job, Job::Idle) || self.step_sweep(true);
+                let is_alone = self.background.moved.is_empty();
+                return !matches!(self.background.job, Job::Idle) || self.step_sweep(is_alone);
             }
             Job::Merge(walk) => self.step_merge(walk),
-            Job::Leave(_, goal) if self.writer.synced() < *goal => Err(Halt::Wait),
-            Job::Leave(segment, _) => {
-                self.writer.leave(*segment);
-                self.background.counts.merged += 1;
-                Ok(Some(Job::Idle))
-            }
             Job::Snapshot(walk, snapshot) => self.step_snapshot(walk, snapshot),
         };
         match result {
@@ -219,8 +215,27 @@ impl<M: Maps> Log<M> {
         true
     }
 
+    /// Takes out of the log what was merged and may leave by now.
+    fn leave_moved(&mut self) {
+        let synced = self.writer.synced();
+        let Background { moved, counts, .. } = &mut self.background;
+        while let Some(at) = moved.iter().position(|(_, goal)| *goal <= synced) {
+            let (segment, _) = moved.swap_remove(at);
+            counts.merged += 1;
+            // One that was given up as damaged meanwhile is gone.
+            if self.writer.segments.find(segment).is_some() {
+                self.writer.leave(segment);
+            }
+        }
+    }
+
     fn next_job(&mut self) -> Job {
         self.writer.sync_finished();
+        // A full disk has no room for what would be moved next, before something has left.
+        let moved = &self.background.moved;
+        if moved.is_full() || !moved.is_empty() && self.writer.is_refused() {
+            return Job::Idle;
+        }
         let synced = self.writer.synced();
         let segments = &self.writer.segments;
         let is_full = segments.is_full_of_garbage();
@@ -242,13 +257,17 @@ impl<M: Maps> Log<M> {
     }
 
     fn step_merge(&mut self, walk: &mut Walk) -> Result<Option<Job>, Halt> {
+        walk.read_ahead(self.step_urgency());
         match walk.step() {
             Step::Frame(..) => {}
             Step::Wait => return Err(Halt::Wait),
             Step::Damaged => return Err(Halt::Damaged),
             Step::End => {
                 self.writer.sync_wanted();
-                return Ok(Some(Job::Leave(walk.segment(), self.writer.end())));
+                self.writer.segments.on_moved(walk.segment());
+                let pushed = self.background.moved.push((walk.segment(), self.writer.end()));
+                assert!(pushed.is_ok(), "there was room when the merge began");
+                return Ok(Some(Job::Idle));
             }
         }
         let (passed, halt) = self.move_frames(walk);

@@ -52,7 +52,11 @@ pub const RESERVE_PART: u32 = 4;
 /// Room that every append leaves in its segment for batch headers that must always find some: of
 /// its own batch, of a clean stop, and of two segments that leave the log.
 pub const HEADER_COUNT_RESERVED: usize = 4;
-/// Bytes that background work reads of a segment at once, unless one record is larger.
+/// Segments that were merged and wait for a sync before they leave, at most: a sync that takes
+/// long should not hold up the next merge, and what waits takes space.
+pub const MOVED_COUNT_MAX: usize = 4;
+/// Bytes that background work reads of a segment at once, unless one record is larger; merging
+/// that has not kept up reads [`URGENCY`] times as many.
 pub const PIECE_BYTES: u32 = 256 << 10;
 /// What is read at once where a larger read has failed, bytes: what a disk loses as one is no
 /// larger.

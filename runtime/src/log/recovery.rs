@@ -360,6 +360,7 @@ impl Build<'_> {
             roster_bytes: segment.roster_bytes(),
             live,
             state,
+            is_moved: false,
         });
         Ok(())
     }

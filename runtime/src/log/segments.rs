@@ -33,6 +33,8 @@ pub(super) struct Finished {
     pub(super) live: Live,
     /// What background work may do with it.
     pub(super) state: State,
+    /// What was live in it was moved: it is to leave, and nothing in it is garbage any more.
+    pub(super) is_moved: bool,
 }
 
 /// What background work may do with a finished segment.
@@ -53,6 +55,9 @@ impl Finished {
     }
 
     fn garbage_bytes(&self) -> u64 {
+        if self.is_moved {
+            return 0;
+        }
         let is_left_early = self.end < self.file_bytes / LEFT_EARLY_PART;
         let used = if is_left_early { self.file_bytes } else { self.end };
         u64::from(used - self.roster_bytes) - self.live.bytes()
@@ -107,6 +112,7 @@ impl Segments {
                 roster_bytes: self.active_roster_bytes,
                 live,
                 state: State::Bare,
+                is_moved: false,
             };
             self.file_bytes += u64::from(file_bytes);
             self.garbage_bytes += finished.garbage_bytes();
@@ -147,6 +153,18 @@ impl Segments {
         live.clear();
         self.live_bytes -= bytes;
         self.garbage_bytes += bytes;
+    }
+
+    /// All that was live in `segment` was moved.
+    ///
+    /// # Panics
+    /// If it is not finished, or a record in it is live.
+    pub(super) fn on_moved(&mut self, segment: u32) {
+        let at = self.position(segment).expect("a merged segment is finished");
+        let moved = &mut self.finished[at];
+        assert!(moved.live.bytes() == 0, "what was live was moved");
+        self.garbage_bytes -= moved.garbage_bytes();
+        moved.is_moved = true;
     }
 
     /// Takes `segment` out of the log.
@@ -222,6 +240,7 @@ impl Segments {
                 && one.segment > suspect.segment()
                 && one.live.bytes() <= room
                 && one.state != State::Damaged
+                && !one.is_moved
                 && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)
         };
         // Live part of the file, in 1/2^32.
@@ -234,7 +253,7 @@ impl Segments {
         let old_count = self.finished.len().saturating_sub(BARE_COUNT);
         let mut due = self.finished.iter().enumerate().filter(|(at, one)| {
             let is_wanted = *at < old_count || one.file_bytes > BARE_BYTES_MAX;
-            is_wanted && one.state == State::Bare && one.end() <= synced
+            is_wanted && one.state == State::Bare && !one.is_moved && one.end() <= synced
         });
         due.next().map(|(_, one)| one)
     }

@@ -32,6 +32,8 @@ pub(super) struct Walk {
     asked: u32,
     /// Up to here it reads page by page: a read has failed.
     careful_until: u32,
+    /// So many pieces are read at once.
+    times: u32,
     /// Whether a frame begins at `at` is not known.
     is_seeking: bool,
 }
@@ -69,6 +71,7 @@ impl Walk {
             failure: None,
             asked: 0,
             careful_until: 0,
+            times: 1,
             is_seeking: false,
         }
     }
@@ -194,11 +197,16 @@ impl Walk {
         }
     }
 
+    /// Reads so many times as much at once as usual from now on.
+    pub(super) fn read_ahead(&mut self, times: u32) {
+        self.times = times;
+    }
+
     /// What is read at once, unless a frame is larger.
     fn piece_bytes(&self) -> u32 {
         match self.at < self.careful_until {
             true => SEEK_PAGE_BYTES - self.at % SEEK_PAGE_BYTES,
-            false => PIECE_BYTES,
+            false => self.times * PIECE_BYTES,
         }
     }
 
