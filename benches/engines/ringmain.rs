@@ -115,9 +115,12 @@ impl Ringmain {
     /// Does all that the log asks for: a write of what was appended, a segment ahead of its use.
     fn settle(&mut self) {
         loop {
-            while self.files.carry_out(&mut self.log, Instant(1)).expect("the disk takes it") {}
-            // What merging owes is paid at once, as a busy server does.
-            if !self.log.is_step_due() || !self.log.step() {
+            let mut is_waiting = true;
+            while self.files.carry_out(&mut self.log, Instant(1)).expect("the disk takes it") {
+                is_waiting = false;
+            }
+            // What merging owes is paid at once.
+            if !self.log.is_step_due() || !self.log.step() && is_waiting {
                 return;
             }
         }
