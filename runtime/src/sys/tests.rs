@@ -97,9 +97,14 @@ fn what_was_dropped_from_memory_is_not_cached() {
         return eprintln!("skipped: a file of tmpfs is always in memory");
     }
     file.sync_all().unwrap();
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     for is_cached in [is_cached, is_read_at_once] {
-        assert!(!is_cached(file, 0..40_000));
+        // More than once: the kernel keeps a page that it just works on, and a read that may not
+        // wait begins one that the disk may end within the call.
+        let is_dropped = || {
+            rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            !is_cached(file, 0..40_000)
+        };
+        assert!((0..1_000).any(|_| is_dropped()));
     }
 }
 

@@ -86,11 +86,15 @@ fn a_segment_leaves_at_once_and_its_map_after_the_last_reader() {
     assert_eq!(mapped_count(folder.path()), 0);
 }
 
-/// Has the kernel drop a segment whose pages nobody touched through its map.
+/// Has the kernel drop a segment whose pages nobody touched through its map; as often as it takes,
+/// as a page that the kernel works on stays.
 fn drop_pages(disk: &LogFiles, segment: u32) {
     let file = disk.file(segment).unwrap();
     file.sync_all().unwrap();
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let pages = (0..SEGMENT_BYTES as u64).step_by(PAGE_BYTES);
+    while pages.clone().any(|page| is_cached(file, page..page + 1)) {
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
 }
 
 /// Brings them back.
