@@ -121,6 +121,7 @@ impl Coordinator {
         let peers = coordinator.peers.clone();
         let mut turn = coordinator.turn();
         turn.input(Input::Ring { ring: &published, topology: TopologyId(1) });
+        turn.input(Input::Stored { written: Place(u64::MAX), synced: Place(0) });
         for peer in peers {
             turn.input(Input::PeerUp(peer));
         }

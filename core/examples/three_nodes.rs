@@ -207,6 +207,7 @@ fn main() {
         let me = server.shard.config().node;
         let mut turn = server.turn::<Software>(&mut network, &settings);
         turn.input(Input::Ring { ring: &ring, topology: TopologyId(1) });
+        turn.input(Input::Stored { written: Place(u64::MAX), synced: Place(0) });
         for peer in nodes.into_iter().filter(|peer| *peer != me) {
             turn.input(Input::PeerUp(peer));
         }

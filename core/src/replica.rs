@@ -1,17 +1,21 @@
-//! What waits for the log to sync: acknowledgments owed to coordinators, and this node's own
-//! share of the writes that it coordinates.
+//! What waits for the log: acknowledgments owed to coordinators, and this node's own share of the
+//! writes that it coordinates.
 //!
-//! Places only grow, so one FIFO and one watermark decide all of it: an acknowledgment leaves
-//! when everything up to its record is on disk (`on_persist_ready` of raft-rs, for one shard).
+//! Places only grow, so one FIFO and two watermarks decide all of it: an acknowledgment leaves when
+//! everything up to its record is written, or on disk if it says so (`on_persist_ready` of raft-rs,
+//! for one shard). Where few ask for a sync, those behind them wait for it, too: it is begun at
+//! once, and one order is simpler than two.
 
 use crate::id::RequestId;
 use crate::records::Place;
 use crate::request::Link;
 
-/// One acknowledgment that waits for a sync.
+/// One acknowledgment that waits for the log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Unsynced {
     place: Place,
+    /// It waits for the sync, not only for the write.
+    sync: bool,
     owed: Owed,
 }
 
@@ -36,13 +40,14 @@ pub(crate) struct Replica<'a> {
     entries: &'a mut [Unsynced],
     first: usize,
     count: usize,
+    written: Place,
     synced: Place,
 }
 
 impl<'a> Replica<'a> {
     pub(crate) fn new(entries: &'a mut [Unsynced]) -> Replica<'a> {
         assert!(!entries.is_empty());
-        Replica { entries, first: 0, count: 0, synced: Place(0) }
+        Replica { entries, first: 0, count: 0, written: Place(0), synced: Place(0) }
     }
 
     /// Room for one more.
@@ -50,46 +55,49 @@ impl<'a> Replica<'a> {
         self.count < self.entries.len()
     }
 
-    /// Whether the record at `place` is on disk.
-    pub(crate) fn is_synced(&self, place: Place) -> bool {
+    /// Whether the record at `place` is written; with `sync`, whether it is on disk.
+    pub(crate) fn is_stored(&self, place: Place, sync: bool) -> bool {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::AckBeforeStored) {
             return true;
         }
-        place < self.synced
+        place < if sync { self.synced } else { self.written }
     }
 
-    /// Remembers what is owed once `place` is synced.
+    /// Remembers what is owed once `place` is stored, as in [`Replica::is_stored`].
     ///
     /// # Panics
-    /// If there is no room, or if `place` is synced already.
-    pub(crate) fn push(&mut self, place: Place, owed: Owed) {
+    /// If there is no room, or if `place` is stored already.
+    pub(crate) fn push(&mut self, place: Place, sync: bool, owed: Owed) {
         assert!(self.has_room());
-        assert!(!self.is_synced(place));
+        assert!(!self.is_stored(place, sync));
         // A join that changed nothing points at an older record: it may wait for a newer one.
         let place = self.last().map_or(place, |last| last.place.max(place));
         let index = (self.first + self.count) % self.entries.len();
-        self.entries[index] = Unsynced { place, owed };
+        self.entries[index] = Unsynced { place, sync, owed };
         self.count += 1;
     }
 
-    /// Everything below `up_to` is on disk.
-    pub(crate) fn on_synced(&mut self, up_to: Place) {
-        assert!(up_to >= self.synced);
-        self.synced = up_to;
+    /// Everything below these places is written, and on disk.
+    pub(crate) fn on_stored(&mut self, written: Place, synced: Place) {
+        assert!(synced <= written);
+        assert!(written >= self.written && synced >= self.synced);
+        (self.written, self.synced) = (written, synced);
     }
 
-    /// The next acknowledgment that may leave.
-    pub(crate) fn pop(&mut self) -> Option<Owed> {
+    /// The next acknowledgment that may leave, and whether it may say that it is on disk.
+    pub(crate) fn pop(&mut self) -> Option<(Owed, bool)> {
         if !self.is_due() {
             return None;
         }
-        self.drop_first()
+        let sync = self.entries[self.first].sync;
+        self.drop_first().map(|owed| (owed, sync))
     }
 
     /// Whether an acknowledgment may leave.
     pub(crate) fn is_due(&self) -> bool {
-        self.count > 0 && self.entries[self.first].place < self.synced
+        let first = &self.entries[self.first];
+        self.count > 0 && self.is_stored(first.place, first.sync)
     }
 
     /// Whether anything is owed.
@@ -123,24 +131,54 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgments_leave_in_order_and_only_once_synced() {
+    fn acknowledgments_leave_in_order_and_only_once_stored() {
+        let at_once = Place(u64::MAX);
+        for sync in [false, true] {
+            let up_to = |place| match sync {
+                true => (at_once, Place(place)),
+                false => (Place(place), Place(0)),
+            };
+            let mut memory = [Unsynced::default(); 3];
+            let mut replica = Replica::new(&mut memory);
+            replica.push(Place(10), sync, own(1));
+            replica.push(Place(20), sync, own(2));
+            replica.push(Place(5), sync, own(3));
+            assert!(!replica.has_room());
+            assert_eq!(replica.pop(), None);
+            replica.on_stored(up_to(10).0, up_to(10).1);
+            assert_eq!(replica.pop(), None, "the record at 10 ends above 10");
+            replica.on_stored(up_to(20).0, up_to(20).1);
+            assert_eq!(replica.pop(), Some((own(1), sync)));
+            assert_eq!(replica.pop(), None);
+            replica.on_stored(up_to(21).0, up_to(21).1);
+            assert_eq!(replica.pop(), Some((own(2), sync)));
+            assert_eq!(replica.pop(), Some((own(3), sync)), "waits behind a newer one");
+            assert!(replica.is_stored(Place(20), sync));
+            assert!(!replica.is_stored(Place(21), sync));
+        }
+    }
+
+    #[test]
+    fn what_is_written_waits_behind_what_waits_for_a_sync() {
         let mut memory = [Unsynced::default(); 3];
         let mut replica = Replica::new(&mut memory);
-        replica.push(Place(10), own(1));
-        replica.push(Place(20), own(2));
-        replica.push(Place(5), own(3));
-        assert!(!replica.has_room());
+        replica.push(Place(10), false, own(1));
+        replica.push(Place(20), true, own(2));
+        replica.push(Place(30), false, own(3));
+        replica.on_stored(Place(40), Place(20));
+        assert_eq!(replica.pop(), Some((own(1), false)));
         assert_eq!(replica.pop(), None);
-        replica.on_synced(Place(10));
-        assert_eq!(replica.pop(), None, "the record at 10 ends above 10");
-        replica.on_synced(Place(20));
-        assert_eq!(replica.pop(), Some(own(1)));
-        assert_eq!(replica.pop(), None);
-        replica.on_synced(Place(21));
-        assert_eq!(replica.pop(), Some(own(2)));
-        assert_eq!(replica.pop(), Some(own(3)), "waits behind a newer one");
-        assert!(replica.is_synced(Place(20)));
-        assert!(!replica.is_synced(Place(21)));
+        replica.on_stored(Place(40), Place(21));
+        assert_eq!(replica.pop(), Some((own(2), true)));
+        assert_eq!(replica.pop(), Some((own(3), false)));
+        assert!(!replica.is_owed());
+    }
+
+    #[test]
+    #[should_panic(expected = "synced <= written")]
+    fn nothing_is_on_disk_that_was_not_written() {
+        let mut memory = [Unsynced::default(); 1];
+        Replica::new(&mut memory).on_stored(Place(1), Place(2));
     }
 
     #[test]
@@ -148,7 +186,7 @@ mod tests {
     fn one_past_the_limit_is_a_bug() {
         let mut memory = [Unsynced::default(); 1];
         let mut replica = Replica::new(&mut memory);
-        replica.push(Place(1), own(1));
-        replica.push(Place(2), own(2));
+        replica.push(Place(1), true, own(1));
+        replica.push(Place(2), true, own(2));
     }
 }

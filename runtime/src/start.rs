@@ -441,7 +441,6 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         value_bytes_max: settings.max_value_bytes as usize,
         reply_bytes_max: REPLY_BYTES_MAX,
     };
-    let stored = engine.log.synced();
     let files = Files::begin(disk.dir().to_owned(), shard, io.mesh.controls())
         .map_err(|error| StartError::Threads(error.to_string()))?;
     let mut state = State {
@@ -470,7 +469,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         has_failed: false,
         stopping: None,
     };
-    state.begin(stored, plan.contact(), &plan.members);
+    state.begin(plan.contact(), &plan.members);
     for (listener, tag) in [(resp, RESP), (native, NATIVE)] {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }

@@ -171,11 +171,11 @@ impl Shard<'_> {
         }
         let step = if node != me {
             put.on_failure(node)
-        } else if !sync || self.replica.is_synced(place) {
+        } else if self.replica.is_stored(place, sync) {
             put.on_ack(me, sync)
         } else if self.replica.has_room() {
-            self.replica.push(place, Owed::Own(op));
-            if !self.config.sync_before_ack {
+            self.replica.push(place, sync, Owed::Own(op));
+            if sync && !self.config.sync_before_ack {
                 self.output(Output::Sync);
             }
             return;

@@ -127,11 +127,14 @@ pub enum Input<'a> {
     PeerUp(NodeId),
     /// A peer cannot be reached; what was sent to it may or may not have arrived.
     PeerDown(NodeId),
-    /// The log is on disk below this place. Told once at the start, too, for what recovery found:
-    /// a record that a join leaves as it is is acknowledged by its old place.
+    /// How far the log has come. Told once at the start, too, for what recovery found: a record
+    /// that a join leaves as it is is acknowledged by its old place.
     Stored {
-        /// The place.
-        up_to: Place,
+        /// What lies below this place outlives the process: the operating system has it.
+        written: Place,
+        /// What lies below this place outlives the operating system: it is on disk. Not above
+        /// `written`.
+        synced: Place,
     },
     /// A write or sync of the log failed: nothing above what was stored counts.
     LogFailed,

@@ -57,7 +57,8 @@ pub struct ShardConfig {
     pub r: u8,
     /// The cluster's default W.
     pub w: u8,
-    /// Acknowledgments wait for a sync (durability `always`).
+    /// All acknowledgments wait for a sync (durability `always`); else those that ask for one.
+    /// The others wait for their write.
     pub sync_before_ack: bool,
 }
 
@@ -66,7 +67,7 @@ pub struct ShardConfig {
 pub struct ShardMemory<'a> {
     /// Requests in flight: at most 65 534.
     pub slots: &'a mut [Slot],
-    /// Acknowledgments that wait for a sync.
+    /// Acknowledgments that wait for the log.
     pub unsynced: &'a mut [Unsynced],
     /// Births used in each partition of this shard (see [`Shard::partition_count`]).
     pub births: &'a mut [u32],
@@ -160,7 +161,7 @@ impl<'a> Shard<'a> {
             Input::ForwardLost { op } => self.on_forward_lost(op),
             Input::PeerUp(node) => self.on_peer_up(node),
             Input::PeerDown(node) => self.on_peer_down(node),
-            Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::Stored { written, synced } => self.on_stored(now, written, synced),
             Input::LogFailed => self.on_log_failed(now),
             Input::Ring { ring, topology } => self.on_ring(ring, topology),
             Input::Hold => self.holding = true,

@@ -77,17 +77,17 @@ impl Shard<'_> {
             self.output(Output::LostOwnEvents);
         }
         let sync = sync || self.config.sync_before_ack;
-        if !sync || self.replica.is_synced(joined.place) {
+        if self.replica.is_stored(joined.place, sync) {
             return self.output(Output::Ack { link, request, order, durable: sync });
         }
-        self.replica.push(joined.place, Owed::Peer { link, request, order });
-        if !self.config.sync_before_ack {
+        self.replica.push(joined.place, sync, Owed::Peer { link, request, order });
+        if sync && !self.config.sync_before_ack {
             self.output(Output::Sync);
         }
     }
 
-    pub(super) fn on_stored(&mut self, now: Instant, up_to: Place) {
-        self.replica.on_synced(up_to);
+    pub(super) fn on_stored(&mut self, now: Instant, written: Place, synced: Place) {
+        self.replica.on_stored(written, synced);
         self.release_acks(now);
     }
 
@@ -100,18 +100,18 @@ impl Shard<'_> {
     /// of the log the others are taken back.
     pub(super) fn release_acks(&mut self, now: Instant) {
         while self.has_room() {
-            if let Some(owed) = self.replica.pop() {
+            if let Some((owed, durable)) = self.replica.pop() {
                 match owed {
-                    Owed::Own(op) => self.on_own_share(now, op, true),
+                    Owed::Own(op) => self.on_own_share(now, op, Some(durable)),
                     Owed::Peer { link, request, order } => {
-                        self.output(Output::Ack { link, request, order, durable: true });
+                        self.output(Output::Ack { link, request, order, durable });
                     }
                 }
             } else if !self.read_only {
                 return;
             } else if let Some(owed) = self.replica.drop_first() {
                 match owed {
-                    Owed::Own(op) => self.on_own_share(now, op, false),
+                    Owed::Own(op) => self.on_own_share(now, op, None),
                     Owed::Peer { link, request, order } => {
                         let reason = RejectReason::ReadOnly;
                         self.output(Output::Reject { link, request, order, reason });
@@ -123,13 +123,16 @@ impl Shard<'_> {
         }
     }
 
-    /// This node's own share of the write `op` is on disk, or never will be.
-    fn on_own_share(&mut self, now: Instant, op: RequestId, stored: bool) {
+    /// This node's own share of the write `op` is stored, durable or not, or never will be.
+    fn on_own_share(&mut self, now: Instant, op: RequestId, durable: Option<bool>) {
         let me = self.config.node;
         let Some(Pending { phase: Phase::Writing(put), .. }) = self.table.pending(op) else {
             return;
         };
-        let step = if stored { put.on_ack(me, true) } else { put.on_failure(me) };
+        let step = match durable {
+            Some(durable) => put.on_ack(me, durable),
+            None => put.on_failure(me),
+        };
         self.on_step(now, op, step);
     }
 

@@ -11,7 +11,6 @@ use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::membership::topology::{Operation, Operations};
 use ringmain_core::node::{Message, Node, NodeInput, NodeOutput, Verdict};
-use ringmain_core::records::Place;
 use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -64,10 +63,9 @@ impl Membership {
 
 impl State {
     /// Once, before the first turn: what was on disk, and where this node answers.
-    pub(crate) fn begin(&mut self, synced: Place, contact: Contact, members: &Members) {
+    pub(crate) fn begin(&mut self, contact: Contact, members: &Members) {
         self.engine.now = self.now();
-        self.stored = synced;
-        self.engine.turn(&mut self.io).input(Input::Stored { up_to: synced });
+        self.tell_stored();
         if self.members.is_none() {
             return;
         }

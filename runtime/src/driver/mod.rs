@@ -124,8 +124,8 @@ pub(crate) struct State {
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
     /// Bytes that arrived while the log took no appends.
     pub(crate) held_back: VecDeque<(ConnectionId, Vec<u8>)>,
-    /// What the machine was told is on disk.
-    pub(crate) stored: Place,
+    /// What the machine was told is written, and on disk.
+    pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.
     pub(crate) inline_from: Instant,
     /// When another segment is tried, since the last one could not be made.

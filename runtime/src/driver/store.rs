@@ -266,12 +266,12 @@ impl State {
         self.next_space.filter(|_| self.engine.log.is_refused())
     }
 
-    /// Tells the machine how far the log is on disk, or that it has failed.
-    fn tell_stored(&mut self) {
-        let synced = self.engine.log.synced();
-        if synced > self.stored {
-            self.stored = synced;
-            self.engine.turn(&mut self.io).input(Input::Stored { up_to: synced });
+    /// Tells the machine how far the log has come, or that it has failed.
+    pub(super) fn tell_stored(&mut self) {
+        let (written, synced) = (self.engine.log.written(), self.engine.log.synced());
+        if (written, synced) != self.stored {
+            self.stored = (written, synced);
+            self.engine.turn(&mut self.io).input(Input::Stored { written, synced });
         }
         if let Some(failure) = self.engine.log.failure()
             && !self.has_failed

@@ -120,9 +120,9 @@ pub struct Errno(pub i32);
 pub enum Durability {
     /// After its sync; the writes that come meanwhile share the next one.
     Always,
-    /// When appended; a sync starts this long after the first unsynced write.
+    /// When the operating system has it; a sync starts this long after the first unsynced write.
     Interval(core::time::Duration),
-    /// When appended; only a clean stop syncs.
+    /// When the operating system has it; only a clean stop syncs.
     None,
 }
 

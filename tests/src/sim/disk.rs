@@ -190,11 +190,6 @@ impl Disk {
         }
     }
 
-    /// The oldest request under way.
-    pub(super) fn first_open(&self) -> Option<u64> {
-        self.open.keys().next().copied()
-    }
-
     /// The process dies. What it asked for may have been done in part; the page cache lives on,
     /// unless the power fails, too.
     pub(super) fn crash(&mut self, power_loss: bool, random: &mut Random) {

@@ -145,9 +145,9 @@ impl Judge {
         let (mut stored, mut synced, mut is_held) = (0, 0, false);
         let always = self.swarm.durability == Durability::Always;
         for host in hosts {
-            let current = host.stores.iter().find_map(|store| store.get(key_bytes));
+            let written = host.stores.iter().find_map(|store| store.get_written(key_bytes));
             let durable = host.stores.iter().find_map(|store| store.get_synced(key_bytes));
-            let is_stored = covers(current.and_then(|entry| entry.history.as_ref()));
+            let is_stored = covers(written.and_then(|entry| entry.history.as_ref()));
             let is_synced = covers(durable.and_then(|entry| entry.history.as_ref()));
             stored += u8::from(is_stored);
             synced += u8::from(is_synced);
@@ -274,7 +274,7 @@ impl Judge {
         for (key_bytes, &key) in &self.index {
             let held = held(hosts, |store| match always {
                 true => store.get_synced(key_bytes),
-                false => store.get(key_bytes),
+                false => store.get_written(key_bytes),
             });
             for acked in &mut self.acked[key] {
                 acked.is_held &= self.histories[key].holds(acked.stamp, &held);

@@ -68,8 +68,10 @@ pub(super) struct Store {
     seen: usize,
     /// Everything below was claimed to be on disk, in this life or an earlier one.
     claimed: Place,
-    /// The machine was told that much of it.
-    told: Place,
+    /// Everything below was claimed to outlive the process.
+    written: Place,
+    /// What the machine was told of it: written, and on disk.
+    told: (Place, Place),
     told_failure: bool,
     /// When to look for space again, while the disk is full.
     next_space: Option<Instant>,
@@ -87,8 +89,8 @@ pub(super) struct Store {
 /// What the machine must hear of its log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum News {
-    /// It is on disk below this place.
-    Stored(Place),
+    /// It is written below the first place, and on disk below the second.
+    Stored(Place, Place),
     /// It failed.
     Failed,
 }
@@ -120,7 +122,8 @@ impl Store {
             current: BTreeMap::new(),
             seen: 0,
             claimed: Place(0),
-            told: Place(0),
+            written: Place(0),
+            told: (Place(0), Place(0)),
             told_failure: false,
             next_space: None,
             told_damage: false,
@@ -229,12 +232,13 @@ impl Store {
 
     /// What the machine has not heard yet.
     pub(super) fn news(&mut self) -> Option<News> {
-        let synced = self.log.synced();
-        if synced > self.told {
-            assert!(synced <= self.log.end());
-            self.told = synced;
+        let (written, synced) = (self.log.written(), self.log.synced());
+        if (written, synced) != self.told {
+            assert!(synced <= written && written <= self.log.end());
+            self.told = (written, synced);
             self.claimed = self.claimed.max(synced);
-            return Some(News::Stored(synced));
+            self.written = self.written.max(written);
+            return Some(News::Stored(written, synced));
         }
         let failed = self.log.failure().is_some() && !self.told_failure;
         self.told_failure |= failed;
@@ -264,15 +268,6 @@ impl Store {
         }
     }
 
-    /// Everything that was appended is written, and what is under way ends.
-    pub(super) fn drain(&mut self, now: Instant) {
-        loop {
-            while self.poll(now).is_some() {}
-            let Some(number) = self.log.maps_mut().first_open() else { return };
-            let _linked = self.complete(number, Fate::Whole);
-        }
-    }
-
     /// S1: the process ends, and its successor recovers from what the disk holds: all that was
     /// claimed to be stored, and of the rest a first part. Returns how many records were lost;
     /// none if the disk is damaged and the log cannot go on: then the store stays as it was.
@@ -299,7 +294,8 @@ impl Store {
         }
         let end = recovered.end();
         let kept = self.entries.partition_point(|entry| entry.place < end);
-        let claimed = self.entries.partition_point(|entry| entry.place < self.claimed);
+        let claimed = if power_loss { self.claimed } else { self.written };
+        let claimed = self.entries.partition_point(|entry| entry.place < claimed);
         self.config.seed = seed;
         let (free_bytes, is_cut) = (disk.free_bytes(), kept < claimed);
         // Of what no later header vouches for, damage looks like a torn tail.
@@ -315,7 +311,8 @@ impl Store {
         self.entries.truncate(kept);
         self.seen = self.seen.min(kept);
         self.current = self.entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
-        (self.told, self.told_failure, self.next_space) = (Place(0), false, None);
+        (self.told, self.told_failure, self.next_space) = Default::default();
+        self.written = end;
         Ok(Some(lost))
     }
 
@@ -387,10 +384,19 @@ impl Store {
         self.current.get(key).map(|index| &self.entries[*index])
     }
 
+    /// The latest record of `key` that is claimed to outlive the process.
+    pub(super) fn get_written(&self, key: &[u8]) -> Option<&Entry> {
+        self.get_below(key, self.written)
+    }
+
     /// The latest record of `key` that is claimed to be on disk.
     pub(super) fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
+        self.get_below(key, self.claimed)
+    }
+
+    fn get_below(&self, key: &[u8], end: Place) -> Option<&Entry> {
         let mut index = *self.current.get(key)?;
-        while self.entries[index].place >= self.claimed {
+        while self.entries[index].place >= end {
             index = self.entries[index].before?;
         }
         Some(&self.entries[index])

@@ -92,8 +92,8 @@ fn a_lost_peer_ends_what_waited_for_it() {
 fn acknowledged_means_synced_where_it_must() {
     let mut cluster = Cluster::new(Setup { sync_before_ack: true, ..THREE });
     let sync = |cluster: &mut Cluster, node: u32| {
-        let up_to = cluster.sites[&at(node, 0)].store.end();
-        cluster.turn(at(node, 0), |turn| turn.input(Input::Stored { up_to }));
+        let synced = cluster.sites[&at(node, 0)].store.end();
+        cluster.turn(at(node, 0), |turn| turn.input(Input::Stored { written: AT_ONCE, synced }));
         cluster.run();
     };
     cluster.send(at(1, 0), b"k", Command::Put(set(b"v")));

@@ -15,6 +15,7 @@ use crate::Unsynced;
 use crate::checksum::Software;
 use crate::id::{Boot, ClusterId, TopologyId};
 use crate::membership::member::{Member, Name};
+use crate::records::Place;
 use crate::records::tests::store::Store;
 use crate::request::Slot;
 use crate::ring::{Ring, RingConfig};
@@ -33,6 +34,8 @@ const BITS: u32 = 6;
 const CLUSTER: ClusterId = ClusterId(42);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_micros(4096);
+/// What a log has written that writes each append at once.
+const AT_ONCE: Place = Place(u64::MAX);
 
 /// A shard of a node.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -249,6 +252,9 @@ impl Cluster {
         let members = Vec::from_iter(1..=setup.nodes);
         cluster.members(&members, TopologyId(1));
         for at in cluster.ats() {
+            cluster.turn(at, |turn| {
+                turn.input(Input::Stored { written: AT_ONCE, synced: Place(0) });
+            });
             for node in members.iter().filter(|node| **node != at.node) {
                 cluster.turn(at, |turn| turn.input(Input::PeerUp(NodeId(*node))));
             }

@@ -78,8 +78,8 @@ impl World {
     }
 
     fn sync(&mut self, at: At) {
-        let up_to = self.cluster.sites[&at].store.end();
-        self.cluster.turn(at, |turn| turn.input(Input::Stored { up_to }));
+        let synced = self.cluster.sites[&at].store.end();
+        self.cluster.turn(at, |turn| turn.input(Input::Stored { written: AT_ONCE, synced }));
     }
 
     fn flap(&mut self) {

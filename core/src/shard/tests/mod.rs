@@ -32,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A deadline fires up to one tick late.
 const TICK: Duration = Duration::from_micros(4096);
 const TOPOLOGY: TopologyId = TopologyId(1);
+/// What a log has written that writes each append at once.
+const AT_ONCE: Place = Place(u64::MAX);
 
 /// How a machine is made.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +48,16 @@ struct Setup {
     slots: usize,
     unsynced: usize,
     sync_before_ack: bool,
+    /// What the log has written at the start.
+    written: Place,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let (shard, shards, slots, unsynced) = (0, 1, 8, 8);
-        Setup { nodes: 3, n: 3, r: 2, w: 2, shard, shards, slots, unsynced, sync_before_ack: false }
+        let (sync_before_ack, written) = (false, AT_ONCE);
+        let (nodes, n, r, w) = (3, 3, 2, 2);
+        Setup { nodes, n, r, w, shard, shards, slots, unsynced, sync_before_ack, written }
     }
 }
 
@@ -64,7 +70,9 @@ struct Rig {
     ticket: u64,
     /// The place of the last append.
     place: Place,
-    /// The log is synced below this place.
+    /// The log is written below this place.
+    written: Place,
+    /// And synced below this one.
     synced: Place,
 }
 
@@ -98,8 +106,9 @@ impl Rig {
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
         let (now, place) = (Instant(1_000_000), Place(100));
-        let mut rig = Rig { shard, now, n: setup.n, ticket: 0, place, synced: place };
-        assert_eq!(rig.input(Input::Stored { up_to: place }), []);
+        let mut rig =
+            Rig { shard, now, n: setup.n, ticket: 0, place, written: setup.written, synced: place };
+        assert_eq!(rig.stored_to(setup.written, place), []);
         rig.members(1..=setup.nodes, TOPOLOGY);
         for node in 2..=setup.nodes {
             assert_eq!(rig.input(Input::PeerUp(NodeId(node))), []);
@@ -111,6 +120,12 @@ impl Rig {
     fn input(&mut self, input: Input<'_>) -> Vec<Output> {
         self.shard.handle_input(self.now, input);
         self.drain()
+    }
+
+    /// Tells it how far the log has come.
+    fn stored_to(&mut self, written: Place, synced: Place) -> Vec<Output> {
+        (self.written, self.synced) = (written, synced);
+        self.input(Input::Stored { written, synced })
     }
 
     fn drain(&mut self) -> Vec<Output> {

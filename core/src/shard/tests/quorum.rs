@@ -58,7 +58,7 @@ fn run_put(rig: &mut Rig, asked: [u8; 3], always: bool, shares: [Share; 3], orde
     for node in order {
         let outputs = match (node, shares[node]) {
             (0, _) if !sync => continue,
-            (0, _) => rig.input(Input::Stored { up_to: Place(rig.place.0 + 1) }),
+            (0, _) => rig.stored_to(AT_ONCE, Place(rig.place.0 + 1)),
             (_, Share::Failed) => rig.reject(NodeId(node as u32 + 1), op, RejectReason::Busy),
             (_, share) => {
                 let (node, durable) = (NodeId(node as u32 + 1), share == Share::Durable);

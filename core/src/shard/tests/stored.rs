@@ -13,7 +13,11 @@ const ALWAYS: Setup = Setup {
     slots: 8,
     unsynced: 8,
     sync_before_ack: true,
+    written: AT_ONCE,
 };
+
+/// Without `always`, and with a log that tells when it has written.
+const LATER: Setup = Setup { sync_before_ack: false, written: Place(100), ..ALWAYS };
 
 /// A record of node 2 for this replica, up to its join at the next place.
 fn joined(rig: &mut Rig, request: u32, sync: bool) -> Vec<Output> {
@@ -39,7 +43,7 @@ fn reject(request: u32, reason: RejectReason) -> Output {
 }
 
 fn sync_to(rig: &mut Rig, place: u64) -> Vec<Output> {
-    rig.input(Input::Stored { up_to: Place(place) })
+    rig.stored_to(AT_ONCE, Place(place))
 }
 
 #[test]
@@ -64,6 +68,35 @@ fn without_always_an_acknowledgment_waits_only_if_asked_to() {
     assert_eq!(joined(&mut rig, 6, true), [Output::Sync]);
     let place = rig.place.0;
     assert_eq!(sync_to(&mut rig, place + 1), [ack(6, true)]);
+}
+
+/// A write that goes through a ring outlives the process only once it has ended.
+#[test]
+fn without_always_nothing_counts_before_it_is_written() {
+    let mut rig = Rig::new(LATER);
+    let (op, outputs) = rig.put(2, 0, 0);
+    assert_eq!(outputs.len(), 2, "exposed before it is written, not counted");
+    let stored = rig.stored(op);
+    assert_eq!(joined(&mut rig, 5, false), []);
+    assert_eq!(joined(&mut rig, 6, true), [Output::Sync]);
+    assert_eq!(joined(&mut rig, 7, false), []);
+    let (own, five, six) = (111, 121, 131);
+    assert_eq!(rig.ack(TWO, op), []);
+    assert_eq!(rig.stored_to(Place(own - 1), Place(100)), []);
+    assert_eq!(rig.stored_to(Place(own), Place(100)), [stored]);
+    assert_eq!(rig.stored_to(Place(five), Place(own)), [ack(5, false)]);
+    assert_eq!(rig.stored_to(Place(1 << 40), Place(five)), [], "the next waits for its sync");
+    assert_eq!(rig.stored_to(Place(1 << 40), Place(six)), [ack(6, true), ack(7, false)]);
+}
+
+#[test]
+fn a_failed_log_takes_back_what_was_not_written() {
+    let mut rig = Rig::new(LATER);
+    let (op, _) = rig.put(2, 0, 0);
+    assert_eq!(joined(&mut rig, 5, false), []);
+    assert_eq!(rig.reject(TWO, op, RejectReason::Busy), []);
+    let failed = rig.failed(op, no_quorum(2, 0));
+    assert_eq!(rig.input(Input::LogFailed), [failed, reject(5, RejectReason::ReadOnly)]);
 }
 
 /// DW under `interval`: the sync is started for this write, and everywhere.
@@ -186,8 +219,10 @@ fn many_acknowledgments_leave_in_bounded_steps() {
         for request in 0..500 {
             assert_eq!(joined(&mut rig, request, false), []);
         }
-        let last = if failed { Input::LogFailed } else { Input::Stored { up_to: Place(1 << 40) } };
-        let mut outputs = rig.input(last);
+        let mut outputs = match failed {
+            true => rig.input(Input::LogFailed),
+            false => sync_to(&mut rig, 1 << 40),
+        };
         assert!(outputs.len() < OUTPUT_COUNT_MAX);
         let mut steps = 0;
         while let Some(more) = rig.step() {

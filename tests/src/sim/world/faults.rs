@@ -122,9 +122,8 @@ impl World<'_> {
         if life == 0 {
             return Ok(());
         }
-        // Only durability `always` promises anything about crashes and power failures. With the
-        // others this node does not lose what others count on.
-        let (always, now) = (self.swarm.durability == Durability::Always, self.local(node));
+        // Only durability `always` promises anything about power failures.
+        let always = self.swarm.durability == Durability::Always;
         let host = &mut self.hosts[node];
         // After a failed sync the kernel may have dropped what was written.
         let power_loss =
@@ -132,11 +131,6 @@ impl World<'_> {
         self.marks.hit(Mark::Crash);
         host.process = None;
         host.stopped = None;
-        for store in &mut host.stores {
-            if !always {
-                store.drain(now);
-            }
-        }
         let lost = self.reopen(node, power_loss)?;
         if lost > 0 {
             self.marks.hit(Mark::CrashLost);

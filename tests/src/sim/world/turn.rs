@@ -182,9 +182,9 @@ impl<'m> World<'m> {
         }
         match self.hosts[site.node].stores[site.shard].news() {
             None => Ok(()),
-            Some(News::Stored(up_to)) => {
-                note!(self, "{site:?} synced below {:x}", up_to.0);
-                self.turn(site, |turn| turn.input(Input::Stored { up_to }))
+            Some(News::Stored(written, synced)) => {
+                note!(self, "{site:?} wrote below {:x}, synced below {:x}", written.0, synced.0);
+                self.turn(site, |turn| turn.input(Input::Stored { written, synced }))
             }
             Some(News::Failed) => {
                 note!(self, "the log of {site:?} fails");

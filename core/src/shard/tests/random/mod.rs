@@ -32,7 +32,10 @@ impl World {
         let (r, w) = (1 + prng.below(3) as u8, 1 + prng.below(3) as u8);
         let sync_before_ack = prng.chance(50);
         let (slots, unsynced) = (4, 64);
-        let setup = Setup { nodes, n, r, w, slots, unsynced, sync_before_ack, ..Setup::default() };
+        let written = if prng.chance(50) { AT_ONCE } else { Place(100) };
+        let (shard, shards) = (0, 1);
+        let setup =
+            Setup { nodes, n, r, w, shard, shards, slots, unsynced, sync_before_ack, written };
         let mut rig = Rig::new(setup);
         rig.now = Instant(prng.below(1 << 40));
         let partition = (0..1 << BITS).map(Partition).find(|p| rig.shard.owns(*p)).unwrap();
@@ -48,10 +51,13 @@ impl World {
     }
 
     fn any_kind(&mut self) -> Kind {
+        // The model does not know who waits behind whom: either all wait for one mark, or only
+        // those for the sync.
+        let may_sync = self.setup.sync_before_ack || self.setup.written == AT_ONCE;
         let asked = |prng: &mut Prng, durable: bool| Asked {
             nodes: prng.below(4) as u8,
             primaries: if prng.chance(20) { prng.below(4) as u8 } else { 0 },
-            durable: if durable && prng.chance(30) { prng.below(4) as u8 } else { 0 },
+            durable: if durable && may_sync && prng.chance(30) { prng.below(4) as u8 } else { 0 },
         };
         match self.prng.below(3) {
             0 => Kind::Get { asked: asked(&mut self.prng, false), cover: self.prng.chance(30) },
@@ -285,12 +291,11 @@ impl World {
     }
 
     fn sync(&mut self) {
-        let up_to = Place(self.rig.place.0 + self.prng.below(20)).max(self.rig.synced);
-        self.rig.synced = up_to;
-        let outputs = self.rig.input(Input::Stored { up_to });
-        self.event_of_all(outputs, |model, world, effects| {
-            model.on_synced(world, effects, up_to);
-        });
+        let synced = Place(self.rig.place.0 + self.prng.below(20)).max(self.rig.synced);
+        let written = Place(synced.0 + self.prng.below(20)).max(self.rig.written);
+        let synced = if self.prng.chance(50) { self.rig.synced } else { synced };
+        let outputs = self.rig.stored_to(written, synced);
+        self.event_of_all(outputs, |model, world, effects| model.on_stored(world, effects));
     }
 
     fn pass(&mut self, time: Duration) {

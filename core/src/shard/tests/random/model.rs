@@ -233,14 +233,11 @@ impl Model {
         for node in world.owners.iter().copied().filter(|node| *node != ME) {
             self.ask(world, effects, node);
         }
-        if !self.sync(world) {
-            self.done.insert(ME);
-        } else if place < world.rig.synced {
-            self.done.insert(ME);
-            self.durable.insert(ME);
+        if self.is_stored(world) {
+            self.on_success(ME, self.sync(world));
         } else {
             self.waited.insert(ME);
-            if !world.setup.sync_before_ack {
+            if self.sync(world) && !world.setup.sync_before_ack {
                 effects.push(String::from("sync"));
             }
         }
@@ -350,10 +347,16 @@ impl Model {
         self.go_on(world, effects);
     }
 
-    pub(super) fn on_synced(&mut self, world: &World, effects: &mut Effects, up_to: Place) {
+    /// This node's own share is done.
+    fn is_stored(&self, world: &World) -> bool {
+        self.place < if self.sync(world) { world.rig.synced } else { world.rig.written }
+    }
+
+    /// The log has come further.
+    pub(super) fn on_stored(&mut self, world: &World, effects: &mut Effects) {
         let own = self.stage == Stage::Writing && self.waited.contains(&ME);
-        if own && self.place < up_to {
-            self.on_success(ME, true);
+        if own && self.is_stored(world) {
+            self.on_success(ME, self.sync(world));
             self.write_on(world, effects);
         }
     }
