@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// It is closed once everything was sent.
     pub(crate) is_closing: bool,
+    /// Something that it sent was appended here: it waits while the log has no room.
+    pub(crate) has_written: bool,
     /// Receiving is paused until output has gone.
     pub(crate) is_paused: bool,
     /// It counts among the clients of the node.
@@ -125,6 +127,7 @@ impl Connections {
             is_sending: false,
             is_dirty: false,
             is_closing: false,
+            has_written: false,
             is_paused: false,
             is_counted: false,
             may_manage: false,

@@ -101,9 +101,15 @@ impl State {
         if connection.is_client() && self.stopping.is_some() {
             return;
         }
+        let end = self.engine.log.end();
         match connection.speaks {
             Speaks::Resp(..) => self.on_resp(slot, bytes),
             _ => self.on_native(slot, bytes),
+        }
+        if self.engine.log.end() != end
+            && let Some(connection) = self.io.connections.at(slot)
+        {
+            connection.has_written = true;
         }
         self.deliver();
     }

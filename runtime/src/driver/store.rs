@@ -282,12 +282,14 @@ impl State {
         }
     }
 
-    /// Whether reading from `connection` should wait: from anyone while the log would refuse
-    /// appends, from clients while much waits for other shards or for cold records.
+    /// Whether reading from `connection` should wait: from those who have written while the log may
+    /// soon refuse appends, from clients while much waits for other shards or for cold records. So
+    /// who only reads never waits for the disk; somebody's first write still has room.
     pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
         let connection = self.io.connections.at(connection.slot() as u32);
-        let is_client = connection.is_some_and(|connection| connection.is_client());
-        self.engine.log.is_stalled() || (is_client && self.is_crowded())
+        let (writes, is_client) = connection
+            .map_or((false, false), |connection| (connection.has_written, connection.is_client()));
+        (writes && self.engine.log.is_stalled()) || (is_client && self.is_crowded())
     }
 
     fn is_crowded(&self) -> bool {

@@ -24,8 +24,6 @@ pub const TAIL_BYTES_MAX: usize = 32 << 20;
 pub const STALL_BYTES: usize = 2 << 20;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
-/// Below this a driver may write at once instead of through its ring (`interval`, `none`).
-pub const INLINE_WRITE_BYTES_MAX: usize = 16 << 10;
 /// Segments are at most about this part of the live bytes: with few large ones, merging would meet
 /// them while much of each is live.
 pub const SEGMENT_LIVE_PART: u64 = 4;
@@ -90,6 +88,10 @@ pub const URGENCY: u32 = 4;
 pub const SNAPSHOT_PART_BYTES: usize = 256 << 10;
 /// In `always`, a sync follows at the latest after this many written bytes.
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+/// Under `interval` a log stalls with so many bytes that are not on disk, and a sync that does not
+/// wait for its time begins at half of them: so bytes bound what a power failure takes, too, and
+/// merging, which waits for syncs, keeps up with a disk that is slower than its writers.
+pub const UNSYNCED_BYTES_STALL: u64 = 64 << 20;
 /// Records start at multiples of this many bytes, so that a scan can find them again.
 pub const RECORD_ALIGN: usize = 8;
 /// Bytes of the smallest body of a record: its covered header, a key of one byte, and nothing.

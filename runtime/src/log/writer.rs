@@ -12,6 +12,7 @@ use ringmain_core::time::Instant;
 
 use super::limits::{
     HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, TAIL_BYTES_MAX, UNSYNCED_BYTES_MAX,
+    UNSYNCED_BYTES_STALL,
 };
 use super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
@@ -249,7 +250,22 @@ impl Writer {
         let is_open = matches!(self.supply, Supply::Empty | Supply::Creating(_));
         let is_coming = is_open && !self.is_refused;
         let is_full = self.tail.waiting_bytes() + STALL_BYTES > TAIL_BYTES_MAX;
-        (left < STALL_BYTES as u64 && is_coming) || is_full
+        (left < STALL_BYTES as u64 && is_coming) || is_full || self.is_sync_behind(1)
+    }
+
+    /// Whether a `part` of what may wait for a timed sync waits for one.
+    fn is_sync_behind(&self, part: u64) -> bool {
+        let is_timed = matches!(self.settings.durability, Durability::Interval(_));
+        is_timed && self.unsynced_bytes() >= UNSYNCED_BYTES_STALL / part
+    }
+
+    /// Bytes of segments between the synced place and the end.
+    fn unsynced_bytes(&self) -> u64 {
+        let finished = self.segments.finished().iter().rev().map(|one| (one.segment, one.end()));
+        let active = self.active.map(|active| (active.segment, self.end()));
+        let all = active.into_iter().chain(finished);
+        let unsynced = all.take_while(|(_, end)| *end > self.synced);
+        unsynced.map(|(segment, end)| end.0 - self.synced.max(start_of(segment)).0).sum()
     }
 
     /// The next thing to do, until `None`. Call it at the end of each turn.
@@ -282,6 +298,9 @@ impl Writer {
             && self.goal() > self.synced;
         if let Durability::Interval(interval) = self.settings.durability {
             self.due.get_or_insert(now + interval);
+        }
+        if self.is_sync_behind(2) {
+            self.sync_wanted();
         }
         let buffer = self.tail.buffer(self.written_part)?;
         self.writing = Some(Writing { bytes: buffer.len(), then_sync });

@@ -8,6 +8,7 @@ use ringmain_core::time::UnixMs;
 use ringmain_core::request::KeyPlace;
 
 use super::*;
+use crate::log::limits::UNSYNCED_BYTES_STALL;
 
 #[test]
 fn a_record_is_readable_at_once_from_the_tail_then_from_the_map() {
@@ -98,6 +99,48 @@ fn interval_writes_each_turn_and_syncs_when_due() {
     world.settle();
     assert_eq!(world.log.maps_mut().sync_count, before + 1);
     assert_eq!(world.log.synced(), world.log.end());
+}
+
+/// Appends MiBs, and has the disk do all but sync, until `is_enough` or there are `most`; how many.
+fn append_mibs(world: &mut World, most: u64, is_enough: fn(&mut World) -> bool) -> u64 {
+    let name = &names(1)[0];
+    let mut count = 0;
+    while count < most && !is_enough(world) {
+        world.append(name, &[1; 1 << 20]).unwrap();
+        count += 1;
+        world.submit();
+        while let Some(choice) = world.log.maps_mut().beside_syncs() {
+            world.complete(choice, Fate::Whole);
+            world.submit();
+        }
+    }
+    count
+}
+
+/// A disk that is slower than its writers: bytes, too, bound what is not on disk.
+#[test]
+fn a_timed_sync_waits_for_its_time_or_for_many_bytes() {
+    let is_syncing = |world: &mut World| !world.log.maps_mut().is_idle();
+    let limit = UNSYNCED_BYTES_STALL >> 20;
+    for durability in [MODES[1], Durability::None] {
+        let config = Config { sizes: SegmentSizes::default(), ..config(durability) };
+        let mut world = World::ready(config);
+        world.log.sync_wanted();
+        world.settle();
+        if durability == Durability::None {
+            assert_eq!(append_mibs(&mut world, limit + 1, is_syncing), limit + 1, "never");
+            assert!(!world.log.is_stalled());
+            continue;
+        }
+        // Records are a little larger than their values.
+        assert_eq!(append_mibs(&mut world, limit, is_syncing), limit / 2);
+        assert!(!world.log.is_stalled());
+        let stalled = append_mibs(&mut world, limit, |world| world.log.is_stalled());
+        assert_eq!(stalled, limit / 2);
+        world.settle();
+        assert!(!world.log.is_stalled());
+        world.check();
+    }
 }
 
 #[test]
