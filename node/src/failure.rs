@@ -113,7 +113,8 @@ impl fmt::Display for Failure {
 
 impl From<DataDirError> for Failure {
     fn from(error: DataDirError) -> Failure {
-        Failure::new(Exit::DataDir, &error, error.remedy())
+        let exit = if error.is_of_host() { Exit::Host } else { Exit::DataDir };
+        Failure::new(exit, &error, error.remedy())
     }
 }
 

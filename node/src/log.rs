@@ -40,7 +40,11 @@ impl Stopped {
     /// Opens what is there; makes neither a directory nor a lock where no node was.
     fn open(path: &Path) -> Result<Stopped, Failure> {
         let foreign = || {
-            let what = format!("{} holds no identity of a node", path.display());
+            let fault = match path.is_dir() {
+                true => "holds no identity of a node",
+                false => "is not a directory",
+            };
+            let what = format!("{} {fault}", path.display());
             Failure::new(Exit::DataDir, what, "give the data directory of a node")
         };
         if !["identity", "lock"].iter().any(|name| path.join(name).exists()) {

@@ -262,15 +262,16 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
         }
         StartError::Files { error, .. } => {
             use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-            let remedy = match error.kind() {
-                StorageFull | QuotaExceeded => "free space in the file system of --data-dir",
-                _ => "look at the error; the data is as it was",
-            };
-            Failure::new(Exit::DataDir, what, remedy)
+            match error.kind() {
+                StorageFull | QuotaExceeded => {
+                    Failure::new(Exit::Host, what, "free space in the file system of --data-dir")
+                }
+                _ => Failure::new(Exit::DataDir, what, "look at the error; the data is as it was"),
+            }
         }
         StartError::Space(_) => {
             let remedy = "free space in the file system of --data-dir, or leave --shards as it was";
-            Failure::new(Exit::DataDir, what, remedy)
+            Failure::new(Exit::Host, what, remedy)
         }
         StartError::Ring(_) | StartError::Threads(_) => {
             Failure::new(Exit::Host, what, "run `ringmain doctor`")
@@ -311,7 +312,7 @@ fn tell_entry(settings: &Settings, opened: &Opened) {
 
 fn bind_admin(settings: &Settings) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(settings.listen, settings.admin_port);
-    TcpListener::bind(address).map_err(|error| port_failure("--admin-port", address, &error))
+    start::listen(address).map_err(|error| port_failure("--admin-port", address, &error))
 }
 
 /// Why a port cannot be listened on: the host's fault, exit 3.
@@ -344,7 +345,7 @@ mod tests {
         for errno in [28, 122] {
             let error = Error::from_raw_os_error(errno);
             let (exit, line) = told(StartError::Files { shard: 0, error });
-            assert_eq!(exit, Exit::DataDir);
+            assert_eq!(exit, Exit::Host);
             assert!(line.ends_with("free space in the file system of --data-dir"), "{line}");
         }
         let (_, line) = told(StartError::Files { shard: 0, error: Error::from_raw_os_error(5) });
@@ -355,7 +356,7 @@ mod tests {
         assert!(line.ends_with("the version of ringmain that wrote it"), "{line}");
         assert_eq!(log(OpenError::NoMemory).0, Exit::Host);
         let (exit, line) = told(StartError::Space(NoSpace { needed: 5 << 20, free: 3 << 20 }));
-        assert_eq!(exit, Exit::DataDir);
+        assert_eq!(exit, Exit::Host);
         assert!(line.contains("needs 5 MiB") && line.contains("are 3: free space"), "{line}");
         let (exit, line) = log(OpenError::Damaged { segment: 1, offset: 64 });
         assert_eq!(exit, Exit::DataDir);

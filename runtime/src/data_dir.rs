@@ -53,6 +53,7 @@ mod folders;
 mod identity;
 
 pub use error::{DataDirError, Step};
+pub(crate) use file::open_regular;
 pub use identity::Identity;
 
 use file::Kind;
@@ -233,7 +234,7 @@ impl DataDir {
 /// # Errors
 /// When it cannot be read, is damaged, or is not within the bounds of [`Secret`].
 pub fn read_secret_file(path: &Path) -> Result<Secret, DataDirError> {
-    let bytes = match file::read_bytes(path, Kind::Secret)? {
+    let bytes = match file::read_bytes(File::open(path), path, Kind::Secret)? {
         Some(bytes) => bytes,
         None => {
             let source = io::ErrorKind::NotFound.into();
@@ -317,8 +318,10 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // A link could have us make a file anywhere.
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(&path);
-    let mut lock = opened.map_err(|source| DataDirError::io(Step::Lock, dir, source))?;
+    let mut lock = opened.map_err(|source| DataDirError::io(Step::Lock, &path, source))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -328,7 +331,7 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
             return Err(DataDirError::Locked { dir: dir.into(), pid: text.trim().parse().ok() });
         }
         Err(TryLockError::Error(source)) => {
-            return Err(DataDirError::io(Step::Lock, dir, source));
+            return Err(DataDirError::io(Step::Lock, &path, source));
         }
     }
     // Nor does a full disk stop us here.

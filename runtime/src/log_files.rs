@@ -4,6 +4,7 @@
 //! ahead of their use. Who has nothing else to do lets [`LogFiles::carry_out`] do all of it,
 //! waiting for each: before a shard serves, in tools, in benchmarks.
 
+use crate::data_dir::open_regular;
 use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::{Map, expect_random};
 use ringmain_core::time::Instant;
@@ -63,7 +64,7 @@ impl LogFiles {
                 std::fs::remove_file(dir.join(name)).map_err(named)?;
             } else if let Some(id) = number(name, SNAPSHOT_SUFFIX) {
                 // One that cannot be mapped is none.
-                if let Ok(map) = Map::new(&File::open(dir.join(name)).map_err(named)?) {
+                if let Ok(map) = Map::new(&open_regular(&dir.join(name)).map_err(named)?) {
                     snapshots.insert(id, map);
                 }
             } else if let Some(id) = number(name, SUFFIX) {
@@ -331,7 +332,7 @@ fn forget_unwritten(file: &File) -> io::Result<()> {
 
 fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {
     let path = segment_path(dir, id);
-    let map = Map::new(&File::open(&path)?).map_err(io::Error::from)?;
+    let map = Map::new(&open_regular(&path)?).map_err(io::Error::from)?;
     let file = OpenOptions::new().read(true).write(true).open(&path)?;
     Ok(Segment { id, file: Arc::new(file), map })
 }

@@ -34,6 +34,7 @@ mod ports;
 
 use plan::{Plan, member, ring_config};
 pub use plan::{check_begun, client_count_max, file_errors};
+pub use ports::listen;
 use ports::{address_of, bind, clone};
 
 /// Longest reply to a command of many keys, bytes.

@@ -93,10 +93,17 @@ impl DataDirError {
         DataDirError::Io { step, path: path.into(), source }
     }
 
+    /// Whether the directory is as it should be, and its file system takes nothing.
+    pub fn is_of_host(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let DataDirError::Io { source, .. } = self else { return false };
+        matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+    }
+
     /// What the operator can do, as a clause that begins with a verb.
     pub fn remedy(&self) -> &'static str {
         match self {
-            DataDirError::Locked { .. } => "stop that process, or give another --data-dir",
+            DataDirError::Locked { .. } => "stop that process, or give another directory",
             DataDirError::Foreign { .. } => "give an empty or a new --data-dir",
             DataDirError::Missing { .. } => {
                 "restore it, or start with an empty --data-dir as a new node"
@@ -116,9 +123,10 @@ impl DataDirError {
                 io::ErrorKind::PermissionDenied => "give this user access to it",
                 io::ErrorKind::ReadOnlyFilesystem => "mount its file system writable",
                 io::ErrorKind::NotFound => "check the path",
-                io::ErrorKind::NotADirectory
-                | io::ErrorKind::IsADirectory
-                | io::ErrorKind::AlreadyExists => "give another path",
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "give another path",
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
+                    "put the file back that belongs there"
+                }
                 _ => "check the disk and its file system",
             },
         }

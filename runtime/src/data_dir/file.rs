@@ -67,22 +67,41 @@ impl Kind {
 
 /// The body of the file at `path`; `None` if there is no such file.
 pub(super) fn read(path: &Path, kind: Kind) -> Result<Option<Vec<u8>>, DataDirError> {
-    let Some(mut bytes) = read_bytes(path, kind)? else { return Ok(None) };
+    let Some(mut bytes) = read_bytes(open_regular(path), path, kind)? else { return Ok(None) };
     new_checked(path, kind, &bytes)?;
     bytes.drain(..HEADER_BYTES);
     Ok(Some(bytes))
 }
 
-/// Everything in the file, up to one byte more than `kind` allows.
-pub(super) fn read_bytes(path: &Path, kind: Kind) -> Result<Option<Vec<u8>>, DataDirError> {
+/// Everything in the file that was opened, up to one byte more than `kind` allows.
+pub(super) fn read_bytes(
+    opened: io::Result<File>,
+    path: &Path,
+    kind: Kind,
+) -> Result<Option<Vec<u8>>, DataDirError> {
     let limit = HEADER_BYTES + kind.body_bytes_max() + 1;
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit as u64).read_to_end(&mut bytes));
+    let read = opened.and_then(|file| file.take(limit as u64).read_to_end(&mut bytes));
     match read {
         Ok(_) => Ok(Some(bytes)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DataDirError::io(Step::Read, path, source)),
     }
+}
+
+/// Opens a file to read it. To open something else could wait for ever, as a pipe does that nobody
+/// writes to.
+///
+/// # Errors
+/// InvalidInput if it is neither a file nor a folder, which cannot be read.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 pub(super) fn has_magic(bytes: &[u8], kind: Kind) -> bool {

@@ -299,7 +299,8 @@ impl Writer {
         if let Durability::Interval(interval) = self.settings.durability {
             self.due.get_or_insert(now + interval);
         }
-        if self.is_sync_behind(2) {
+        // The goal stays while a sync is under way: what comes meanwhile waits for its own time.
+        if self.goal <= self.synced && self.is_sync_behind(2) {
             self.sync_wanted();
         }
         let buffer = self.tail.buffer(self.written_part)?;

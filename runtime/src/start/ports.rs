@@ -1,6 +1,7 @@
 //! The ports of a node.
 
 use super::StartError;
+use std::io;
 use std::io::ErrorKind::AddrInUse;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -9,23 +10,29 @@ use std::time::{Duration, Instant};
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two such tries.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
-/// Listens, if need be once a port has become free: the kernel takes the sockets of a killed
-/// process's io_uring back a while after that process is gone.
+
 pub(super) fn bind(
     setting: &'static str,
     ip: IpAddr,
     port: u16,
 ) -> Result<TcpListener, StartError> {
     let address = SocketAddr::new(ip, port);
+    listen(address).map_err(|error| StartError::Port { setting, address, error })
+}
+
+/// Listens, if need be once the port has become free, for up to 5 s: the kernel takes the sockets
+/// of a killed process's io_uring back a while after that process is gone.
+///
+/// # Errors
+/// Why the kernel refuses.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let given_up = Instant::now() + PORT_PATIENCE;
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
                 std::thread::sleep(PORT_PAUSE);
             }
-            bound => {
-                return bound.map_err(|error| StartError::Port { setting, address, error });
-            }
+            bound => return bound,
         }
     }
 }

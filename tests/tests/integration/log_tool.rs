@@ -227,9 +227,10 @@ fn everything_that_is_wrong_is_told() {
 #[test]
 fn a_directory_of_no_node_is_exit_4_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    for dir in [folder.path(), &folder.path().join("missing")] {
+    let missing = folder.path().join("missing");
+    for (dir, fault) in [(folder.path(), "holds no identity"), (&missing, "is not a directory")] {
         for tool in ["verify", "dump"] {
-            assert!(refusal(&log(tool, dir)).contains("holds no identity"));
+            assert!(refusal(&log(tool, dir)).contains(fault));
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use redis::Value;
 use ringmain_tests::process::{Client, Lone, Ringmain};
+use rustix::fs::{CWD, FileType};
 use rustix::process::Signal;
 
 /// A node that held something and was stopped.
@@ -54,10 +55,24 @@ fn what_is_in_the_way_is_named() {
     let lone = stopped();
     let folder = |path: &Path| fs::create_dir_all(path.join("inside")).unwrap();
     let file = |path: &Path| fs::write(path, b"").unwrap();
-    for name in ["boot", "boot.new", "secret", "members", "identity"] {
+    for name in ["boot", "boot.new", "secret", "members", "identity", "lock"] {
         let line = in_the_way(&lone, &lone.dir().join(name), folder, None);
         assert!(line.contains(name), "{line}");
     }
+    // To open a pipe waits until somebody writes to it.
+    let pipe =
+        |path: &Path| rustix::fs::mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
+    let shard = Path::new("shard-000");
+    let segment = shard.join("0000000009.segment");
+    for name in ["boot", "secret", "members", "identity", segment.to_str().unwrap()] {
+        let line = in_the_way(&lone, &lone.dir().join(name), pipe, None);
+        assert!(line.contains("not a regular file"), "{line}");
+    }
+    // A lock is made where there is none, but not where a link points.
+    let outside = lone.dir().with_extension("outside");
+    let link = |path: &Path| std::os::unix::fs::symlink(&outside, path).unwrap();
+    let line = in_the_way(&lone, &lone.dir().join("lock"), link, None);
+    assert!(line.contains("lock") && !outside.exists(), "{line}");
     let shard = lone.dir().join("shard-000");
     let line = in_the_way(&lone, &shard, file, None);
     assert!(line.contains("shard-000"), "{line}");
