@@ -13,7 +13,7 @@ use ringmain_runtime::reshard::reshard;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
 use ringmain_runtime::start::{self, Handle, NodeStart, StartError};
-use ringmain_runtime::sys::Stops;
+use ringmain_runtime::sys::{self, Stops};
 
 use crate::admin::Admin;
 use crate::args::StartArgs;
@@ -109,6 +109,9 @@ fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), F
         port_failure("--admin-port", asked, &error)
     })?;
     let node = start_node(settings, opened, address)?;
+    if let Err(errno) = sys::keep_program_resident() {
+        tracing::debug!("the program's code may leave memory: {errno}; raise ulimit -l");
+    }
     stop.set(node.handle.clone());
     let announced = announce(&node, listener);
     if announced.is_err() {

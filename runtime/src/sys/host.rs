@@ -91,6 +91,36 @@ pub fn return_large_buffers() {
     }
 }
 
+/// Keeps the program's code, and what it only reads, in memory; how many bytes. Where memory is
+/// short the kernel drops them as it drops what nobody read for a while, and a shard that then runs
+/// that code waits for the disk. Files that are mapped shared, as segments are, are left alone.
+///
+/// # Errors
+/// ENOMEM or EPERM if that is more than may be locked; the errno of reading `/proc/self/maps`.
+pub fn keep_program_resident() -> Result<usize, Errno> {
+    let maps = std::fs::read_to_string("/proc/self/maps");
+    let maps = maps.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let mut bytes = 0;
+    for range in maps.lines().filter_map(program_range) {
+        // SAFETY: locking changes nothing that a program can see, whatever lies there by now; a
+        // range that is gone is refused.
+        unsafe { rustix::mm::mlock(std::ptr::without_provenance_mut(range.start), range.len())? };
+        bytes += range.len();
+    }
+    Ok(bytes)
+}
+
+/// The addresses in a line of `/proc/PID/maps`, if it is of a private, unwritable part of a file.
+pub(super) fn program_range(line: &str) -> Option<std::ops::Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (addresses, access) = (fields.next()?, fields.next()?);
+    let is_of_file = fields.nth(2)? != "0";
+    let (start, end) = addresses.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    let range = address(start)?..address(end)?;
+    (is_of_file && matches!(access, "r-xp" | "r--p") && range.start < range.end).then_some(range)
+}
+
 /// Tells the kernel that this process will use expedited memory barriers, as glommio does when it
 /// parks: registering with several threads running takes tens of milliseconds, so `main` does it.
 pub fn register_membarrier() -> Result<(), Errno> {

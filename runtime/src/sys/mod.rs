@@ -9,8 +9,7 @@
 //! - [`prefetch`]: a hint to the CPU.
 //! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
 //! - [`Parking`]: an eventfd that a glommio task awaits.
-//! - [`probe`] and its neighbors: what the host must have. No unsafe code, kept here with the rest
-//!   of the kernel's interface.
+//! - [`probe`] and its neighbors: what the host must have, and what a process may ask of it.
 #![allow(unsafe_code)]
 
 mod buffers;
@@ -32,8 +31,9 @@ pub(crate) mod tests;
 pub use buffers::{BUFFER_COUNT_MAX, Buffers};
 pub use errno::Errno;
 pub use host::{
-    HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, memlock_limit, probe, raise_memlock,
-    raise_nofile, register_membarrier, return_large_buffers, thread_cpu_time, thread_major_faults,
+    HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, keep_program_resident, memlock_limit, probe,
+    raise_memlock, raise_nofile, register_membarrier, return_large_buffers, thread_cpu_time,
+    thread_major_faults,
 };
 pub use map::{Map, ZeroMap, expect_random, is_cached};
 pub use message::Message;

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::host::{check_release, explain, run_delay};
+use super::host::{check_release, explain, program_range, run_delay};
 use super::map::is_read_at_once;
 use super::*;
 
@@ -105,6 +105,26 @@ fn what_was_dropped_from_memory_is_not_cached() {
             !is_cached(file, 0..40_000)
         };
         assert!((0..1_000).any(|_| is_dropped()));
+    }
+}
+
+#[test]
+fn a_program_is_kept_in_memory_as_far_as_it_may_be() {
+    let line = "55d0c0a00000-55d0c0a02000 r-xp 00001000 fe:01 1234    /usr/bin/a name with blanks";
+    assert_eq!(program_range(line), Some(0x55d0_c0a0_0000..0x55d0_c0a0_2000));
+    for other in [
+        "55d0c0a00000-55d0c0a02000 rw-p 00001000 fe:01 1234 /usr/bin/program",
+        "55d0c0a00000-55d0c0a02000 r--s 00001000 fe:01 1234 /data/0000000001.segment",
+        "7ffd3a5fe000-7ffd3a600000 r-xp 00000000 00:00 0 [vdso]",
+        "55d0c0a00000-55d0c0a00000 r-xp 00001000 fe:01 1234 /usr/bin/program",
+        "r-xp",
+        "",
+    ] {
+        assert_eq!(program_range(other), None, "{other}");
+    }
+    match keep_program_resident() {
+        Ok(bytes) => assert!(bytes > 100_000),
+        Err(errno) => assert!(matches!(errno.0, libc::ENOMEM | libc::EPERM), "{errno}"),
     }
 }
 
