@@ -11,7 +11,7 @@ use ringmain_core::time::Instant;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -179,6 +179,12 @@ impl LogFiles {
         bytes.resize(read.bytes as usize, 0);
         file.read_exact_at(&mut bytes, read.offset.into()).map_err(|error| errno(&error))?;
         Ok(bytes)
+    }
+
+    /// Whether the file of a segment has no name any more, though nobody here removed it.
+    pub(crate) fn is_removed(&self, segment: u32) -> bool {
+        let metadata = self.files.get(&segment).map(|file| file.metadata());
+        metadata.is_some_and(|metadata| metadata.is_ok_and(|metadata| metadata.nlink() == 0))
     }
 
     /// Writes at once; the answer to a `Write`.

@@ -465,6 +465,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         held_back: VecDeque::new(),
         stored: Default::default(),
         inline_from: Default::default(),
+        next_look: Default::default(),
         next_space: None,
         turns: Default::default(),
         has_failed: false,

@@ -128,6 +128,8 @@ pub(crate) struct State {
     pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.
     pub(crate) inline_from: Instant,
+    /// When a segment that is written is looked at.
+    pub(crate) next_look: Instant,
     /// When another segment is tried, since the last one could not be made.
     pub(crate) next_space: Option<Instant>,
     pub(crate) turns: Turns,

@@ -30,6 +30,8 @@ const STEP_TIME_MAX: Duration = Duration::from_micros(250);
 const COLD_READ_COUNT_MAX: usize = 256;
 /// How often a read may end early before that counts as an error.
 const SHORT_READ_COUNT_MAX: u32 = 8;
+/// How often a segment that is written is looked at: it may have been removed.
+const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before another segment is tried after one that could not be made.
 const SPACE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,6 +48,11 @@ impl Driver {
                     self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
+                    if self.state.is_removed(segment) {
+                        let result = Err(Errno(libc::ENOENT));
+                        self.state.on_written(Completion::Written { result });
+                        continue;
+                    }
                     let is_short = self.state.engine.log.maps_mut().is_short();
                     let is_inline = now >= self.state.inline_from && !is_short;
                     if !then_sync && is_inline && buffer.len() <= INLINE_BYTES_MAX {
@@ -253,7 +260,9 @@ impl State {
             (true, Some(at)) if at > now => {}
             (true, at) => {
                 if at.is_none() {
-                    tracing::warn!("the disk is full: writes that need more room get NOSPACE");
+                    tracing::warn!(
+                        "no segment can be added: writes that need more room get NOSPACE"
+                    );
                 }
                 log.offer_space(free_bytes(self.disk.dir()));
                 self.next_space = Some(now + SPACE_PAUSE);
@@ -264,6 +273,17 @@ impl State {
     /// When to look for space.
     pub(super) fn next_space(&self) -> Option<Instant> {
         self.next_space.filter(|_| self.engine.log.is_refused())
+    }
+
+    /// Whether somebody has removed the file of a segment that is about to be written: what goes
+    /// there is gone with this process. Looks once in a while.
+    fn is_removed(&mut self, segment: u32) -> bool {
+        let now = self.engine.now;
+        if now < self.next_look {
+            return false;
+        }
+        self.next_look = now + REMOVED_PAUSE;
+        self.disk.is_removed(segment)
     }
 
     /// Tells the machine how far the log has come, or that it has failed.

@@ -139,9 +139,10 @@ pub enum Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |errno: &Errno| std::io::Error::from_raw_os_error(errno.0);
         match self {
-            Failure::Write(Errno(errno)) => write!(f, "writing the log failed (errno {errno})"),
-            Failure::Sync(Errno(errno)) => write!(f, "syncing the log failed (errno {errno})"),
+            Failure::Write(errno) => write!(f, "writing the log failed: {}", text(errno)),
+            Failure::Sync(errno) => write!(f, "syncing the log failed: {}", text(errno)),
             Failure::Exhausted => write!(f, "the log has no segment id left"),
         }
     }

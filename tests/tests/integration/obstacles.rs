@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use redis::Value;
-use ringmain_tests::process::{Client, Lone, Ringmain};
+use ringmain_tests::process::{Client, Lone, Ringmain, code, until};
 use rustix::fs::{CWD, FileType};
 use rustix::process::Signal;
 
@@ -80,6 +80,22 @@ fn what_is_in_the_way_is_named() {
     assert!(line.contains("shard 0"), "{line}");
     let line = in_the_way(&lone, &lone.dir().join("new-shard-001"), file, Some("2"));
     assert!(line.contains("new-shard-001"), "{line}");
+}
+
+/// What is written to a file without a name is gone with the process.
+#[test]
+fn a_directory_that_is_removed_takes_no_more_writes() {
+    let lone = stopped();
+    let mut node = lone.start(None);
+    fs::remove_dir_all(lone.dir()).unwrap();
+    let mut client = Client::connect(lone.resp()).unwrap();
+    until("writes are refused", || {
+        let result = client.ask::<()>("SET a 2");
+        result.is_err() && code(result) == "READONLY"
+    });
+    node.log_with("this shard takes no writes any more");
+    node.signal(Signal::TERM);
+    assert_ne!(node.wait().code(), Some(0));
 }
 
 /// A snapshot only spares a scan.
