@@ -25,15 +25,16 @@
 //! | 3 | write the last part, sync the file, rename it, sync the folder | none, or a whole one |
 //!
 //! *Pace.* While finished segments hold too much garbage, each appended byte owes some bytes of
-//! merging; a driver does what is owed in every turn and the rest when it is idle.
+//! merging, and else some of a snapshot while one is missing; a driver does what is owed in every
+//! turn and the rest when it is idle.
 
 use ringmain_core::hash::Key;
 use ringmain_core::records::Place;
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::limits::{
-    MOVED_COUNT_MAX, OWED_BYTES_MAX, OWED_PER_APPENDED, PATIENCE_PART, SNAPSHOT_PART_BYTES,
-    STEP_BYTES, STEP_FRAME_COUNT_MAX, URGENCY,
+    MOVED_COUNT_MAX, OWED_BYTES_MAX, OWED_PER_APPENDED, OWED_PER_APPENDED_BARE, PATIENCE_PART,
+    SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX, URGENCY,
 };
 use super::record::{self, Frame};
 use super::request::{Errno, Refusal, Request};
@@ -48,8 +49,12 @@ pub(super) struct Background {
     job: Job,
     /// Segments that were merged: each leaves once everything before its place is synced.
     moved: heapless::Vec<(u32, Place), MOVED_COUNT_MAX>,
-    /// Bytes of segments that should be merged by now.
+    /// Bytes of segments that should be merged by now, or be in a snapshot.
     owed_bytes: u64,
+    /// The segment of the last append: when it changes, one was finished.
+    segment: u32,
+    /// A finished segment may have no snapshot that it should have.
+    is_bare: bool,
     counts: Counts,
 }
 
@@ -105,10 +110,22 @@ pub(super) enum Halt {
 }
 
 impl Background {
-    /// So many bytes were appended, and there is too much garbage.
-    pub(super) fn owe(&mut self, appended: usize) {
-        let owed = self.owed_bytes + OWED_PER_APPENDED * appended as u64;
+    /// So many bytes were appended at `place`; `is_full` of garbage are the finished segments.
+    pub(super) fn on_appended(&mut self, place: Place, appended: usize, is_full: bool) {
+        let before = std::mem::replace(&mut self.segment, place.segment());
+        self.is_bare |= before != self.segment;
+        let owed_per_appended = match (is_full, self.is_bare) {
+            (true, _) => OWED_PER_APPENDED,
+            (false, true) => OWED_PER_APPENDED_BARE,
+            (false, false) => return,
+        };
+        let owed = self.owed_bytes + owed_per_appended * appended as u64;
         self.owed_bytes = owed.min(OWED_BYTES_MAX);
+    }
+
+    /// So many bytes of what was owed are done.
+    fn pay(&mut self, bytes: usize) {
+        self.owed_bytes = self.owed_bytes.saturating_sub(bytes as u64);
     }
 
     /// The read or store that the job waits for; no read unless it `may_read`.
@@ -248,6 +265,7 @@ impl<M: Maps> Log<M> {
             }
             self.background.owed_bytes = 0;
         }
+        self.background.is_bare = segments.bare(Place(u64::MAX)).is_some();
         let Some(bare) = segments.bare(synced) else { return Job::Idle };
         let head = Head { segment: bare.segment, nonce: bare.nonce, end: bare.end };
         let encoder = Encoder::new(&head);
@@ -272,8 +290,7 @@ impl<M: Maps> Log<M> {
         }
         let (passed, halt) = self.move_frames(walk);
         walk.pass(passed);
-        let owed = &mut self.background.owed_bytes;
-        *owed = owed.saturating_sub(passed as u64);
+        self.background.pay(passed);
         match halt {
             Some(Halt::Wait) if passed > 0 => Ok(None),
             Some(halt) => Err(halt),
@@ -364,6 +381,8 @@ impl<M: Maps> Log<M> {
             }
             Stage::Last => return Err(Halt::Wait),
         }
+        // While merging is owed, this pays nothing of it.
+        let is_owed = !self.writer.segments.is_full_of_garbage();
         for count in 0..STEP_FRAME_COUNT_MAX {
             let bytes = match walk.step() {
                 Step::Frame(place, frame) => {
@@ -382,6 +401,9 @@ impl<M: Maps> Log<M> {
                 }
             };
             walk.pass(bytes);
+            if is_owed {
+                self.background.pay(bytes);
+            }
         }
         if snapshot.encoder.waiting_bytes() >= SNAPSHOT_PART_BYTES {
             let (offset, bytes) = snapshot.encoder.take(false);

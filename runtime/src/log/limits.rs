@@ -78,6 +78,9 @@ pub const STEP_BYTES: usize = 32 << 10;
 /// much as is appended, a segment that is half live must be passed twice as fast; and a little
 /// more, to catch up.
 pub const OWED_PER_APPENDED: u64 = 3;
+/// Bytes of a snapshot that each appended byte owes while one is missing: else a shard that is
+/// never idle would write none, and a start would read all of its log. More than one, to catch up.
+pub const OWED_PER_APPENDED_BARE: u64 = 2;
 /// Most bytes of merging that are owed: a segment.
 pub const OWED_BYTES_MAX: u64 = SEGMENT_BYTES_MAX as u64;
 /// Merging that is owed may wait for an idle moment up to one part in so many of a segment.

@@ -379,9 +379,8 @@ impl<M: Maps> Log<M> {
             segments.on_dead(place, bytes);
         }
         segments.on_live(place, padded);
-        if segments.is_full_of_garbage() {
-            self.background.owe(padded);
-        }
+        let is_full = segments.is_full_of_garbage();
+        self.background.on_appended(place, padded, is_full);
         Ok(place)
     }
 

@@ -97,6 +97,29 @@ fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
     world.reopen();
 }
 
+/// A log that is never idle, and holds no garbage: snapshots keep up with what is appended.
+#[test]
+fn snapshots_are_written_under_load() {
+    for durability in MODES {
+        let mut world = World::ready(config(durability));
+        let mut behind_max = 0;
+        for name in names(4_000) {
+            world.append(&name, &[1; 100]).unwrap();
+            while world.log.is_step_due() && world.log.step() {
+                world.settle();
+            }
+            world.settle();
+            let snapshots = world.log.maps_mut().snapshots().len();
+            let segments = world.log.maps_mut().files().len() - snapshots;
+            behind_max = behind_max.max(segments);
+        }
+        assert!(world.log.background_counts().snapshots > 20);
+        // Those that need none yet, the one that takes appends and the one behind it; and two
+        // that are not on disk, or only in part.
+        assert!(behind_max <= limits::BARE_COUNT + 4, "{durability:?}: {behind_max} without");
+    }
+}
+
 /// The snapshot of one segment beside another one of the same number is none.
 #[test]
 fn a_snapshot_of_another_segment_is_not_believed() {
