@@ -115,4 +115,4 @@ impl std::fmt::Debug for Memory {
 
 const PAGE_SLOTS: usize = 4096 / size_of::<Slot>();
 /// Arrays from this size on are maps of their own, bytes.
-const MAP_BYTES_MIN: usize = 64 << 10;
+const MAP_BYTES_MIN: usize = 16 << 10;
