@@ -81,16 +81,17 @@ impl Sweep {
 
     fn verdict(&self) -> Result<(), Failure> {
         let shards = |is: fn(&Shard) -> bool| self.shards.iter().filter(|one| is(one)).count();
+        let all = self.shards.len();
         let damaged = shards(|one| !one.is_accepted && (one.damage_count > 0 || one.is_suspect));
         if damaged > 0 {
-            let what = format!("{damaged} shards have damaged segments");
+            let what = format!("segments of {damaged} of {all} shards are damaged");
             let remedy = "replace this node, or give up what is lost with --accept-loss";
             return Err(Failure::failed(what, remedy));
         }
         match shards(|one| !one.is_whole) {
             0 => Ok(()),
             count => {
-                let what = format!("{count} shards were not checked to their end");
+                let what = format!("{count} of {all} shards were not checked to their end");
                 Err(Failure::failed(what, "see the node's log, and try again"))
             }
         }

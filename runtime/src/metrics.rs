@@ -64,6 +64,7 @@ measured! {
         LogErrors "log_errors_total" "Reads, writes and syncs of the log that failed.",
         ScrubbedBytes "scrubbed_bytes_total" "Bytes of the log that sweeps have checked.",
         ScrubDamage "scrub_damage_total" "Damaged ranges that sweeps have met, in each anew.",
+        DamagedReads "damaged_reads_total" "Damaged records that operations have met.",
         ColdReads "cold_reads_total" "Records read from disk since they were not in memory.",
         MajorFaults "major_faults_total" "Times the shard's thread waited for the disk in a fault.",
         Turns "turns_total" "Turns of the driver.",

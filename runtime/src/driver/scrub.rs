@@ -5,11 +5,17 @@ use super::{Control, State};
 use crate::log::{Damage, SweepCounts, SweepReport};
 use crate::metrics::Counter;
 use ringmain_core::id::ShardIndex;
+use ringmain_core::records::Place;
+use ringmain_core::time::Instant;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Damaged ranges of a shard that are listed for people; others are counted.
 const LISTED_COUNT_MAX: usize = 64;
+
+/// Pause between two lines about records that clients could not read.
+const UNREAD_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the shards of a node have found. Locked when a sweep is asked for, moves on or is asked
 /// after.
@@ -32,6 +38,10 @@ pub(crate) struct Scrub {
     round: u64,
     /// What was told of.
     counts: SweepCounts,
+    /// Damaged records that operations had met when it was last counted.
+    met_count: u64,
+    /// When the next line about a record that could not be read may come.
+    next_line: Instant,
 }
 
 impl Scrub {
@@ -91,6 +101,31 @@ impl State {
         .to_string()
     }
 
+    /// Counts the damaged records that operations have met, and tells of one.
+    pub(super) fn note_damage(&mut self) {
+        let met = self.engine.log.damage_met();
+        let count = met.count - std::mem::replace(&mut self.scrub.met_count, met.count);
+        if count > 0 {
+            self.recorder.add(Counter::DamagedReads, count);
+            self.tell_unread(met.place, "is damaged");
+        }
+    }
+
+    /// Tells of a record that could not be read, and why; of others a while later.
+    pub(super) fn tell_unread(&mut self, place: Place, why: &str) {
+        let now = self.engine.now;
+        if now < self.scrub.next_line {
+            return;
+        }
+        self.scrub.next_line = now + UNREAD_PAUSE;
+        let shard = self.engine.shard.config().shard.0;
+        let (segment, offset) = (place.segment(), place.offset());
+        tracing::error!(
+            "shard {shard}: the record in segment {segment} at offset {offset} {why}: \
+             `ringmain scrub` finds all that are lost"
+        );
+    }
+
     /// Counts what sweeps have done, and tells of one that has ended.
     pub(super) fn note_scrub(&mut self) {
         let (log, before) = (&self.engine.log, self.scrub.counts);
@@ -120,18 +155,23 @@ impl State {
 fn tell(shard: ShardIndex, report: &SweepReport) {
     let SweepReport { damage_count, keys_lost, is_accepted, .. } = *report;
     let shard = shard.0;
+    let (ranges, keys) = (counted(damage_count, "damaged range"), counted(keys_lost, "key"));
     if is_accepted {
         tracing::warn!(
-            "shard {shard}: given up: {keys_lost} keys whose records lay in {damage_count} damaged \
-             ranges of the log, and what a start may have found lost"
+            "shard {shard}: given up: {keys} with records in {ranges} of the log, and what a \
+             start may have found lost"
         );
     } else if damage_count > 0 {
         tracing::error!(
-            "shard {shard}: {damage_count} ranges of the log are damaged, and {keys_lost} keys \
-             cannot be read here: see `ringmain scrub`; replace this node, or give up what is \
-             lost with --accept-loss"
+            "shard {shard}: the log has {ranges}, so {keys} cannot be read here: see \
+             `ringmain scrub`; replace this node, or give up what is lost with --accept-loss"
         );
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn of_shard((report, shard): (&SweepReport, u32)) -> Value {

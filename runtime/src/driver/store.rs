@@ -8,6 +8,7 @@ use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;
+use ringmain_core::records::Place;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -41,6 +42,7 @@ impl Driver {
         let now = self.state.engine.now;
         // Before a sweep follows that reports anew.
         self.state.note_scrub();
+        self.state.note_damage();
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
                 Request::Create { segment, bytes, is_written, header } => {
@@ -204,8 +206,13 @@ impl State {
             self.reads.spare = self.engine.log.handle_read(read, result);
             return;
         };
-        if let Ok(bytes) = result {
-            self.engine.log.maps_mut().begin_landing(read, bytes);
+        match result {
+            Ok(bytes) => self.engine.log.maps_mut().begin_landing(read, bytes),
+            Err(Errno(errno)) => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                let place = Place::new(read.segment, read.offset);
+                self.tell_unread(place, &format!("cannot be read, {error}"));
+            }
         }
         self.engine.resume(&mut self.io, key);
         self.engine.log.maps_mut().end_landing();

@@ -40,6 +40,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use ringmain_core::hash::Key;
@@ -61,6 +62,7 @@ use scrub::Scrubber;
 pub use scrub::{SweepCounts, SweepReport};
 pub use segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES, SegmentSizes};
 use segments::State;
+pub use source::DamageMet;
 use source::Source;
 pub use tail::Buffer;
 use writer::{Settings, Writer};
@@ -111,6 +113,7 @@ pub struct Log<M> {
     /// A record that cannot be read any more lay before this place, and nobody knows of which
     /// key: keys that were written last before it may have a newer value.
     suspect: Place,
+    met: Cell<DamageMet>,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
 }
@@ -128,8 +131,8 @@ impl<M: Maps> Log<M> {
         let settings = Settings { identity, durability, sizes };
         let writer = Writer::new(settings, standing, free_bytes, seed);
         let (background, scrubber) = (Background::default(), Scrubber::default());
-        let (refusal, wanted) = (None, Vec::new());
-        Log { maps, index, leaves, writer, background, scrubber, suspect, refusal, wanted }
+        let (met, refusal, wanted) = (Cell::default(), None, Vec::new());
+        Log { maps, index, leaves, writer, background, scrubber, suspect, met, refusal, wanted }
     }
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
@@ -265,6 +268,11 @@ impl<M: Maps> Log<M> {
         self.index.bytes()
     }
 
+    /// Damaged records that operations have met.
+    pub fn damage_met(&self) -> DamageMet {
+        self.met.get()
+    }
+
     /// Bytes of the records that the index points at, with place parts and padding.
     pub fn live_bytes(&self) -> u64 {
         self.writer.segments.live_bytes()
@@ -340,6 +348,7 @@ impl<M: Maps> Log<M> {
             written: self.writer.written(),
             served_below: self.writer.served_below(),
             suspect: self.suspect,
+            met: &self.met,
         }
     }
 
@@ -358,8 +367,8 @@ impl<M: Maps> Log<M> {
         let place = self.reserve(key, padded)?;
         let (written, served_below) = (self.writer.written(), self.writer.served_below());
         let (tail, free) = self.writer.tail.parts();
-        let suspect = self.suspect;
-        let source = Source { maps: &self.maps, tail, written, served_below, suspect };
+        let (suspect, met) = (self.suspect, &self.met);
+        let source = Source { maps: &self.maps, tail, written, served_below, suspect, met };
         let table = self.index.table_mut(key.partition);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
         let replaced = current.map(|frame| (frame.place(), frame.padded_bytes()));

@@ -1,5 +1,7 @@
 //! Where reads find a record: in the tail, or in the maps of the segments.
 
+use std::cell::Cell;
+
 use ringmain_core::hash::Key;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
@@ -21,6 +23,16 @@ pub(super) struct Source<'a, M> {
     pub(super) written: Place,
     pub(super) served_below: Place,
     pub(super) suspect: Place,
+    pub(super) met: &'a Cell<DamageMet>,
+}
+
+/// Damaged records that reads and writes of their keys have met since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DamageMet {
+    /// How often.
+    pub count: u64,
+    /// Where the last one lies.
+    pub place: Place,
 }
 
 impl<'a, M: Maps> Source<'a, M> {
@@ -62,8 +74,9 @@ impl<'a, M: Maps> Source<'a, M> {
     ) -> Result<(Probe, Option<Frame<'a>>), Unread> {
         let mut found = None;
         let probe = table.find(key.order, |place, is_verified| {
-            let frame = self.frame(place)?;
+            let frame = self.frame(place).inspect_err(|unread| self.note(*unread, place))?;
             if !is_verified && !frame.is_intact() {
+                self.note(Unread::Damaged, place);
                 return Err(Unread::Damaged);
             }
             let is_same = frame.key() == key.bytes;
@@ -79,5 +92,12 @@ impl<'a, M: Maps> Source<'a, M> {
             table.set_verified(at);
         }
         Ok((probe, found))
+    }
+
+    fn note(&self, unread: Unread, place: Place) {
+        if unread == Unread::Damaged {
+            let count = self.met.get().count + 1;
+            self.met.set(DamageMet { count, place });
+        }
     }
 }

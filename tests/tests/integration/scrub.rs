@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Output;
 
 use redis::Value;
-use ringmain_tests::process::{Cluster, code, run};
+use ringmain_tests::process::{Cluster, code, run, until};
 use rustix::process::Signal;
 
 fn scrub(cluster: &Cluster, more: &[&str]) -> (i32, String, String) {
@@ -86,4 +86,31 @@ fn a_node_that_gives_up_what_it_lost_serves_the_rest() {
     cluster.client(0).ask::<Value>("SET 150 again").unwrap();
     assert_eq!(cluster.client(0).ask::<String>("GET 150").unwrap(), "again");
     assert!(!file.exists());
+}
+
+/// Before this, only the client heard of it, until the next sweep.
+#[test]
+fn damage_that_a_read_meets_is_told() {
+    let mut cluster = lone_node("1");
+    let mut client = cluster.client(0);
+    let long = "x".repeat(1 << 20);
+    (0..32).for_each(|key| client.ask::<()>(&format!("SET long-{key} {long}")).unwrap());
+    // With it the start does not read the segment: the client's read is the first.
+    let file = cluster.dir(0).join("shard-000/0000000001.segment");
+    until("a snapshot", || file.with_extension("snapshot").exists());
+    cluster.stop(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"value-150").unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(&file, bytes).unwrap();
+    cluster.start(0);
+    let mut client = cluster.client(0);
+    for _ in 0..2 {
+        assert_eq!(code(client.ask::<Value>("GET 150")), "NOQUORUM");
+        assert_eq!(client.ask::<String>("GET 151").unwrap(), "value-151");
+    }
+    cluster.process(0).log_with("shard 0: the record in segment 1 at offset ");
+    until("a count", || {
+        !client.ask::<String>("INFO stats").unwrap().contains("damaged_reads_total:0\r\n")
+    });
 }

@@ -294,7 +294,11 @@ fn an_unverified_record_is_checked_when_read() {
     *world.log.maps_mut() = Disk::from_files(&files);
     world.check_read(&names[0], Some(&world.history[0]));
     world.check_read(&names[0], Some(&world.history[0]));
-    assert_eq!(world.log.record(&key(&names[1])).unwrap_err(), Unread::Damaged);
+    assert_eq!(world.log.damage_met().count, 0);
+    for count in 1..3 {
+        assert_eq!(world.log.record(&key(&names[1])).unwrap_err(), Unread::Damaged);
+        assert_eq!(world.log.damage_met(), DamageMet { count, place: damaged });
+    }
 }
 
 #[test]
