@@ -21,10 +21,12 @@ pub enum Stop {
 }
 
 impl Stops {
-    /// Keeps the two signals pending from now on instead of ending the process. To be called in
-    /// `main` before any other thread exists: a thread that does not block them takes them.
+    /// Keeps the two signals pending from now on instead of ending the process, and likewise
+    /// SIGXFSZ: a file over the limit of its size is an error of that write alone (EFBIG). To be
+    /// called in `main` before any other thread exists: a thread that does not block them takes
+    /// them.
     pub fn block() -> Result<Stops, Errno> {
-        let set = set();
+        let set = set(&[libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ]);
         // SAFETY: `set` is an initialized signal set, and the old mask is not asked for.
         let errno = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
         if errno == 0 { Ok(Stops { _blocked: () }) } else { Err(Errno(errno)) }
@@ -32,7 +34,7 @@ impl Stops {
 
     /// Blocks until one of them comes: at once if one came since [`Stops::block`].
     pub fn wait(&self) -> Result<Stop, Errno> {
-        let set = set();
+        let set = set(&[libc::SIGINT, libc::SIGTERM]);
         let mut signal = 0;
         // SAFETY: both pointers are to locals that live through the call, `set` initialized.
         match unsafe { libc::sigwait(&set, &mut signal) } {
@@ -54,15 +56,16 @@ impl Stops {
     }
 }
 
-fn set() -> libc::sigset_t {
+fn set(signals: &[libc::c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY:
     // - `sigemptyset` initializes the set it is given, which is a local;
-    // - `sigaddset` gets that initialized set and valid signal numbers.
+    // - `sigaddset` gets that initialized set; a number that is no signal only fails.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
         set.assume_init()
     }
 }

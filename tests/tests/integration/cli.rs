@@ -294,15 +294,13 @@ fn a_node_whose_stdout_nobody_reads_says_so_and_stops() {
 fn a_stop_that_cannot_sync_is_exit_1() {
     let network = Network::take();
     let folder = tempfile::tempdir().unwrap();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
-    shell.args(["start", "--shards", "1", "--listen", &network.host(1).to_string()]);
-    shell.arg("--data-dir").arg(folder.path());
-    let mut node = Ringmain::of(shell);
+    let (listen, dir) = (network.host(1).to_string(), folder.path().to_str().unwrap());
+    let start = ["start", "--shards", "1", "--listen", &listen, "--data-dir", dir];
+    let mut node = Ringmain::spawn(&start);
     node.await_ready();
     let mut client = Client::connect(node.ready().resp).unwrap();
     client.ask::<()>("SET cart apples").unwrap();
-    // From now on every write to a file fails.
+    // From now on every write to a file fails, without the signal that would end the node.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     prlimit(Pid::from_raw(node.id() as i32), Resource::Fsize, none).unwrap();
     assert!(client.ask::<()>("SET cart pears").is_err());
