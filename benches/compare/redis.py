@@ -5,7 +5,8 @@ usage: benches/compare/redis.py [--ringmain target/release/ringmain] [--rounds 5
 
 Both servers are pinned to CPU 0, redis-benchmark to CPU 1; 50 connections, 100-byte values,
 100 000 keys loaded into both. Redis: appendonly yes, appendfsync everysec. Ringmain: N=1, one
-shard, interval:1000ms. CPU is user + system time of the server process from /proc; the table
+shard, interval:1000ms. CPU is user + system time of the server process from /proc, with that of
+the children in which Redis rewrites its file, as Ringmain merges its own in threads; the table
 gives medians and the ratio of the medians. Needs redis-server and redis-benchmark.
 """
 import argparse, json, os, platform, re, shutil, signal, statistics, subprocess, sys, tempfile
@@ -26,10 +27,10 @@ class Server:
         self.port = port_of(self.process.stdout)
 
     def cpu_seconds(self):
-        """User and system time of all threads so far."""
+        """User and system time so far, of all threads and of children that have ended."""
         with open(f"/proc/{self.process.pid}/stat") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return sum(map(int, fields[11:15])) / TICK
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
