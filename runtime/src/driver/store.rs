@@ -2,7 +2,7 @@
 
 use super::files::FileJob;
 use super::work::Work;
-use super::{Driver, State};
+use super::{Driver, EVENTS_TIME_MAX, State};
 use crate::log::{Completion, Errno, Read, Request, Wanted};
 use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
@@ -29,6 +29,8 @@ const STEP_TIME_MIN: Duration = Duration::from_micros(10);
 const STEP_TIME_MAX: Duration = Duration::from_micros(250);
 /// Reads of cold records that the ring has at once; others wait.
 const COLD_READ_COUNT_MAX: usize = 256;
+/// While those under way read so many bytes, no further one is begun.
+const COLD_READ_BYTES_MAX: u64 = 32 << 20;
 /// How often a read may end early before that counts as an error.
 const SHORT_READ_COUNT_MAX: u32 = 8;
 /// How often a segment that is written is looked at: it may have been removed.
@@ -99,7 +101,7 @@ impl Driver {
             self.state.files.give(FileJob::Unmap(map));
         }
         self.state.tell_stored();
-        self.state.release_held_back();
+        self.has_more |= self.state.release_held_back();
     }
 }
 
@@ -108,6 +110,8 @@ impl Driver {
 pub(crate) struct Reads {
     /// Those that the ring has, by the tags of their events.
     open: BTreeMap<u64, Reading>,
+    /// What they read.
+    open_bytes: u64,
     latest: u64,
     /// The file system has refused a read that drops what it brought into the page cache.
     keeps_all: bool,
@@ -147,6 +151,7 @@ impl Driver {
         engine.log.maps_mut().begin_reading(read);
         match self.net.read(file, read.offset.into(), (buffer, drops), reads.latest) {
             Ok(()) => {
+                reads.open_bytes += u64::from(read.bytes);
                 reads.open.insert(reads.latest, reading);
             }
             Err(_) => unreachable!("the ring takes more than these and the log's"),
@@ -158,6 +163,7 @@ impl Driver {
         let reads = &mut self.state.reads;
         reads.wanted.extend(self.state.engine.log.take_wanted());
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
+            && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
             if bytes == 0 {
@@ -185,6 +191,7 @@ impl State {
     pub(super) fn on_read(&mut self, tag: u64, buffer: Vec<u8>, result: Result<usize, Errno>) {
         let Some(mut reading) = self.reads.open.remove(&tag) else { return };
         let Reading { read, key, .. } = reading;
+        self.reads.open_bytes -= u64::from(read.bytes);
         self.engine.log.maps_mut().end_reading(read);
         let is_refused = matches!(result, Err(Errno(libc::EOPNOTSUPP | libc::EINVAL)));
         if is_refused && key.is_none() && !self.reads.keeps_all {
@@ -198,6 +205,11 @@ impl State {
         }
         self.recorder.add(Counter::LogErrors, u64::from(is_short || result.is_err()));
         let result = if is_short { Err(Errno(libc::EIO)) } else { result };
+        if let (Some(_), Err(Errno(errno))) = (key, result) {
+            let error = std::io::Error::from_raw_os_error(errno);
+            let place = Place::new(read.segment, read.offset);
+            self.tell_unread(place, &format!("cannot be read, {error}"));
+        }
         self.on_read_ended(read, key, result.map(|_| buffer));
     }
 
@@ -206,13 +218,8 @@ impl State {
             self.reads.spare = self.engine.log.handle_read(read, result);
             return;
         };
-        match result {
-            Ok(bytes) => self.engine.log.maps_mut().begin_landing(read, bytes),
-            Err(Errno(errno)) => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                let place = Place::new(read.segment, read.offset);
-                self.tell_unread(place, &format!("cannot be read, {error}"));
-            }
+        if let Ok(bytes) = result {
+            self.engine.log.maps_mut().begin_landing(read, bytes);
         }
         self.engine.resume(&mut self.io, key);
         self.engine.log.maps_mut().end_landing();
@@ -323,8 +330,10 @@ impl State {
         self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP || self.engine.waiting.is_crowded()
     }
 
-    /// There is room again: what was held back is read in the order of its arrival.
-    fn release_held_back(&mut self) {
+    /// There is room again: what was held back is read in the order of its arrival, for a while;
+    /// says whether there is more.
+    fn release_held_back(&mut self) -> bool {
+        let until = self.now() + EVENTS_TIME_MAX;
         while !self.engine.log.is_stalled()
             && !self.is_crowded()
             && let Some((id, bytes)) = self.held_back.pop_front()
@@ -336,6 +345,10 @@ impl State {
             if wants && !self.held_back.iter().any(|(other, _)| *other == id) {
                 self.work.push_back(Work::Pause(id, false));
             }
+            if self.now() >= until {
+                return !self.held_back.is_empty();
+            }
         }
+        false
     }
 }

@@ -122,7 +122,7 @@ pub enum Durability {
     Always,
     /// When the operating system has it; a sync starts this long after the first unsynced write.
     Interval(core::time::Duration),
-    /// When the operating system has it; only a clean stop syncs.
+    /// When the operating system has it; only a clean stop, merging and snapshots sync.
     None,
 }
 
