@@ -34,13 +34,15 @@ use ringmain_core::wire::place::PLACE_BYTES;
 
 use super::limits::{
     MOVED_COUNT_MAX, OWED_BYTES_MAX, OWED_PER_APPENDED, OWED_PER_APPENDED_BARE, PATIENCE_PART,
-    SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX, URGENCY,
+    SNAPSHOT_PART_BYTES, STEP_BYTES, STEP_FRAME_COUNT_MAX, URGENCY, VICTIM_GARBAGE_PART,
+    VICTIM_GARBAGE_PART_FULL,
 };
 use super::record::{self, Frame};
 use super::request::{Errno, Refusal, Request};
 use super::segments::State;
 use super::snapshot::{Encoder, Entry, Head};
 use super::walk::{Step, Walk};
+use super::writer::Claim;
 use super::{Log, Maps};
 
 /// What a log is busy with beside its appends.
@@ -107,6 +109,8 @@ pub(super) enum Halt {
     Damaged,
     /// The job makes no sense any more.
     Over,
+    /// There is no room for what it moves.
+    Full,
 }
 
 impl Background {
@@ -121,6 +125,11 @@ impl Background {
         };
         let owed = self.owed_bytes + owed_per_appended * appended as u64;
         self.owed_bytes = owed.min(OWED_BYTES_MAX);
+    }
+
+    /// An append found a full disk: merging is due, as if it had taken so many bytes.
+    pub(super) fn on_full(&mut self, bytes: u32) {
+        self.owed_bytes = self.owed_bytes.max(u64::from(bytes));
     }
 
     /// So many bytes of what was owed are done.
@@ -219,7 +228,8 @@ impl<M: Maps> Log<M> {
                 self.background.job = job;
                 return self.step_sweep(false);
             }
-            Err(Halt::Over) => {}
+            // What fits is chosen anew.
+            Err(Halt::Over | Halt::Full) => {}
             Err(Halt::Damaged) => {
                 if let Job::Merge(walk) | Job::Snapshot(walk, _) = &job {
                     // What was good when it was last read may be what is damaged.
@@ -255,18 +265,19 @@ impl<M: Maps> Log<M> {
         }
         let synced = self.writer.synced();
         let segments = &self.writer.segments;
-        let is_full = segments.is_full_of_garbage();
-        if !is_full {
-            self.background.owed_bytes = 0;
-        }
-        if is_full || self.writer.is_refused() {
-            if let Some(victim) = segments.victim(synced, self.writer.room(), self.suspect) {
+        let is_refused = self.writer.is_refused();
+        let part = if is_refused { VICTIM_GARBAGE_PART_FULL } else { VICTIM_GARBAGE_PART };
+        if is_refused || segments.is_full_of_garbage() {
+            let worth = (self.writer.room(), part);
+            if let Some(victim) = segments.victim(synced, worth, self.suspect) {
                 return Job::Merge(Walk::new(victim));
             }
-            self.background.owed_bytes = 0;
         }
+        self.background.owed_bytes = 0;
         self.background.is_bare = segments.bare(Place(u64::MAX)).is_some();
-        let Some(bare) = segments.bare(synced) else { return Job::Idle };
+        // The next segment comes first.
+        let bare = segments.bare(synced).filter(|_| !is_refused);
+        let Some(bare) = bare else { return Job::Idle };
         let head = Head { segment: bare.segment, nonce: bare.nonce, end: bare.end };
         let encoder = Encoder::new(&head);
         let stage = Stage::Entries;
@@ -340,10 +351,15 @@ impl<M: Maps> Log<M> {
         }
         let body = frame.body();
         let padded = record::padded_bytes(body.bytes().len());
-        let moved = self.writer.reserve(padded, true).map_err(|refusal| match refusal {
-            Refusal::Busy | Refusal::NoSpace => Halt::Wait,
+        let moved = self.writer.reserve(padded, Claim::Merge).map_err(|refusal| match refusal {
+            Refusal::Busy => Halt::Wait,
+            Refusal::NoSpace => Halt::Full,
             _ => Halt::Over,
-        })?;
+        });
+        if moved.is_err() {
+            self.writer.segments.note_bytes(padded);
+        }
+        let moved = moved?;
         let table = self.index.table_mut(key.partition);
         let is_replaced = table.replace(key.order, place, moved);
         assert!(is_replaced, "it was there just now");

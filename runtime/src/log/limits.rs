@@ -40,12 +40,14 @@ pub const BARE_COUNT: usize = 2;
 pub const BARE_BYTES_MAX: u32 = 16 << 20;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;
+/// As [`VICTIM_GARBAGE_PART`] while the disk is full: little by little is better than not at all.
+pub const VICTIM_GARBAGE_PART_FULL: u64 = 64;
 /// The unused rest of a segment's file counts as garbage if less than one part in this many is
 /// used: a restart left it. With a larger part, records that do not fit two to a segment would
 /// be merged for ever.
 pub const LEFT_EARLY_PART: u32 = 8;
 /// When no further segment can be made, this part of the last one is kept for appends that free
-/// more than they take: deletes and merging.
+/// more than they take, deletes above all; a segment made ready is kept for merging.
 pub const RESERVE_PART: u32 = 4;
 /// Room that every append leaves in its segment for batch headers that must always find some: of
 /// its own batch, of a clean stop, and of two segments that leave the log.

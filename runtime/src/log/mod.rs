@@ -65,7 +65,7 @@ use segments::State;
 pub use source::DamageMet;
 use source::Source;
 pub use tail::Buffer;
-use writer::{Settings, Writer};
+use writer::{Claim, Settings, Writer};
 
 use crate::checksum::Hardware;
 
@@ -145,6 +145,9 @@ impl<M: Maps> Log<M> {
         let request = request.or_else(|| self.poll_sweep(now));
         if request.is_some() {
             self.scrubber.on_event();
+        }
+        if let Some(Request::Store { bytes, .. }) = &request {
+            self.writer.on_space_taken(bytes.len() as u64);
         }
         request
     }
@@ -394,22 +397,27 @@ impl<M: Maps> Log<M> {
     }
 
     /// Room for a new record of `key`, of `padded` bytes. What is kept of a full disk is for
-    /// records that are no larger than the one that they replace.
+    /// records that are smaller than the one that they replace.
     fn reserve(&mut self, key: &Key<'_>, padded: usize) -> Result<Place, Refusal> {
-        match self.writer.reserve(padded, false) {
+        match self.writer.reserve(padded, Claim::Growth) {
             Err(Refusal::NoSpace) => {}
             reserved => return reserved,
         }
         let found = self.source().find(self.index.table(key.partition), key);
         let (_, current) = found.map_err(|_| Refusal::Unread)?;
         match current {
-            Some(frame) if padded <= frame.padded_bytes() => self.writer.reserve(padded, true),
+            Some(frame) if padded < frame.padded_bytes() => {
+                self.writer.reserve(padded, Claim::Relief)
+            }
             _ => Err(Refusal::NoSpace),
         }
     }
 
     fn noted(&mut self, result: Result<Place, Refusal>) -> Result<Place, Full> {
         self.refusal = result.err();
+        if self.refusal == Some(Refusal::NoSpace) {
+            self.background.on_full(self.writer.active_bytes());
+        }
         result.map_err(Refusal::full)
     }
 }

@@ -276,7 +276,7 @@ impl<M: Maps> Log<M> {
         };
         match result {
             Ok(next) => self.scrubber.stage = next.unwrap_or(stage),
-            Err(Halt::Wait) => {
+            Err(Halt::Wait | Halt::Full) => {
                 self.scrubber.stage = stage;
                 self.scrubber.is_waiting = true;
                 return false;

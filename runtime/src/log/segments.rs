@@ -11,7 +11,6 @@ use ringmain_core::records::Place;
 
 use super::limits::{
     BARE_BYTES_MAX, BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART,
-    VICTIM_GARBAGE_PART,
 };
 use super::live::Live;
 use super::record::BatchHeader;
@@ -78,6 +77,8 @@ pub(super) struct Segments {
     file_bytes: u64,
     /// Of the finished segments.
     garbage_bytes: u64,
+    /// Of a record: the most since the start.
+    largest_bytes: u64,
 }
 
 impl Segments {
@@ -95,6 +96,7 @@ impl Segments {
             live_bytes,
             file_bytes,
             garbage_bytes,
+            largest_bytes: 0,
         }
     }
 
@@ -183,7 +185,18 @@ impl Segments {
     pub(super) fn on_live(&mut self, place: Place, bytes: usize) {
         assert!(place.segment() == self.active, "records are appended");
         self.live_bytes += bytes as u64;
+        self.note_bytes(bytes);
         self.active_live.add(place.offset(), bytes);
+    }
+
+    /// There is a record of so many bytes.
+    pub(super) fn note_bytes(&mut self, bytes: usize) {
+        self.largest_bytes = self.largest_bytes.max(bytes as u64);
+    }
+
+    /// Bytes of the largest record that is known of.
+    pub(super) fn largest_bytes(&self) -> u64 {
+        self.largest_bytes
     }
 
     /// The index does not point at that record any more.
@@ -232,16 +245,22 @@ impl Segments {
         self.garbage_bytes > most + self.active_live.bytes()
     }
 
-    /// The segment to merge next: all of it synced, at most `room` bytes of it live, and enough
-    /// garbage in it to be worth it. What lies before `suspect` would be believed behind it.
-    pub(super) fn victim(&self, synced: Place, room: u64, suspect: Place) -> Option<&Finished> {
+    /// The segment to merge next: all of it synced, at most `room` bytes of it live, and at least
+    /// one part in `part` of its file garbage. What lies before `suspect` would be believed behind
+    /// it.
+    pub(super) fn victim(
+        &self,
+        synced: Place,
+        (room, part): (u64, u64),
+        suspect: Place,
+    ) -> Option<&Finished> {
         let is_fit = |one: &&Finished| {
             one.end() <= synced
                 && one.segment > suspect.segment()
                 && one.live.bytes() <= room
                 && one.state != State::Damaged
                 && !one.is_moved
-                && one.garbage_bytes() * VICTIM_GARBAGE_PART >= u64::from(one.file_bytes)
+                && one.garbage_bytes() * part >= u64::from(one.file_bytes)
         };
         // Live part of the file, in 1/2^32.
         let rank = |one: &&Finished| (one.live.bytes() << 32) / u64::from(one.file_bytes.max(1));

@@ -145,6 +145,11 @@ impl Tail {
         self.list.push(place);
     }
 
+    /// Whether a new batch has room for `bytes`. A tail in which nothing waits has it.
+    pub(super) fn has_room_behind(&self, bytes: usize) -> bool {
+        self.waiting_bytes() + BatchHeader::bytes(0) + bytes <= TAIL_BYTES_MAX
+    }
+
     /// Makes room for `bytes` more in an open batch, sealing the one before if needed; false if
     /// too much waits already. A tail in which nothing waits has room for any record.
     pub(super) fn reserve(&mut self, bytes: usize, synced: Place) -> bool {
@@ -152,7 +157,7 @@ impl Tail {
         if self.used > 0 && self.used + bytes <= self.filling.len() {
             return true;
         }
-        if self.waiting_bytes() + BatchHeader::bytes(0) + bytes > TAIL_BYTES_MAX {
+        if !self.has_room_behind(bytes) {
             return false;
         }
         self.seal(synced, false);

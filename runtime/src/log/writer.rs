@@ -52,8 +52,10 @@ pub(super) struct Writer {
     pub(super) segments: Segments,
     active: Option<Fresh>,
     supply: Supply,
-    /// The active segment was begun when there was no room for another: it is for relief.
+    /// The active segment was begun when there was no room for another: growth has no part of it.
     is_reserve: bool,
+    /// Bytes of the active segment that relief took while there was no room for another.
+    relief_bytes: u64,
     /// The last Create failed: until one succeeds, an append that needs another segment does not
     /// wait for it.
     is_refused: bool,
@@ -89,6 +91,17 @@ struct Writing {
     then_sync: bool,
 }
 
+/// What an append is for, and so which room it may use while the disk has none for a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Claim {
+    /// It takes more than it frees: all but a part of the segment that takes appends.
+    Growth,
+    /// It is smaller than what it replaces: a part of that segment.
+    Relief,
+    /// Merging, which gives whole segments back: all there is, the segment made ready included.
+    Merge,
+}
+
 /// The life of a writer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stop {
@@ -118,6 +131,7 @@ impl Writer {
             active: None,
             supply: Supply::Empty,
             is_reserve: false,
+            relief_bytes: 0,
             is_refused: false,
             next_segment: standing.next_segment,
             need: 0,
@@ -200,30 +214,45 @@ impl Writer {
         self.goal = self.goal.max(end);
     }
 
-    /// Makes room for `bytes` (a padded frame) at [`Writer::end`]. `is_relief` appends free more
-    /// than they take, and may use what is kept for such.
-    pub(super) fn reserve(&mut self, bytes: usize, is_relief: bool) -> Result<Place, Refusal> {
+    /// Makes room for `bytes` (a padded frame) at [`Writer::end`].
+    pub(super) fn reserve(&mut self, bytes: usize, claim: Claim) -> Result<Place, Refusal> {
         if let Some(failure) = self.failure {
             return Err(Refusal::Failed(failure));
         }
         if self.stop != Stop::Running {
             return Err(Refusal::Stopping);
         }
-        if !is_relief && self.is_reserve && self.is_refused() {
-            return Err(Refusal::NoSpace);
-        }
         let need = bytes + HEADER_COUNT_RESERVED * (BATCH_HEADER_BYTES + LISTED_BYTES);
         let none = if self.is_refused { Refusal::NoSpace } else { Refusal::Busy };
         let active = self.active.ok_or(none)?;
-        let is_kept = self.is_refused && !is_relief;
-        let kept = if is_kept { u64::from(active.bytes / RESERVE_PART) } else { 0 };
+        let kept = if self.is_refused() { self.kept(active, bytes, claim)? } else { 0 };
         if u64::from(self.end().offset()) + need as u64 + kept > u64::from(active.bytes) {
-            self.roll(need as u32, is_relief)?;
+            // A segment is begun with its first batch, which lists the others, or not at all.
+            if !self.tail.has_room_behind(bytes) {
+                return Err(Refusal::Busy);
+            }
+            self.roll(need as u32, claim)?;
         }
         if !self.tail.reserve(bytes, self.synced) {
             return Err(Refusal::Busy);
         }
+        let is_counted = claim == Claim::Relief && self.is_refused();
+        self.relief_bytes += if is_counted { bytes as u64 } else { 0 };
         Ok(self.end())
+    }
+
+    /// Bytes of the active segment that an append has to leave for others while there is no room
+    /// for another segment.
+    fn kept(&self, active: Fresh, bytes: usize, claim: Claim) -> Result<u64, Refusal> {
+        let part = u64::from(active.bytes / RESERVE_PART);
+        // With none made ready, merging has nothing but this one.
+        let is_last = self.is_reserve || !matches!(self.supply, Supply::Ready(_));
+        match claim {
+            Claim::Growth if is_last => Err(Refusal::NoSpace),
+            Claim::Growth => Ok(part),
+            Claim::Relief if self.relief_bytes + bytes as u64 > part => Err(Refusal::NoSpace),
+            Claim::Relief | Claim::Merge => Ok(0),
+        }
     }
 
     /// Bytes of the file that takes appends.
@@ -231,13 +260,19 @@ impl Writer {
         self.active.map_or(0, |active| active.bytes)
     }
 
-    /// Bytes of records that appends for relief find room for without another segment.
+    /// Bytes of records that merging finds room for. Without room for another segment that is
+    /// what surely fits; else about half of what is free, too, which others take from.
     pub(super) fn room(&self) -> u64 {
         let active = self.active.map_or(0, |active| active.bytes);
         let left = active.saturating_sub(self.end().offset());
         let ready = if let Supply::Ready(fresh) = self.supply { fresh.bytes } else { 0 };
-        // Of each, an eighth covers headers and what does not fit the end.
-        u64::from(left - left / 8) + u64::from(ready - ready / 8)
+        let listed = LISTED_BYTES * (self.segments.finished().len() + 1);
+        let headers = (HEADER_COUNT_RESERVED + 1) * (BATCH_HEADER_BYTES + LISTED_BYTES) + listed;
+        // What does not fit the end, and headers of batches.
+        let lost = headers as u64 + self.segments.largest_bytes();
+        let usable = |bytes: u32| u64::from(bytes - bytes / 128).saturating_sub(lost);
+        let free = if self.is_refused() { 0 } else { self.free_bytes / 2 };
+        usable(left) + usable(ready) + free
     }
 
     /// Whether an append may soon be refused although it only has to wait.
@@ -275,6 +310,10 @@ impl Writer {
         }
         self.on_drained();
         self.poll_leaving();
+        // The goal stays while a sync is under way: what comes meanwhile waits for its own time.
+        if self.goal <= self.synced && self.is_sync_behind(2) {
+            self.sync_wanted();
+        }
         self.poll_write(now).or_else(|| self.poll_sync()).or_else(|| self.poll_files())
     }
 
@@ -298,10 +337,6 @@ impl Writer {
             && self.goal() > self.synced;
         if let Durability::Interval(interval) = self.settings.durability {
             self.due.get_or_insert(now + interval);
-        }
-        // The goal stays while a sync is under way: what comes meanwhile waits for its own time.
-        if self.goal <= self.synced && self.is_sync_behind(2) {
-            self.sync_wanted();
         }
         let buffer = self.tail.buffer(self.written_part)?;
         self.writing = Some(Writing { bytes: buffer.len(), then_sync });

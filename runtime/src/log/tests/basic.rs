@@ -205,56 +205,6 @@ fn a_record_larger_than_segments_gets_a_segment_of_its_size() {
 }
 
 #[test]
-fn no_space_for_a_segment_is_told_and_healed() {
-    let mut world = World::ready(config(Durability::Always));
-    let name = &names(1)[0];
-    while world.append(name, &[1; 1000]).is_ok() {
-        settle_without_space(&mut world);
-    }
-    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
-    assert!(!world.log.is_stalled(), "nobody waits for what may never come");
-    world.check();
-    assert!(world.log.is_refused());
-    world.log.offer_space(FREE);
-    assert!(!world.log.is_stalled());
-    assert!(world.append(name, &[1; 1000]).is_err());
-    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace), "until a segment is there");
-    world.settle();
-    assert!(!world.log.is_refused());
-    world.append(name, &[1; 1000]).unwrap();
-    world.check();
-}
-
-/// The last segment that the disk has room for is kept for deletes and merging.
-#[test]
-fn what_frees_more_than_it_takes_is_taken_on_a_full_disk() {
-    let names = names(40);
-    let mut world = World::ready(config(Durability::Always));
-    let short = u64::from(world.config.sizes.min) - 1;
-    world.log.offer_space(short);
-    let mut count = 0;
-    while world.append(&names[count], &[1; 500]).is_ok() {
-        world.settle();
-        count += 1;
-    }
-    assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
-    assert!(world.log.is_refused() && !world.log.is_stalled());
-    world.append(&names[0], &[1; 500]).expect("no larger than what it replaces");
-    for name in &names[..count] {
-        world.append(name, b"").expect("smaller");
-        settle_without_space(&mut world);
-    }
-    assert_eq!(world.append(&names[count], &[1; 500]), Err(Full::NoSpace));
-    world.work();
-    assert!(world.log.background_counts().merged > 0, "what was freed came back");
-    world.log.offer_space(FREE);
-    world.settle();
-    assert!(!world.log.is_refused());
-    world.append(&names[count], &[1; 500]).unwrap();
-    world.check();
-}
-
-#[test]
 fn keys_of_equal_order_are_kept_apart() {
     let mut world = World::ready(config(Durability::Always));
     let name = &names(1)[0];
@@ -450,45 +400,4 @@ fn leaves_are_rebuilt_as_they_were_maintained() {
     }
     assert_eq!(nonzero, world.log.key_count());
     assert!(nonzero > 30);
-}
-
-/// Settles on a disk that has no room for another segment.
-fn settle_without_space(world: &mut World) {
-    loop {
-        world.submit();
-        if world.log.maps_mut().is_idle() {
-            break;
-        }
-        match world.log.maps_mut().creating() {
-            Some(choice) => world.complete(choice, Fate::Error),
-            None => world.complete(0, Fate::Whole),
-        }
-    }
-}
-
-#[test]
-fn a_full_segment_still_has_room_for_the_last_header() {
-    let name = &names(1)[0];
-    let mut ends = std::collections::BTreeSet::new();
-    for first in (0..200).step_by(4) {
-        let mut world = World::new(config(Durability::Always));
-        world.submit();
-        world.complete(0, Fate::Whole);
-        settle_without_space(&mut world);
-        let mut bytes = first;
-        while world.append(name, &vec![1; bytes]).is_ok() {
-            bytes = 1;
-            if world.history.len().is_multiple_of(3) {
-                settle_without_space(&mut world);
-            }
-        }
-        assert_eq!(world.log.refusal(), Some(Refusal::NoSpace));
-        ends.insert(world.log.end().offset());
-        world.log.stop();
-        world.settle();
-        assert!(world.log.is_stopped());
-        world.reopen();
-        assert_eq!(world.log.key_count(), 1);
-    }
-    assert!(ends.len() > 10, "{ends:?}");
 }

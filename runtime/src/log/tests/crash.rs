@@ -132,9 +132,13 @@ impl Run {
         }
     }
 
-    /// After a failure nothing above the last durable place is served or taken.
+    /// After a failure nothing is taken, and nothing served that a failed sync may have lost or
+    /// that was never written.
     fn fail(&mut self) {
-        let served = self.world.log.written();
+        let served = match self.world.log.failure() {
+            Some(Failure::Sync(_)) => self.world.log.synced(),
+            _ => self.world.log.written(),
+        };
         let name = self.names[0].clone();
         assert_eq!(self.world.append(&name, b"x"), Err(Full::ReadOnly));
         assert!(matches!(self.world.log.refusal(), Some(Refusal::Failed(_))));

@@ -125,6 +125,12 @@ impl Disk {
         self.open.iter().position(creates).map(|at| at as u64)
     }
 
+    /// Which choice ends something other than the making of a segment.
+    pub(crate) fn beside_creates(&self) -> Option<u64> {
+        let is_other = |open: &Open| !matches!(open, Open::Create { .. });
+        self.open.iter().position(is_other).map(|at| at as u64)
+    }
+
     /// Which choice ends something other than a sync.
     pub(crate) fn beside_syncs(&self) -> Option<u64> {
         let is_other = |open: &Open| !matches!(open, Open::Sync { .. });

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod disk;
 mod scrub;
+mod space;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -260,7 +260,10 @@ fn merging_does_not_end_suspicion() {
     assert!(before.len() > 3);
     let segments = &world.log.writer.segments;
     assert!(segments.is_full_of_garbage());
-    assert!(segments.victim(world.log.synced(), u64::MAX, Place(0)).is_some(), "but for suspicion");
+    assert!(
+        segments.victim(world.log.synced(), (u64::MAX, 10), Place(0)).is_some(),
+        "but for suspicion"
+    );
     world.work();
     assert!(before.iter().all(|name| is_unread(&world, name)));
     assert!(sweep(&mut world, true).is_accepted);

@@ -6,7 +6,7 @@ use super::super::limits::{SEGMENT_ID_MAX, TAIL_BYTES_MAX};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::super::request::{Durability, Errno, Failure, Refusal, Request};
 use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
-use super::{Stop, Writer, start_of};
+use super::{Claim, Stop, Writer, start_of};
 
 impl Writer {
     /// Whether records that take more space than they free are or will be refused: the last
@@ -22,25 +22,38 @@ impl Writer {
         }
     }
 
+    /// A file of the log took so much of what was offered.
+    pub(in crate::log) fn on_space_taken(&mut self, bytes: u64) {
+        self.free_bytes = self.free_bytes.saturating_sub(bytes);
+    }
+
     fn is_short(&self) -> bool {
         self.free_bytes < u64::from(self.settings.sizes.min)
     }
 
     /// Goes on in the segment made ready. When there is no room for another behind it, only
-    /// appends for relief may.
-    pub(super) fn roll(&mut self, need: u32, is_relief: bool) -> Result<(), Refusal> {
+    /// merging may.
+    pub(super) fn roll(&mut self, need: u32, claim: Claim) -> Result<(), Refusal> {
         let listed_bytes = LISTED_BYTES * (self.segments.finished().len() + 1);
         let room_needed = need + (SEGMENT_HEADER_BYTES + listed_bytes) as u32;
         match self.supply {
-            Supply::Ready(_) if self.is_short() && !is_relief => return Err(Refusal::NoSpace),
+            Supply::Ready(_) if self.is_short() && claim != Claim::Merge => {
+                return Err(Refusal::NoSpace);
+            }
             Supply::Ready(fresh) if fresh.bytes >= room_needed => {
                 self.tail.seal(self.synced, false);
                 self.begin(fresh);
                 return Ok(());
             }
+            // There would be no larger one.
+            Supply::Ready(_) if self.is_short() => return Err(Refusal::NoSpace),
             Supply::Ready(fresh) => {
                 self.void.push(fresh.segment);
                 self.supply = Supply::Empty;
+            }
+            Supply::Empty | Supply::Creating(_) if claim == Claim::Merge => {
+                self.need = self.need.max(room_needed);
+                return Err(Refusal::Busy);
             }
             Supply::Refused | Supply::Empty | Supply::Creating(_) => {}
         }
@@ -54,6 +67,7 @@ impl Writer {
         self.tail.begin_segment(start_of(fresh.segment), fresh.nonce, roster);
         self.active = Some(fresh);
         self.is_reserve = self.is_short();
+        self.relief_bytes = 0;
         self.begun.get_or_insert(self.tail.end());
         self.supply = Supply::Empty;
     }
@@ -94,7 +108,7 @@ impl Writer {
         let Some(active) = self.active else { return };
         if self.end().offset() + need > active.bytes {
             // The roster of the next segment does not name it.
-            if self.roll(need, true).is_err() {
+            if self.roll(need, Claim::Merge).is_err() {
                 return;
             }
         } else {
@@ -127,7 +141,7 @@ impl Writer {
 
     fn create(&mut self) -> Option<Request> {
         if self.next_segment > SEGMENT_ID_MAX {
-            self.failure = Some(Failure::Exhausted);
+            self.on_failure(Failure::Exhausted);
             return None;
         }
         let live_bytes = self.segments.live_bytes();
@@ -156,6 +170,7 @@ impl Writer {
             return;
         }
         self.supply = Supply::Ready(fresh);
+        self.on_space_taken(fresh.bytes.into());
         if self.active.is_none() && self.failure.is_none() && self.stop == Stop::Running {
             self.begin_first(fresh);
         }

@@ -1,7 +1,7 @@
 //! What a sweep asks of the write side.
 
 use super::super::scrub::Part;
-use super::Writer;
+use super::{Claim, Writer};
 
 impl Writer {
     /// What is written of each segment, ascending.
@@ -32,7 +32,8 @@ impl Writer {
         if self.active.is_none_or(|active| active.segment != segment) {
             return true;
         }
-        if self.roll(0, true).is_err() || !self.tail.reserve(0, self.synced) {
+        let has_room = self.tail.has_room_behind(0);
+        if !has_room || self.roll(0, Claim::Merge).is_err() || !self.tail.reserve(0, self.synced) {
             return false;
         }
         self.sync_wanted();
