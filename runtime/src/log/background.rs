@@ -233,7 +233,7 @@ impl<M: Maps> Log<M> {
             Err(Halt::Damaged) => {
                 if let Job::Merge(walk) | Job::Snapshot(walk, _) = &job {
                     // What was good when it was last read may be what is damaged.
-                    self.index.doubt(walk.segment());
+                    self.writer.segments.doubt(walk.segment());
                     self.writer.segments.set_state(walk.segment(), State::Damaged);
                     self.background.counts.damaged += 1;
                 }

@@ -92,16 +92,6 @@ impl Index {
         self.tables.iter_mut().for_each(|table| table.reserve(count));
     }
 
-    /// Has every record in `segment` checked again when it is read. Cost: one pass.
-    pub(super) fn doubt(&self, segment: u32) {
-        let arrays = self.tables.iter().flat_map(|table| [&table.array, &table.grown]);
-        for slot in arrays.flat_map(|array| array.slots.iter()) {
-            if slot.place().segment() == segment {
-                slot.place.set(slot.place().0);
-            }
-        }
-    }
-
     /// Keys in all tables.
     pub(super) fn key_count(&self) -> usize {
         self.tables.iter().map(|table| table.count).sum()

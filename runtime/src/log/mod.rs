@@ -351,6 +351,7 @@ impl<M: Maps> Log<M> {
             written: self.writer.written(),
             served_below: self.writer.served_below(),
             suspect: self.suspect,
+            doubted: self.writer.segments.doubted(),
             met: &self.met,
         }
     }
@@ -370,8 +371,9 @@ impl<M: Maps> Log<M> {
         let place = self.reserve(key, padded)?;
         let (written, served_below) = (self.writer.written(), self.writer.served_below());
         let (tail, free) = self.writer.tail.parts();
-        let (suspect, met) = (self.suspect, &self.met);
-        let source = Source { maps: &self.maps, tail, written, served_below, suspect, met };
+        let (suspect, met, doubted) = (self.suspect, &self.met, self.writer.segments.doubted());
+        let source =
+            Source { maps: &self.maps, tail, written, served_below, suspect, doubted, met };
         let table = self.index.table_mut(key.partition);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
         let replaced = current.map(|frame| (frame.place(), frame.padded_bytes()));

@@ -334,6 +334,7 @@ impl<M: Maps> Log<M> {
             if state == Some(State::Damaged) && segment > self.suspect.segment() {
                 self.writer.segments.set_state(segment, State::Done);
             }
+            self.writer.segments.trust(segment);
             return;
         }
         self.note_damage(pass);
@@ -342,7 +343,7 @@ impl<M: Maps> Log<M> {
     fn note_damage(&mut self, pass: &Pass) {
         let segment = pass.part.segment;
         self.scrubber.damaged.insert(segment);
-        self.index.doubt(segment);
+        self.writer.segments.doubt(segment);
         self.writer.segments.set_state(segment, State::Damaged);
         let Scrubber { report, counts, .. } = &mut self.scrubber;
         let count = pass.damage.len() as u64 + pass.unlisted;

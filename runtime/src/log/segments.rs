@@ -77,6 +77,8 @@ pub(super) struct Segments {
     file_bytes: u64,
     /// Of the finished segments.
     garbage_bytes: u64,
+    /// Those in which damage was found: of their records none counts as checked.
+    doubted: Vec<u32>,
     /// Of a record: the most since the start.
     largest_bytes: u64,
 }
@@ -96,6 +98,7 @@ impl Segments {
             live_bytes,
             file_bytes,
             garbage_bytes,
+            doubted: Vec::new(),
             largest_bytes: 0,
         }
     }
@@ -179,6 +182,24 @@ impl Segments {
         assert!(gone.live.bytes() == 0, "what was live was moved");
         self.file_bytes -= u64::from(gone.file_bytes);
         self.garbage_bytes -= gone.garbage_bytes();
+        self.trust(segment);
+    }
+
+    /// Has every record in `segment` checked whenever it is read.
+    pub(super) fn doubt(&mut self, segment: u32) {
+        if !self.doubted.contains(&segment) {
+            self.doubted.push(segment);
+        }
+    }
+
+    /// All of `segment` was good when it was read again.
+    pub(super) fn trust(&mut self, segment: u32) {
+        self.doubted.retain(|doubted| *doubted != segment);
+    }
+
+    /// See [`Segments::doubt`].
+    pub(super) fn doubted(&self) -> &[u32] {
+        &self.doubted
     }
 
     /// The index points at the record of `bytes` bytes at `place` from now on.

@@ -23,6 +23,7 @@ pub(super) struct Source<'a, M> {
     pub(super) written: Place,
     pub(super) served_below: Place,
     pub(super) suspect: Place,
+    pub(super) doubted: &'a [u32],
     pub(super) met: &'a Cell<DamageMet>,
 }
 
@@ -75,7 +76,8 @@ impl<'a, M: Maps> Source<'a, M> {
         let mut found = None;
         let probe = table.find(key.order, |place, is_verified| {
             let frame = self.frame(place).inspect_err(|unread| self.note(*unread, place))?;
-            if !is_verified && !frame.is_intact() {
+            let is_checked = is_verified && !self.doubted.contains(&place.segment());
+            if !is_checked && !frame.is_intact() {
                 self.note(Unread::Damaged, place);
                 return Err(Unread::Damaged);
             }

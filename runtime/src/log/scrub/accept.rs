@@ -384,7 +384,7 @@ impl<M: Maps> Log<M> {
     /// A record beside a lost one cannot be read either, though the sweep could.
     fn on_unread(&mut self, place: Place) -> Halt {
         let segment = place.segment();
-        self.index.doubt(segment);
+        self.writer.segments.doubt(segment);
         self.writer.segments.set_state(segment, State::Damaged);
         self.scrubber.report.damage_count += 1;
         self.scrubber.counts.damaged += 1;
