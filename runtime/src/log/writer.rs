@@ -59,6 +59,8 @@ pub(super) struct Writer {
     /// The last Create failed: until one succeeds, an append that needs another segment does not
     /// wait for it.
     is_refused: bool,
+    /// For want of space.
+    is_disk_full: bool,
     next_segment: u32,
     /// Bytes that an append needed and no segment had.
     need: u32,
@@ -133,6 +135,7 @@ impl Writer {
             is_reserve: false,
             relief_bytes: 0,
             is_refused: false,
+            is_disk_full: false,
             next_segment: standing.next_segment,
             need: 0,
             free_bytes,
@@ -246,7 +249,9 @@ impl Writer {
     fn kept(&self, active: Fresh, bytes: usize, claim: Claim) -> Result<u64, Refusal> {
         let part = u64::from(active.bytes / RESERVE_PART);
         // With none made ready, merging has nothing but this one.
-        let is_last = self.is_reserve || !matches!(self.supply, Supply::Ready(_));
+        let is_merging_room = self.is_disk_full && !self.segments.finished().is_empty();
+        let is_ready = matches!(self.supply, Supply::Ready(_));
+        let is_last = self.is_reserve || (is_merging_room && !is_ready);
         match claim {
             Claim::Growth if is_last => Err(Refusal::NoSpace),
             Claim::Growth => Ok(part),

@@ -163,10 +163,15 @@ impl Writer {
             return;
         }
         self.is_refused = result.is_err();
-        if self.is_refused {
+        if let Err(Errno(errno)) = result {
             self.supply = Supply::Refused;
+            self.is_disk_full = matches!(errno, libc::ENOSPC | libc::EDQUOT);
             // A file that was not made uses up no number.
             self.next_segment = segment;
+            if errno == libc::ENOENT {
+                // Its folder is gone, and so is what would be written to files without a name.
+                self.on_failure(Failure::Write(Errno(errno)));
+            }
             return;
         }
         self.supply = Supply::Ready(fresh);
