@@ -199,7 +199,9 @@ impl<'a> Findings<'a> {
 }
 
 fn lost_records(what: String) -> Failure {
-    Failure::new(Exit::DataDir, what, "restore the directory, or replace this node by a new one")
+    let remedy = "restore the directory, replace this node by a new one, or start it and give up \
+                  what is lost with `ringmain scrub --accept-loss`";
+    Failure::new(Exit::DataDir, what, remedy)
 }
 
 /// What to do about a lost snapshot.

@@ -263,11 +263,26 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
             let remedy = "restore the directory, or replace this node by a new one";
             Failure::new(Exit::DataDir, what, remedy)
         }
+        StartError::Unsound { .. } => {
+            let remedy = "start it with --shards as it was, and `ringmain scrub --accept-loss`, \
+                          or replace this node by a new one";
+            Failure::new(Exit::DataDir, what, remedy)
+        }
         StartError::Files { error, .. } => {
-            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            use std::io::ErrorKind::{
+                FileTooLarge, OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+            };
             match error.kind() {
                 StorageFull | QuotaExceeded => {
                     Failure::new(Exit::Host, what, "free space in the file system of --data-dir")
+                }
+                FileTooLarge => Failure::new(Exit::Host, what, "raise the limit: ulimit -f"),
+                ReadOnlyFilesystem => {
+                    Failure::new(Exit::Host, what, "mount the file system of --data-dir writable")
+                }
+                OutOfMemory => Failure::new(Exit::Host, what, "give the process more memory"),
+                _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
+                    Failure::new(Exit::Host, what, "raise the limit of open files: ulimit -n")
                 }
                 _ => Failure::new(Exit::DataDir, what, "look at the error; the data is as it was"),
             }
@@ -351,6 +366,14 @@ mod tests {
             assert_eq!(exit, Exit::Host);
             assert!(line.ends_with("free space in the file system of --data-dir"), "{line}");
         }
+        for (errno, remedy) in
+            [(27, "ulimit -f"), (30, "writable"), (12, "more memory"), (23, "-n"), (24, "-n")]
+        {
+            let error = Error::from_raw_os_error(errno);
+            let (exit, line) = told(StartError::Files { shard: 0, error });
+            assert_eq!(exit, Exit::Host);
+            assert!(line.ends_with(remedy), "{line}");
+        }
         let (_, line) = told(StartError::Files { shard: 0, error: Error::from_raw_os_error(5) });
         assert!(line.ends_with("the data is as it was"), "{line}");
         let log = |error| told(StartError::Log { shard: 1, error });
@@ -361,6 +384,10 @@ mod tests {
         let (exit, line) = told(StartError::Space(NoSpace { needed: 5 << 20, free: 3 << 20 }));
         assert_eq!(exit, Exit::Host);
         assert!(line.contains("needs 5 MiB") && line.contains("are 3: free space"), "{line}");
+        let error = OpenError::Damaged { segment: 1, offset: 64 };
+        let (exit, line) = told(StartError::Unsound { shard: 1, error });
+        assert_eq!(exit, Exit::DataDir);
+        assert!(line.contains("in shard 1 log segment 1") && line.contains("as it was"), "{line}");
         let (exit, line) = log(OpenError::Damaged { segment: 1, offset: 64 });
         assert_eq!(exit, Exit::DataDir);
         assert!(line.contains("restore the directory"), "{line}");

@@ -302,12 +302,18 @@ fn create(path: &Path) -> Result<(), DataDirError> {
     if path.is_dir() {
         return Ok(());
     }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // From the top: a folder lasts once its parent is synced.
+    create(parent)?;
     let failed = |source| DataDirError::io(Step::Create, path, source);
-    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(failed)?;
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => file::sync_dir(parent),
-        _ => file::sync_dir(Path::new(".")),
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        created => created.map_err(failed)?,
     }
+    file::sync_dir(parent)
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {

@@ -194,7 +194,7 @@ impl Old {
         if let Some(&Damage { segment, offset, .. }) = recovered.damage.first() {
             // What was lost would be taken for "not found" in the new logs.
             let error = OpenError::Damaged { segment, offset };
-            return Err(StartError::Log { shard: shard.0, error });
+            return Err(StartError::Unsound { shard: shard.0, error });
         }
         let sizes = SegmentSizes::default();
         let config = Config { identity, durability: Durability::None, sizes, seed: 0 };
@@ -323,7 +323,7 @@ impl CopyError {
             CopyError::Damaged => {
                 let (segment, offset) = (place.segment(), place.offset());
                 let error = log::OpenError::Damaged { segment, offset };
-                StartError::Log { shard: old.0, error }
+                StartError::Unsound { shard: old.0, error }
             }
         }
     }

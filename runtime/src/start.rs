@@ -99,6 +99,15 @@ pub enum StartError {
         /// What is wrong with it.
         error: OpenError,
     },
+    /// A shard's log is damaged: it can be opened, but not copied to other shards, where what was
+    /// lost would be taken for "not found".
+    #[error("re-sharding needs sound logs, and in shard {shard} {error}")]
+    Unsound {
+        /// Which shard.
+        shard: u16,
+        /// What is wrong with it.
+        error: OpenError,
+    },
     /// The files of a shard's log cannot be read or written.
     #[error("the log of shard {shard}: {error}")]
     Files {

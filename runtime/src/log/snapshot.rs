@@ -151,7 +151,9 @@ pub(super) fn entries<'a>(
     {
         return None;
     }
-    Some(entries.chunks_exact(ENTRY_BYTES).map(Entry::decode))
+    let entries = entries.chunks_exact(ENTRY_BYTES).map(Entry::decode);
+    let ends = |entry: &Entry| u64::from(entry.offset) + u64::from(entry.bytes);
+    entries.clone().all(|entry| ends(&entry) <= u64::from(head.end)).then_some(entries)
 }
 
 /// Whether these are the bytes of a whole snapshot of `segment`, whatever its nonce and end.

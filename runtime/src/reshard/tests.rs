@@ -217,7 +217,7 @@ fn a_damaged_log_is_refused_before_anything_is_written() {
     damaged[key] ^= 1;
     fs::write(&path, damaged).unwrap();
     let error = reshard(&dir, 3).unwrap_err();
-    assert!(matches!(error, StartError::Log { shard: 1, .. }), "{error}");
+    assert!(matches!(error, StartError::Unsound { shard: 1, .. }), "{error}");
     assert_eq!(folders(dir.path()), ["shard-000", "shard-001"]);
     fs::write(&path, whole).unwrap();
     check(&dir, 2, &model);

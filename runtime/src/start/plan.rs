@@ -1,7 +1,7 @@
 //! What all shards of a node start from.
 
 use super::{NodeStart, StartError};
-use crate::data_dir::{DataDir, DataDirError, Identity};
+use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::driver::{About, Board, ClientCount, ClusterInfo, Members, Membership, SharedRing};
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
@@ -253,7 +253,8 @@ impl Plan {
             Durability::Interval(every) => log::Durability::Interval(every),
             Durability::None => log::Durability::None,
         };
-        let seed = self.started.elapsed().as_nanos() as u64 ^ self.start.boot.0 << 20;
+        // Of nonces that no client can guess, nor forge a batch header with.
+        let seed = u64::from_le_bytes(random_bytes()?);
         let config = log::Config { identity, durability, sizes: SegmentSizes::default(), seed };
         let mut log = Log::new(config, maps, recovered, free_bytes(&dir));
         disk.make_ready(&mut log).map_err(files)?;

@@ -2,6 +2,7 @@
 
 use ringmain_core::checksum::Checksum;
 
+use super::super::snapshot::{Encoder, Entry, Head, entries};
 use super::*;
 
 /// A log of some segments in which `count` keys were written `rounds` times, in a random order.
@@ -203,5 +204,18 @@ fn nothing_is_dropped_for_what_is_not_on_disk() {
         for entry in &kept {
             assert!(world.log.record(&key(&entry.name)).unwrap().is_some());
         }
+    }
+}
+
+/// Even of a snapshot whose checksum holds, no entry may point out of its segment.
+#[test]
+fn a_snapshot_with_an_entry_behind_the_end_is_none() {
+    let head = Head { segment: 3, nonce: 7, end: 4096 };
+    for (offset, bytes, is_good) in [(64, 128, true), (3968, 128, true), (3976, 128, false)] {
+        let mut encoder = Encoder::new(&head);
+        let (partition, order, version) = (Partition(5), 9, 11);
+        encoder.push(&Entry { partition, order, version, offset, bytes, is_twin: false });
+        let (_, written) = encoder.take(true);
+        assert_eq!(entries(&written, &head).is_some(), is_good, "{offset}");
     }
 }
