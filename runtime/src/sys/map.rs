@@ -8,11 +8,15 @@ use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, RemapOptions};
 use rustix::fs::OFlags;
 use zerocopy::FromZeros;
 
+use super::bus::Guard;
 use super::errno::Errno;
 
 /// All of a file, readable. Parts are borrowed one by one, and only parts that never change again.
+/// A page that the disk does not give is zeros.
 #[derive(Debug)]
 pub struct Map {
+    /// Goes before the map does.
+    _guard: Guard,
     raw: MmapRaw,
 }
 
@@ -28,7 +32,8 @@ impl Map {
             return Err(Errno(libc::EACCES));
         }
         let raw = MmapOptions::new().map_raw_read_only(file);
-        Ok(Map { raw: raw.map_err(|error| Errno::of(&error))? })
+        let raw = raw.map_err(|error| Errno::of(&error))?;
+        Ok(Map { _guard: Guard::new(raw.as_ptr() as usize, raw.len()), raw })
     }
 
     /// Bytes of the file when it was mapped.
@@ -53,8 +58,8 @@ impl Map {
         // - the log writes every byte once, before it publishes the place, and never truncates a
         //   mapped file, so the bytes of a published range do not change under the slice. A file
         //   changed by another process breaks that: the data directory is locked against them;
-        // - any bytes are valid `u8`s. A read error of the disk is a SIGBUS, which ends the
-        //   process: what is not in memory is read through the ring first, and fails there.
+        // - any bytes are valid `u8`s. After a read error of the disk they are zeros; a page that
+        //   was read before and left memory may become that under a slice, as with a bad disk.
         Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(range.start), range.len()) })
     }
 }

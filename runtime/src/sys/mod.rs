@@ -4,6 +4,7 @@
 //!   memory and the descriptor, until the kernel said that it ended; so nothing a caller drops,
 //!   closes or forgets can be touched behind its back. [`Buffers`] are what receives fill.
 //! - [`Map`] and [`ZeroMap`]: files and zeros as slices; [`is_cached`] says whether one may block.
+//!   What the disk does not give of a map is zeros (`bus`).
 //! - [`SendBuffer`]: bytes to send, some of them lent by maps; [`Message`] is one being sent. No
 //!   unsafe code but for the form in which the kernel reads it.
 //! - [`prefetch`]: a hint to the CPU.
@@ -13,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod buffers;
+mod bus;
 mod errno;
 mod host;
 mod map;

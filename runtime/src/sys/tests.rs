@@ -3,6 +3,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::bus::{Guard, is_guarded};
 use super::host::{check_release, explain, program_range, run_delay};
 use super::map::is_read_at_once;
 use super::*;
@@ -198,4 +199,38 @@ fn time_without_a_cpu() {
     let delay = RunDelay::of_this_thread();
     let before = delay.total();
     assert!(delay.total() >= before);
+}
+
+/// A file that is cut under its map: as a disk with bad sectors, to whoever reads it.
+#[test]
+fn a_page_that_cannot_be_read_is_zeros() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[7; 4 * 4096]).unwrap();
+    let map = Map::new(&File::open(file.path()).unwrap()).unwrap();
+    assert_eq!(map.bytes(0..4 * 4096), Some(&[7; 4 * 4096][..]));
+    file.as_file().set_len(4096).unwrap();
+    std::thread::scope(|scope| {
+        let read = || assert_eq!(map.bytes(4096..3 * 4096), Some(&[0; 2 * 4096][..]));
+        scope.spawn(read);
+        scope.spawn(read);
+    });
+    assert_eq!(map.bytes(0..4096), Some(&[7; 4096][..]));
+    assert_eq!(map.bytes(3 * 4096..4 * 4096), Some(&[0; 4096][..]));
+}
+
+#[test]
+fn what_is_guarded_is_what_is_mapped() {
+    // No map lies so low.
+    let spans = [(4096, 4096), (16_384, 8192), (8192, 1)];
+    let is_inside = |address: usize| {
+        spans.iter().any(|(start, bytes)| (*start..start + bytes).contains(&address))
+    };
+    for _ in 0..3 {
+        let guards = spans.map(|(start, bytes)| Guard::new(start, bytes));
+        for address in 4000..30_000 {
+            assert_eq!(is_guarded(address), is_inside(address), "{address}");
+        }
+        drop(guards);
+        assert!(!(4000..30_000).any(is_guarded));
+    }
 }
