@@ -2,10 +2,13 @@
 //! another number of shards: what it acknowledged is there when it is back, and nothing else.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use ringmain_core::prng::Prng;
-use ringmain_tests::process::{Client, Load, Lone, Ringmain};
+use ringmain_runtime::data_dir::DataDir;
+use ringmain_tests::process::{Client, Load, Lone, Ringmain, until};
 use rustix::process::Signal;
 
 /// Digits of a number, which are the bytes of a value: so the log grows fast.
@@ -32,6 +35,16 @@ fn check(lone: &Lone, load: &Load) {
     }
 }
 
+/// It is another one once the file was replaced.
+fn inode_of_identity(lone: &Lone) -> u64 {
+    fs::metadata(lone.dir().join("identity")).unwrap().ino()
+}
+
+/// Whether the next start has folders to exchange before all else.
+fn is_exchanging(lone: &Lone) -> bool {
+    DataDir::open(lone.dir()).unwrap().is_exchanging().unwrap()
+}
+
 /// Kills a node so many times; every fifth time it is started for another number of shards, and
 /// killed in the midst of that, too.
 fn kill_rounds(rounds: usize) {
@@ -39,7 +52,7 @@ fn kill_rounds(rounds: usize) {
     let lone = Lone::new();
     let mut node = lone.start(Some("1"));
     let load = Load::start_with(&[lone.resp()], CLIENT_COUNT, DIGITS);
-    let (mut merged, mut resharded) = (0, 0);
+    let (mut merged, mut resharded, mut gone_on) = (0, 0, 0);
     for round in 0..rounds {
         let (before, shards) = (lone.segments(), node.ready().shards);
         load.await_acked(prng.below(WRITE_COUNT_MAX));
@@ -51,10 +64,17 @@ fn kill_rounds(rounds: usize) {
             // Other than before, wherever the kill before has left it.
             let shards = [0, 1, 2].map(|step| ((shards + step) % 4 + 1).to_string());
             for shards in &shards[..1 + prng.below(2) as usize] {
+                let identity = inode_of_identity(&lone);
                 let interrupted = lone.spawn(Some(shards));
-                interrupted.log_with("re-sharding ");
+                if prng.below(2) == 0 {
+                    interrupted.log_with("re-sharding ");
+                } else {
+                    // All is copied, and folders are exchanged.
+                    until("a mark", || inode_of_identity(&lone) != identity);
+                }
                 kill(interrupted);
                 resharded += 1;
+                gone_on += usize::from(is_exchanging(&lone));
             }
             node = lone.start(Some(&shards[2]));
         } else {
@@ -64,8 +84,10 @@ fn kill_rounds(rounds: usize) {
         load.set_up(0, true);
         load.await_success(|_| true, Instant::now());
     }
-    println!("{} writes, {merged} merged, {resharded} re-shardings", load.acked_count());
+    let writes = load.acked_count();
+    println!("{writes} writes, {merged} merged, {resharded} re-shardings, {gone_on} exchanges");
     assert!(resharded >= rounds / 5);
+    assert!(rounds < 100 || gone_on > 0, "no kill met an exchange of folders");
     assert!(merged >= rounds / 4, "{merged} segments were merged in {rounds} rounds");
     load.set_up(0, false);
     kill(node);
