@@ -92,7 +92,8 @@ fn a_damaged_record_is_never_taken_for_none() {
     for key in [3, 150] {
         damage(place(format!("value-{key}").as_bytes()));
         let line = refused(4, start(&cluster, &dir, &["--shards", "2"]));
-        assert!(line.contains("shard 0: log segment 1 is damaged at offset "), "{line}");
+        assert!(line.contains("shard 0 log segment 1 is damaged at offset "), "{line}");
+        assert!(line.contains("start it with --shards as it was"), "{line}");
         cluster.start(0);
         cluster.process(0).log_with("log segment 1 is damaged from offset ");
         let mut client = cluster.client(0);
