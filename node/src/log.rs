@@ -104,6 +104,9 @@ impl Stopped {
                 return Ok(None);
             }
         };
+        if let Err(error) = maps.check_read(recovered.end()) {
+            findings.add(start_failure(StartError::Files { shard: index.0, error }))?;
+        }
         for lost in &recovered.damage {
             let log::Damage { segment, offset, end } = lost;
             let what = format!("segment {segment} is damaged from offset {offset} to {end}");

@@ -191,6 +191,7 @@ impl Old {
         let file_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
         let recovered = log::recover(&identity, &files)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
+        maps.check_read(recovered.end()).map_err(failed)?;
         if let Some(&Damage { segment, offset, .. }) = recovered.damage.first() {
             // What was lost would be taken for "not found" in the new logs.
             let error = OpenError::Damaged { segment, offset };

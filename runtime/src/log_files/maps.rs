@@ -15,12 +15,14 @@
 
 use crate::log::{File, Maps, Read};
 use crate::sys::{Map, MapPart, expect_random, is_cached};
+use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +140,23 @@ impl SegmentMaps {
     /// Has every read wait for the disk where it must, for those who have nothing else to do.
     pub fn wait_for_disk(&mut self) {
         self.is_waiting = true;
+    }
+
+    /// Of a log that was recovered and ends at `end`: whether all that a recovery may take for the
+    /// unwritten rest was read from the disk. Zeros in the place of a page would end the log.
+    ///
+    /// # Errors
+    /// If a page of the last segment, or of one behind it, could not be read.
+    pub fn check_read(&self, end: Place) -> io::Result<()> {
+        for (segment, one) in self.maps.range(end.segment()..) {
+            let count = one.map.lost_page_count();
+            if count > 0 {
+                return Err(io::Error::other(format!(
+                    "pages of segment {segment} that cannot be read: {count}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// A turn begins: what was seen in memory some time ago may be gone.

@@ -227,6 +227,7 @@ impl Plan {
         check_begun(&self.dir, shard, &found)?;
         let recovered = log::recover(&identity, &found)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
+        maps.check_read(recovered.end()).map_err(files)?;
         drop(snapshots);
         maps.expect_random();
         for &log::Damage { segment, offset, end } in &recovered.damage {

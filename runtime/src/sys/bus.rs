@@ -17,10 +17,18 @@ const PAGE_BYTES: usize = 4096;
 struct Span {
     start: AtomicUsize,
     end: AtomicUsize,
+    /// Pages replaced.
+    lost: AtomicUsize,
 }
 
-static SPANS: [Span; MAP_COUNT_MAX] =
-    [const { Span { start: AtomicUsize::new(0), end: AtomicUsize::new(0) } }; MAP_COUNT_MAX];
+impl Span {
+    const fn none() -> Span {
+        let [start, end, lost] = [const { AtomicUsize::new(0) }; 3];
+        Span { start, end, lost }
+    }
+}
+
+static SPANS: [Span; MAP_COUNT_MAX] = [const { Span::none() }; MAP_COUNT_MAX];
 /// Behind it no span was ever used.
 static USED_COUNT: AtomicUsize = AtomicUsize::new(0);
 /// Spans below [`USED_COUNT`] that are free again.
@@ -41,11 +49,17 @@ impl Guard {
         let unused = USED_COUNT.load(Ordering::Relaxed);
         let span = free.pop().or((unused < MAP_COUNT_MAX).then_some(unused));
         if let Some(at) = span {
+            SPANS[at].lost.store(0, Ordering::Relaxed);
             SPANS[at].end.store(start + bytes, Ordering::Relaxed);
             SPANS[at].start.store(start, Ordering::Release);
             USED_COUNT.fetch_max(at + 1, Ordering::Release);
         }
         Guard { span }
+    }
+
+    /// Pages of the map that are zeros since they could not be read.
+    pub(super) fn lost_count(&self) -> usize {
+        self.span.map_or(0, |at| SPANS[at].lost.load(Ordering::Acquire))
     }
 }
 
@@ -59,12 +73,18 @@ impl Drop for Guard {
     }
 }
 
-pub(super) fn is_guarded(address: usize) -> bool {
+/// The span of the guarded map in which `address` lies.
+fn guarding(address: usize) -> Option<&'static Span> {
     let used = &SPANS[..USED_COUNT.load(Ordering::Acquire)];
-    used.iter().any(|span| {
+    used.iter().find(|span| {
         let start = span.start.load(Ordering::Acquire);
         start != 0 && start <= address && address < span.end.load(Ordering::Acquire)
     })
+}
+
+#[cfg(test)]
+pub(super) fn is_guarded(address: usize) -> bool {
+    guarding(address).is_some()
 }
 
 fn install() {
@@ -93,11 +113,15 @@ extern "C" fn on_bus(signal: libc::c_int, about: *mut libc::siginfo_t, _: *mut l
         let errno = *libc::__errno_location();
         let page = (address & !(PAGE_BYTES - 1)) as *mut libc::c_void;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        let is_replaced = is_guarded(address)
-            && libc::mmap(page, PAGE_BYTES, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED;
-        if !is_replaced {
+        match guarding(address) {
+            Some(span)
+                if libc::mmap(page, PAGE_BYTES, libc::PROT_READ, flags, -1, 0)
+                    != libc::MAP_FAILED =>
+            {
+                span.lost.fetch_add(1, Ordering::Release);
+            }
             // The instruction is tried again, and then it ends the process.
-            libc::signal(signal, libc::SIG_DFL);
+            _ => drop(libc::signal(signal, libc::SIG_DFL)),
         }
         *libc::__errno_location() = errno;
     }

@@ -16,7 +16,7 @@ use super::errno::Errno;
 #[derive(Debug)]
 pub struct Map {
     /// Goes before the map does.
-    _guard: Guard,
+    guard: Guard,
     raw: MmapRaw,
 }
 
@@ -33,13 +33,18 @@ impl Map {
         }
         let raw = MmapOptions::new().map_raw_read_only(file);
         let raw = raw.map_err(|error| Errno::of(&error))?;
-        Ok(Map { _guard: Guard::new(raw.as_ptr() as usize, raw.len()), raw })
+        Ok(Map { guard: Guard::new(raw.as_ptr() as usize, raw.len()), raw })
     }
 
     /// Bytes of the file when it was mapped.
     #[expect(clippy::len_without_is_empty, reason = "an empty file cannot be mapped")]
     pub fn len(&self) -> usize {
         self.raw.len()
+    }
+
+    /// Pages that the disk did not give, so far.
+    pub fn lost_page_count(&self) -> usize {
+        self.guard.lost_count()
     }
 
     /// Where it begins in memory.

@@ -213,3 +213,21 @@ fn what_is_being_read_is_not_there() {
     maps.begin_reading(first);
     maps.end_reading(first);
 }
+
+/// Zeros in the place of a page would be taken for the unwritten rest of the log.
+#[test]
+fn a_page_that_cannot_be_read_at_the_end_of_the_log_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    (1..=3).for_each(|segment| made(folder.path(), &mut disk, &mut maps, segment));
+    maps.wait_for_disk();
+    maps.check_read(Place::new(1, 64)).unwrap();
+    disk.file(2).unwrap().set_len(4096).unwrap();
+    maps.check_read(Place::new(1, 64)).expect("nobody has read it");
+    assert_eq!(maps.bytes(2, 8192, 16), Some(&[0; 16][..]));
+    for end in [1, 2] {
+        let error = maps.check_read(Place::new(end, 64)).unwrap_err().to_string();
+        assert_eq!(error, "pages of segment 2 that cannot be read: 1");
+    }
+    maps.check_read(Place::new(3, 64)).expect("damage before the end is found as such");
+}
