@@ -321,8 +321,9 @@ pub(crate) struct RingArgs {
   ringmain scrub
   ringmain scrub --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json
   ringmain scrub --accept-loss
-      keys whose record is damaged are not found at this node from then on, and it starts clean;
-      other nodes may have them")]
+      while the node runs: keys whose record is damaged are not found at this node from then on,
+      and it starts clean. Once a start has met the damage, nobody knows which keys that were, and
+      an older value of them may come back. Other nodes may have what this one lost")]
 pub(crate) struct ScrubArgs {
     /// Give up what cannot be read
     #[arg(long)]

@@ -39,6 +39,7 @@ struct Shard {
     damage_count: u64,
     keys_lost: u64,
     is_suspect: bool,
+    was_suspect: bool,
     is_accepted: bool,
 }
 
@@ -85,7 +86,8 @@ impl Sweep {
         let damaged = shards(|one| !one.is_accepted && (one.damage_count > 0 || one.is_suspect));
         if damaged > 0 {
             let what = format!("segments of {damaged} of {all} shards are damaged");
-            let remedy = "replace this node, or give up what is lost with --accept-loss";
+            let remedy = "replace this node, or give up what is lost with --accept-loss while it \
+                          runs: its next start may refuse such a log";
             return Err(Failure::failed(what, remedy));
         }
         match shards(|one| !one.is_whole) {
@@ -107,7 +109,7 @@ impl Sweep {
                 one.segments.to_string(),
                 one.bytes_checked.to_string(),
                 one.damage_count.to_string(),
-                one.keys_lost.to_string(),
+                one.keys_lost(),
             ]);
         }
         let mut text = table.to_string();
@@ -126,9 +128,24 @@ impl Sweep {
             }
             if one.is_accepted {
                 text += &format!("\nshard {shard}: what was lost is given up");
+                if one.was_suspect {
+                    text += "; of keys whose newest record a start could not read, an older one ";
+                    text += "counts now, if there is one";
+                }
             }
         }
         text
+    }
+}
+
+impl Shard {
+    /// What damage that a start met has taken is unknown.
+    fn keys_lost(&self) -> String {
+        match (self.keys_lost, self.was_suspect) {
+            (0, true) => "unknown".into(),
+            (count, true) => format!("{count} or more"),
+            (count, false) => count.to_string(),
+        }
     }
 }
 
@@ -179,19 +196,25 @@ mod tests {
     const TEXT: &str = r#"{"is_running":false,"accepts_loss":false,"shards":[
         {"shard":0,"is_running":false,"is_whole":true,"segments":3,"bytes":900,
          "bytes_checked":900,"damage":[{"segment":2,"offset":64,"end":128}],"damage_count":3,
-         "keys_lost":1,"is_suspect":true,"is_accepted":false}]}"#;
+         "keys_lost":1,"is_suspect":true,"was_suspect":true,"is_accepted":false}]}"#;
 
     #[test]
     fn damage_is_told_and_a_failure() {
         let mut sweep = Sweep::parse(TEXT).unwrap();
         let text = sweep.text();
-        for part in ["segment 2: 64 to 128", "and 2 more", "a start met damage", "900"] {
+        let parts =
+            ["segment 2: 64 to 128", "and 2 more", "a start met damage", "900", "1 or more"];
+        for part in parts {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(sweep.verdict().unwrap_err().to_string().contains("--accept-loss"));
         sweep.shards[0].is_accepted = true;
         assert!(sweep.verdict().is_ok());
-        assert!(sweep.text().contains("given up"));
+        assert!(sweep.text().contains("given up; of keys"));
+        sweep.shards[0].keys_lost = 0;
+        assert!(sweep.text().contains("unknown"));
+        sweep.shards[0].was_suspect = false;
+        assert!(!sweep.text().contains("unknown") && !sweep.text().contains("of keys"));
         sweep.shards[0].is_whole = false;
         assert!(sweep.verdict().unwrap_err().to_string().contains("not checked"));
     }

@@ -187,6 +187,7 @@ fn of_shard((report, shard): (&SweepReport, u32)) -> Value {
         "damage_count": report.damage_count,
         "keys_lost": report.keys_lost,
         "is_suspect": report.is_suspect,
+        "was_suspect": report.was_suspect,
         "is_accepted": report.is_accepted,
     })
 }

@@ -64,6 +64,8 @@ pub struct SweepReport {
     /// A start met damage of unknown extent: keys that were written last before it, or never, are
     /// errors.
     pub is_suspect: bool,
+    /// As `is_suspect`, when the sweep began: nobody knows which keys that damage took.
+    pub was_suspect: bool,
 }
 
 impl SweepReport {
@@ -232,6 +234,7 @@ impl<M: Maps> Log<M> {
             segments: parts.len(),
             bytes: parts.iter().map(|part| u64::from(part.end)).sum(),
             is_suspect: self.suspect > Place(0),
+            was_suspect: self.suspect > Place(0),
             ..SweepReport::default()
         };
         // What a sweep before it asked for is of no use.
