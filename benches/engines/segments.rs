@@ -13,9 +13,6 @@ use ringmain_runtime::net::Doorbell;
 use ringmain_runtime::sys::Map;
 use rustix::fs::{FallocateFlags, fallocate};
 
-/// Zeros that are written at once, bytes.
-const ZEROS_BYTES: usize = 1 << 20;
-
 /// An open segment.
 pub(crate) struct Segment {
     id: u32,
@@ -93,16 +90,11 @@ impl Maker {
     }
 }
 
-/// A new file of so many written zeros, as a segment of a log that syncs every batch is made.
+/// A new file of so many bytes, allocated as a segment of a log is.
 pub(crate) fn preallocated(path: &Path, bytes: u64) -> File {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).open(path);
     let file = file.expect("the folder can be written to");
     fallocate(&file, FallocateFlags::empty(), 0, bytes).expect("the disk has room");
-    let zeros = vec![0; ZEROS_BYTES];
-    for at in (0..bytes).step_by(ZEROS_BYTES) {
-        let part = &zeros[..ZEROS_BYTES.min((bytes - at) as usize)];
-        file.write_all_at(part, at).expect("it has the room");
-    }
     file
 }

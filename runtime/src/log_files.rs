@@ -8,6 +8,7 @@ use crate::data_dir::open_regular;
 use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::{Map, expect_random};
 use ringmain_core::time::Instant;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,9 +22,10 @@ pub use maps::SegmentMaps;
 
 const SUFFIX: &str = ".segment";
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
-/// Zeros that are written at once, bytes.
-const ZEROS_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = ".unfinished";
+
+/// What is given back lies between multiples of this many bytes.
+const BLOCK_BYTES: u64 = 4096;
 
 /// The snapshots that were found, for recovery alone.
 #[derive(Debug, Default)]
@@ -97,6 +99,19 @@ impl LogFiles {
         Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
+    /// Gives back the blocks of a segment that an earlier process left unwritten: nothing will be
+    /// written there any more, and on a full disk they may be all there is for the next segment.
+    pub(crate) fn give_back_rest(&self, segment: u32) {
+        let Some(file) = self.files.get(&segment) else { return };
+        let (Some(end), Ok(stat)) = (maps::data_end(file), file.metadata()) else { return };
+        let end = end.next_multiple_of(BLOCK_BYTES);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if end < stat.len() {
+            // A file system that cannot keeps them.
+            let _ = fallocate(file.as_ref(), flags, end, stat.len() - end);
+        }
+    }
+
     /// The folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -123,8 +138,8 @@ impl LogFiles {
     pub fn carry_out(&mut self, log: &mut Log<SegmentMaps>, now: Instant) -> io::Result<bool> {
         let Some(request) = log.poll_request(now) else { return Ok(false) };
         match request {
-            Request::Create { segment, bytes, is_written, header } => {
-                let new = NewSegment { segment, bytes, is_written, header };
+            Request::Create { segment, bytes, header } => {
+                let new = NewSegment { segment, bytes, header };
                 let result = match new.create(&self.dir) {
                     Ok(made) => {
                         self.add(log.maps_mut(), made);
@@ -257,7 +272,6 @@ pub(crate) fn store_snapshot(
 pub(crate) struct NewSegment {
     pub(crate) segment: u32,
     pub(crate) bytes: u32,
-    pub(crate) is_written: bool,
     pub(crate) header: [u8; SEGMENT_HEADER_BYTES],
 }
 
@@ -271,11 +285,7 @@ impl NewSegment {
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&unfinished)?;
         let made = (|| {
-            let none = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&file, none, 0, self.bytes.into())?;
-            if self.is_written {
-                write_zeros(&file, self.bytes.into())?;
-            }
+            allocate(&file, self.bytes.into())?;
             file.write_all_at(&self.header, 0)?;
             file.sync_all()?;
             std::fs::rename(&unfinished, segment_path(dir, id))?;
@@ -292,15 +302,17 @@ impl NewSegment {
     }
 }
 
-fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        let part = &zeros[..ZEROS_BYTES.min((bytes - at) as usize)];
-        file.write_all_at(part, at)?;
-        at += part.len() as u64;
+/// Gives `file` its blocks. A sync of blocks that were only allocated waits for the journal of the
+/// file system, so a device that can is asked to make zeros of them. To write zeros instead would
+/// double what is written, for little (benches/README.md).
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    const WRITE_ZEROES: FallocateFlags = FallocateFlags::from_bits_retain(0x80);
+    match fallocate(file, WRITE_ZEROES, 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+            Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+        }
+        allocated => Ok(allocated?),
     }
-    Ok(())
 }
 
 /// The same error, saying which file it is about.

@@ -22,12 +22,14 @@ mod cluster;
 mod load;
 mod lone;
 mod network;
+mod small_disk;
 
 pub use client::{Client, code, until};
 pub use cluster::Cluster;
 pub use load::{Failed, Load, newest};
 pub use lone::Lone;
 pub use network::Network;
+pub use small_disk::SmallDisk;
 
 /// How long anything may take before the test gives it up for broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,8 +63,14 @@ fn target_dir() -> PathBuf {
 
 /// A command of the binary, without settings from this process's environment.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = plain(Command::new(binary()));
+    command.args(arguments);
+    command
+}
+
+/// The same, without settings from this process's environment and without stdin.
+fn plain(mut command: Command) -> Command {
+    command.stdin(Stdio::null());
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("RINGMAIN_") {
             command.env_remove(name);

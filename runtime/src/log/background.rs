@@ -274,9 +274,10 @@ impl<M: Maps> Log<M> {
             }
         }
         self.background.owed_bytes = 0;
-        self.background.is_bare = segments.bare(Place(u64::MAX)).is_some();
+        let bare_bytes = self.writer.bare_bytes();
+        self.background.is_bare = segments.bare(Place(u64::MAX), bare_bytes).is_some();
         // The next segment comes first.
-        let bare = segments.bare(synced).filter(|_| !is_refused);
+        let bare = segments.bare(synced, bare_bytes).filter(|_| !is_refused);
         let Some(bare) = bare else { return Job::Idle };
         let head = Head { segment: bare.segment, nonce: bare.nonce, end: bare.end };
         let encoder = Encoder::new(&head);

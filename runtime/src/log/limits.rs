@@ -11,6 +11,8 @@ use super::segment::SEGMENT_HEADER_BYTES;
 
 /// First segment of a log, bytes: a small disk and a demo must start.
 pub const SEGMENT_BYTES_MIN: u32 = 4 << 20;
+/// After a restart on a full disk the first segment may be smaller, down to one part in so many.
+pub const SEGMENT_BYTES_LEAST_PART: u32 = 64;
 /// Largest segment unless one record needs more, bytes.
 pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;
 /// A segment takes at most this part of the free space (unless one record needs more).
@@ -22,22 +24,23 @@ pub const TAIL_BYTES_MAX: usize = 32 << 20;
 /// With less room than this an append may have to wait, bytes: more than one turn appends from
 /// what it has begun to parse.
 pub const STALL_BYTES: usize = 2 << 20;
+/// Keys whose writes go on at once when there is room again, at most: each may bring a large value,
+/// and a turn is short.
+pub const ROOMY_COUNT_MAX: usize = 64;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Segments are at most about this part of the live bytes: with few large ones, merging would meet
 /// them while much of each is live.
-pub const SEGMENT_LIVE_PART: u64 = 4;
-/// Merging begins when the garbage of finished segments exceeds this part of the live bytes and
-/// what is live in the segment that takes appends: so all files are below 1.5 times the live bytes
-/// and two segments, the one made ahead included; a third, while one is merged.
+pub const SEGMENT_LIVE_PART: u64 = 16;
+/// Merging begins when the garbage of finished segments exceeds this part of the live bytes: so
+/// all files, with snapshots and the segment that is being merged, are below 1.5 times the live
+/// bytes and two segments, which are the one that takes appends and the one made ahead.
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
-pub const GARBAGE_DENOMINATOR: u64 = 5;
-/// So many finished segments before the newest get no snapshot yet if they are small: what was
-/// written last is replaced soonest, and a little is read quickly at a start.
-pub const BARE_COUNT: usize = 2;
-/// Of those, a segment of at most so many bytes.
-pub const BARE_BYTES_MAX: u32 = 16 << 20;
+pub const GARBAGE_DENOMINATOR: u64 = 7;
+/// The newest finished segments of together at most this part of the largest one get no snapshot
+/// yet: what was written last is replaced soonest, and a little is read quickly at a start.
+pub const BARE_PART: u32 = 8;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;
 /// As [`VICTIM_GARBAGE_PART`] while the disk is full: little by little is better than not at all.

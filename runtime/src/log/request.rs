@@ -17,9 +17,6 @@ pub enum Request {
         segment: u32,
         /// Bytes of the whole file.
         bytes: u32,
-        /// Write the zeros, too: a sync of what was only allocated waits for the file system's
-        /// journal, and syncs will come often.
-        is_written: bool,
         /// Its first bytes.
         header: [u8; SEGMENT_HEADER_BYTES],
     },

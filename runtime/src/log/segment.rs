@@ -22,7 +22,8 @@ use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 
 use super::limits::{
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART, SEGMENT_LIVE_PART,
+    SEGMENT_BYTES_LEAST_PART, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART,
+    SEGMENT_LIVE_PART,
 };
 use super::record::u64_at;
 use crate::checksum::Hardware;
@@ -71,7 +72,7 @@ impl Default for SegmentSizes {
 }
 
 impl SegmentSizes {
-    /// Size of the next segment: a quarter of what is live, to a power of two, within the bounds,
+    /// Size of the next segment: a sixteenth of what is live, to a power of two, within the bounds,
     /// at most a sixteenth of the free space, at least `need`. Bytes, a multiple of 4096 unless
     /// the bounds are not.
     pub fn next(&self, live_bytes: u64, free_bytes: u64, need: u32) -> u32 {
@@ -80,6 +81,16 @@ impl SegmentSizes {
         let share = (free_bytes / SEGMENT_FREE_SPACE_PART).min(u64::from(self.max)) as u32;
         let share = share & !(PAGE_BYTES - 1);
         part.min(share).max(self.min).max(need.next_multiple_of(PAGE_BYTES))
+    }
+
+    /// Size of the next segment when one was refused for want of space: the smallest, or what is
+    /// free, so that deletes and merging may go on, but for a part that is left to small files of
+    /// others. Bytes, a multiple of 4096 unless the bounds are not.
+    pub fn on_full_disk(&self, free_bytes: u64) -> u32 {
+        let least = self.min / SEGMENT_BYTES_LEAST_PART;
+        let free = free_bytes.saturating_sub(least.into()).min(self.min.into()) as u32;
+        let free = free & !(PAGE_BYTES - 1);
+        if free < least.max(PAGE_BYTES) { self.min } else { free }
     }
 }
 

@@ -9,9 +9,7 @@
 
 use ringmain_core::records::Place;
 
-use super::limits::{
-    BARE_BYTES_MAX, BARE_COUNT, GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART,
-};
+use super::limits::{GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART};
 use super::live::Live;
 use super::record::BatchHeader;
 use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
@@ -262,8 +260,7 @@ impl Segments {
 
     /// Whether the finished segments hold more garbage than they may.
     pub(super) fn is_full_of_garbage(&self) -> bool {
-        let most = self.live_bytes * GARBAGE_NUMERATOR / GARBAGE_DENOMINATOR;
-        self.garbage_bytes > most + self.active_live.bytes()
+        self.garbage_bytes > self.live_bytes * GARBAGE_NUMERATOR / GARBAGE_DENOMINATOR
     }
 
     /// The segment to merge next: all of it synced, at most `room` bytes of it live, and at least
@@ -288,14 +285,19 @@ impl Segments {
         self.finished.iter().filter(is_fit).min_by_key(rank)
     }
 
-    /// The oldest segment that should have a snapshot and has none, all of it synced.
-    pub(super) fn bare(&self, synced: Place) -> Option<&Finished> {
-        let old_count = self.finished.len().saturating_sub(BARE_COUNT);
-        let mut due = self.finished.iter().enumerate().filter(|(at, one)| {
-            let is_wanted = *at < old_count || one.file_bytes > BARE_BYTES_MAX;
-            is_wanted && one.state == State::Bare && !one.is_moved && one.end() <= synced
-        });
-        due.next().map(|(_, one)| one)
+    /// The oldest segment that should have a snapshot and has none, all of it synced. The newest
+    /// of together `bare_bytes` need none.
+    pub(super) fn bare(&self, synced: Place, bare_bytes: u32) -> Option<&Finished> {
+        let mut newer_bytes = u64::from(bare_bytes);
+        let is_newer = |one: &&Finished| {
+            let left = newer_bytes.checked_sub(one.file_bytes.into());
+            left.inspect(|left| newer_bytes = *left).is_some()
+        };
+        let newer_count = self.finished.iter().rev().take_while(is_newer).count();
+        let old = &self.finished[..self.finished.len() - newer_count];
+        let is_due =
+            |one: &&Finished| one.state == State::Bare && !one.is_moved && one.end() <= synced;
+        old.iter().find(is_due)
     }
 
     fn position(&self, segment: u32) -> Option<usize> {

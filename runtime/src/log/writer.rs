@@ -11,8 +11,8 @@ use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
 use super::limits::{
-    HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, TAIL_BYTES_MAX, UNSYNCED_BYTES_MAX,
-    UNSYNCED_BYTES_STALL,
+    BARE_PART, HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, TAIL_BYTES_MAX,
+    UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_STALL, VICTIM_GARBAGE_PART_FULL,
 };
 use super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
@@ -98,7 +98,7 @@ struct Writing {
 pub(super) enum Claim {
     /// It takes more than it frees: all but a part of the segment that takes appends.
     Growth,
-    /// It is smaller than what it replaces: a part of that segment.
+    /// It is smaller than what it replaces: a part of that segment, and more while merging goes on.
     Relief,
     /// Merging, which gives whole segments back: all there is, the segment made ready included.
     Merge,
@@ -255,14 +255,27 @@ impl Writer {
         match claim {
             Claim::Growth if is_last => Err(Refusal::NoSpace),
             Claim::Growth => Ok(part),
-            Claim::Relief if self.relief_bytes + bytes as u64 > part => Err(Refusal::NoSpace),
+            Claim::Relief if self.relief_bytes + bytes as u64 <= part => Ok(0),
+            Claim::Relief if !self.leaves_room_to_merge(bytes) => Err(Refusal::NoSpace),
             Claim::Relief | Claim::Merge => Ok(0),
         }
+    }
+
+    /// Whether merging still finds something that fits once `bytes` are appended.
+    fn leaves_room_to_merge(&self, bytes: usize) -> bool {
+        let room = self.room().saturating_sub(bytes as u64);
+        let worth = (room, VICTIM_GARBAGE_PART_FULL);
+        self.segments.victim(self.synced, worth, Place(0)).is_some()
     }
 
     /// Bytes of the file that takes appends.
     pub(super) fn active_bytes(&self) -> u32 {
         self.active.map_or(0, |active| active.bytes)
+    }
+
+    /// Bytes of the newest segments that need no snapshot.
+    pub(super) fn bare_bytes(&self) -> u32 {
+        self.settings.sizes.max / BARE_PART
     }
 
     /// Bytes of records that merging finds room for. Without room for another segment that is

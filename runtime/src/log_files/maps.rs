@@ -307,7 +307,7 @@ impl Mapped {
 }
 
 /// Where the last part of a file ends that was ever written, bytes; none if it cannot be known.
-fn data_end(file: &fs::File) -> Option<u64> {
+pub(super) fn data_end(file: &fs::File) -> Option<u64> {
     let mut end = 0;
     loop {
         match rustix::fs::seek(file, SeekFrom::Data(end)) {

@@ -31,7 +31,7 @@ fn a_segment_that_cannot_be_made_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     let header = [1; SEGMENT_HEADER_BYTES];
-    let new = NewSegment { segment: 7, bytes: 8192, is_written: true, header };
+    let new = NewSegment { segment: 7, bytes: 8192, header };
     // Its name is taken, then the one before.
     std::fs::create_dir_all(segment_path(dir, 7).join("inside")).unwrap();
     new.create(dir).unwrap_err();
@@ -52,7 +52,7 @@ fn a_file_in_the_place_of_the_folder_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     LogFiles::open(file.path()).unwrap_err();
     let header = [1; SEGMENT_HEADER_BYTES];
-    let new = NewSegment { segment: 1, bytes: 4096, is_written: false, header };
+    let new = NewSegment { segment: 1, bytes: 4096, header };
     new.create(file.path()).unwrap_err();
     store_snapshot(file.path(), 1, 0, b"x", true).unwrap_err();
 }

@@ -8,6 +8,7 @@ mod cluster;
 mod damage;
 mod demo;
 mod faults;
+mod full_disk;
 mod kills;
 mod lent;
 mod log_tool;

@@ -305,10 +305,10 @@ fn segment_sizes_follow_what_is_live_within_their_bounds() {
     let sizes = SegmentSizes::default();
     let mib = |n: u64| n << 20;
     assert_eq!(sizes.next(0, FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(mib(16), FREE, 0), 4 << 20);
-    assert_eq!(sizes.next(mib(32), FREE, 0), 8 << 20);
-    assert_eq!(sizes.next(mib(36), FREE, 0), 16 << 20);
-    assert_eq!(sizes.next(mib(36), mib(160), 0), 10 << 20);
+    assert_eq!(sizes.next(mib(64), FREE, 0), 4 << 20);
+    assert_eq!(sizes.next(mib(128), FREE, 0), 8 << 20);
+    assert_eq!(sizes.next(mib(144), FREE, 0), 16 << 20);
+    assert_eq!(sizes.next(mib(144), mib(160), 0), 10 << 20);
     assert_eq!(sizes.next(mib(4000), mib(100_000), 0), 256 << 20);
     assert_eq!(sizes.next(mib(4000), 0, 0), 4 << 20);
     assert_eq!(sizes.next(0, 0, 5 << 20), 5 << 20);

@@ -27,6 +27,17 @@ struct Seen {
     segments: u32,
 }
 
+impl Seen {
+    /// Everything came up, and often enough to mean something.
+    fn check(&self) {
+        assert!(self.crashes > 100 && self.kills > 50 && self.cuts > 20, "{self:?}");
+        assert!(self.lost > 20 && self.stops > 20 && self.failures > 5, "{self:?}");
+        assert!(self.refused > 20 && self.segments > 20, "{self:?}");
+        assert!(self.full > 20 && self.cold > 20 && self.returned > 0, "{self:?}");
+        assert!(self.merged > 20 && self.snapshots > 20, "{self:?}");
+    }
+}
+
 struct Run {
     world: World,
     prng: Prng,
@@ -217,11 +228,7 @@ fn nothing_claimed_is_lost_and_nothing_is_invented() {
             seen = run(durability, seed, seen);
         }
         println!("{durability:?}: {seen:?}");
-        assert!(seen.crashes > 100 && seen.kills > 50 && seen.cuts > 20, "{seen:?}");
-        assert!(seen.lost > 20 && seen.stops > 20 && seen.failures > 5, "{seen:?}");
-        assert!(seen.refused > 20 && seen.segments > 20, "{seen:?}");
-        assert!(seen.full > 20 && seen.cold > 20 && seen.returned > 0, "{seen:?}");
-        assert!(seen.merged > 20 && seen.snapshots > 20, "{seen:?}");
+        seen.check();
     }
 }
 
@@ -239,6 +246,7 @@ fn thousands_of_power_cuts_in_each_mode() {
             }
         }
         println!("{durability:?}: {seen:?}");
+        seen.check();
     }
 }
 

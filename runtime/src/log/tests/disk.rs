@@ -16,6 +16,8 @@ const ENOSPC: Errno = Errno(28);
 struct Image {
     cached: Vec<u8>,
     durable: Vec<u8>,
+    /// Of its bytes, those without blocks.
+    hole_bytes: usize,
 }
 
 /// Something under way.
@@ -78,6 +80,8 @@ pub(crate) struct Disk {
     /// Syncs ended, linked ones included.
     pub(crate) sync_count: usize,
     pub(crate) write_count: usize,
+    /// Of segments and snapshots, headers included.
+    pub(crate) written_bytes: u64,
 }
 
 impl Maps for Disk {
@@ -90,9 +94,7 @@ impl Maps for Disk {
 impl Disk {
     pub(crate) fn submit(&mut self, request: Request) {
         let open = match request {
-            Request::Create { segment, bytes, header, .. } => {
-                Open::Create { segment, bytes, header }
-            }
+            Request::Create { segment, bytes, header } => Open::Create { segment, bytes, header },
             Request::Write { segment, offset, buffer, then_sync } => {
                 assert!(!buffer.is_empty());
                 Open::Write { segment, offset, buffer, then_sync }
@@ -163,6 +165,7 @@ impl Disk {
             Open::Store { segment, offset, bytes, is_last } => {
                 self.unfinished.truncate(offset as usize);
                 assert_eq!(self.unfinished.len() as u64, offset, "parts come in order");
+                self.written_bytes += bytes.len() as u64;
                 self.unfinished.extend(bytes);
                 if is_last {
                     self.snapshots.insert(segment, std::mem::take(&mut self.unfinished));
@@ -178,9 +181,10 @@ impl Disk {
             }
             Open::Create { segment, bytes, header } => {
                 self.removed.clear();
+                self.written_bytes += header.len() as u64;
                 let mut cached = vec![0; bytes as usize];
                 cached[..header.len()].copy_from_slice(&header);
-                let image = Image { durable: cached.clone(), cached };
+                let image = Image { durable: cached.clone(), cached, hole_bytes: 0 };
                 assert!(self.images.insert(segment, image).is_none(), "ids are new");
                 Completion::Created { segment, result: Ok(()) }
             }
@@ -212,6 +216,7 @@ impl Disk {
     }
 
     fn write(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
+        self.written_bytes += bytes.len() as u64;
         let image = self.images.get_mut(&segment).unwrap();
         image.cached[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
     }
@@ -228,7 +233,8 @@ impl Disk {
             {
                 let mut cached = vec![0; bytes as usize];
                 cached[..header.len()].copy_from_slice(&header);
-                self.images.insert(segment, Image { durable: cached.clone(), cached });
+                self.images
+                    .insert(segment, Image { durable: cached.clone(), cached, hole_bytes: 0 });
             }
         }
     }
@@ -286,7 +292,21 @@ impl Disk {
 
     /// Bytes of all segments.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.images.values().map(|image| image.cached.len() as u64).sum()
+        let bytes = |image: &Image| (image.cached.len() - image.hole_bytes) as u64;
+        self.images.values().map(bytes).sum()
+    }
+
+    /// Gives back the blocks of a segment that were never written.
+    pub(crate) fn give_back_rest(&mut self, segment: u32) {
+        let Some(image) = self.images.get_mut(&segment) else { return };
+        let end = image.cached.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        image.hole_bytes = image.cached.len() - end.next_multiple_of(SECTOR_BYTES);
+    }
+
+    /// As [`Disk::file_bytes`], with those of snapshots.
+    pub(crate) fn all_file_bytes(&self) -> u64 {
+        let snapshots: usize = self.snapshots.values().map(Vec::len).sum();
+        self.file_bytes() + (snapshots + self.unfinished.len()) as u64
     }
 
     /// A bit rots.
@@ -313,7 +333,11 @@ impl Disk {
 
     /// A disk on which just these files lie.
     pub(crate) fn from_files(files: &BTreeMap<u32, Vec<u8>>) -> Disk {
-        let image = |bytes: &Vec<u8>| Image { cached: bytes.clone(), durable: bytes.clone() };
+        let image = |bytes: &Vec<u8>| Image {
+            cached: bytes.clone(),
+            durable: bytes.clone(),
+            hole_bytes: 0,
+        };
         let images = files.iter().map(|(&segment, bytes)| (segment, image(bytes))).collect();
         Disk { images, ..Disk::default() }
     }

@@ -213,9 +213,10 @@ impl World {
 
     /// Recovers from what the disk holds, checks that and goes on.
     pub(super) fn reopen(&mut self) {
-        let disk = std::mem::take(self.log.maps_mut());
+        let mut disk = std::mem::take(self.log.maps_mut());
         let recovered = recover(&self.config.identity, &disk.files()).unwrap();
         let end = recovered.end();
+        disk.give_back_rest(end.segment());
         let kept = self.history.partition_point(|entry| entry.place < end);
         assert!(kept >= self.claimed, "{kept} of {} claimed are left", self.claimed);
         self.history.truncate(kept);

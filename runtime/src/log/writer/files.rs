@@ -4,7 +4,7 @@ use ringmain_core::records::Place;
 
 use super::super::limits::{SEGMENT_ID_MAX, TAIL_BYTES_MAX};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
-use super::super::request::{Durability, Errno, Failure, Refusal, Request};
+use super::super::request::{Errno, Failure, Refusal, Request};
 use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
 use super::{Claim, Stop, Writer, start_of};
 
@@ -145,7 +145,11 @@ impl Writer {
             return None;
         }
         let live_bytes = self.segments.live_bytes();
-        let bytes = self.settings.sizes.next(live_bytes, self.free_bytes, self.need);
+        let sizes = self.settings.sizes;
+        let bytes = match self.is_refused && self.is_disk_full {
+            true => sizes.on_full_disk(self.free_bytes),
+            false => sizes.next(live_bytes, self.free_bytes, self.need),
+        };
         self.need = 0;
         let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
         self.next_segment += 1;
@@ -153,8 +157,7 @@ impl Writer {
         let identity = self.settings.identity;
         let Fresh { segment, bytes, nonce } = fresh;
         let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
-        let is_written = self.settings.durability == Durability::Always;
-        Some(Request::Create { segment, bytes, is_written, header })
+        Some(Request::Create { segment, bytes, header })
     }
 
     pub(super) fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {

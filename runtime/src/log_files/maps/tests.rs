@@ -10,7 +10,7 @@ const SEGMENT_BYTES: u32 = 4 << 20;
 
 fn made(dir: &Path, disk: &mut LogFiles, maps: &mut SegmentMaps, segment: u32) {
     let header = [segment as u8; SEGMENT_HEADER_BYTES];
-    let new = NewSegment { segment, bytes: SEGMENT_BYTES, is_written: true, header };
+    let new = NewSegment { segment, bytes: SEGMENT_BYTES, header };
     disk.add(maps, new.create(dir).unwrap());
 }
 
@@ -39,8 +39,9 @@ fn only_large_parts_of_maps_are_lent() {
         let stored = maps.bytes(segment, 4096, LENT_BYTES_MIN).unwrap();
         assert!(maps.lend(&stored[1..]).is_none());
         assert_eq!(maps.lend(stored).unwrap().bytes(), stored);
-        let end = SEGMENT_BYTES as usize - LENT_BYTES_MIN;
-        let last = maps.bytes(segment, end as u32, LENT_BYTES_MIN).unwrap();
+        let end = SEGMENT_BYTES - LENT_BYTES_MIN as u32;
+        write(&disk, segment, end, &[segment as u8; LENT_BYTES_MIN]);
+        let last = maps.bytes(segment, end, LENT_BYTES_MIN).unwrap();
         assert_eq!(maps.lend(last).unwrap().bytes().as_ptr(), last.as_ptr());
     }
     maps.on_major_fault();
