@@ -87,12 +87,19 @@ pub trait Records {
         matches!(self.record(key), Err(Unread::Cold))
     }
 
-    /// Has the cold record of `key` read into memory; asked twice, it is read once. When it is
-    /// there or the read has failed, the store says so to its driver, which then calls
+    /// Whether appends may say [`Full::Busy`] for a while: asked before every operation that
+    /// appends, which then waits.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
+    /// An operation on `key` waits for its cold record, or since the store is stalled. A cold
+    /// record is read into memory; asked twice, it is read once. When it is there, the read has
+    /// failed, or the stall is over, the store says so to its driver, which then calls
     /// [`Turn::resume`](crate::drive::Turn::resume).
     ///
     /// # Panics
-    /// A store that is never cold need not implement it.
+    /// A store that is never cold and never stalled need not implement it.
     fn fetch(&mut self, key: &Key<'_>) {
         unreachable!("a store that says cold can fetch, here of partition {:?}", key.partition);
     }

@@ -1,5 +1,5 @@
-//! Memory for operations that wait for cold records: one FIFO for each key, and all deadlines in
-//! order, within a bound in operations and one in bytes.
+//! Memory for operations that wait for cold records or for room in the log: one FIFO for each key,
+//! and all deadlines in order, within a bound in operations and one in bytes.
 //!
 //! Invariants: every waiter of a FIFO has its deadline in the set and the other way round; there
 //! is no empty FIFO.

@@ -7,7 +7,7 @@ use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
-use crate::records::{self, Author, Place, Records, Refusal, Unread};
+use crate::records::{self, Author, Full, Place, Records, Refusal, Unread};
 use crate::request::{Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
@@ -136,7 +136,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    /// Applies the write `op`; none if it has to wait for a cold record.
+    /// Applies the write `op`; none if it has to wait for a cold record or for room.
     fn apply(
         &mut self,
         op: RequestId,
@@ -176,7 +176,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let config = self.shard.config();
         let author = Author { node: config.node, boot: config.boot, birth };
         let result = records::event(self.store, &key, author, &write);
-        if result == Err(Refusal::Unread(Unread::Cold)) && self.park_write(op, hand) {
+        let waits = match result {
+            Err(Refusal::Unread(Unread::Cold)) => true,
+            Err(Refusal::Full(Full::Busy)) => self.store.is_stalled(),
+            _ => false,
+        };
+        if waits && self.park_write(op, hand) {
             return None;
         }
         Some(Input::Applied { op, result })

@@ -86,7 +86,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) -> Result<(), FrameRefused> {
         let node = node.ok_or(FrameRefused::NotPermitted)?;
         let (key, input) = self.data_input(link, node, frame)?;
-        if self.must_wait(&key) {
+        if self.must_wait(&key, frame.op() != Op::Read) {
             self.park_frame(link, node, &key, frame);
         } else {
             self.run(input, AtHand::Frame(key, frame));

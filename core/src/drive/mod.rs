@@ -158,7 +158,7 @@ pub struct Turn<'d, 'm, S, L, B, W, C> {
     pub links: &'d mut L,
     /// Its memory for requests in flight.
     pub bodies: &'d mut B,
-    /// Its memory for operations that wait for cold records.
+    /// Its memory for operations that wait for cold records or for room.
     pub waiting: &'d mut W,
     /// Settings.
     pub settings: &'d TurnSettings,
@@ -219,7 +219,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
         }
-        if self.must_wait(&key) {
+        if self.must_wait(&key, matches!(command, Command::Put(_))) {
             return self.park_command(origin, &key, &command, deadline);
         }
         self.run_command(origin, key, command, deadline);

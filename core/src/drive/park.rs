@@ -1,4 +1,5 @@
-//! Operations that meet a cold record: they wait for it, and all others on its key behind them.
+//! Operations that meet a cold record, and writes that a stalled store would refuse: they wait,
+//! and all others on their key behind them.
 //!
 //! An operation is parked before the machine sees it, so it runs from scratch once the record was
 //! read, on the topology and with the log of then. Only a write that read other nodes first, or a
@@ -20,6 +21,7 @@ use crate::time::Instant;
 use crate::wire::FIRST_BYTES;
 use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Hop};
+use crate::wire::op::Op;
 use crate::wire::peer::RejectReason;
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
@@ -29,9 +31,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     #[must_use]
     pub fn resume(&mut self, key: KeyPlace) -> bool {
         for _ in 0..RESUME_COUNT_MAX {
-            let Some((waiter, is_cold)) = self.front(key) else { return false };
+            let Some((waiter, lack)) = self.front(key) else { return false };
             let is_late = waiter.deadline <= self.now;
-            if is_cold && !is_late && self.waiting.count_miss(key) < FETCH_COUNT_MAX {
+            let waits_on = match lack {
+                _ if is_late => false,
+                Lack::Nothing => false,
+                Lack::Room => true,
+                Lack::Record => self.waiting.count_miss(key) < FETCH_COUNT_MAX,
+            };
+            if waits_on {
                 self.fetch_front(key);
                 return false;
             }
@@ -39,14 +47,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             if is_late {
                 self.end_late(waiter, bytes.as_ref());
             } else {
-                self.go_on(waiter, bytes.as_ref(), is_cold);
+                self.go_on(waiter, bytes.as_ref(), lack == Lack::Record);
             }
         }
         self.waiting.contains(key)
     }
 
-    /// Whether an operation on `key` has to wait: behind others, or for its record.
-    pub(super) fn must_wait(&self, key: &Key<'_>) -> bool {
+    /// Whether an operation on `key` has to wait: behind others, for its record, or, if it
+    /// `appends`, for room.
+    pub(super) fn must_wait(&self, key: &Key<'_>, appends: bool) -> bool {
         let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));
         #[cfg(feature = "plant")]
         let is_behind = is_behind && !crate::plant::is(crate::plant::Plant::ColdOvertaken);
@@ -57,7 +66,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) {
             return false;
         }
-        self.store.is_cold(key) && self.shard.owns(key.partition)
+        let is_unready = self.store.is_cold(key) || appends && self.store.is_stalled();
+        is_unready && self.shard.owns(key.partition)
     }
 
     /// A client's command waits, or is refused.
@@ -178,20 +188,25 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    /// What waits first for `key`, and whether its record is still cold. Writes that have ended
-    /// are dropped.
-    fn front(&mut self, key: KeyPlace) -> Option<(Waiter, bool)> {
+    /// What waits first for `key`, and for what. Writes that have ended are dropped.
+    fn front(&mut self, key: KeyPlace) -> Option<(Waiter, Lack)> {
         loop {
-            let (waiter, _) = self.waiting.front(key)?;
+            let (waiter, kept) = self.waiting.front(key)?;
             if let Some(bytes) = front_key(self.waiting, self.bodies, key) {
-                let is_cold = self.store.is_cold(&self.place(bytes));
-                return Some((waiter, is_cold));
+                let lack = if self.store.is_cold(&self.place(bytes)) {
+                    Lack::Record
+                } else if self.store.is_stalled() && appends::<C>(waiter.parked, kept) {
+                    Lack::Room
+                } else {
+                    Lack::Nothing
+                };
+                return Some((waiter, lack));
             }
             self.waiting.pop(key);
         }
     }
 
-    /// Has the record read again that is waited for.
+    /// Has what is waited for read, or told of, again.
     fn fetch_front(&mut self, key: KeyPlace) {
         let Some(bytes) = front_key(self.waiting, self.bodies, key) else { return };
         let bits = self.shard.config().partition_bits;
@@ -202,6 +217,28 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn parked_frame<'f>(&self, bytes: &'f [u8]) -> (Hop, Key<'f>) {
         let frame = Frame::new_checked::<C>(bytes).expect("a frame was parked");
         (*frame.hop(), self.place(frame.key()))
+    }
+}
+
+/// What the first operation on a key waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Lack {
+    Nothing,
+    /// It is cold.
+    Record,
+    /// The store is stalled.
+    Room,
+}
+
+/// Whether an operation that waits will append.
+fn appends<C: Checksum>(parked: Parked, bytes: &[u8]) -> bool {
+    match parked {
+        Parked::Command(_) => matches!(read_kept(bytes).1, Command::Put(_)),
+        Parked::Frame { .. } => {
+            let frame = Frame::new_checked::<C>(bytes).expect("a frame was parked");
+            frame.op() != Op::Read
+        }
+        Parked::Write(_) => true,
     }
 }
 

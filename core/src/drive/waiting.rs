@@ -1,10 +1,11 @@
-//! What operations on cold records wait in: one FIFO for each key, in the order of arrival.
+//! What operations wait in for cold records and for room: one FIFO for each key, in the order of
+//! arrival.
 
 use crate::id::{NodeId, RequestId};
 use crate::request::{KeyPlace, Link, Origin};
 use crate::time::Instant;
 
-/// What waits for a record to be read into memory.
+/// What waits for a record to be read into memory, or for room in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Parked {
     /// A client's command; its key and payload are kept with it.
@@ -32,7 +33,7 @@ pub struct Waiter {
 /// Where a FIFO takes a waiter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// Before all others: it came first, and met a cold record late.
+    /// Before all others: it came first, and had to wait late.
     Front,
     /// Behind all others.
     Back,
@@ -42,10 +43,11 @@ pub enum End {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NoRoom;
 
-/// Memory for operations that wait for cold records: one FIFO for each key. Bounded in waiters
-/// and in bytes by whoever implements it.
+/// Memory for operations that wait: one FIFO for each key. Bounded in waiters and in bytes by
+/// whoever implements it.
 ///
-/// Invariant of the drive loop: while somebody waits for a key, its record is being fetched, or
+/// Invariant of the drive loop: while somebody waits for a key, the store has been asked by
+/// [`fetch`](crate::records::Records::fetch) and has not answered yet, or
 /// [`Turn::resume`](super::Turn::resume) has said that it must be called again.
 pub trait Waiting {
     /// The bytes of a waiter that was taken out.
@@ -88,7 +90,7 @@ pub trait Waiting {
     fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Self::Bytes)>;
 }
 
-/// For stores that are never cold: nobody ever waits.
+/// For stores that are never cold and never stalled: nobody ever waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NeverCold;
 

@@ -202,7 +202,8 @@ impl Driver {
         let is_idle = events == 0;
         self.has_more = self.state.step_log(is_idle) || has_more || mesh_has_more;
         self.store();
-        self.fetch_cold();
+        self.fetch_wanted();
+        self.has_more |= self.state.engine.log.has_room();
         self.state.deliver();
         self.carry_out();
         self.flush();

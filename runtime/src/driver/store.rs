@@ -8,11 +8,13 @@ use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
 use crate::net::ConnectionId;
+use crate::waiting::WAITING_COUNT_MAX;
+use ringmain_core::drive::Waiting as _;
 use ringmain_core::records::Place;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Batches up to this size are written inline when nobody waits for their sync and there is memory
@@ -31,6 +33,8 @@ const STEP_TIME_MAX: Duration = Duration::from_micros(250);
 const COLD_READ_COUNT_MAX: usize = 256;
 /// While those under way read so many bytes, no further one is begun.
 const COLD_READ_BYTES_MAX: u64 = 32 << 20;
+/// When more is wanted than this, what nobody waits for any more is forgotten.
+const WANTED_COUNT_MAX: usize = 2 * WAITING_COUNT_MAX;
 /// How often a read may end early before that counts as an error.
 const SHORT_READ_COUNT_MAX: u32 = 8;
 /// How often a segment that is written is looked at: it may have been removed.
@@ -47,8 +51,8 @@ impl Driver {
         self.state.note_damage();
         while let Some(request) = self.state.engine.log.poll_request(now) {
             match request {
-                Request::Create { segment, bytes, is_written, header } => {
-                    let new = NewSegment { segment, bytes, is_written, header };
+                Request::Create { segment, bytes, header } => {
+                    let new = NewSegment { segment, bytes, header };
                     self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
@@ -158,10 +162,10 @@ impl Driver {
         }
     }
 
-    /// Has the ring read the records that operations wait for.
-    pub(super) fn fetch_cold(&mut self) {
-        let reads = &mut self.state.reads;
-        reads.wanted.extend(self.state.engine.log.take_wanted());
+    /// Has the ring read the records that operations wait for, and lets go on what waited for room.
+    pub(super) fn fetch_wanted(&mut self) {
+        self.state.reads.wanted.extend(self.state.engine.log.take_wanted());
+        self.state.forget_wanted();
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
@@ -178,6 +182,19 @@ impl Driver {
 }
 
 impl State {
+    /// A disk that hangs reads nothing and makes no room, while operations reach their deadlines
+    /// and others take their places: what nobody waits for any more is forgotten now and then.
+    fn forget_wanted(&mut self) {
+        let (log, waiting) = (&mut self.engine.log, &self.engine.waiting);
+        let mut seen = BTreeSet::new();
+        let mut is_awaited = |key| waiting.contains(key) && seen.insert(key);
+        if self.reads.wanted.len() > WANTED_COUNT_MAX {
+            self.reads.wanted.retain(|one| is_awaited(one.key));
+        } else if log.roomless_count() > WANTED_COUNT_MAX {
+            log.forget_roomless(is_awaited);
+        }
+    }
+
     /// A write has ended.
     pub(super) fn on_written(&mut self, completion: Completion) {
         if let Completion::Written { result } = completion {

@@ -1,13 +1,14 @@
-//! Records that are on disk but not in memory: what is to be read before an operation goes on.
+//! What operations wait for: records that are on disk but not in memory, and room for appends.
 
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
-use ringmain_core::records::{Place, Unread};
+use ringmain_core::records::{Place, Records, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::index::Probe;
+use super::limits::ROOMY_COUNT_MAX;
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -20,19 +21,50 @@ pub struct Wanted {
     pub key: KeyPlace,
     /// Where it lies.
     pub place: Place,
-    /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all.
+    /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all,
+    /// or nothing but room was wanted.
     pub bytes: u32,
 }
 
 impl<M: Maps> Log<M> {
-    /// What has been asked for since the last call. The driver reads each and then resumes what
-    /// waits for its key.
+    /// What has been asked for since the last call, and what there is room for again. The driver
+    /// reads each and then resumes what waits for its key.
     pub fn take_wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.wanted)
+        let mut wanted = std::mem::take(&mut self.wanted);
+        if self.has_room() {
+            let count = self.roomless.len().min(ROOMY_COUNT_MAX);
+            let keys = self.roomless.drain(..count);
+            wanted.extend(keys.map(|key| Wanted { key, place: Place(0), bytes: 0 }));
+        }
+        wanted
+    }
+
+    /// Whether writes wait that there is room for: [`Log::take_wanted`] has more.
+    pub fn has_room(&self) -> bool {
+        !self.roomless.is_empty() && !self.writer.is_stalled()
+    }
+
+    /// How many keys [`Log::take_wanted`] still holds back.
+    pub fn roomless_count(&self) -> usize {
+        self.roomless.len()
+    }
+
+    /// Forgets whose operations have ended: they reached their deadline before there was room.
+    pub fn forget_roomless(&mut self, mut is_awaited: impl FnMut(KeyPlace) -> bool) {
+        self.roomless.retain(|key| is_awaited(*key));
+    }
+
+    /// Has the cold record of `key` read, or notes that a write of it waits for room.
+    pub(super) fn await_key(&mut self, key: &Key<'_>) {
+        if self.writer.is_stalled() && !self.is_cold(key) {
+            self.roomless.push_back(KeyPlace::of(key));
+        } else {
+            self.want(key);
+        }
     }
 
     /// Has the cold record of `key` read.
-    pub(super) fn want(&mut self, key: &Key<'_>) {
+    fn want(&mut self, key: &Key<'_>) {
         // Pages come and go: what was not in memory a moment ago may be.
         let Some(place) = self.cold_place(key) else {
             let (key, place) = (KeyPlace::of(key), Place(0));

@@ -41,12 +41,14 @@ mod writer;
 mod tests;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
+use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::PLACE_BYTES;
@@ -116,6 +118,8 @@ pub struct Log<M> {
     met: Cell<DamageMet>,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
+    /// Keys whose writes wait for room.
+    roomless: VecDeque<KeyPlace>,
 }
 
 impl<M: Maps> Log<M> {
@@ -130,9 +134,19 @@ impl<M: Maps> Log<M> {
         let Config { identity, durability, sizes, seed } = config;
         let settings = Settings { identity, durability, sizes };
         let writer = Writer::new(settings, standing, free_bytes, seed);
-        let (background, scrubber) = (Background::default(), Scrubber::default());
-        let (met, refusal, wanted) = (Cell::default(), None, Vec::new());
-        Log { maps, index, leaves, writer, background, scrubber, suspect, met, refusal, wanted }
+        Log {
+            maps,
+            index,
+            leaves,
+            writer,
+            background: Background::default(),
+            scrubber: Scrubber::default(),
+            suspect,
+            met: Cell::default(),
+            refusal: None,
+            wanted: Vec::new(),
+            roomless: VecDeque::new(),
+        }
     }
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
@@ -436,8 +450,12 @@ impl<M: Maps> Records for Log<M> {
             && self.cold_place(key).is_some()
     }
 
+    fn is_stalled(&self) -> bool {
+        self.writer.is_stalled()
+    }
+
     fn fetch(&mut self, key: &Key<'_>) {
-        self.want(key);
+        self.await_key(key);
     }
 
     fn append(

@@ -87,21 +87,23 @@ marks! {
     DamagedRefused,
     /// A damaged record was not lent.
     DamagedUnread,
-    /// A read waited for a cold record.
+    /// A read waited: its record was cold, or others waited on its key.
     ReadWaited,
-    /// A write waited for a cold record.
+    /// A write waited: for a cold record, for room, or behind others.
     WriteWaited,
-    /// A frame of a coordinator waited for a cold record.
+    /// A frame of a coordinator waited, as a command does.
     FrameWaited,
     /// An operation waited behind another one on its key.
     WaitedBehind,
     /// A read followed a plain write over its connection.
     Followed,
-    /// A write that had read other nodes met a cold record, and was tried again.
+    /// A write waited for room in the log.
+    RoomAwaited,
+    /// A write that had read other nodes met a cold record or no room, and was tried again.
     WriteTriedAgain,
-    /// The deadline of an operation passed while it waited for a cold record.
+    /// The deadline of an operation passed while it waited.
     WaitedTooLong,
-    /// Too many operations waited for cold records.
+    /// Too many operations waited.
     NoRoomToWait,
     /// The disk did not read a cold record.
     FetchFailed,

@@ -1,4 +1,4 @@
-//! What waits for cold records: the shipped queues, and what happened to them in words.
+//! What waits for cold records or room: the shipped queues, and what happened to them in words.
 
 use ringmain_core::drive::{End, NoRoom, Parked, Waiter, Waiting};
 use ringmain_core::limits::FETCH_COUNT_MAX;

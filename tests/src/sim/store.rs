@@ -144,9 +144,10 @@ impl Store {
         self.log.maps_mut().cold.set_now(now);
     }
 
-    /// What is to be read into memory.
-    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
-        self.log.take_wanted()
+    /// What is to be read into memory, or has room again; and how much the latter is.
+    pub(super) fn take_wanted(&mut self) -> (Vec<Wanted>, usize) {
+        let before = self.log.roomless_count();
+        (self.log.take_wanted(), before - self.log.roomless_count())
     }
 
     /// The record at `place` was read into memory.
@@ -444,6 +445,10 @@ impl Records for Store {
 
     fn is_cold(&self, key: &Key<'_>) -> bool {
         self.log.is_cold(key)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.log.is_stalled()
     }
 
     fn fetch(&mut self, key: &Key<'_>) {

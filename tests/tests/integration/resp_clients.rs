@@ -234,3 +234,26 @@ fn the_ring_is_the_same_at_every_node() {
     let resp = (0..3).map(|index| Value::BulkString(cluster.resp(index).to_string().into()));
     assert!(resp.into_iter().all(|address| owners.contains(&address)), "{owners:?}");
 }
+
+/// Values come faster than segments can be made: both shards run out of room again and again, for
+/// writes of their own clients and for those that come from the other shard.
+#[test]
+fn a_fast_writer_is_slowed_and_not_refused() {
+    for durability in ["interval:100ms", "none"] {
+        let cluster = Cluster::form_with(1, &["--shards", "2", "--durability", durability]);
+        let mut clients: Vec<Client> = (0..4).map(|_| cluster.client(0)).collect();
+        let value = "v".repeat(20_000);
+        std::thread::scope(|scope| {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let value = &value;
+                scope.spawn(move || {
+                    for round in 0..15 {
+                        let key = |at| format!("k{number}-{}", (round * 32 + at) % 200);
+                        let lines = (0..32).map(|at| format!("SET {} {value}", key(at)));
+                        client.pipeline::<()>(&lines.collect::<Vec<_>>()).unwrap();
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,4 +1,4 @@
-//! Operations whose record is on disk but not in memory.
+//! Operations whose record is on disk but not in memory, and writes that find no room.
 
 use super::*;
 use crate::limits::{FETCH_COUNT_MAX, RESUME_COUNT_MAX};
@@ -39,6 +39,11 @@ impl Cluster {
     fn resume(&mut self, key: &[u8]) {
         let place = KeyPlace::of(&self.key(key));
         while self.turn(ME, |turn| turn.resume(place)) {}
+    }
+
+    /// The store of the first node has no room for a while, or has room again.
+    fn stall(&mut self, is_stalled: bool) {
+        self.site().store.is_stalled = is_stalled;
     }
 
     /// The record of `key`, which was wanted once, is in memory.
@@ -368,4 +373,75 @@ fn one_step_lets_a_bounded_number_go_on() {
         assert!(!cluster.turn(ME, |turn| turn.resume(place)));
         cluster.check_idle();
     }
+}
+
+#[test]
+fn writes_that_find_no_room_wait_in_order() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(1, b"k", put(set(b"old")));
+    cluster.command(2, b"other", put(set(b"warm")));
+    cluster.stall(true);
+    assert_eq!(cluster.answered(), [1, 2]);
+    cluster.command(3, b"k", get(1));
+    assert_eq!(cluster.answers(), [(3, got(b"old"))], "a read needs no room");
+    cluster.command(4, b"k", put(set(b"new")));
+    cluster.command(5, b"k", get(1));
+    cluster.command(6, b"k", put(delete(first(Condition::Always, b""))));
+    cluster.command(7, b"other", get(1));
+    assert_eq!(cluster.answers(), [(7, got(b"warm"))], "nor do reads of other keys wait");
+    for _ in 0..2 * FETCH_COUNT_MAX {
+        assert_eq!(cluster.fetched(), [b"k"]);
+        cluster.resume(b"k");
+        assert_eq!((cluster.answered(), cluster.waiting()), (vec![], 3), "however often");
+    }
+    assert_eq!(cluster.fetched(), [b"k"]);
+    cluster.stall(false);
+    cluster.resume(b"k");
+    let answers = cluster.answers();
+    let order: Vec<u64> = answers.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(order, [4, 5, 6]);
+    assert_eq!(answers[1].1, got(b"new"));
+    cluster.check_idle();
+}
+
+/// Frames of coordinators, and a write that had read other nodes when the store stalled.
+#[test]
+fn every_kind_of_write_waits_for_room() {
+    let mut cluster = Cluster::new(THREE);
+    cluster.command(1, b"k", put(set(b"old")));
+    cluster.run();
+    cluster.command(2, b"k", put(first(Condition::IfPresent, b"first")));
+    cluster.stall(true);
+    cluster.send(at(2, 0), b"other", Command::Put(PutRequest { w: 3, ..set(b"v") }));
+    cluster.run();
+    assert_eq!((cluster.answered(), cluster.waiting()), (vec![1], 2));
+    cluster.command(3, b"k", get(1));
+    assert_eq!(cluster.waiting(), 3, "the read is behind the write");
+    cluster.stall(false);
+    cluster.resume(b"other");
+    cluster.run();
+    assert_eq!(cluster.reply().unwrap().status, Status::Ok);
+    cluster.resume(b"k");
+    cluster.run();
+    let mut answers = cluster.answers();
+    answers.sort();
+    assert_eq!((answers.len(), answers[1].clone()), (2, (3, got(b"first"))));
+    assert_eq!(cluster.copy(2, b"k"), [b"first"]);
+    cluster.site().store.fetched.clear();
+    cluster.check_idle();
+}
+
+#[test]
+fn a_write_waits_for_room_until_its_deadline() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.stall(true);
+    cluster.command(1, b"k", put(set(b"v")));
+    cluster.pass(TIMEOUT);
+    let answers = cluster.answers();
+    assert!(answers[0].1.starts_with("Failed(Unavailable { needed: 1, got: 0 })"), "{answers:?}");
+    assert_eq!(cluster.waiting(), 0);
+    cluster.stall(false);
+    cluster.resume(b"k");
+    assert_eq!(cluster.answered(), [], "nobody waits");
+    cluster.check_idle();
 }

@@ -15,6 +15,8 @@ pub(crate) struct Store {
     leaves: BTreeMap<Partition, Vec<u64>>,
     /// Bodies that were stored as they were received.
     pub(crate) received: usize,
+    /// Appends would be refused for a while; and they are.
+    pub(crate) is_stalled: bool,
     /// Appends are refused with this.
     pub(crate) full: Option<Full>,
     /// Keys that cannot be read.
@@ -54,6 +56,10 @@ impl Store {
         assert!(computed.is_empty());
     }
 
+    fn check_room(&self) -> Result<(), Full> {
+        if self.is_stalled { Err(Full::Busy) } else { self.full.map_or(Ok(()), Err) }
+    }
+
     fn push(&mut self, key: &Key<'_>, mine: Option<u16>, body: Vec<u8>) -> Place {
         let place = self.end();
         self.bodies.push(body);
@@ -72,6 +78,10 @@ impl Records for Store {
         Ok(Some(Stored { record, mine, place }))
     }
 
+    fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
     fn fetch(&mut self, key: &Key<'_>) {
         self.fetched.push(key.bytes.to_vec());
     }
@@ -83,9 +93,7 @@ impl Records for Store {
         bytes: usize,
         fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
     ) -> Result<Place, Full> {
-        if let Some(full) = self.full {
-            return Err(full);
-        }
+        self.check_room()?;
         let mut body = vec![0; body_bytes(key.bytes.len(), bytes)];
         let old = self.record(key).unwrap();
         write_body::<Software>(key.bytes, &mut body, |out| fill(old, out));
@@ -94,9 +102,7 @@ impl Records for Store {
 
     fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
         assert_eq!(body.key(), key.bytes);
-        if let Some(full) = self.full {
-            return Err(full);
-        }
+        self.check_room()?;
         self.received += 1;
         Ok(self.push(key, None, body.bytes().to_vec()))
     }

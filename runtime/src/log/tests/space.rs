@@ -1,7 +1,8 @@
 //! Full disks, and a tail that is full.
 
-use super::super::limits::TAIL_BYTES_MAX;
+use super::super::limits::{ROOMY_COUNT_MAX, TAIL_BYTES_MAX};
 use super::*;
+use ringmain_core::request::KeyPlace;
 
 /// A log whose files have `bytes_max` at most.
 fn bounded(bytes_max: u64, sizes: SegmentSizes) -> World {
@@ -25,11 +26,14 @@ fn work_and_look(world: &mut World) {
 /// Fills the disk with records that are all live; how many.
 fn fill(world: &mut World, names: &[Vec<u8>], bytes: impl Fn(usize) -> usize) -> usize {
     for (count, name) in names.iter().enumerate() {
-        if world.append(name, &vec![1; bytes(count)]).is_err() {
-            work_and_look(world);
-            if world.append(name, &vec![1; bytes(count)]).is_err() {
+        let mut tries = 0;
+        while world.append(name, &vec![1; bytes(count)]).is_err() {
+            // Merging may still find some room.
+            if tries == 5 {
                 return count;
             }
+            tries += 1;
+            work_and_look(world);
         }
         world.settle();
     }
@@ -96,6 +100,44 @@ fn deletes_give_a_full_disk_back() {
         }
         work_and_look(&mut world);
         assert!(world.log.background_counts().merged > 0);
+        for name in &names[count..count + 10] {
+            world.append(name, &[1; 20]).unwrap_or_else(|_| panic!("seed {seed}: no space"));
+            world.settle();
+        }
+        world.check();
+    }
+}
+
+/// Killed again and again on a disk that others have filled to the brim: deletes are taken, and
+/// give it back.
+#[test]
+fn a_full_disk_comes_back_after_kills() {
+    let names = names(8000);
+    for seed in 0..12 {
+        let mut prng = Prng::new(seed);
+        let mut world = bounded(400_000, SegmentSizes { min: 32 << 10, max: 64 << 10 });
+        let count = fill(&mut world, &names, |_| 60);
+        let mut deleted = 0;
+        for _ in 0..4 {
+            // Others take what is left.
+            let disk = world.log.maps_mut();
+            disk.bytes_max = disk.bytes_max.map(|bytes| bytes - disk.free_bytes());
+            disk.kill(&mut prng);
+            world.reopen();
+            work_and_look(&mut world);
+            for name in &names[deleted..deleted + count / 6] {
+                let mut tries = 0;
+                while world.append(name, b"").is_err() {
+                    assert!(tries < 50, "seed {seed}: {deleted} of {count}");
+                    tries += 1;
+                    work_and_look(&mut world);
+                }
+                deleted += 1;
+                world.settle();
+            }
+        }
+        world.log.maps_mut().bytes_max = Some(400_000);
+        work_and_look(&mut world);
         for name in &names[count..count + 10] {
             world.append(name, &[1; 20]).unwrap_or_else(|_| panic!("seed {seed}: no space"));
             world.settle();
@@ -189,4 +231,27 @@ fn a_full_segment_still_has_room_for_the_last_header() {
         assert_eq!(world.log.key_count(), 1);
     }
     assert!(ends.len() > 10, "{ends:?}");
+}
+
+/// A log that has no segment yet, as one whose next one is being made.
+#[test]
+fn writes_that_wait_for_room_are_told_a_few_at_a_time() {
+    let mut world = World::new(config(Durability::Always));
+    assert!(world.log.is_stalled());
+    let names = names(ROOMY_COUNT_MAX + 2);
+    names.iter().for_each(|name| world.log.fetch(&key(name)));
+    assert_eq!((world.log.take_wanted(), world.log.has_room()), (vec![], false));
+    let place = |name: &Vec<u8>| KeyPlace::of(&key(name));
+    world.log.forget_roomless(|one| one != place(&names[1]));
+    world.settle();
+    assert!(!world.log.is_stalled() && world.log.has_room());
+    let awaited = names.iter().enumerate().filter(|(index, _)| *index != 1);
+    let awaited: Vec<KeyPlace> = awaited.map(|(_, name)| place(name)).collect();
+    let roomy: Vec<Wanted> = world.log.take_wanted();
+    assert!(roomy.iter().all(|wanted| wanted.bytes == 0));
+    let keys: Vec<KeyPlace> = roomy.iter().map(|wanted| wanted.key).collect();
+    assert_eq!(keys, awaited[..ROOMY_COUNT_MAX], "in the order of their arrival");
+    assert!(world.log.has_room());
+    assert_eq!(world.log.take_wanted().len(), 1);
+    assert_eq!((world.log.take_wanted(), world.log.has_room()), (vec![], false));
 }

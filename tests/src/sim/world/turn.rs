@@ -139,7 +139,9 @@ impl<'m> World<'m> {
                 }
             }
         }
-        for wanted in self.hosts[site.node].stores[site.shard].take_wanted() {
+        let (wanted, roomy) = self.hosts[site.node].stores[site.shard].take_wanted();
+        (0..roomy).for_each(|_| self.marks.hit(Mark::RoomAwaited));
+        for wanted in wanted {
             let (delay, life) = (self.disk_delay(), self.life(site.node));
             self.after(delay, Event::Fetched { site, life, wanted });
         }
