@@ -280,7 +280,8 @@ fn thousands_of_idle_connections_are_held() {
 
 #[test]
 fn clients_that_never_read_stop_only_themselves() {
-    let cluster = Cluster::form(3);
+    // The host may be slow: what is refused must be refused for another reason.
+    let cluster = Cluster::form_with(3, &["--shards", "1", "--request-timeout", "20s"]);
     let value = vec![b'v'; 1 << 20];
     cluster.client(0).say::<()>(&[b"SET", b"large", &value]).unwrap();
     let asked: Vec<_> = (0..20)
@@ -329,6 +330,10 @@ fn clients_over_the_limit_are_told_and_peers_still_meet() {
     cluster.start(2);
     cluster.await_writes(1, 3);
     drop(idle);
+    until("the node has met the end of all of them", || {
+        let info = Client::connect(cluster.resp(0)).and_then(|mut one| one.ask("INFO clients"));
+        info.is_ok_and(|info: String| info.contains("connected_clients:1\r"))
+    });
     is_well(&cluster);
 }
 
