@@ -8,6 +8,7 @@ use crate::session::native::dialer::Dialer;
 use crate::session::native::frames::FrameReader;
 use crate::session::resp::RespSession;
 use crate::sys::SendBuffer;
+use bytes::BytesMut;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
 use ringmain_core::wire::handshake::Challenge;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug)]
 pub(crate) enum Speaks {
     /// RESP, with what arrived and was not parsed.
-    Resp(Box<RespSession>, Vec<u8>),
+    Resp(Box<RespSession>, BytesMut),
     /// An accepted native connection before its handshake is over.
     Accepting(Box<Acceptor<Hardware>>),
     /// A native client.

@@ -8,6 +8,7 @@ use crate::metrics::Counter;
 use crate::net::{ConnectionId, Ending, Event, Receive};
 use crate::session::resp::RespSession;
 use crate::sys::SendBuffer;
+use bytes::BytesMut;
 use ringmain_core::shard::Input;
 use std::os::fd::OwnedFd;
 
@@ -45,7 +46,7 @@ impl Driver {
         let slot = self.state.io.connections.insert(id, |link| {
             Speaks::Resp(
                 Box::new(RespSession::new(Connections::session_number(link), limits)),
-                Vec::new(),
+                BytesMut::new(),
             )
         });
         if let Some(connection) = self.state.io.connections.at(slot) {

@@ -11,6 +11,7 @@ use crate::session::request::{
     EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Section, Submitted, Ticket, copied,
 };
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
+use bytes::{Buf as _, BytesMut};
 use ringmain_core::drive::{Answer, Command, Token, Waiting};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition};
@@ -39,9 +40,10 @@ impl State {
         } else {
             rest.extend_from_slice(received);
             let progress = self.parse(&mut session, &rest);
-            rest.drain(..progress.0);
+            // Not moved to the front: a session that waits for each answer takes a command at once.
+            rest.advance(progress.0);
             if rest.is_empty() {
-                rest.shrink_to(REST_BYTES_MAX);
+                rest = BytesMut::new();
             }
             progress.1
         };
@@ -60,7 +62,7 @@ impl State {
         (progress.consumed, progress.next)
     }
 
-    fn settle(&mut self, slot: u32, session: Box<RespSession>, rest: Vec<u8>, next: Next) {
+    fn settle(&mut self, slot: u32, session: Box<RespSession>, rest: BytesMut, next: Next) {
         let Some(connection) = self.io.connections.at(slot) else { return };
         let is_stopped = matches!(next, Next::Wait) && rest.len() > REST_BYTES_MAX;
         let pause = is_stopped && !connection.is_paused;
