@@ -101,10 +101,10 @@ impl LogFiles {
 
     /// Gives back the blocks of a segment that an earlier process left unwritten: nothing will be
     /// written there any more, and on a full disk they may be all there is for the next segment.
-    pub(crate) fn give_back_rest(&self, segment: u32) {
+    pub(crate) fn give_back_rest(&self, maps: &SegmentMaps, segment: u32) {
         let Some(file) = self.files.get(&segment) else { return };
-        let (Some(end), Ok(stat)) = (maps::data_end(file), file.metadata()) else { return };
-        let end = end.next_multiple_of(BLOCK_BYTES);
+        let (Some(end), Ok(stat)) = (maps.zeros_from(segment), file.metadata()) else { return };
+        let end = (end as u64).next_multiple_of(BLOCK_BYTES);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if end < stat.len() {
             // A file system that cannot keeps them.

@@ -55,7 +55,9 @@ impl<'a> Segment<'a> {
     }
 
     pub(super) fn frame(&self, offset: usize) -> Option<Frame<'a>> {
-        Frame::new_checked(self.bytes.get(offset..)?, self.place(offset))
+        // Nothing begins among zeros: they need not be read, which a file system could refuse.
+        let bytes = self.bytes.get(offset..).filter(|_| offset < self.used.len())?;
+        Frame::new_checked(bytes, self.place(offset))
     }
 
     pub(super) fn batch_header(&self, offset: usize) -> Option<BatchHeader<'a>> {
