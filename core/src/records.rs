@@ -93,15 +93,26 @@ pub trait Records {
         false
     }
 
-    /// An operation on `key` waits for its cold record, or since the store is stalled. A cold
-    /// record is read into memory; asked twice, it is read once. When it is there, the read has
-    /// failed, or the stall is over, the store says so to its driver, which then calls
-    /// [`Turn::resume`](crate::drive::Turn::resume).
+    /// An operation on `key` waits for its cold record, which is read into memory; asked twice, it
+    /// is read once. When it is there, at once if it is by now, or the read has failed, the store
+    /// says so to its driver, which then calls [`Turn::resume`](crate::drive::Turn::resume).
     ///
     /// # Panics
     /// A store that is never cold and never stalled need not implement it.
     fn fetch(&mut self, key: &Key<'_>) {
         unreachable!("a store that says cold can fetch, here of partition {:?}", key.partition);
+    }
+
+    /// An operation on `key` waits since the store is stalled. When it is not any more, the store
+    /// says so to its driver, which then calls [`Turn::resume`](crate::drive::Turn::resume).
+    ///
+    /// # Panics
+    /// A store that is never stalled need not implement it.
+    fn await_room(&mut self, key: &Key<'_>) {
+        unreachable!(
+            "a store that stalls says when it ends, here to partition {:?}",
+            key.partition
+        );
     }
 
     /// Appends a new record of `bytes` bytes for `key` and makes it current. `fill` gets the

@@ -4,7 +4,7 @@
 //! Invariants: every waiter of a FIFO has its deadline in the set and the other way round; there
 //! is no empty FIFO.
 
-use ringmain_core::drive::{End, NoRoom, Waiter, Waiting};
+use ringmain_core::drive::{End, Late, NoRoom, Waiter, Waiting};
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Operations of one shard that wait at once.
 pub const WAITING_COUNT_MAX: usize = 16 << 10;
-/// Bytes of all of them.
+/// Bytes of all of them. Clients are not read from while half of it is taken; what other nodes and
+/// the node's own other shards send beyond it is refused as busy.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(WAITING_BYTES_MAX >= FIRST_BYTES + BODY_BYTES_MAX, "every frame can wait");
@@ -145,15 +146,22 @@ impl Waiting for WaitingOperations {
         queue.misses
     }
 
+    fn forget_misses(&mut self, key: KeyPlace) {
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.misses = 0;
+        }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _, _)| *at)
     }
 
-    fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Vec<u8>)> {
+    fn pop_late(&mut self, now: Instant) -> Option<Late<Vec<u8>>> {
         let (_, number, key) = self.deadlines.first().copied().filter(|(at, ..)| *at <= now)?;
         let mut entries = self.queues.get(&key)?.entries.iter();
         let index = entries.position(|entry| entry.number == number)?;
-        self.remove(key, index).map(|entry| (entry.waiter, entry.bytes))
+        let Entry { waiter, bytes, .. } = self.remove(key, index)?;
+        Some(Late { key, waiter, bytes, was_first: index == 0 })
     }
 }
 
@@ -222,14 +230,17 @@ mod tests {
                     }
                     _ => {
                         let now = Instant(prng.below(20));
-                        let Some((late, bytes)) = waiting.pop_late(now) else {
+                        let Some(late) = waiting.pop_late(now) else {
                             assert!(naive.iter().all(|(_, waiter, _)| waiter.deadline > now));
                             continue;
                         };
+                        let Late { key, waiter, bytes, was_first } = late;
                         let earliest = naive.iter().map(|(_, waiter, _)| waiter.deadline).min();
-                        assert_eq!(earliest, Some(late.deadline));
-                        let index = naive.iter().position(|(_, waiter, _)| *waiter == late);
-                        assert_eq!(take(&mut naive, index), Some((late, bytes)));
+                        assert_eq!(earliest, Some(waiter.deadline));
+                        let index = naive.iter().position(|(_, other, _)| *other == waiter);
+                        let first = naive.iter().position(|(other, ..)| *other == key);
+                        assert_eq!(was_first, first == index);
+                        assert_eq!(take(&mut naive, index), Some((waiter, bytes)));
                     }
                 }
                 check(&waiting, &naive);
@@ -268,6 +279,8 @@ mod tests {
         assert_eq!([waiting.count_miss(key(1)), waiting.count_miss(key(1))], [1, 2]);
         waiting.pop(key(1));
         assert_eq!(waiting.count_miss(key(1)), 3);
+        waiting.forget_misses(key(1));
+        assert_eq!(waiting.count_miss(key(1)), 1);
         waiting.pop(key(1));
         waiting.push(key(1), End::Back, waiter(1, 1), 0, |_| {}).unwrap();
         assert_eq!(waiting.count_miss(key(1)), 1);

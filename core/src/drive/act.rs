@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answer, Token};
 use super::kept::{kept, kept_bytes, write_kept};
+use super::park::{Lack, Wait};
 use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
 use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
@@ -25,10 +26,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match output {
             Output::Look { op } => Some(self.look(op, hand)),
             Output::Apply { op, birth, gathered } => self.apply(op, birth, gathered, hand),
-            Output::Join { link, request, order, sync } => {
+            Output::Join { link, node, request, order, sync } => {
                 let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
                 let record = Record::new_checked(frame.payload()).expect("checked at the border");
                 let result = records::join(self.store, &key, record, frame.body());
+                let lack = result.err().and_then(|refusal| self.lack_of(refusal));
+                if lack == Some(Lack::Room) {
+                    self.park_frame((link, node), &key, frame, Wait::For(Lack::Room));
+                    return None;
+                }
                 Some(Input::Joined { link, request, order, sync, result })
             }
             Output::Serve { link, request, order } => {
@@ -176,15 +182,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let config = self.shard.config();
         let author = Author { node: config.node, boot: config.boot, birth };
         let result = records::event(self.store, &key, author, &write);
-        let waits = match result {
-            Err(Refusal::Unread(Unread::Cold)) => true,
-            Err(Refusal::Full(Full::Busy)) => self.store.is_stalled(),
-            _ => false,
-        };
-        if waits && self.park_write(op, hand) {
+        if let Some(lack) = result.err().and_then(|refusal| self.lack_of(refusal))
+            && self.park_write(op, lack, hand)
+        {
             return None;
         }
         Some(Input::Applied { op, result })
+    }
+
+    /// What the store lacks for now, if that is why it refuses.
+    fn lack_of(&self, refusal: Refusal) -> Option<Lack> {
+        match refusal {
+            Refusal::Unread(Unread::Cold) => Some(Lack::Record),
+            Refusal::Full(Full::Busy) if self.store.is_stalled() => Some(Lack::Room),
+            _ => None,
+        }
     }
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {

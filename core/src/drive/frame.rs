@@ -1,6 +1,7 @@
 //! Frames of peers and native clients, as inputs of the machine.
 
 use super::kept::kept;
+use super::park::is_write;
 use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn, Waiting};
 use crate::causality::Record;
 use crate::checksum::Checksum;
@@ -86,10 +87,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) -> Result<(), FrameRefused> {
         let node = node.ok_or(FrameRefused::NotPermitted)?;
         let (key, input) = self.data_input(link, node, frame)?;
-        if self.must_wait(&key, frame.op() != Op::Read) {
-            self.park_frame(link, node, &key, frame);
-        } else {
-            self.run(input, AtHand::Frame(key, frame));
+        match self.must_wait(&key, is_write(frame.op())) {
+            Some(wait) => self.park_frame((link, node), &key, frame, wait),
+            None => self.run(input, AtHand::Frame(key, frame)),
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ mod waiting;
 mod tests;
 
 pub use answer::{Answer, Token, for_each_winner_first};
-pub use waiting::{End, NeverCold, NoRoom, Parked, Waiter, Waiting};
+pub use waiting::{End, Late, NeverCold, NoRoom, Parked, Waiter, Waiting};
 
 use crate::causality;
 use crate::checksum::Checksum;
@@ -219,8 +219,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
         }
-        if self.must_wait(&key, matches!(command, Command::Put(_))) {
-            return self.park_command(origin, &key, &command, deadline);
+        if let Some(wait) = self.must_wait(&key, matches!(command, Command::Put(_))) {
+            return self.park_command(origin, &key, &command, (wait, deadline));
         }
         self.run_command(origin, key, command, deadline);
     }

@@ -2,13 +2,13 @@
 //! and all others on their key behind them.
 //!
 //! An operation is parked before the machine sees it, so it runs from scratch once the record was
-//! read, on the topology and with the log of then. Only a write that read other nodes first, or a
-//! record that turned cold meanwhile, can meet one later; then the request keeps its slot and
-//! waits by its number. Operations of one key take effect in the order of their arrival, also
-//! behind a cold one (protocol: records and frames).
+//! read, on the topology and with the log of then. Only a write that read other nodes first, a
+//! record that turned cold meanwhile, or one that is larger than what a log still takes can meet
+//! that later; then a request keeps its slot and waits by its number. Operations of one key take
+//! effect in the order of their arrival, also behind a cold one (protocol: records and frames).
 
 use super::kept::{kept, kept_bytes, read_kept, write_kept};
-use super::waiting::{End, NoRoom, Parked, Waiter, Waiting};
+use super::waiting::{End, Late, NoRoom, Parked, Waiter, Waiting};
 use super::{AtHand, Bodies, Command, Links, Turn};
 use crate::checksum::Checksum;
 use crate::hash::Key;
@@ -19,7 +19,6 @@ use crate::request::{Failure, KeyPlace, Link, Origin};
 use crate::shard::Input;
 use crate::time::Instant;
 use crate::wire::FIRST_BYTES;
-use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Hop};
 use crate::wire::op::Op;
 use crate::wire::peer::RejectReason;
@@ -34,40 +33,48 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             let Some((waiter, lack)) = self.front(key) else { return false };
             let is_late = waiter.deadline <= self.now;
             let waits_on = match lack {
-                _ if is_late => false,
-                Lack::Nothing => false,
-                Lack::Room => true,
-                Lack::Record => self.waiting.count_miss(key) < FETCH_COUNT_MAX,
+                _ if is_late => None,
+                Some(Lack::Record) if self.waiting.count_miss(key) >= FETCH_COUNT_MAX => None,
+                lack => lack,
             };
-            if waits_on {
-                self.fetch_front(key);
+            if let Some(lack) = waits_on {
+                self.ask_for_front(key, lack);
                 return false;
             }
             let (waiter, bytes) = self.waiting.pop(key).expect("it was there just now");
             if is_late {
                 self.end_late(waiter, bytes.as_ref());
             } else {
-                self.go_on(waiter, bytes.as_ref(), lack == Lack::Record);
+                self.go_on(waiter, bytes.as_ref(), lack.is_some());
             }
         }
         self.waiting.contains(key)
     }
 
-    /// Whether an operation on `key` has to wait: behind others, for its record, or, if it
-    /// `appends`, for room.
-    pub(super) fn must_wait(&self, key: &Key<'_>, appends: bool) -> bool {
+    /// What an operation on `key` has to wait for, if it `appends` or not.
+    pub(super) fn must_wait(&self, key: &Key<'_>, appends: bool) -> Option<Wait> {
         let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));
         #[cfg(feature = "plant")]
         let is_behind = is_behind && !crate::plant::is(crate::plant::Plant::ColdOvertaken);
         if is_behind {
-            return true;
+            return Some(Wait::Turn);
         }
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) {
-            return false;
+            return None;
         }
-        let is_unready = self.store.is_cold(key) || appends && self.store.is_stalled();
-        is_unready && self.shard.owns(key.partition)
+        let lack = self.lack(key, appends)?;
+        self.shard.owns(key.partition).then_some(Wait::For(lack))
+    }
+
+    /// What the store lacks for an operation on `key`. Room first: a record that is read into
+    /// memory for a write that then waits on was read for nothing.
+    fn lack(&self, key: &Key<'_>, appends: bool) -> Option<Lack> {
+        if appends && self.store.is_stalled() {
+            Some(Lack::Room)
+        } else {
+            self.store.is_cold(key).then_some(Lack::Record)
+        }
     }
 
     /// A client's command waits, or is refused.
@@ -76,65 +83,49 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         origin: Origin,
         key: &Key<'_>,
         command: &Command<'_>,
-        deadline: Instant,
+        (wait, deadline): (Wait, Instant),
     ) {
         let waiter = Waiter { parked: Parked::Command(origin), deadline };
         let bytes = kept_bytes(key.bytes, command);
-        let parked = self.park(key, waiter, bytes, |out| write_kept(key.bytes, command, out));
+        let fill = |out: &mut [u8]| write_kept(key.bytes, command, out);
+        let parked = park((self.store, self.waiting), key, wait, waiter, bytes, fill);
         if parked.is_err() {
             self.answer_failure(origin, Failure::Busy);
         }
     }
 
     /// A frame of a coordinator waits, or is refused.
-    pub(super) fn park_frame(&mut self, link: Link, node: NodeId, key: &Key<'_>, frame: Frame<'_>) {
+    pub(super) fn park_frame(
+        &mut self,
+        (link, node): (Link, NodeId),
+        key: &Key<'_>,
+        frame: Frame<'_>,
+        wait: Wait,
+    ) {
         let (hop, body) = (frame.hop(), frame.body().bytes());
         let deadline = self.deadline(hop.deadline_ms);
         let waiter = Waiter { parked: Parked::Frame { link, node }, deadline };
-        let parked = self.park(key, waiter, FIRST_BYTES + body.len(), |out| {
+        let fill = |out: &mut [u8]| {
             let (first, rest) = out.split_at_mut(FIRST_BYTES);
             hop.write(body.len(), first);
             rest.copy_from_slice(body);
-        });
+        };
+        let bytes = FIRST_BYTES + body.len();
+        let parked = park((self.store, self.waiting), key, wait, waiter, bytes, fill);
         if parked.is_err() {
             self.reject(link, hop.request.0, key.order, RejectReason::Busy);
         }
     }
 
-    fn park(
-        &mut self,
-        key: &Key<'_>,
-        waiter: Waiter,
-        bytes: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), NoRoom> {
-        let place = KeyPlace::of(key);
-        let is_first = !self.waiting.contains(place);
-        self.waiting.push(place, End::Back, waiter, bytes, fill)?;
-        if is_first {
-            self.store.fetch(key);
-        }
-        Ok(())
-    }
-
     /// The write `op`, which is being applied, waits before all others on its key; false if there
-    /// is no room.
-    pub(super) fn park_write(&mut self, op: RequestId, hand: AtHand<'_>) -> bool {
+    /// is no room to wait.
+    pub(super) fn park_write(&mut self, op: RequestId, lack: Lack, hand: AtHand<'_>) -> bool {
         self.keep(op, hand);
         let Some((bytes, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let bits = self.shard.config().partition_bits;
         let key = Key::new(bytes, self.settings.hash_seed, bits);
-        let place = KeyPlace::of(&key);
-        let is_first = !self.waiting.contains(place);
-        let deadline = self.shard.apply_deadline(op);
-        let waiter = Waiter { parked: Parked::Write(op), deadline };
-        if self.waiting.push(place, End::Front, waiter, 0, |_| {}).is_err() {
-            return false;
-        }
-        if is_first {
-            self.store.fetch(&key);
-        }
-        true
+        let waiter = Waiter { parked: Parked::Write(op), deadline: self.shard.apply_deadline(op) };
+        park((self.store, self.waiting), &key, Wait::For(lack), waiter, 0, |_| {}).is_ok()
     }
 
     /// Ends one operation whose deadline passed while it waited; false if there is none.
@@ -142,7 +133,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if self.waiting.is_empty() {
             return false;
         }
-        let Some((waiter, bytes)) = self.waiting.pop_late(self.now) else { return false };
+        let Some(late) = self.waiting.pop_late(self.now) else { return false };
+        let Late { key, waiter, bytes, was_first } = late;
+        // What it waited for may be long in coming, and the next one may not need it.
+        if was_first
+            && self.store.is_stalled()
+            && appends(waiter.parked, bytes.as_ref())
+            && let Some((_, lack)) = self.front(key)
+            && lack != Some(Lack::Room)
+        {
+            self.ask_for_front(key, Lack::Record);
+        }
         self.end_late(waiter, bytes.as_ref());
         true
     }
@@ -175,7 +176,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 self.run_command(origin, self.place(key), command, waiter.deadline);
             }
             Parked::Frame { link, node } => {
-                let frame = Frame::new_checked::<C>(bytes).expect("a frame was parked");
+                let frame = frame_of(bytes);
                 let data = self.data_input(link, node, frame);
                 let (key, input) = data.expect("its payload was checked before it was parked");
                 self.run(input, AtHand::Frame(key, frame));
@@ -188,58 +189,100 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    /// What waits first for `key`, and for what. Writes that have ended are dropped.
-    fn front(&mut self, key: KeyPlace) -> Option<(Waiter, Lack)> {
+    /// What waits first for `key`, and what it lacks. Writes that have ended are dropped.
+    fn front(&mut self, key: KeyPlace) -> Option<(Waiter, Option<Lack>)> {
         loop {
             let (waiter, kept) = self.waiting.front(key)?;
             if let Some(bytes) = front_key(self.waiting, self.bodies, key) {
-                let lack = if self.store.is_cold(&self.place(bytes)) {
-                    Lack::Record
-                } else if self.store.is_stalled() && appends::<C>(waiter.parked, kept) {
-                    Lack::Room
-                } else {
-                    Lack::Nothing
-                };
+                let lack = self.lack(&self.place(bytes), appends(waiter.parked, kept));
                 return Some((waiter, lack));
             }
             self.waiting.pop(key);
         }
     }
 
-    /// Has what is waited for read, or told of, again.
-    fn fetch_front(&mut self, key: KeyPlace) {
+    /// What waits first for `key` has the store say when it has what it lacks.
+    fn ask_for_front(&mut self, key: KeyPlace, lack: Lack) {
         let Some(bytes) = front_key(self.waiting, self.bodies, key) else { return };
         let bits = self.shard.config().partition_bits;
-        self.store.fetch(&Key::new(bytes, self.settings.hash_seed, bits));
+        let whole = Key::new(bytes, self.settings.hash_seed, bits);
+        ask(self.store, &whole, lack);
+        if lack == Lack::Room {
+            self.waiting.forget_misses(key);
+        }
     }
 
     /// The hop part and the key of a frame that waits.
     fn parked_frame<'f>(&self, bytes: &'f [u8]) -> (Hop, Key<'f>) {
-        let frame = Frame::new_checked::<C>(bytes).expect("a frame was parked");
+        let frame = frame_of(bytes);
         (*frame.hop(), self.place(frame.key()))
     }
 }
 
-/// What the first operation on a key waits for.
+/// What a store lacks for an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Lack {
-    Nothing,
-    /// It is cold.
+pub(super) enum Lack {
+    /// The record is cold.
     Record,
     /// The store is stalled.
     Room,
 }
 
+/// What an operation waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wait {
+    /// Others on its key, which came first.
+    Turn,
+    /// The store, before all others on its key.
+    For(Lack),
+}
+
+fn park<S: Records, W: Waiting>(
+    (store, waiting): (&mut S, &mut W),
+    key: &Key<'_>,
+    wait: Wait,
+    waiter: Waiter,
+    bytes: usize,
+    fill: impl FnOnce(&mut [u8]),
+) -> Result<(), NoRoom> {
+    let place = KeyPlace::of(key);
+    let is_first = !waiting.contains(place);
+    let end = if wait == Wait::Turn { End::Back } else { End::Front };
+    waiting.push(place, end, waiter, bytes, fill)?;
+    // Who waits already has asked; when that is answered, this one is looked at first.
+    if let Wait::For(lack) = wait
+        && is_first
+    {
+        ask(store, key, lack);
+    }
+    Ok(())
+}
+
+/// Has the store say when it has what it lacks.
+fn ask<S: Records>(store: &mut S, key: &Key<'_>, lack: Lack) {
+    match lack {
+        Lack::Record => store.fetch(key),
+        Lack::Room => store.await_room(key),
+    }
+}
+
+/// Whether a frame of a coordinator will append.
+pub(super) fn is_write(op: Op) -> bool {
+    op != Op::Read
+}
+
 /// Whether an operation that waits will append.
-fn appends<C: Checksum>(parked: Parked, bytes: &[u8]) -> bool {
+fn appends(parked: Parked, bytes: &[u8]) -> bool {
     match parked {
         Parked::Command(_) => matches!(read_kept(bytes).1, Command::Put(_)),
-        Parked::Frame { .. } => {
-            let frame = Frame::new_checked::<C>(bytes).expect("a frame was parked");
-            frame.op() != Op::Read
-        }
+        Parked::Frame { .. } => is_write(frame_of(bytes).op()),
         Parked::Write(_) => true,
     }
+}
+
+/// A frame that waits; it was checked when it came.
+fn frame_of(bytes: &[u8]) -> Frame<'_> {
+    Frame::without_checksum(bytes).expect("a frame was parked")
 }
 
 /// The key of what waits first for `key`; none if it is a write that has ended.
@@ -251,10 +294,7 @@ fn front_key<'a, W: Waiting, B: Bodies>(
     let (waiter, bytes) = waiting.front(key)?;
     match waiter.parked {
         Parked::Command(_) => Some(read_kept(bytes).0),
-        Parked::Frame { .. } => {
-            let body = Body::without_checksum(&bytes[FIRST_BYTES..]);
-            Some(body.expect("a frame was parked").key())
-        }
+        Parked::Frame { .. } => Some(frame_of(bytes).key()),
         Parked::Write(op) => kept(bodies, op).map(|(key, _)| key),
     }
 }

@@ -43,12 +43,26 @@ pub enum End {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NoRoom;
 
+/// A waiter that was taken out since its deadline had passed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Late<B> {
+    /// The key that it waited for.
+    pub key: KeyPlace,
+    /// The waiter.
+    pub waiter: Waiter,
+    /// Its bytes.
+    pub bytes: B,
+    /// It was the first for its key: the next one may wait for something else.
+    pub was_first: bool,
+}
+
 /// Memory for operations that wait: one FIFO for each key. Bounded in waiters and in bytes by
 /// whoever implements it.
 ///
 /// Invariant of the drive loop: while somebody waits for a key, the store has been asked by
-/// [`fetch`](crate::records::Records::fetch) and has not answered yet, or
-/// [`Turn::resume`](super::Turn::resume) has said that it must be called again.
+/// [`fetch`](crate::records::Records::fetch) or
+/// [`await_room`](crate::records::Records::await_room), as the first of them needs, and has not
+/// answered yet, or [`Turn::resume`](super::Turn::resume) has said that it must be called again.
 pub trait Waiting {
     /// The bytes of a waiter that was taken out.
     type Bytes: AsRef<[u8]>;
@@ -82,12 +96,15 @@ pub trait Waiting {
     /// began to wait for it without pause.
     fn count_miss(&mut self, key: KeyPlace) -> u32;
 
+    /// Forgets the reads that were counted for `key`: it waits for something else.
+    fn forget_misses(&mut self, key: KeyPlace);
+
     /// The earliest deadline of all waiters: then [`Turn::timeouts`](super::Turn::timeouts) has
     /// something to do.
     fn next_deadline(&self) -> Option<Instant>;
 
     /// Takes a waiter out whose deadline is not after `now`, wherever in its FIFO it stands.
-    fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Self::Bytes)>;
+    fn pop_late(&mut self, now: Instant) -> Option<Late<Self::Bytes>>;
 }
 
 /// For stores that are never cold and never stalled: nobody ever waits.
@@ -128,11 +145,13 @@ impl Waiting for NeverCold {
         0
     }
 
+    fn forget_misses(&mut self, _: KeyPlace) {}
+
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    fn pop_late(&mut self, _: Instant) -> Option<(Waiter, [u8; 0])> {
+    fn pop_late(&mut self, _: Instant) -> Option<Late<[u8; 0]>> {
         None
     }
 }

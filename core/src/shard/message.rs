@@ -169,10 +169,13 @@ pub enum Output {
         /// Use the context of what was gathered, and check the write's condition against it.
         gathered: bool,
     },
-    /// Join the record at hand into the store; answer with [`Input::Joined`].
+    /// Join the record at hand into the store; answer with [`Input::Joined`], or offer the frame
+    /// again once the store has what it lacked.
     Join {
         /// As in the frame.
         link: Link,
+        /// As in the frame.
+        node: NodeId,
         /// As in the frame.
         request: u32,
         /// As in the frame.

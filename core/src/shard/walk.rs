@@ -23,10 +23,10 @@ impl Shard<'_> {
         } else {
             None
         });
-        let DataFrame { link, request, key, sync, .. } = frame;
+        let DataFrame { link, node, request, key, sync, .. } = frame;
         match refusal {
             Some(reason) => self.reject(frame, reason),
-            None => self.output(Output::Join { link, request, order: key.order, sync }),
+            None => self.output(Output::Join { link, node, request, order: key.order, sync }),
         }
     }
 

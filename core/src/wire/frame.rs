@@ -115,6 +115,18 @@ pub fn frame_bytes(prefix: &[u8]) -> Result<Option<usize>, FrameError> {
 impl<'a> Frame<'a> {
     /// Checks `bytes`, which must be one whole frame ([`frame_bytes`]). O(bytes).
     pub fn new_checked<C: Checksum>(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        Frame::with_body(bytes, Body::new_checked::<C>)
+    }
+
+    /// Checks the structure alone: for bytes whose checksum was checked before. O(1).
+    pub fn without_checksum(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        Frame::with_body(bytes, Body::without_checksum)
+    }
+
+    fn with_body(
+        bytes: &'a [u8],
+        check: impl FnOnce(&'a [u8]) -> Result<Body<'a>, BodyError>,
+    ) -> Result<Frame<'a>, FrameError> {
         let length = frame_bytes(bytes)?.ok_or(FrameError::Truncated)?;
         if bytes.len() < length {
             return Err(FrameError::Truncated);
@@ -124,7 +136,7 @@ impl<'a> Frame<'a> {
         }
         let (hop, body) = layout::split::<layout::Hop>(bytes).map_err(|_| FrameError::Truncated)?;
         let op = Op::from_number(hop.op).ok_or(FrameError::UnknownOp(hop.op))?;
-        let body = Body::new_checked::<C>(body)?;
+        let body = check(body)?;
         if !op.takes_key(body.key().len()) {
             return Err(FrameError::BadKeyLength);
         }

@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) is_closing: bool,
     /// Something that it sent was appended here: it waits while the log has no room.
     pub(crate) has_written: bool,
+    /// Something that it sent has waited for a cold record or for room: it waits while much does.
+    pub(crate) has_waited: bool,
     /// Receiving is paused until output has gone.
     pub(crate) is_paused: bool,
     /// It counts among the clients of the node.
@@ -129,6 +131,7 @@ impl Connections {
             is_dirty: false,
             is_closing: false,
             has_written: false,
+            has_waited: false,
             is_paused: false,
             is_counted: false,
             may_manage: false,

@@ -102,15 +102,14 @@ impl State {
         if connection.is_client() && self.stopping.is_some() {
             return;
         }
-        let end = self.engine.log.end();
+        let (end, waiting) = (self.engine.log.end(), self.engine.waiting.count());
         match connection.speaks {
             Speaks::Resp(..) => self.on_resp(slot, bytes),
             _ => self.on_native(slot, bytes),
         }
-        if self.engine.log.end() != end
-            && let Some(connection) = self.io.connections.at(slot)
-        {
-            connection.has_written = true;
+        if let Some(connection) = self.io.connections.at(slot) {
+            connection.has_written |= self.engine.log.end() != end;
+            connection.has_waited |= self.engine.waiting.count() > waiting;
         }
         self.deliver();
     }

@@ -199,10 +199,11 @@ impl Driver {
         events += mesh_events;
         self.state.on_timers();
         self.state.on_notices();
+        self.state.go_on_with_room();
         let is_idle = events == 0;
         self.has_more = self.state.step_log(is_idle) || has_more || mesh_has_more;
         self.store();
-        self.fetch_wanted();
+        self.has_more |= self.fetch_wanted();
         self.has_more |= self.state.engine.log.has_room();
         self.state.deliver();
         self.carry_out();

@@ -1,5 +1,6 @@
 //! The log's part of a turn: what it wants written, and what became of it.
 
+use super::connection::Connection;
 use super::files::FileJob;
 use super::work::Work;
 use super::{Driver, EVENTS_TIME_MAX, State};
@@ -162,22 +163,26 @@ impl Driver {
         }
     }
 
-    /// Has the ring read the records that operations wait for, and lets go on what waited for room.
-    pub(super) fn fetch_wanted(&mut self) {
+    /// Has the ring read the records that operations wait for. Says whether one was in memory
+    /// already and what waited for it went on.
+    pub(super) fn fetch_wanted(&mut self) -> bool {
         self.state.reads.wanted.extend(self.state.engine.log.take_wanted());
         self.state.forget_wanted();
+        let mut went_on = false;
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
             if bytes == 0 {
                 self.state.engine.resume(&mut self.state.io, key);
+                went_on = true;
                 continue;
             }
             self.state.recorder.add(Counter::ColdReads, 1);
             let read = Read { segment: place.segment(), offset: place.offset(), bytes };
             self.read(Reading { read, key: Some(key), tries: 0 });
         }
+        went_on
     }
 }
 
@@ -192,6 +197,17 @@ impl State {
             self.reads.wanted.retain(|one| is_awaited(one.key));
         } else if log.roomless_count() > WANTED_COUNT_MAX {
             log.forget_roomless(is_awaited);
+        }
+    }
+
+    /// Writes that waited for room go on, in the order of their arrival, for a while.
+    pub(super) fn go_on_with_room(&mut self) {
+        let until = self.now() + EVENTS_TIME_MAX;
+        while let Some(key) = self.engine.log.next_roomy() {
+            self.engine.resume(&mut self.io, key);
+            if self.now() >= until {
+                return;
+            }
         }
     }
 
@@ -333,26 +349,36 @@ impl State {
         }
     }
 
-    /// Whether reading from `connection` should wait: from those who have written while the log may
-    /// soon refuse appends, from clients while much waits for other shards or for cold records. So
-    /// who only reads never waits for the disk; somebody's first write still has room.
+    /// Whether reading from `connection` should wait: from those who have written while writes
+    /// wait for room, from those whose operations have waited while many do, and from all clients
+    /// while much waits for other shards. So who only reads what is in memory never waits for the
+    /// disk, and somebody's first write still has room.
     pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
         let connection = self.io.connections.at(connection.slot() as u32);
-        let (writes, is_client) = connection
-            .map_or((false, false), |connection| (connection.has_written, connection.is_client()));
-        (writes && self.engine.log.is_stalled()) || (is_client && self.is_crowded())
+        let Some(connection) = connection else { return false };
+        let Connection { has_written, has_waited, .. } = *connection;
+        let is_client = connection.is_client();
+        (has_written && self.is_short_of_room())
+            || (has_waited && self.engine.waiting.is_crowded())
+            || (is_client && self.is_mesh_crowded())
     }
 
-    fn is_crowded(&self) -> bool {
-        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP || self.engine.waiting.is_crowded()
+    /// Whether writes wait for room, or may have to soon. Those that wait come before others.
+    fn is_short_of_room(&self) -> bool {
+        self.engine.log.is_stalled() || self.engine.log.roomless_count() > 0
+    }
+
+    fn is_mesh_crowded(&self) -> bool {
+        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP
     }
 
     /// There is room again: what was held back is read in the order of its arrival, for a while;
     /// says whether there is more.
     fn release_held_back(&mut self) -> bool {
         let until = self.now() + EVENTS_TIME_MAX;
-        while !self.engine.log.is_stalled()
-            && !self.is_crowded()
+        while !self.is_short_of_room()
+            && !self.engine.waiting.is_crowded()
+            && !self.is_mesh_crowded()
             && let Some((id, bytes)) = self.held_back.pop_front()
         {
             self.on_received(id, &bytes);

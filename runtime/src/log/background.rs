@@ -256,6 +256,20 @@ impl<M: Maps> Log<M> {
         }
     }
 
+    /// Whether what is being merged, or else something that may be, still fits once `bytes` are
+    /// appended.
+    pub(super) fn has_room_to_merge(&self, bytes: usize) -> bool {
+        let room = self.writer.room().saturating_sub(bytes as u64);
+        let segments = &self.writer.segments;
+        if let Job::Merge(walk) = &self.background.job
+            && let Some(victim) = segments.find(walk.segment())
+        {
+            return victim.live.bytes() <= room;
+        }
+        let worth = (room, VICTIM_GARBAGE_PART_FULL);
+        segments.victim(self.writer.synced(), worth, self.suspect).is_some()
+    }
+
     fn next_job(&mut self) -> Job {
         self.writer.sync_finished();
         // A full disk has no room for what would be moved next, before something has left.

@@ -3,12 +3,11 @@
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
-use ringmain_core::records::{Place, Records, Unread};
+use ringmain_core::records::{Place, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::index::Probe;
-use super::limits::ROOMY_COUNT_MAX;
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -21,30 +20,29 @@ pub struct Wanted {
     pub key: KeyPlace,
     /// Where it lies.
     pub place: Place,
-    /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all,
-    /// or nothing but room was wanted.
+    /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all.
     pub bytes: u32,
 }
 
 impl<M: Maps> Log<M> {
-    /// What has been asked for since the last call, and what there is room for again. The driver
-    /// reads each and then resumes what waits for its key.
+    /// What has been asked for since the last call. The driver reads each and then resumes what
+    /// waits for its key.
     pub fn take_wanted(&mut self) -> Vec<Wanted> {
-        let mut wanted = std::mem::take(&mut self.wanted);
-        if self.has_room() {
-            let count = self.roomless.len().min(ROOMY_COUNT_MAX);
-            let keys = self.roomless.drain(..count);
-            wanted.extend(keys.map(|key| Wanted { key, place: Place(0), bytes: 0 }));
-        }
-        wanted
+        std::mem::take(&mut self.wanted)
     }
 
-    /// Whether writes wait that there is room for: [`Log::take_wanted`] has more.
+    /// The key whose write has waited for room longest, if there is some now: the driver resumes
+    /// it. It may take all of the room, so the next one is told of only when asked again.
+    pub fn next_roomy(&mut self) -> Option<KeyPlace> {
+        if self.has_room() { self.roomless.pop_front() } else { None }
+    }
+
+    /// Whether a write waits that there is room for.
     pub fn has_room(&self) -> bool {
         !self.roomless.is_empty() && !self.writer.is_stalled()
     }
 
-    /// How many keys [`Log::take_wanted`] still holds back.
+    /// How many keys wait for room.
     pub fn roomless_count(&self) -> usize {
         self.roomless.len()
     }
@@ -54,17 +52,8 @@ impl<M: Maps> Log<M> {
         self.roomless.retain(|key| is_awaited(*key));
     }
 
-    /// Has the cold record of `key` read, or notes that a write of it waits for room.
-    pub(super) fn await_key(&mut self, key: &Key<'_>) {
-        if self.writer.is_stalled() && !self.is_cold(key) {
-            self.roomless.push_back(KeyPlace::of(key));
-        } else {
-            self.want(key);
-        }
-    }
-
     /// Has the cold record of `key` read.
-    fn want(&mut self, key: &Key<'_>) {
+    pub(super) fn want(&mut self, key: &Key<'_>) {
         // Pages come and go: what was not in memory a moment ago may be.
         let Some(place) = self.cold_place(key) else {
             let (key, place) = (KeyPlace::of(key), Place(0));

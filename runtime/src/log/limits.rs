@@ -11,7 +11,7 @@ use super::segment::SEGMENT_HEADER_BYTES;
 
 /// First segment of a log, bytes: a small disk and a demo must start.
 pub const SEGMENT_BYTES_MIN: u32 = 4 << 20;
-/// After a restart on a full disk the first segment may be smaller, down to one part in so many.
+/// On a full disk a segment may be smaller, down to one part in so many.
 pub const SEGMENT_BYTES_LEAST_PART: u32 = 64;
 /// Largest segment unless one record needs more, bytes.
 pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;
@@ -24,9 +24,6 @@ pub const TAIL_BYTES_MAX: usize = 32 << 20;
 /// With less room than this an append may have to wait, bytes: more than one turn appends from
 /// what it has begun to parse.
 pub const STALL_BYTES: usize = 2 << 20;
-/// Keys whose writes go on at once when there is room again, at most: each may bring a large value,
-/// and a turn is short.
-pub const ROOMY_COUNT_MAX: usize = 64;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Segments are at most about this part of the live bytes: with few large ones, merging would meet

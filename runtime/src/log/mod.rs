@@ -423,7 +423,8 @@ impl<M: Maps> Log<M> {
         let (_, current) = found.map_err(|_| Refusal::Unread)?;
         match current {
             Some(frame) if padded < frame.padded_bytes() => {
-                self.writer.reserve(padded, Claim::Relief)
+                let spares_merging = self.has_room_to_merge(padded);
+                self.writer.reserve(padded, Claim::Relief { spares_merging })
             }
             _ => Err(Refusal::NoSpace),
         }
@@ -455,7 +456,11 @@ impl<M: Maps> Records for Log<M> {
     }
 
     fn fetch(&mut self, key: &Key<'_>) {
-        self.await_key(key);
+        self.want(key);
+    }
+
+    fn await_room(&mut self, key: &Key<'_>) {
+        self.roomless.push_back(KeyPlace::of(key));
     }
 
     fn append(

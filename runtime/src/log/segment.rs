@@ -83,14 +83,18 @@ impl SegmentSizes {
         part.min(share).max(self.min).max(need.next_multiple_of(PAGE_BYTES))
     }
 
-    /// Size of the next segment when one was refused for want of space: the smallest, or what is
-    /// free, so that deletes and merging may go on, but for a part that is left to small files of
-    /// others. Bytes, a multiple of 4096 unless the bounds are not.
-    pub fn on_full_disk(&self, free_bytes: u64) -> u32 {
-        let least = self.min / SEGMENT_BYTES_LEAST_PART;
-        let free = free_bytes.saturating_sub(least.into()).min(self.min.into()) as u32;
-        let free = free & !(PAGE_BYTES - 1);
-        if free < least.max(PAGE_BYTES) { self.min } else { free }
+    /// Size of the next segment when there is no space for the smallest: what there is,
+    /// `free_bytes`, so that deletes and merging may go on; at least `need`. Bytes, a multiple of
+    /// 4096 unless the bounds are not.
+    pub fn on_full_disk(&self, free_bytes: u64, need: u32) -> u32 {
+        let free = free_bytes.min(self.min.into()) as u32 & !(PAGE_BYTES - 1);
+        let least = self.least().max(need).max(PAGE_BYTES);
+        if free < least { self.min.max(need) } else { free }
+    }
+
+    /// The smallest segment on a full disk, bytes.
+    pub(super) fn least(&self) -> u32 {
+        self.min / SEGMENT_BYTES_LEAST_PART
     }
 }
 

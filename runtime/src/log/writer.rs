@@ -11,8 +11,8 @@ use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 
 use super::limits::{
-    BARE_PART, HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, TAIL_BYTES_MAX,
-    UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_STALL, VICTIM_GARBAGE_PART_FULL,
+    BARE_PART, HEADER_COUNT_RESERVED, RESERVE_PART, STALL_BYTES, UNSYNCED_BYTES_MAX,
+    UNSYNCED_BYTES_STALL,
 };
 use super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::request::{Completion, Durability, Errno, Failure, Refusal, Request};
@@ -62,8 +62,10 @@ pub(super) struct Writer {
     /// For want of space.
     is_disk_full: bool,
     next_segment: u32,
-    /// Bytes that an append needed and no segment had.
+    /// Bytes that an append needed and no segment had: until the next one is made, appends wait.
     need: u32,
+    /// Bytes that an append needed and the tail had not: until it has, appends wait.
+    tail_need: usize,
     free_bytes: u64,
     /// Files to unlink once the active segment has proved itself.
     void: Vec<u32>,
@@ -98,8 +100,12 @@ struct Writing {
 pub(super) enum Claim {
     /// It takes more than it frees: all but a part of the segment that takes appends.
     Growth,
-    /// It is smaller than what it replaces: a part of that segment, and more while merging goes on.
-    Relief,
+    /// It is smaller than what it replaces: a part of that segment, and more if that spares the
+    /// room that merging needs.
+    Relief {
+        /// Merging still finds room.
+        spares_merging: bool,
+    },
     /// Merging, which gives whole segments back: all there is, the segment made ready included.
     Merge,
 }
@@ -138,6 +144,7 @@ impl Writer {
             is_disk_full: false,
             next_segment: standing.next_segment,
             need: 0,
+            tail_need: 0,
             free_bytes,
             void: standing.void,
             leaving: Vec::new(),
@@ -232,14 +239,14 @@ impl Writer {
         if u64::from(self.end().offset()) + need as u64 + kept > u64::from(active.bytes) {
             // A segment is begun with its first batch, which lists the others, or not at all.
             if !self.tail.has_room_behind(bytes) {
-                return Err(Refusal::Busy);
+                return Err(self.tail_lacks(bytes, claim));
             }
             self.roll(need as u32, claim)?;
         }
         if !self.tail.reserve(bytes, self.synced) {
-            return Err(Refusal::Busy);
+            return Err(self.tail_lacks(bytes, claim));
         }
-        let is_counted = claim == Claim::Relief && self.is_refused();
+        let is_counted = matches!(claim, Claim::Relief { .. }) && self.is_refused();
         self.relief_bytes += if is_counted { bytes as u64 } else { 0 };
         Ok(self.end())
     }
@@ -255,17 +262,18 @@ impl Writer {
         match claim {
             Claim::Growth if is_last => Err(Refusal::NoSpace),
             Claim::Growth => Ok(part),
-            Claim::Relief if self.relief_bytes + bytes as u64 <= part => Ok(0),
-            Claim::Relief if !self.leaves_room_to_merge(bytes) => Err(Refusal::NoSpace),
-            Claim::Relief | Claim::Merge => Ok(0),
+            Claim::Relief { .. } if self.relief_bytes + bytes as u64 <= part => Ok(0),
+            Claim::Relief { spares_merging: false } => Err(Refusal::NoSpace),
+            Claim::Relief { .. } | Claim::Merge => Ok(0),
         }
     }
 
-    /// Whether merging still finds something that fits once `bytes` are appended.
-    fn leaves_room_to_merge(&self, bytes: usize) -> bool {
-        let room = self.room().saturating_sub(bytes as u64);
-        let worth = (room, VICTIM_GARBAGE_PART_FULL);
-        self.segments.victim(self.synced, worth, Place(0)).is_some()
+    /// Too much waits in the tail for `bytes` more; merging tries again by itself.
+    fn tail_lacks(&mut self, bytes: usize, claim: Claim) -> Refusal {
+        if claim != Claim::Merge {
+            self.tail_need = self.tail_need.max(bytes);
+        }
+        Refusal::Busy
     }
 
     /// Bytes of the file that takes appends.
@@ -299,11 +307,12 @@ impl Writer {
             return false;
         }
         let Some(active) = self.active else { return !self.is_refused };
-        let left = u64::from(active.bytes) - u64::from(self.end().offset());
+        let left = active.bytes.saturating_sub(self.end().offset()) as usize;
         let is_open = matches!(self.supply, Supply::Empty | Supply::Creating(_));
         let is_coming = is_open && !self.is_refused;
-        let is_full = self.tail.waiting_bytes() + STALL_BYTES > TAIL_BYTES_MAX;
-        (left < STALL_BYTES as u64 && is_coming) || is_full || self.is_sync_behind(1)
+        let is_short = left < STALL_BYTES || self.need > 0;
+        let is_full = !self.tail.has_room_behind(self.tail_need.max(STALL_BYTES));
+        (is_short && is_coming) || is_full || self.is_sync_behind(1)
     }
 
     /// Whether a `part` of what may wait for a timed sync waits for one.
@@ -414,6 +423,9 @@ impl Writer {
             self.written = batch.end();
         }
         self.tail.release();
+        if self.tail.has_room_behind(self.tail_need) {
+            self.tail_need = 0;
+        }
         if writing.then_sync {
             self.syncing = Some(self.written);
         }

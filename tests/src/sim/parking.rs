@@ -1,6 +1,6 @@
 //! What waits for cold records or room: the shipped queues, and what happened to them in words.
 
-use ringmain_core::drive::{End, NoRoom, Parked, Waiter, Waiting};
+use ringmain_core::drive::{End, Late, NoRoom, Parked, Waiter, Waiting};
 use ringmain_core::limits::FETCH_COUNT_MAX;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
@@ -90,11 +90,15 @@ impl Waiting for Parking {
         count
     }
 
+    fn forget_misses(&mut self, key: KeyPlace) {
+        self.queues.forget_misses(key);
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.queues.next_deadline()
     }
 
-    fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Vec<u8>)> {
+    fn pop_late(&mut self, now: Instant) -> Option<Late<Vec<u8>>> {
         let late = self.queues.pop_late(now);
         self.reached.extend(late.is_some().then_some(Mark::WaitedTooLong));
         late

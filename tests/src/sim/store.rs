@@ -14,7 +14,7 @@ use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes};
 use ringmain_core::wire::place::PLACE_BYTES;
 use ringmain_runtime::log::{
-    self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
+    self, Completion, Config, Identity, Log, Request, SegmentSizes, recover,
 };
 
 use super::disk::{Disk, Ended, Fate};
@@ -144,10 +144,9 @@ impl Store {
         self.log.maps_mut().cold.set_now(now);
     }
 
-    /// What is to be read into memory, or has room again; and how much the latter is.
-    pub(super) fn take_wanted(&mut self) -> (Vec<Wanted>, usize) {
-        let before = self.log.roomless_count();
-        (self.log.take_wanted(), before - self.log.roomless_count())
+    /// The log, for what it wants of its driver.
+    pub(super) fn log(&mut self) -> &mut Log<Disk> {
+        &mut self.log
     }
 
     /// The record at `place` was read into memory.
@@ -249,11 +248,6 @@ impl Store {
     /// Whether the log takes nothing any more.
     pub(super) fn has_failed(&self) -> bool {
         self.log.failure().is_some()
-    }
-
-    /// A write wants a sync.
-    pub(super) fn want_sync(&mut self) {
-        self.log.sync_wanted();
     }
 
     /// When [`Store::on_timeout`] has something to do.
@@ -453,6 +447,10 @@ impl Records for Store {
 
     fn fetch(&mut self, key: &Key<'_>) {
         self.log.fetch(key);
+    }
+
+    fn await_room(&mut self, key: &Key<'_>) {
+        self.log.await_room(key);
     }
 
     fn append(

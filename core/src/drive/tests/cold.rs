@@ -1,68 +1,80 @@
-//! Operations whose record is on disk but not in memory, and writes that find no room.
+//! Operations whose record is on disk but not in memory.
 
 use super::*;
 use crate::limits::{FETCH_COUNT_MAX, RESUME_COUNT_MAX};
 use crate::records::Unread;
 
-const ONE: Setup = Setup { nodes: 1, r: 1, w: 1, ..THREE };
-const ME: At = At { node: 1, shard: 0 };
+pub(super) const ONE: Setup = Setup { nodes: 1, r: 1, w: 1, ..THREE };
+pub(super) const ME: At = At { node: 1, shard: 0 };
 
-fn get(r: u8) -> Command<'static> {
+pub(super) fn get(r: u8) -> Command<'static> {
     Command::Get(GetRequest { r, want_context: false, ..GET })
 }
 
-fn put(put: PutRequest<'_>) -> Command<'_> {
+pub(super) fn put(put: PutRequest<'_>) -> Command<'_> {
     Command::Put(PutRequest { want_context: false, ..put })
 }
 
 impl Cluster {
-    fn site(&mut self) -> &mut Site {
+    pub(super) fn site(&mut self) -> &mut Site {
         self.sites.get_mut(&ME).unwrap()
     }
 
     /// The record of `key` is no longer in memory at the first node.
-    fn cool(&mut self, key: &[u8]) {
+    pub(super) fn cool(&mut self, key: &[u8]) {
         self.site().store.unread.insert(key.to_vec(), Unread::Cold);
     }
 
     /// A session of the first node asks something.
-    fn command(&mut self, ticket: u64, key: &[u8], command: Command<'_>) {
+    pub(super) fn command(&mut self, ticket: u64, key: &[u8], command: Command<'_>) {
         self.turn(ME, |turn| turn.command(Origin::Session(ticket), key, command));
     }
 
     /// The keys whose records should have been read since the last call.
-    fn fetched(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn fetched(&mut self) -> Vec<Vec<u8>> {
         core::mem::take(&mut self.site().store.fetched)
     }
 
+    /// The keys for which room was awaited since the last call.
+    pub(super) fn roomless(&mut self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut self.site().store.roomless)
+    }
+
     /// What waits for `key` goes on, whatever the store says.
-    fn resume(&mut self, key: &[u8]) {
+    pub(super) fn resume(&mut self, key: &[u8]) {
         let place = KeyPlace::of(&self.key(key));
         while self.turn(ME, |turn| turn.resume(place)) {}
     }
 
     /// The store of the first node has no room for a while, or has room again.
-    fn stall(&mut self, is_stalled: bool) {
+    pub(super) fn stall(&mut self, is_stalled: bool) {
         self.site().store.is_stalled = is_stalled;
     }
 
+    /// The store of the first node, of which room for `key` was awaited once, has room again.
+    pub(super) fn make_room(&mut self, key: &[u8]) {
+        assert_eq!(self.roomless(), [key]);
+        self.stall(false);
+        self.resume(key);
+    }
+
     /// The record of `key`, which was wanted once, is in memory.
-    fn warm(&mut self, key: &[u8]) {
+    pub(super) fn warm(&mut self, key: &[u8]) {
         assert_eq!(self.fetched(), [key]);
         self.site().store.unread.remove(key);
         self.resume(key);
     }
 
     /// The answers since the last call: ticket, outcome, values.
-    fn answers(&mut self) -> Vec<(u64, String)> {
+    pub(super) fn answers(&mut self) -> Vec<(u64, String)> {
         core::mem::take(&mut self.network.answers)
     }
 
-    fn answered(&mut self) -> Vec<u64> {
+    pub(super) fn answered(&mut self) -> Vec<u64> {
         self.answers().into_iter().map(|(ticket, _)| ticket).collect()
     }
 
-    fn waiting(&mut self) -> usize {
+    pub(super) fn waiting(&mut self) -> usize {
         self.site().waiting.count()
     }
 }
@@ -93,7 +105,7 @@ fn operations_on_a_cold_record_wait_in_order() {
     cluster.check_idle();
 }
 
-fn got(value: &[u8]) -> String {
+pub(super) fn got(value: &[u8]) -> String {
     let values = [value];
     format!("Got {values:?} 0 0 0")
 }
@@ -373,75 +385,4 @@ fn one_step_lets_a_bounded_number_go_on() {
         assert!(!cluster.turn(ME, |turn| turn.resume(place)));
         cluster.check_idle();
     }
-}
-
-#[test]
-fn writes_that_find_no_room_wait_in_order() {
-    let mut cluster = Cluster::new(ONE);
-    cluster.command(1, b"k", put(set(b"old")));
-    cluster.command(2, b"other", put(set(b"warm")));
-    cluster.stall(true);
-    assert_eq!(cluster.answered(), [1, 2]);
-    cluster.command(3, b"k", get(1));
-    assert_eq!(cluster.answers(), [(3, got(b"old"))], "a read needs no room");
-    cluster.command(4, b"k", put(set(b"new")));
-    cluster.command(5, b"k", get(1));
-    cluster.command(6, b"k", put(delete(first(Condition::Always, b""))));
-    cluster.command(7, b"other", get(1));
-    assert_eq!(cluster.answers(), [(7, got(b"warm"))], "nor do reads of other keys wait");
-    for _ in 0..2 * FETCH_COUNT_MAX {
-        assert_eq!(cluster.fetched(), [b"k"]);
-        cluster.resume(b"k");
-        assert_eq!((cluster.answered(), cluster.waiting()), (vec![], 3), "however often");
-    }
-    assert_eq!(cluster.fetched(), [b"k"]);
-    cluster.stall(false);
-    cluster.resume(b"k");
-    let answers = cluster.answers();
-    let order: Vec<u64> = answers.iter().map(|(ticket, _)| *ticket).collect();
-    assert_eq!(order, [4, 5, 6]);
-    assert_eq!(answers[1].1, got(b"new"));
-    cluster.check_idle();
-}
-
-/// Frames of coordinators, and a write that had read other nodes when the store stalled.
-#[test]
-fn every_kind_of_write_waits_for_room() {
-    let mut cluster = Cluster::new(THREE);
-    cluster.command(1, b"k", put(set(b"old")));
-    cluster.run();
-    cluster.command(2, b"k", put(first(Condition::IfPresent, b"first")));
-    cluster.stall(true);
-    cluster.send(at(2, 0), b"other", Command::Put(PutRequest { w: 3, ..set(b"v") }));
-    cluster.run();
-    assert_eq!((cluster.answered(), cluster.waiting()), (vec![1], 2));
-    cluster.command(3, b"k", get(1));
-    assert_eq!(cluster.waiting(), 3, "the read is behind the write");
-    cluster.stall(false);
-    cluster.resume(b"other");
-    cluster.run();
-    assert_eq!(cluster.reply().unwrap().status, Status::Ok);
-    cluster.resume(b"k");
-    cluster.run();
-    let mut answers = cluster.answers();
-    answers.sort();
-    assert_eq!((answers.len(), answers[1].clone()), (2, (3, got(b"first"))));
-    assert_eq!(cluster.copy(2, b"k"), [b"first"]);
-    cluster.site().store.fetched.clear();
-    cluster.check_idle();
-}
-
-#[test]
-fn a_write_waits_for_room_until_its_deadline() {
-    let mut cluster = Cluster::new(ONE);
-    cluster.stall(true);
-    cluster.command(1, b"k", put(set(b"v")));
-    cluster.pass(TIMEOUT);
-    let answers = cluster.answers();
-    assert!(answers[0].1.starts_with("Failed(Unavailable { needed: 1, got: 0 })"), "{answers:?}");
-    assert_eq!(cluster.waiting(), 0);
-    cluster.stall(false);
-    cluster.resume(b"k");
-    assert_eq!(cluster.answered(), [], "nobody waits");
-    cluster.check_idle();
 }

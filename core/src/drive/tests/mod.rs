@@ -8,6 +8,7 @@ mod limits;
 mod losses;
 mod queues;
 mod random;
+mod room;
 mod sessions;
 
 use super::*;

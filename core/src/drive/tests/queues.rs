@@ -81,9 +81,16 @@ impl Waiting for Queues {
         self.waiters.iter().map(|(_, waiter, _)| waiter.deadline).min()
     }
 
-    fn pop_late(&mut self, now: Instant) -> Option<(Waiter, Vec<u8>)> {
+    fn forget_misses(&mut self, key: KeyPlace) {
+        self.misses.remove(&key);
+    }
+
+    fn pop_late(&mut self, now: Instant) -> Option<Late<Vec<u8>>> {
         let at = self.next_deadline().filter(|at| *at <= now)?;
         let index = self.waiters.iter().position(|(_, waiter, _)| waiter.deadline == at)?;
-        Some(self.take(index))
+        let key = self.waiters[index].0;
+        let was_first = self.first(key) == Some(index);
+        let (waiter, bytes) = self.take(index);
+        Some(Late { key, waiter, bytes, was_first })
     }
 }

@@ -17,12 +17,16 @@ pub(crate) struct Store {
     pub(crate) received: usize,
     /// Appends would be refused for a while; and they are.
     pub(crate) is_stalled: bool,
+    /// The next append finds no room: from then on it is stalled.
+    pub(crate) stalls_next: bool,
     /// Appends are refused with this.
     pub(crate) full: Option<Full>,
     /// Keys that cannot be read.
     pub(crate) unread: BTreeMap<Vec<u8>, Unread>,
     /// Keys whose records were to be read into memory.
     pub(crate) fetched: Vec<Vec<u8>>,
+    /// Keys for which room was awaited.
+    pub(crate) roomless: Vec<Vec<u8>>,
 }
 
 impl Store {
@@ -56,7 +60,8 @@ impl Store {
         assert!(computed.is_empty());
     }
 
-    fn check_room(&self) -> Result<(), Full> {
+    fn check_room(&mut self) -> Result<(), Full> {
+        self.is_stalled |= core::mem::take(&mut self.stalls_next);
         if self.is_stalled { Err(Full::Busy) } else { self.full.map_or(Ok(()), Err) }
     }
 
@@ -84,6 +89,11 @@ impl Records for Store {
 
     fn fetch(&mut self, key: &Key<'_>) {
         self.fetched.push(key.bytes.to_vec());
+    }
+
+    fn await_room(&mut self, key: &Key<'_>) {
+        assert!(self.is_stalled);
+        self.roomless.push(key.bytes.to_vec());
     }
 
     fn append(

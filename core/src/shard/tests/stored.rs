@@ -31,7 +31,7 @@ fn joined(rig: &mut Rig, request: u32, sync: bool) -> Vec<Output> {
 }
 
 fn join(request: u32, sync: bool) -> Output {
-    Output::Join { link: Link(2), request, order: KEY.order, sync }
+    Output::Join { link: Link(2), node: TWO, request, order: KEY.order, sync }
 }
 
 fn ack(request: u32, durable: bool) -> Output {

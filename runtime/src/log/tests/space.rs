@@ -1,6 +1,6 @@
 //! Full disks, and a tail that is full.
 
-use super::super::limits::{ROOMY_COUNT_MAX, TAIL_BYTES_MAX};
+use super::super::limits::TAIL_BYTES_MAX;
 use super::*;
 use ringmain_core::request::KeyPlace;
 
@@ -97,6 +97,11 @@ fn deletes_give_a_full_disk_back() {
                 work_and_look(&mut world);
             }
             world.settle();
+            // Deletes come while something is being merged, too.
+            for _ in 0..prng.below(3) {
+                world.log.step();
+                world.settle();
+            }
         }
         work_and_look(&mut world);
         assert!(world.log.background_counts().merged > 0);
@@ -235,23 +240,70 @@ fn a_full_segment_still_has_room_for_the_last_header() {
 
 /// A log that has no segment yet, as one whose next one is being made.
 #[test]
-fn writes_that_wait_for_room_are_told_a_few_at_a_time() {
+fn writes_that_wait_for_room_are_told_of_while_there_is_some() {
     let mut world = World::new(config(Durability::Always));
     assert!(world.log.is_stalled());
-    let names = names(ROOMY_COUNT_MAX + 2);
-    names.iter().for_each(|name| world.log.fetch(&key(name)));
-    assert_eq!((world.log.take_wanted(), world.log.has_room()), (vec![], false));
-    let place = |name: &Vec<u8>| KeyPlace::of(&key(name));
-    world.log.forget_roomless(|one| one != place(&names[1]));
+    let names = names(4);
+    names.iter().for_each(|name| world.log.await_room(&key(name)));
+    assert_eq!((world.log.next_roomy(), world.log.has_room()), (None, false));
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|at| KeyPlace::of(&key(&names[at])));
+    world.log.forget_roomless(|one| one != second);
     world.settle();
-    assert!(!world.log.is_stalled() && world.log.has_room());
-    let awaited = names.iter().enumerate().filter(|(index, _)| *index != 1);
-    let awaited: Vec<KeyPlace> = awaited.map(|(_, name)| place(name)).collect();
-    let roomy: Vec<Wanted> = world.log.take_wanted();
-    assert!(roomy.iter().all(|wanted| wanted.bytes == 0));
-    let keys: Vec<KeyPlace> = roomy.iter().map(|wanted| wanted.key).collect();
-    assert_eq!(keys, awaited[..ROOMY_COUNT_MAX], "in the order of their arrival");
     assert!(world.log.has_room());
-    assert_eq!(world.log.take_wanted().len(), 1);
-    assert_eq!((world.log.take_wanted(), world.log.has_room()), (vec![], false));
+    assert_eq!(world.log.next_roomy(), Some(first));
+    while !world.log.is_stalled() {
+        world.append(&names[0], &[0; 100]).unwrap();
+    }
+    assert_eq!((world.log.next_roomy(), world.log.has_room()), (None, false));
+    world.settle();
+    assert_eq!([world.log.next_roomy(), world.log.next_roomy()], [Some(third), Some(fourth)]);
+    assert_eq!((world.log.next_roomy(), world.log.roomless_count()), (None, 0));
+}
+
+/// Whoever asks for more than there is waits like others: a larger segment is made.
+#[test]
+fn a_record_that_no_segment_has_room_for_waits_for_one() {
+    let sizes = SegmentSizes::default();
+    let mut world = World::ready(Config { sizes, ..config(Durability::None) });
+    world.settle();
+    let name = &names(1)[0];
+    assert_eq!(world.append(name, &[1; 5 << 20]), Err(Full::Busy));
+    assert!(world.log.is_stalled());
+    // Another one asks for more than what is being made.
+    world.submit();
+    assert_eq!(world.append(name, &[1; 12 << 20]), Err(Full::Busy));
+    assert!(world.log.is_stalled());
+    world.settle();
+    assert!(!world.log.is_stalled());
+    world.append(name, &[1; 12 << 20]).unwrap();
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_record_that_the_tail_has_no_room_for_waits_for_it() {
+    let sizes = SegmentSizes { min: 64 << 20, max: 64 << 20 };
+    let mut world = World::ready(Config { sizes, ..config(Durability::None) });
+    let name = &names(1)[0];
+    for _ in 0..2 {
+        world.append(name, &[1; 8 << 20]).unwrap();
+    }
+    assert!(!world.log.is_stalled(), "there is room for most");
+    assert_eq!(world.append(name, &[1; 16 << 20]), Err(Full::Busy));
+    assert!(world.log.is_stalled());
+    world.settle();
+    assert!(!world.log.is_stalled());
+    world.append(name, &[1; 16 << 20]).unwrap();
+    world.settle();
+    world.check();
+}
+
+/// A shard that has a segment leaves room for the first ones of others.
+#[test]
+fn a_full_disk_is_shared() {
+    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10 };
+    let mut world = bounded(508 << 10, sizes);
+    let left = world.log.maps_mut().free_bytes();
+    assert!(world.log.is_ready() && left < 32 << 10, "the second one is smaller: {left}");
+    assert!(bounded(left, sizes).log.is_ready());
 }

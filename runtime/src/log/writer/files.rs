@@ -2,11 +2,11 @@
 
 use ringmain_core::records::Place;
 
-use super::super::limits::{SEGMENT_ID_MAX, TAIL_BYTES_MAX};
+use super::super::limits::{HEADER_COUNT_RESERVED, SEGMENT_ID_MAX, TAIL_BYTES_MAX};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::super::request::{Errno, Failure, Refusal, Request};
 use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
-use super::{Claim, Stop, Writer, start_of};
+use super::{Claim, Settings, Stop, Writer, start_of};
 
 impl Writer {
     /// Whether records that take more space than they free are or will be refused: the last
@@ -144,13 +144,7 @@ impl Writer {
             self.on_failure(Failure::Exhausted);
             return None;
         }
-        let live_bytes = self.segments.live_bytes();
-        let sizes = self.settings.sizes;
-        let bytes = match self.is_refused && self.is_disk_full {
-            true => sizes.on_full_disk(self.free_bytes),
-            false => sizes.next(live_bytes, self.free_bytes, self.need),
-        };
-        self.need = 0;
+        let bytes = self.next_bytes();
         let fresh = Fresh { segment: self.next_segment, bytes, nonce: self.prng.next_u64() };
         self.next_segment += 1;
         self.supply = Supply::Creating(fresh);
@@ -160,12 +154,29 @@ impl Writer {
         Some(Request::Create { segment, bytes, header })
     }
 
+    /// Size of the next segment, bytes.
+    fn next_bytes(&self) -> u32 {
+        let Settings { sizes, identity, .. } = self.settings;
+        // It is begun with a header that lists the others.
+        let listed_bytes = LISTED_BYTES * (self.segments.finished().len() + 1);
+        let headers = HEADER_COUNT_RESERVED * (BATCH_HEADER_BYTES + LISTED_BYTES) + listed_bytes;
+        let need = self.need.max((SEGMENT_HEADER_BYTES + headers) as u32);
+        if !self.is_refused || !self.is_disk_full {
+            return sizes.next(self.segments.live_bytes(), self.free_bytes, need);
+        }
+        // Left to small files of others; by who has a segment, to other shards that have none.
+        let shards = if self.active.is_none() { 1 } else { 2 * u64::from(identity.shards) };
+        let left = shards * u64::from(sizes.least());
+        sizes.on_full_disk(self.free_bytes.saturating_sub(left), need)
+    }
+
     pub(super) fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {
         let Supply::Creating(fresh) = self.supply else { return };
         if fresh.segment != segment {
             return;
         }
-        self.is_refused = result.is_err();
+        let was_refused = std::mem::replace(&mut self.is_refused, result.is_err());
+        let need = std::mem::take(&mut self.need);
         if let Err(Errno(errno)) = result {
             self.supply = Supply::Refused;
             self.is_disk_full = matches!(errno, libc::ENOSPC | libc::EDQUOT);
@@ -179,6 +190,11 @@ impl Writer {
         }
         self.supply = Supply::Ready(fresh);
         self.on_space_taken(fresh.bytes.into());
+        if need > fresh.bytes && !was_refused && self.active.is_some() {
+            // More was needed meanwhile.
+            self.void.push(fresh.segment);
+            (self.supply, self.need) = (Supply::Empty, need);
+        }
         if self.active.is_none() && self.failure.is_none() && self.stop == Stop::Running {
             self.begin_first(fresh);
         }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{ClusterId, NodeId};
 use ringmain_core::node::NodeInput;
+use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
 use ringmain_runtime::log::Wanted;
 
@@ -51,31 +52,82 @@ pub(super) enum Event {
     /// A frame arrives.
     Arrive(Parcel),
     /// A client's command reaches a shard.
-    Command { site: Site, life: u64, ticket: u64, operation: Operation },
+    Command {
+        site: Site,
+        life: u64,
+        ticket: u64,
+        operation: Operation,
+    },
     /// A read follows a write.
-    Follow { site: Site, life: u64, follower: Follower },
+    Follow {
+        site: Site,
+        life: u64,
+        follower: Follower,
+    },
     /// A shard has something to do.
-    Wake { site: Site, life: u64 },
+    Wake {
+        site: Site,
+        life: u64,
+    },
     /// The machine of a node has something to do.
-    WakeNode { node: usize, life: u64 },
+    WakeNode {
+        node: usize,
+        life: u64,
+    },
     /// A request of a shard's log ends.
-    Disk { site: Site, life: u64, number: u64 },
+    Disk {
+        site: Site,
+        life: u64,
+        number: u64,
+    },
     /// The read of a cold record ends.
-    Fetched { site: Site, life: u64, wanted: Wanted },
+    Fetched {
+        site: Site,
+        life: u64,
+        wanted: Wanted,
+    },
+    Roomy {
+        site: Site,
+        life: u64,
+        key: KeyPlace,
+    },
     /// The topology is on disk.
-    Persisted { node: usize, life: u64, persisted: Persisted },
+    Persisted {
+        node: usize,
+        life: u64,
+        persisted: Persisted,
+    },
     /// A connection between two nodes came up or was lost, as one of them sees it.
-    Peer { node: usize, life: u64, peer: usize, up: bool },
+    Peer {
+        node: usize,
+        life: u64,
+        peer: usize,
+        up: bool,
+    },
     /// A shard met a peer on another topology.
-    Differs { node: usize, life: u64, peer: NodeId },
+    Differs {
+        node: usize,
+        life: u64,
+        peer: NodeId,
+    },
     /// Two nodes try to connect.
-    Connect { a: usize, b: usize },
+    Connect {
+        a: usize,
+        b: usize,
+    },
     /// Two nodes lose their connections.
-    Disconnect { a: usize, b: usize },
+    Disconnect {
+        a: usize,
+        b: usize,
+    },
     /// A client begins its next operation.
-    Client { client: usize },
+    Client {
+        client: usize,
+    },
     /// A client has waited long enough for a reply.
-    GiveUp { ticket: u64 },
+    GiveUp {
+        ticket: u64,
+    },
     /// The last requests go on.
     Close,
     /// A fault of that kind begins, if faults still happen.
@@ -83,11 +135,18 @@ pub(super) enum Event {
     /// Splits end.
     Heal,
     /// A stopped process goes on.
-    Resume { node: usize },
+    Resume {
+        node: usize,
+    },
     /// A process whose log failed is replaced by another.
-    Replace { node: usize, life: u64 },
+    Replace {
+        node: usize,
+        life: u64,
+    },
     /// A crashed process starts again.
-    Restart { node: usize },
+    Restart {
+        node: usize,
+    },
 }
 
 /// Kinds of faults that begin at times the seed draws.
@@ -252,6 +311,9 @@ impl<'m> World<'m> {
             Event::Fetched { site, life, wanted } if life == self.life(site.node) => {
                 self.on_fetched(site, wanted)
             }
+            Event::Roomy { site, life, key } if life == self.life(site.node) => {
+                self.on_roomy(site, key)
+            }
             Event::Persisted { node, life, persisted } if life == self.life(node) => {
                 self.on_persisted(node, persisted)
             }
@@ -267,6 +329,7 @@ impl<'m> World<'m> {
             | Event::Differs { .. }
             | Event::Disk { .. }
             | Event::Fetched { .. }
+            | Event::Roomy { .. }
             | Event::Persisted { .. }
             | Event::Peer { .. } => Ok(()),
             Event::Connect { a, b } => self.on_connect(a, b),
@@ -296,7 +359,8 @@ impl<'m> World<'m> {
             | Event::Follow { site, .. }
             | Event::Wake { site, .. }
             | Event::Disk { site, .. }
-            | Event::Fetched { site, .. } => site.node,
+            | Event::Fetched { site, .. }
+            | Event::Roomy { site, .. } => site.node,
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
             | Event::Differs { node, .. }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringmain_core::checksum::Software;
 use ringmain_core::drive::{Command, Notice, Turn, Waiting};
-use ringmain_core::request::Origin;
+use ringmain_core::request::{KeyPlace, Origin};
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
 use ringmain_runtime::log::Wanted;
@@ -118,7 +118,7 @@ impl<'m> World<'m> {
             self.send(site, *to, bytes);
         }
         if sent.notices.contains(&Notice::Sync) {
-            self.hosts[site.node].stores[site.shard].want_sync();
+            self.hosts[site.node].stores[site.shard].log().sync_wanted();
         }
         for (ticket, reply) in sent.replies {
             self.on_reply(site, ticket, &reply)?;
@@ -139,11 +139,14 @@ impl<'m> World<'m> {
                 }
             }
         }
-        let (wanted, roomy) = self.hosts[site.node].stores[site.shard].take_wanted();
-        (0..roomy).for_each(|_| self.marks.hit(Mark::RoomAwaited));
-        for wanted in wanted {
-            let (delay, life) = (self.disk_delay(), self.life(site.node));
+        let life = self.life(site.node);
+        for wanted in self.hosts[site.node].stores[site.shard].log().take_wanted() {
+            let delay = self.disk_delay();
             self.after(delay, Event::Fetched { site, life, wanted });
+        }
+        if let Some(key) = self.hosts[site.node].stores[site.shard].log().next_roomy() {
+            self.marks.hit(Mark::RoomAwaited);
+            self.after(Duration::ZERO, Event::Roomy { site, life, key });
         }
         self.schedule_wake(site);
         self.pump(site)
@@ -227,6 +230,11 @@ impl<'m> World<'m> {
             store.on_fetched(wanted.place);
         }
         self.turn(site, |turn| while turn.resume(wanted.key) {})
+    }
+
+    /// There is room for a write: what waits for its key goes on.
+    pub(super) fn on_roomy(&mut self, site: Site, key: KeyPlace) -> Result<(), Violation> {
+        self.turn(site, |turn| while turn.resume(key) {})
     }
 
     pub(super) fn on_disk(&mut self, site: Site, number: u64) -> Result<(), Violation> {
