@@ -33,6 +33,7 @@ pub mod id;
 pub mod limits;
 pub mod membership;
 pub mod node;
+pub mod pace;
 #[cfg(feature = "plant")]
 pub mod plant;
 pub mod prng;
