@@ -59,3 +59,8 @@ pub struct TopologyId(pub u64);
 /// Generations make a late reply to a reused slot harmless.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub u32);
+
+impl RequestId {
+    /// No request: the number of frames whose answer nobody waits for. No slot has that index.
+    pub const NONE: RequestId = RequestId(u32::MAX);
+}

@@ -35,6 +35,11 @@ pub const NAME_BYTES_MAX: usize = 32;
 
 /// After this long without an answer, a read asks one more replica.
 pub const READ_HEDGE: Duration = Duration::from_millis(20);
+/// Copies that reads of one shard bring up to date in a second, in the long run: a read must not
+/// cost much more while a node that was away for long is behind.
+pub const READ_REPAIR_PER_SECOND: u64 = 2_000;
+/// As many more at once.
+pub const READ_REPAIR_BURST: u64 = 500;
 /// Reads of a cold record that may bring nothing before what waits for it is refused.
 pub const FETCH_COUNT_MAX: u32 = 3;
 /// Operations that go on at once when the record that they waited for was read.

@@ -27,11 +27,13 @@ pub enum Plant {
     ColdTakenForAbsent,
     /// An operation whose record is in memory overtakes those that wait for it.
     ColdOvertaken,
+    /// A replica answers that it has the version that the reader knows, whatever it has.
+    SameUnchecked,
 }
 
 impl Plant {
     /// All bugs, for `simulate --list-plants`.
-    pub const ALL: [Plant; 9] = [
+    pub const ALL: [Plant; 10] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -41,6 +43,7 @@ impl Plant {
         Plant::GenerationIgnored,
         Plant::ColdTakenForAbsent,
         Plant::ColdOvertaken,
+        Plant::SameUnchecked,
     ];
 
     /// Its name on the command line.
@@ -56,6 +59,7 @@ impl Plant {
             Plant::GenerationIgnored => "generation-ignored",
             Plant::ColdTakenForAbsent => "cold-taken-for-absent",
             Plant::ColdOvertaken => "cold-overtaken",
+            Plant::SameUnchecked => "same-unchecked",
         }
     }
 }

@@ -241,10 +241,31 @@ pub fn join<R: Records>(
     received: Record<'_>,
     body: Body<'_>,
 ) -> Result<Joined, Refusal> {
+    join_from(records, key, received, Some(body))
+}
+
+/// As [`join`], of a record that has no body, since it was joined from what several nodes sent.
+///
+/// # Errors
+/// As [`join`].
+pub fn join_record<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    received: Record<'_>,
+) -> Result<Joined, Refusal> {
+    join_from(records, key, received, None)
+}
+
+fn join_from<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    received: Record<'_>,
+    body: Option<Body<'_>>,
+) -> Result<Joined, Refusal> {
     let old = records.record(key).map_err(Refusal::Unread)?;
     let Some(old) = old else {
         let after = received.version(key);
-        let place = records.append_received(key, body).map_err(Refusal::Full)?;
+        let place = append_whole(records, key, None, received, body).map_err(Refusal::Full)?;
         update_leaf(records, key, 0, after);
         return Ok(Joined { place, lost_mine: None });
     };
@@ -261,14 +282,10 @@ pub fn join<R: Records>(
     }
     let place = match join {
         Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: None }),
-        Join::TakeRight if mine.is_none() => {
+        Join::TakeRight => {
             after = received.version(key);
-            records.append_received(key, body)
+            append_whole(records, key, mine, received, body)
         }
-        Join::TakeRight => records.append(key, mine, received.bytes().len(), |_, out| {
-            out.copy_from_slice(received.bytes());
-            after = received.version(key);
-        }),
         Join::Both { bytes } => records.append(key, mine, bytes, |old, out| {
             let old = old.expect("the record that was joined is still current").record;
             causality::write_join(old, received, out);
@@ -278,6 +295,21 @@ pub fn join<R: Records>(
     let place = place.map_err(Refusal::Full)?;
     update_leaf(records, key, before, after);
     Ok(Joined { place, lost_mine })
+}
+
+/// Appends `received` as it is: its body unchanged, if it has one and this node no actor in it.
+fn append_whole<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    mine: Option<u16>,
+    received: Record<'_>,
+    body: Option<Body<'_>>,
+) -> Result<Place, Full> {
+    let bytes = received.bytes();
+    match body {
+        Some(body) if mine.is_none() => records.append_received(key, body),
+        _ => records.append(key, mine, bytes.len(), |_, out| out.copy_from_slice(bytes)),
+    }
 }
 
 fn admit(old: Option<Record<'_>>, event: &Event) -> Result<(), Refusal> {

@@ -7,16 +7,16 @@ use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
 use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
-use crate::id::{NodeId, RequestId};
+use crate::id::{NodeId, Partition, RequestId};
 use crate::records::{self, Author, Full, Place, Records, Refusal, Unread};
-use crate::request::{Link, Origin, Outcome, Target};
+use crate::request::{Found, Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
 use crate::wire::frame::{Hop, frame_length, write_frame};
 use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
-use crate::wire::peer::{Ack, Read, Reject, RejectReason};
+use crate::wire::peer::{Ack, Read, ReadSame, Reject, RejectReason};
 use crate::wire::put::{Condition, Content, PutRequest, Replaces};
 use crate::wire::reply::Reply;
 
@@ -48,6 +48,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             }
             Output::Ask { op, node, partition, deadline_ms } => {
                 self.ask(op, To::Node(node, partition), deadline_ms, hand)
+            }
+            Output::Repair { op, node, version, partition } => {
+                self.repair(op, (node, partition), version);
+                None
             }
             Output::Forward { op, target, partition, forwarded, deadline_ms } => {
                 let to = match target {
@@ -92,12 +96,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let bits = self.shard.config().partition_bits;
         let key = Key::new(key, self.settings.hash_seed, bits);
+        let mut version = 0;
         match self.store.record(&key) {
             #[cfg(feature = "plant")]
             Err(Unread::Cold) if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) => {}
             Err(unread) => return Input::Looked { op, result: Err(unread) },
             Ok(None) => {}
             Ok(Some(stored)) => {
+                version = stored.record.version(&key);
                 // The key is lent by what is kept, so the gathering is done by place.
                 let place = stored.place;
                 let Ok(()) = self.gather_place(op, place) else {
@@ -106,7 +112,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             }
         }
         let covered = self.covered(op, hand);
-        Input::Looked { op, result: Ok(covered) }
+        Input::Looked { op, result: Ok(Found { version, covered }) }
     }
 
     fn gather_place(&mut self, op: RequestId, place: Place) -> Result<(), Unread> {
@@ -200,12 +206,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
-        let AtHand::Frame(key, _) = hand else { unreachable!("a frame asked for it") };
+        let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
+        let Read { known } = Read::new_checked(frame.payload()).expect("checked at the border");
         match self.store.record(&key) {
             Ok(None) => {
                 let hop = self.hop(Op::ReadReply, request);
                 let nothing: &[u8] = &[];
                 self.send(To::Link(link), hop, key.bytes, &nothing);
+            }
+            Ok(Some(stored)) if is_same(known, stored.record.version(&key)) => {
+                let hop = self.hop(Op::ReadSame, request);
+                self.send(To::Link(link), hop, &[], &ReadSame { order, version: known });
             }
             Ok(Some(stored)) => {
                 let (place, hop) = (stored.place, self.hop(Op::ReadReply, request));
@@ -265,12 +276,38 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.keep(op, hand);
         let hop = Hop { deadline_ms, ..self.hop(Op::Read, op.0) };
         let (key, _) = kept(self.bodies, op)?;
-        let read = Read { known: 0 };
+        let known = gathered(self.bodies, op).map_or(0, |record| record.version(&self.place(key)));
+        let read = Read { known };
         let bytes = frame_length(key.len(), read.bytes());
         let sent = self.links.send(to, bytes, |out| {
             write_frame::<C>(&hop, key, &read, out);
         });
         if sent.is_err() { self.lost(op, node) } else { None }
+    }
+
+    /// Gives `node`, which has `version`, what was gathered for the read `op`. Who has the same is
+    /// not asked again; whether it is done is nobody's condition.
+    fn repair(&mut self, op: RequestId, (node, partition): (NodeId, Partition), version: u64) {
+        let Some((key, _)) = kept(self.bodies, op) else { return };
+        let Some(record) = gathered(self.bodies, op) else { return };
+        let config = self.shard.config();
+        let key = Key::new(key, self.settings.hash_seed, config.partition_bits);
+        if record.version(&key) == version {
+            return;
+        }
+        if node == config.node {
+            let joined = records::join_record(self.store, &key, record);
+            if joined.is_ok_and(|joined| joined.lost_mine == Some(config.boot)) {
+                self.links.notice(Notice::LostOwnEvents);
+            }
+            return;
+        }
+        let hop = self.hop(Op::Replicate, RequestId::NONE.0);
+        let bytes = frame_length(key.bytes.len(), record.bytes().len());
+        let to = To::Node(node, partition);
+        let _lost = self.links.send(to, bytes, |out| {
+            write_frame::<C>(&hop, key.bytes, &record.bytes(), out);
+        });
     }
 
     fn forward(
@@ -380,6 +417,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let bytes = kept_bytes(key.bytes, &command);
         self.bodies.keep(op, bytes, |out| write_kept(key.bytes, &command, out));
     }
+}
+
+/// Whether a replica whose record has that version need not send it to who knows `known`.
+fn is_same(known: u64, version: u64) -> bool {
+    #[cfg(feature = "plant")]
+    let version =
+        if crate::plant::is(crate::plant::Plant::SameUnchecked) { known } else { version };
+    known != 0 && known == version
 }
 
 /// The record that was gathered for `op`.

@@ -8,13 +8,13 @@ use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::NodeId;
 use crate::records::Records;
-use crate::request::{KeyPlace, Link, Origin};
+use crate::request::{Found, KeyPlace, Link, Origin};
 use crate::shard::{DataFrame, Input};
 use crate::wire::frame::Frame;
 use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Malformed;
-use crate::wire::peer::{Ack, Read, Reject};
+use crate::wire::peer::{Ack, Read, ReadSame, Reject};
 use crate::wire::put::PutRequest;
 use crate::wire::reply::Reply;
 
@@ -42,7 +42,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match frame.op() {
             Op::Get => self.on_get(link, node, frame),
             Op::Put => self.on_put(link, node, frame),
-            Op::Reply | Op::Ack | Op::Reject | Op::ReadReply => self.on_answer(node, frame),
+            Op::Reply | Op::Ack | Op::Reject | Op::ReadReply | Op::ReadSame => {
+                self.on_answer(node, frame)
+            }
             Op::Replicate | Op::ReplicateSync | Op::Read => self.on_data(link, node, frame),
             _ => Err(FrameRefused::NotForShard),
         }
@@ -135,6 +137,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let Reject { order, reason } = Reject::new_checked(frame.payload())?;
                 self.input(Input::Rejected { node, op, order, reason });
             }
+            Op::ReadSame => {
+                // It has what was gathered when it was asked, and nothing is taken back from that.
+                let ReadSame { order, version } = ReadSame::new_checked(frame.payload())?;
+                let found = Found { version, covered: self.covered(op, AtHand::Nothing) };
+                self.input(Input::Answered { node, op, order, found });
+            }
             _ => self.on_read_reply(node, frame)?,
         }
         Ok(())
@@ -156,8 +164,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if let Some(record) = record.filter(|_| self.shard.is_reading(op)) {
             self.gather(op, record);
         }
-        let covered = self.covered(op, AtHand::Nothing);
-        self.input(Input::Answered { node, op, order: key.order, covered });
+        let version = record.map_or(0, |record| record.version(&key));
+        let found = Found { version, covered: self.covered(op, AtHand::Nothing) };
+        self.input(Input::Answered { node, op, order: key.order, found });
         Ok(())
     }
 

@@ -146,6 +146,15 @@ impl Tally {
         self.having(|answer| matches!(answer, Answer::Stored | Answer::Durable))
     }
 
+    /// The nodes that did what was asked, with their positions.
+    pub(crate) fn answered(&self) -> impl Iterator<Item = (usize, NodeId)> + use<'_> {
+        let count = usize::from(self.count);
+        let asked = self.nodes[..count].iter().copied().zip(&self.answers[..count]).enumerate();
+        asked
+            .filter(|(_, (_, answer))| matches!(answer, Answer::Stored | Answer::Durable))
+            .map(|(index, (node, _))| (index, node))
+    }
+
     /// What was needed.
     pub fn need(&self) -> Need {
         self.need

@@ -7,7 +7,7 @@ mod put;
 mod table;
 
 pub use deadlines::{Deadlines, Links};
-pub use get::Get;
+pub use get::{Found, Get};
 pub use put::Put;
 pub(crate) use table::{Pending, Phase};
 pub use table::{Slot, Table};

@@ -337,6 +337,9 @@ impl Shard<'_> {
         let request = pending.request;
         let reading = matches!(pending.phase, Phase::Reading(_));
         let Kind::Put { asked, .. } = request.kind else {
+            if outcome == Outcome::Got {
+                self.repair(now, op);
+            }
             return self.finish(op, outcome);
         };
         match outcome {

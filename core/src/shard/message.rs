@@ -2,7 +2,7 @@
 
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
-use crate::request::{KeyPlace, Link, Origin, Outcome, Request, Target};
+use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Ring;
 use crate::wire::peer::RejectReason;
 
@@ -28,12 +28,12 @@ pub struct DataFrame {
 pub enum Input<'a> {
     /// A client request, its bytes at hand.
     Request(Request),
-    /// [`Output::Look`] was done: whether what is gathered covers the given context.
+    /// [`Output::Look`] was done.
     Looked {
         /// The request.
         op: RequestId,
-        /// Covered, or why the record could not be read.
-        result: Result<bool, Unread>,
+        /// What this node has, or why its record could not be read.
+        result: Result<Found, Unread>,
     },
     /// [`Output::Apply`] was done.
     Applied {
@@ -88,8 +88,8 @@ pub enum Input<'a> {
         op: RequestId,
         /// The key it read.
         order: u64,
-        /// Whether what is gathered covers the given context.
-        covered: bool,
+        /// What it has.
+        found: Found,
     },
     /// A replica refused a record or a read.
     Rejected {
@@ -217,6 +217,18 @@ pub enum Output {
         partition: Partition,
         /// Milliseconds until the request's deadline.
         deadline_ms: u16,
+    },
+    /// Give a node what was gathered for the read if it has another version: this node by its
+    /// store, others by a frame. Whether that succeeds changes nothing here.
+    Repair {
+        /// The request.
+        op: RequestId,
+        /// The node.
+        node: NodeId,
+        /// What it has.
+        version: u64,
+        /// The partition of its key.
+        partition: Partition,
     },
     /// Hand the request at hand to another shard or node.
     Forward {

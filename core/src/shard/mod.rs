@@ -26,7 +26,8 @@ mod tests;
 pub use message::{DataFrame, Input, Output};
 
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
-use crate::limits::MEMBER_COUNT_MAX;
+use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND};
+use crate::pace::Pace;
 use crate::replica::{Replica, Unsynced};
 use crate::request::{Slot, Table};
 use crate::ring::Ring;
@@ -93,6 +94,7 @@ pub struct Shard<'a> {
     holding: bool,
     /// The log has failed.
     read_only: bool,
+    read_repair: Pace,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
 
@@ -118,6 +120,7 @@ impl<'a> Shard<'a> {
             walk: None,
             holding: false,
             read_only: false,
+            read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
             outputs: Deque::new(),
         }
     }
@@ -150,8 +153,8 @@ impl<'a> Shard<'a> {
             Input::Acked { node, op, order, durable } => {
                 self.on_acked(now, node, op, order, durable)
             }
-            Input::Answered { node, op, order, covered } => {
-                self.on_answered(now, node, op, order, covered);
+            Input::Answered { node, op, order, found } => {
+                self.on_answered(now, node, op, order, found);
             }
             Input::Rejected { node, op, order, reason } => {
                 self.on_rejected(now, node, op, order, reason);

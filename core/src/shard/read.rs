@@ -3,10 +3,11 @@
 use super::coordinate::{Owners, deadline_ms};
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
-use crate::limits::READ_HEDGE;
+use crate::limits::{READ_HEDGE, REPLICA_COUNT_MAX};
 use crate::records::Unread;
-use crate::request::{Asked, Get, Pending, Phase, Request};
+use crate::request::{Asked, Found, Get, Pending, Phase, Request};
 use crate::time::Instant;
+use heapless::Vec;
 
 impl Shard<'_> {
     pub(super) fn start_read(&mut self, now: Instant, request: Request, asked: Asked, cover: bool) {
@@ -69,13 +70,13 @@ impl Shard<'_> {
         }
     }
 
-    pub(super) fn on_looked(&mut self, now: Instant, op: RequestId, result: Result<bool, Unread>) {
+    pub(super) fn on_looked(&mut self, now: Instant, op: RequestId, result: Result<Found, Unread>) {
         let me = self.config.node;
         let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
             return;
         };
         let step = match result {
-            Ok(covered) => get.on_answer(me, covered),
+            Ok(found) => get.on_answer(me, found),
             Err(_) => get.on_failure(me),
         };
         self.on_step(now, op, step);
@@ -88,14 +89,14 @@ impl Shard<'_> {
         node: NodeId,
         op: RequestId,
         order: u64,
-        covered: bool,
+        found: Found,
     ) {
         let Some(pending) = self.table.pending(op) else { return };
         if pending.request.key.order != order {
             return;
         }
         let step = match &mut pending.phase {
-            Phase::Reading(get) => get.on_answer(node, covered),
+            Phase::Reading(get) => get.on_answer(node, found),
             Phase::Writing(put) => {
                 put.take_owed(node);
                 return;
@@ -105,6 +106,23 @@ impl Shard<'_> {
         };
         self.on_step(now, op, step);
         self.advance_read(now, op);
+    }
+
+    /// Brings the copies up to date of those nodes that answered the read `op` with less than was
+    /// gathered (read repair, Dynamo §5), as long as that is within its pace.
+    pub(super) fn repair(&mut self, now: Instant, op: RequestId) {
+        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
+        else {
+            return;
+        };
+        let partition = request.key.partition;
+        let differing: Vec<(NodeId, u64), REPLICA_COUNT_MAX> = get.differing().collect();
+        for (node, version) in differing {
+            if !self.read_repair.take(now, 1) {
+                return;
+            }
+            self.output(Output::Repair { op, node, version, partition });
+        }
     }
 
     /// Asks one more node although enough are asked, and comes again while more are left.

@@ -191,6 +191,11 @@ layouts! {
         reserved: [u8; 7],
         order: U64,
     }
+    /// READ_SAME.
+    ReadSame {
+        order: U64,
+        version: U64,
+    }
     /// TOPOLOGY without its items.
     Topology {
         operation_count: U16,

@@ -6,7 +6,7 @@ use super::get::GetRequest;
 use super::hello::{Hello, HelloReply, Proof, Refused};
 use super::op::Op;
 use super::payload::{Malformed, Payload};
-use super::peer::{Ack, Read, Reject};
+use super::peer::{Ack, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
 use super::topology::{Answer, Proposal, Topology};
@@ -42,6 +42,8 @@ pub enum Message<'a> {
     ReadReply(&'a [u8]),
     /// REJECT.
     Reject(Reject),
+    /// READ_SAME.
+    ReadSame(ReadSame),
     /// TOPOLOGY.
     Topology(Topology<'a>),
     /// HOLD.
@@ -87,6 +89,7 @@ impl<'a> Message<'a> {
             Op::Read => Read::new_checked(payload).map(Message::Read),
             Op::ReadReply => Ok(Message::ReadReply(payload)),
             Op::Reject => Reject::new_checked(payload).map(Message::Reject),
+            Op::ReadSame => ReadSame::new_checked(payload).map(Message::ReadSame),
             Op::Topology => Topology::new_checked(payload).map(Message::Topology),
             Op::Hold => Proposal::new_checked(payload).map(Message::Hold),
             Op::Held => Answer::new_checked(payload).map(Message::Held),
@@ -119,6 +122,7 @@ impl<'a> Message<'a> {
             Message::Read(_) => Op::Read,
             Message::ReadReply(_) => Op::ReadReply,
             Message::Reject(_) => Op::Reject,
+            Message::ReadSame(_) => Op::ReadSame,
             Message::Topology(_) => Op::Topology,
             Message::Hold(_) => Op::Hold,
             Message::Held(_) => Op::Held,
@@ -152,6 +156,7 @@ impl<'a> Message<'a> {
             Message::Read(payload) => visit(payload),
             Message::ReadReply(record) => visit(record),
             Message::Reject(payload) => visit(payload),
+            Message::ReadSame(payload) => visit(payload),
             Message::Topology(payload) => visit(payload),
             Message::Hold(payload) | Message::Commit(payload) | Message::Abort(payload) => {
                 visit(payload)

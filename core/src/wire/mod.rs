@@ -129,12 +129,15 @@
 //!    8   1  flags            1 DURABLE
 //!    9   7  reserved
 //! READ=35: 8 bytes; has a key
-//!    0   8  known            version that the sender has, 0 = none; always 0 for now
+//!    0   8  known            version that the sender has of it, 0 = none
 //! READ_REPLY=36: 0 bytes, then Record v1, nothing = not found; has a key
 //! REJECT=37: 16 bytes
 //!    0   1  reason           see peer::RejectReason
 //!    1   7  reserved
 //!    8   8  order            of the key, in its partition
+//! READ_SAME=38: 16 bytes
+//!    0   8  order            of the key, in its partition
+//!    8   8  version          the one that the reader knows
 //!
 //! TOPOLOGY=48: 8 bytes, then operations and contacts
 //!    0   2  operation_count

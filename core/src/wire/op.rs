@@ -37,6 +37,8 @@ codes! {
         ReadReply = 36,
         /// No to REPLICATE or READ, with a reason.
         Reject = 37,
+        /// The answer to READ of whoever has the version that the sender knows.
+        ReadSame = 38,
         /// Committed operations and known addresses.
         Topology = 48,
         /// Hold writes, and keep this operation.
@@ -82,6 +84,7 @@ impl Op {
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
+            Op::ReadSame => COVERED_BYTES + size_of::<layout::ReadSame>(),
             Op::Topology => COVERED_BYTES + size_of::<layout::Topology>() + items,
             Op::Hold | Op::Commit | Op::Abort => COVERED_BYTES + ITEM_BYTES_MAX,
             Op::Held | Op::Committed | Op::Aborted => {

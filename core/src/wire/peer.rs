@@ -41,8 +41,7 @@ impl Payload for Ack {
 /// READ: the replica's record of the key is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Read {
-    /// The version that the sender has, so that an equal one need not be sent; 0 = none. For
-    /// now always 0, and readers pass over it.
+    /// The version that the sender has, so that an equal one need not be sent; 0 = none.
     pub known: u64,
 }
 
@@ -60,6 +59,34 @@ impl Payload for Read {
 
     fn write(&self, out: &mut [u8]) {
         assert!(layout::put(&layout::Read { known: self.known.into() }, out).is_empty());
+    }
+}
+
+/// READ_SAME: the replica's record has the version that the reader knows, so it is not sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReadSame {
+    /// Order of the key in its partition.
+    pub order: u64,
+    /// The version.
+    pub version: u64,
+}
+
+impl ReadSame {
+    /// Reads the payload of a READ_SAME.
+    pub fn new_checked(payload: &[u8]) -> Result<ReadSame, Malformed> {
+        let fixed = layout::exact::<layout::ReadSame>(payload)?;
+        Ok(ReadSame { order: fixed.order.get(), version: fixed.version.get() })
+    }
+}
+
+impl Payload for ReadSame {
+    fn bytes(&self) -> usize {
+        size_of::<layout::ReadSame>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let fixed = layout::ReadSame { order: self.order.into(), version: self.version.into() };
+        assert!(layout::put(&fixed, out).is_empty());
     }
 }
 

@@ -115,6 +115,10 @@ marks! {
     Joined,
     /// A record arrived and nothing was stored: it was known, or refused.
     NothingStored,
+    /// A replica had the version that a reader knew.
+    ReadSame,
+    /// A read found another node's copy behind and sent it what it lacks.
+    ReadRepaired,
     /// A full queue refused a frame.
     Unsent,
     /// A shard met a peer on another topology.

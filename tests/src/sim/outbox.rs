@@ -2,8 +2,10 @@
 //! node. Collected here, and acted upon when the turn is over.
 
 use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
-use ringmain_core::id::{NodeId, ShardIndex};
+use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::{Failure, Link, Outcome};
+use ringmain_core::wire::frame::Frame;
+use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
 
 use super::mark::{Mark, Marks};
@@ -108,6 +110,12 @@ impl Links for Outbox<'_> {
         let target = self.target(to).ok_or(Lost)?;
         let mut frame = vec![0; bytes];
         fill(&mut frame);
+        let hop = *Frame::without_checksum(&frame).expect("a whole frame was written").hop();
+        match hop.op {
+            Op::ReadSame => self.marks.hit(Mark::ReadSame),
+            Op::Replicate if hop.request == RequestId::NONE => self.marks.hit(Mark::ReadRepaired),
+            _ => {}
+        }
         self.sent.frames.push((target, frame));
         Ok(())
     }

@@ -104,7 +104,7 @@ fn answers_to_the_read_that_come_late_change_nothing() {
         assert_eq!(reads.len(), 1);
         // The node that was asked first is slow: another one is asked, and answers.
         cluster.pass(crate::limits::READ_HEDGE);
-        cluster.run_but(|flight| flight.op() != Op::Read && flight.op() != Op::ReadReply);
+        cluster.run_but(|flight| !matches!(flight.op(), Op::Read | Op::ReadReply | Op::ReadSame));
         // The write is on its way; the slow node takes it, and then answers the read.
         let replicates = |flight: &Flight| flight.op() == Op::Replicate;
         assert_eq!(cluster.network.flights.iter().filter(|f| replicates(f)).count(), 2);

@@ -8,6 +8,7 @@ mod limits;
 mod losses;
 mod queues;
 mod random;
+mod repair;
 mod room;
 mod sessions;
 

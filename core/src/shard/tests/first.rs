@@ -175,13 +175,13 @@ fn a_node_that_lost_the_partition_during_the_read_does_not_write() {
         let [Output::Look { op }, Output::Ask { node, .. }] = outputs[..] else {
             panic!("{outputs:?}");
         };
-        assert_eq!(rig.input(Input::Answered { node, op, order: 5, covered: true }), []);
+        assert_eq!(rig.input(Input::Answered { node, op, order: 5, found: FOUND }), []);
         let new = ring(2..=4, 2);
         rig.input(Input::Ring { ring: &new, topology: TopologyId(2) });
         // The read goes on with the new owners, of which one may have answered.
         let mut outputs = rig.fire();
         while let Some(Output::Ask { node, .. }) = outputs.first().copied() {
-            outputs = rig.input(Input::Answered { node, op, order: 5, covered: true });
+            outputs = rig.input(Input::Answered { node, op, order: 5, found: FOUND });
         }
         let target = Target::Node(new.owners(partition)[0]);
         let forward = forward(op, target, partition, true);

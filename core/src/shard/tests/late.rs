@@ -44,7 +44,7 @@ fn answers(node: NodeId, op: RequestId, order: u64) -> Vec<Input<'static>> {
     let rejected = |reason| Input::Rejected { node, op, order, reason };
     vec![
         Input::Acked { node, op, order, durable: true },
-        Input::Answered { node, op, order, covered: true },
+        Input::Answered { node, op, order, found: FOUND },
         rejected(RejectReason::Busy),
         rejected(RejectReason::Damaged),
     ]
@@ -58,7 +58,7 @@ fn answers_for_the_last_user_of_a_slot_do_nothing() {
     let stale = |node| {
         let mut inputs = answers(node, old, KEY.order);
         inputs.push(Input::Unsent { node, op: old });
-        inputs.push(Input::Looked { op: old, result: Ok(true) });
+        inputs.push(Input::Looked { op: old, result: Ok(FOUND) });
         inputs.push(Input::ForwardReplied { op: old, node, order: KEY.order });
         inputs.push(Input::ForwardLost { op: old });
         inputs

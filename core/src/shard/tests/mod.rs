@@ -16,7 +16,9 @@ use super::*;
 use crate::id::RequestId;
 use crate::membership::member::{Member, Name};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
-use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request, Target};
+use crate::request::{
+    Asked, Failure, Found, KeyPlace, Kind, Link, Origin, Outcome, Request, Target,
+};
 use crate::ring::RingConfig;
 use crate::wire::peer::RejectReason;
 use core::time::Duration;
@@ -28,6 +30,9 @@ const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 const BITS: u32 = 6;
 const KEY: KeyPlace = KeyPlace { partition: Partition(7), order: 70 };
+/// What nodes answer that have the same as all others.
+const FOUND: Found = Found { version: 9, covered: true };
+const UNCOVERED: Found = Found { covered: false, ..FOUND };
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// A deadline fires up to one tick late.
 const TICK: Duration = Duration::from_micros(4096);
@@ -203,7 +208,7 @@ impl Rig {
     }
 
     fn answer(&mut self, node: NodeId, op: RequestId) -> Vec<Output> {
-        self.input(Input::Answered { node, op, order: KEY.order, covered: true })
+        self.input(Input::Answered { node, op, order: KEY.order, found: FOUND })
     }
 
     fn reject(&mut self, node: NodeId, op: RequestId, reason: RejectReason) -> Vec<Output> {
@@ -211,7 +216,7 @@ impl Rig {
     }
 
     fn looked(&mut self, op: RequestId) -> Vec<Output> {
-        self.input(Input::Looked { op, result: Ok(true) })
+        self.input(Input::Looked { op, result: Ok(FOUND) })
     }
 
     /// What the last request is answered with, where nothing else is asked for.

@@ -98,7 +98,8 @@ fn session(rig: &mut Rig) -> (RequestId, NodeId, NodeId) {
 }
 
 fn answer(rig: &mut Rig, node: NodeId, op: RequestId, covered: bool) -> Vec<Output> {
-    rig.input(Input::Answered { node, op, order: KEY.order, covered })
+    let found = Found { covered, ..FOUND };
+    rig.input(Input::Answered { node, op, order: KEY.order, found })
 }
 
 #[test]
@@ -117,13 +118,13 @@ fn a_session_read_that_is_covered_ends_with_its_quorum() {
 fn a_session_read_that_is_not_covered_asks_everybody() {
     let mut rig = Rig::new(Setup::default());
     let (op, node, other) = session(&mut rig);
-    assert_eq!(rig.input(Input::Looked { op, result: Ok(false) }), []);
+    assert_eq!(rig.input(Input::Looked { op, result: Ok(UNCOVERED) }), []);
     assert_eq!(answer(&mut rig, node, op, false), [ask(op, other)]);
     assert_eq!(answer(&mut rig, other, op, true), [rig.reply(op, Outcome::Got)]);
 
     for good in [false, true] {
         let (op, node, other) = session(&mut rig);
-        rig.input(Input::Looked { op, result: Ok(false) });
+        rig.input(Input::Looked { op, result: Ok(UNCOVERED) });
         answer(&mut rig, node, op, false);
         let outputs = if good {
             answer(&mut rig, other, op, false)
@@ -134,7 +135,7 @@ fn a_session_read_that_is_not_covered_asks_everybody() {
     }
 
     let (op, node, _) = session(&mut rig);
-    rig.input(Input::Looked { op, result: Ok(false) });
+    rig.input(Input::Looked { op, result: Ok(UNCOVERED) });
     answer(&mut rig, node, op, false);
     assert_eq!(rig.wait(TIMEOUT), [rig.failed(op, Failure::NotCovered)], "at the deadline");
 

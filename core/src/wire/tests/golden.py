@@ -132,6 +132,7 @@ FRAMES = [
     ("read_reply", 36, KEY, RECORD),
     ("read_reply_none", 36, KEY, b""),
     ("reject", 37, b"", pack("<B7x", 1) + ORDER),
+    ("read_same", 38, b"", ORDER + pack("<Q", 0x1112131415161718)),
     ("topology", 48, b"", pack("<HHHH", 2, 4, 1, 5) + OPERATION + CONTACT),
     ("hold", 49, b"", OPERATION),
     ("held", 50, b"", b"\x01" + OPERATION),

@@ -11,7 +11,7 @@ use super::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
 use super::message::Message;
 use super::op::Op;
 use super::payload::Payload;
-use super::peer::{Ack, Read, Reject, RejectReason};
+use super::peer::{Ack, Read, ReadSame, Reject, RejectReason};
 use super::put::{Condition, Content, PutRequest, Replaces};
 use super::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
 use super::topology::{Answer, Items, Proposal, Topology};
@@ -209,6 +209,7 @@ fn peer_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("read_reply", b"key", Message::ReadReply(record)),
         ("read_reply_none", b"key", Message::ReadReply(b"")),
         ("reject", b"", Message::Reject(reject)),
+        ("read_same", b"", Message::ReadSame(ReadSame { order, version: 0x1112_1314_1516_1718 })),
     ]
 }
 

@@ -127,7 +127,7 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
     let key = some_bytes(prng, 40);
     let reason = RejectReason::ALL[prng.below(RejectReason::ALL.len() as u64) as usize];
     let order = prng.next_u64();
-    match prng.below(12) {
+    match prng.below(13) {
         0 => (b"", Message::Hello(random_hello(prng))),
         1 => (b"", Message::HelloReply(random_hello_reply(prng))),
         2 => {
@@ -141,7 +141,8 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
         7 => (key, Message::Replicate(some_bytes(prng, 200))),
         8 => (b"", Message::Ack(Ack { order, durable: prng.chance(50) })),
         9 => (b"", Message::Reject(Reject { reason, order })),
-        10 => (b"", Message::Topology(random_topology(prng))),
+        10 => (b"", Message::ReadSame(ReadSame { order, version: prng.next_u64() })),
+        11 => (b"", Message::Topology(random_topology(prng))),
         _ => {
             let operation = some_bytes(prng, 256);
             (b"", Message::Held(Answer { verdict: order as u8, operation }))

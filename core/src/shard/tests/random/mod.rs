@@ -221,9 +221,10 @@ impl World {
                 });
             }
             4..=6 => {
-                let outputs = self.rig.input(Input::Answered { node, op, order, covered });
+                let found = self.any_found(covered);
+                let outputs = self.rig.input(Input::Answered { node, op, order, found });
                 self.event(op, outputs, |model, world, effects| {
-                    model.on_answered(world, effects, right, node, covered);
+                    model.on_answered(world, effects, right, node, found);
                 });
             }
             7 => {
@@ -249,18 +250,23 @@ impl World {
         }
     }
 
+    /// What a node has; most have the same.
+    fn any_found(&mut self, covered: bool) -> Found {
+        Found { version: u64::from(self.prng.chance(80)), covered }
+    }
+
     fn look(&mut self) {
         let looking = self.models.iter().find(|(_, model)| model.is_looking());
         let Some((&op, _)) = looking else { return };
         let result = match self.prng.below(8) {
             0 => Err(Unread::Cold),
             1 => Err(Unread::Damaged),
-            2..=4 => Ok(false),
-            _ => Ok(true),
+            2..=4 => Ok(self.any_found(false)),
+            _ => Ok(self.any_found(true)),
         };
         let outputs = self.rig.input(Input::Looked { op, result });
         self.event(op, outputs, |model, world, effects| match result {
-            Ok(covered) => model.on_answered(world, effects, true, ME, covered),
+            Ok(found) => model.on_answered(world, effects, true, ME, found),
             Err(_) => model.on_failure(world, effects, ME),
         });
     }
@@ -309,6 +315,7 @@ fn effect(output: &Output) -> String {
     match output {
         Output::Look { op } => format!("look {op:?}"),
         Output::Ask { op, node, .. } => format!("ask {op:?} {node:?}"),
+        Output::Repair { op, node, version, .. } => format!("repair {op:?} {node:?} {version}"),
         Output::Apply { op, gathered, .. } => format!("apply {op:?} {gathered}"),
         Output::Replicate { op, node, place, sync, .. } => {
             format!("replicate {op:?} {node:?} {place:?} {sync}")

@@ -34,6 +34,7 @@ pub(super) struct Model {
     waited: BTreeSet<NodeId>,
     again: BTreeSet<NodeId>,
     done: BTreeSet<NodeId>,
+    versions: BTreeMap<NodeId, u64>,
     durable: BTreeSet<NodeId>,
     failed: BTreeSet<NodeId>,
     /// Owners whose answer to the read has not come when the write begins.
@@ -79,6 +80,7 @@ impl Model {
             waited,
             again,
             done,
+            versions: BTreeMap::new(),
             durable,
             failed,
             owed,
@@ -177,6 +179,14 @@ impl Model {
     /// The read has its quorum.
     fn on_read(&mut self, world: &World, effects: &mut Effects) {
         if self.is_get {
+            self.versions.retain(|node, _| self.owners.contains(node));
+            let versions: BTreeSet<u64> = self.versions.values().copied().collect();
+            if versions.len() > 1 {
+                // Some have less than others, and the driver knows which.
+                let repairs = self.versions.iter();
+                let op = self.op;
+                effects.extend(repairs.map(|(node, has)| format!("repair {op:?} {node:?} {has}")));
+            }
             return self.end(world, effects, Outcome::Got);
         }
         if let Some(failure) = world.write_refusal(self.asked) {
@@ -287,7 +297,7 @@ impl Model {
         effects: &mut Effects,
         right: bool,
         node: NodeId,
-        covered: bool,
+        found: Found,
     ) {
         match self.stage {
             _ if !right => {}
@@ -295,7 +305,8 @@ impl Model {
                 self.owed.remove(&node);
             }
             Stage::Reading => {
-                self.uncovered &= !covered;
+                self.uncovered &= !found.covered;
+                self.versions.insert(node, found.version);
                 self.on_success(node, false);
                 self.read_on(world, effects);
             }
