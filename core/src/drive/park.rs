@@ -63,7 +63,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) {
             return None;
         }
-        let lack = self.lack(key, appends)?;
+        let is_overtaking = appends && self.store.is_room_awaited();
+        let lack = if is_overtaking { Some(Lack::Room) } else { self.lack(key, appends) }?;
         self.shard.owns(key.partition).then_some(Wait::For(lack))
     }
 
@@ -219,7 +220,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 }
 
-/// What a store lacks for an operation.
+/// What a store lacks for an operation, or what others lacked that came before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lack {
     /// The record is cold.

@@ -31,6 +31,26 @@ fn writes_that_find_no_room_wait_in_order() {
     cluster.check_idle();
 }
 
+/// Room came, but what has waited for it did not go on yet: else new writes could take all of it.
+#[test]
+fn a_new_write_waits_behind_those_that_wait_for_room() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(1, b"other", put(set(b"old")));
+    cluster.stall(true);
+    cluster.command(2, b"k", put(set(b"first")));
+    cluster.stall(false);
+    cluster.command(3, b"other", put(set(b"later")));
+    cluster.command(4, b"third", get(1));
+    assert_eq!(cluster.answered(), [1, 4], "a read needs no room");
+    assert_eq!(cluster.roomless(), [b"k".to_vec(), b"other".to_vec()]);
+    cluster.resume(b"k");
+    cluster.resume(b"other");
+    assert_eq!(cluster.answered(), [2, 3]);
+    cluster.command(5, b"other", put(set(b"now")));
+    assert_eq!(cluster.answered(), [5], "nobody waits any more");
+    cluster.check_idle();
+}
+
 /// Frames of coordinators, and a write that had read other nodes when the store stalled.
 #[test]
 fn every_kind_of_write_waits_for_room() {

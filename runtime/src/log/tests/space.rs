@@ -257,7 +257,9 @@ fn writes_that_wait_for_room_are_told_of_while_there_is_some() {
     assert_eq!((world.log.next_roomy(), world.log.has_room()), (None, false));
     world.settle();
     assert_eq!([world.log.next_roomy(), world.log.next_roomy()], [Some(third), Some(fourth)]);
+    assert!(world.log.is_room_awaited(), "the last one may need all of it");
     assert_eq!((world.log.next_roomy(), world.log.roomless_count()), (None, 0));
+    assert!(!world.log.is_room_awaited());
 }
 
 /// Whoever asks for more than there is waits like others: a larger segment is made.
