@@ -101,10 +101,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         (link, node): (Link, NodeId),
         key: &Key<'_>,
         frame: Frame<'_>,
-        wait: Wait,
+        (wait, deadline): (Wait, Instant),
     ) {
         let (hop, body) = (frame.hop(), frame.body().bytes());
-        let deadline = self.deadline(hop.deadline_ms);
         let waiter = Waiter { parked: Parked::Frame { link, node }, deadline };
         let fill = |out: &mut [u8]| {
             let (first, rest) = out.split_at_mut(FIRST_BYTES);
@@ -180,7 +179,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let frame = frame_of(bytes);
                 let data = self.data_input(link, node, frame);
                 let (key, input) = data.expect("its payload was checked before it was parked");
-                self.run(input, AtHand::Frame(key, frame));
+                self.run(input, AtHand::Frame(key, frame, waiter.deadline));
             }
             Parked::Write(op) if is_cold => {
                 let result = Err(Refusal::Unread(Unread::Cold));

@@ -156,3 +156,21 @@ fn a_frame_that_finds_no_room_when_it_is_joined_waits_before_others() {
     assert_eq!(cluster.answers().last(), Some(&(2, got(b"new"))));
     cluster.check_idle();
 }
+
+/// Each wait had begun the frame's time anew, so one that never found room never ended.
+#[test]
+fn a_frame_that_waits_again_keeps_its_deadline() {
+    let mut cluster = Cluster::new(THREE);
+    cluster.stall(true);
+    cluster.send(at(2, 0), b"k", Command::Put(PutRequest { w: 3, ..set(b"new") }));
+    cluster.run();
+    let first = cluster.site().waiting.next_deadline();
+    assert!(first.is_some_and(|at| at > cluster.now + TIMEOUT / 2), "{first:?}");
+    cluster.now = cluster.now + TIMEOUT / 2;
+    cluster.site().store.stalls_next = true;
+    cluster.make_room(b"k");
+    assert_eq!((cluster.waiting(), cluster.site().waiting.next_deadline()), (1, first));
+    cluster.pass(TIMEOUT);
+    cluster.run();
+    assert_eq!((cluster.waiting(), cluster.reply().unwrap().status), (0, Status::NoQuorum));
+}
