@@ -35,7 +35,7 @@ pub struct WaitingOperations {
 #[derive(Debug, Default)]
 struct Queue {
     entries: VecDeque<Entry>,
-    misses: u32,
+    reads: u32,
 }
 
 #[derive(Debug)]
@@ -140,15 +140,15 @@ impl Waiting for WaitingOperations {
         self.remove(key, 0).map(|entry| (entry.waiter, entry.bytes))
     }
 
-    fn count_miss(&mut self, key: KeyPlace) -> u32 {
+    fn count_read(&mut self, key: KeyPlace) -> u32 {
         let Some(queue) = self.queues.get_mut(&key) else { return 0 };
-        queue.misses += 1;
-        queue.misses
+        queue.reads += 1;
+        queue.reads
     }
 
-    fn forget_misses(&mut self, key: KeyPlace) {
+    fn forget_reads(&mut self, key: KeyPlace) {
         if let Some(queue) = self.queues.get_mut(&key) {
-            queue.misses = 0;
+            queue.reads = 0;
         }
     }
 
@@ -271,18 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn misses_are_counted_while_somebody_waits() {
+    fn reads_are_counted_while_somebody_waits() {
         let mut waiting = WaitingOperations::default();
-        assert_eq!(waiting.count_miss(key(1)), 0);
+        assert_eq!(waiting.count_read(key(1)), 0);
         waiting.push(key(1), End::Back, waiter(1, 1), 0, |_| {}).unwrap();
         waiting.push(key(1), End::Back, waiter(2, 1), 0, |_| {}).unwrap();
-        assert_eq!([waiting.count_miss(key(1)), waiting.count_miss(key(1))], [1, 2]);
+        assert_eq!([waiting.count_read(key(1)), waiting.count_read(key(1))], [1, 2]);
         waiting.pop(key(1));
-        assert_eq!(waiting.count_miss(key(1)), 3);
-        waiting.forget_misses(key(1));
-        assert_eq!(waiting.count_miss(key(1)), 1);
+        assert_eq!(waiting.count_read(key(1)), 3);
+        waiting.forget_reads(key(1));
+        assert_eq!(waiting.count_read(key(1)), 1);
         waiting.pop(key(1));
         waiting.push(key(1), End::Back, waiter(1, 1), 0, |_| {}).unwrap();
-        assert_eq!(waiting.count_miss(key(1)), 1);
+        assert_eq!(waiting.count_read(key(1)), 1);
     }
 }

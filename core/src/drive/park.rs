@@ -34,7 +34,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             let is_late = waiter.deadline <= self.now;
             let waits_on = match lack {
                 _ if is_late => None,
-                Some(Lack::Record) if self.waiting.count_miss(key) >= FETCH_COUNT_MAX => None,
+                Some(Lack::Record) if self.waiting.count_read(key) > FETCH_COUNT_MAX => None,
                 lack => lack,
             };
             if let Some(lack) = waits_on {
@@ -42,10 +42,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 return false;
             }
             let (waiter, bytes) = self.waiting.pop(key).expect("it was there just now");
+            let is_last = !self.waiting.contains(key);
             if is_late {
                 self.end_late(waiter, bytes.as_ref());
             } else {
                 self.go_on(waiter, bytes.as_ref(), lack.is_some());
+            }
+            // It waits again, as the first, and so has asked the store.
+            if is_last && self.waiting.contains(key) {
+                return false;
             }
         }
         self.waiting.contains(key)
@@ -208,7 +213,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let whole = Key::new(bytes, self.settings.hash_seed, bits);
         ask(self.store, &whole, lack);
         if lack == Lack::Room {
-            self.waiting.forget_misses(key);
+            self.waiting.forget_reads(key);
         }
     }
 
@@ -253,6 +258,9 @@ fn park<S: Records, W: Waiting>(
     if let Wait::For(lack) = wait
         && is_first
     {
+        if lack == Lack::Record {
+            waiting.count_read(place);
+        }
         ask(store, key, lack);
     }
     Ok(())

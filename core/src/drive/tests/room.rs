@@ -174,3 +174,37 @@ fn a_frame_that_waits_again_keeps_its_deadline() {
     cluster.run();
     assert_eq!((cluster.waiting(), cluster.reply().unwrap().status), (0, Status::NoQuorum));
 }
+
+/// Whoever finds no room after all asked for it twice, and a second answer counts as a read.
+#[test]
+fn what_waits_again_asks_once() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.stall(true);
+    cluster.command(1, b"k", put(set(b"new")));
+    for _ in 0..2 {
+        cluster.site().store.stalls_next = true;
+        cluster.make_room(b"k");
+        assert_eq!((cluster.answered(), cluster.waiting()), (vec![], 1));
+    }
+    cluster.make_room(b"k");
+    assert_eq!(cluster.answered(), [1]);
+    cluster.check_idle();
+}
+
+/// That room came says nothing of the record, which nobody has read yet.
+#[test]
+fn only_reads_are_counted() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(1, b"k", put(set(b"old")));
+    cluster.cool(b"k");
+    cluster.stall(true);
+    cluster.command(2, b"k", put(set(b"new")));
+    cluster.make_room(b"k");
+    for _ in 0..FETCH_COUNT_MAX {
+        assert_eq!((cluster.fetched(), cluster.waiting()), (vec![b"k".to_vec()], 1));
+        cluster.resume(b"k");
+    }
+    assert_eq!((cluster.fetched().len(), cluster.waiting()), (0, 0));
+    assert_eq!(cluster.answers()[1], (2, String::from("Failed(Busy) [] 0 0 0")));
+    cluster.check_idle();
+}
