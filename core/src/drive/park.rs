@@ -29,6 +29,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// the next. Nothing happens if nobody waits.
     #[must_use]
     pub fn resume(&mut self, key: KeyPlace) -> bool {
+        let mut has_met = false;
         for _ in 0..RESUME_COUNT_MAX {
             let Some((waiter, lack)) = self.front(key) else { return false };
             let is_late = waiter.deadline <= self.now;
@@ -46,12 +47,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             if is_late {
                 self.end_late(waiter, bytes.as_ref());
             } else {
+                has_met |= lack.is_none();
                 self.go_on(waiter, bytes.as_ref(), lack.is_some());
             }
             // It waits again, as the first, and so has asked the store.
             if is_last && self.waiting.contains(key) {
                 return false;
             }
+        }
+        // Its record was there: if it leaves memory before the next step, reads help.
+        if has_met {
+            self.waiting.forget_reads(key);
         }
         self.waiting.contains(key)
     }

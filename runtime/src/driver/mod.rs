@@ -199,12 +199,12 @@ impl Driver {
         events += mesh_events;
         self.state.on_timers();
         self.state.on_notices();
-        self.state.go_on_with_room();
+        self.state.go_on_waiting();
         let is_idle = events == 0;
         self.has_more = self.state.step_log(is_idle) || has_more || mesh_has_more;
         self.store();
-        self.has_more |= self.fetch_wanted();
-        self.has_more |= self.state.engine.log.has_room();
+        self.fetch_wanted();
+        self.has_more |= self.state.engine.has_next_to_resume();
         self.state.deliver();
         self.carry_out();
         self.flush();

@@ -163,26 +163,22 @@ impl Driver {
         }
     }
 
-    /// Has the ring read the records that operations wait for. Says whether one was in memory
-    /// already and what waited for it went on.
-    pub(super) fn fetch_wanted(&mut self) -> bool {
+    /// Has the ring read the records that operations wait for.
+    pub(super) fn fetch_wanted(&mut self) {
         self.state.reads.wanted.extend(self.state.engine.log.take_wanted());
         self.state.forget_wanted();
-        let mut went_on = false;
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
             if bytes == 0 {
-                self.state.engine.resume(&mut self.state.io, key);
-                went_on = true;
+                self.state.engine.resume_later(key);
                 continue;
             }
             self.state.recorder.add(Counter::ColdReads, 1);
             let read = Read { segment: place.segment(), offset: place.offset(), bytes };
             self.read(Reading { read, key: Some(key), tries: 0 });
         }
-        went_on
     }
 }
 
@@ -200,10 +196,10 @@ impl State {
         }
     }
 
-    /// Writes that waited for room go on, in the order of their arrival, for a while.
-    pub(super) fn go_on_with_room(&mut self) {
+    /// Operations that waited go on, of each key in the order of their arrival, for a while.
+    pub(super) fn go_on_waiting(&mut self) {
         let until = self.now() + EVENTS_TIME_MAX;
-        while let Some(key) = self.engine.log.next_roomy() {
+        while let Some(key) = self.engine.next_to_resume() {
             self.engine.resume(&mut self.io, key);
             if self.now() >= until {
                 return;
