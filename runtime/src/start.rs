@@ -471,7 +471,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         started: plan.started,
         work: VecDeque::new(),
         handshakes: VecDeque::new(),
-        held_back: VecDeque::new(),
+        held_back: Default::default(),
         stored: Default::default(),
         inline_from: Default::default(),
         next_look: Default::default(),
@@ -488,4 +488,4 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

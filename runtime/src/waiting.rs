@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Operations of one shard that wait at once.
 pub const WAITING_COUNT_MAX: usize = 16 << 10;
-/// Bytes of all of them. Clients are not read from while half of it is taken; what other nodes and
-/// the node's own other shards send beyond it is refused as busy.
+/// Bytes of all of them. While half of it is taken, nothing is read from clients and peers of whom
+/// something has waited; what would wait beyond it is refused as busy.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(WAITING_BYTES_MAX >= FIRST_BYTES + BODY_BYTES_MAX, "every frame can wait");

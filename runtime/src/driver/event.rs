@@ -1,6 +1,7 @@
 //! What the ring says, given to whom it concerns.
 
 use super::connection::{Connections, Speaks};
+use super::held_back::Scarce;
 use super::work::{Work, is_loopback};
 use super::{Driver, State};
 use crate::log::{Completion, Errno};
@@ -61,12 +62,7 @@ impl State {
         match event {
             Event::Received { connection, bytes } => {
                 self.recorder.add(Counter::BytesReceived, bytes.len() as u64);
-                if self.is_stalled(connection) || self.has_held_back(connection) {
-                    self.held_back.push_back((connection, bytes.to_vec()));
-                    self.work.push_back(Work::Pause(connection, true));
-                } else {
-                    self.on_received(connection, bytes);
-                }
+                self.receive(connection, bytes);
             }
             Event::Sent { connection, buffer } => self.on_sent(connection, buffer),
             Event::Accepted { socket, tag, .. } => return Some((socket, tag)),
@@ -92,8 +88,16 @@ impl State {
         None
     }
 
-    fn has_held_back(&self, connection: ConnectionId) -> bool {
-        !self.held_back.is_empty() && self.held_back.iter().any(|(id, _)| *id == connection)
+    /// Reads what arrived, or holds it back if its connection has to wait, or does.
+    pub(super) fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        match self.lack(id) {
+            None if !self.held_back.contains(id) => self.on_received(id, bytes),
+            lack => {
+                // With none, it stands in a queue already.
+                self.held_back.push(id, lack.unwrap_or(Scarce::Log), bytes);
+                self.work.push_back(Work::Pause(id, true));
+            }
+        }
     }
 
     pub(super) fn on_received(&mut self, id: ConnectionId, bytes: &[u8]) {
@@ -155,7 +159,7 @@ impl State {
     }
 
     fn on_closed(&mut self, id: ConnectionId) {
-        self.held_back.retain(|(held, _)| *held != id);
+        self.held_back.remove(id);
         let Some(connection) = self.io.connections.remove(id) else { return };
         if connection.is_counted {
             self.io.clients.leave();

@@ -15,6 +15,7 @@ mod control;
 mod engine;
 mod event;
 mod files;
+mod held_back;
 mod io;
 mod members_file;
 mod membership;
@@ -24,6 +25,8 @@ mod resp;
 mod scrub;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod work;
 
@@ -33,6 +36,7 @@ pub(crate) use control::{Control, SharedRing};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use files::Files;
+pub(crate) use held_back::HeldBack;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
@@ -122,8 +126,8 @@ pub(crate) struct State {
     pub(crate) work: VecDeque<Work>,
     /// Connections in their handshake, by when it must be over.
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
-    /// Bytes that arrived while the log took no appends.
-    pub(crate) held_back: VecDeque<(ConnectionId, Vec<u8>)>,
+    /// Bytes that arrived from connections that have to wait.
+    pub(crate) held_back: HeldBack,
     /// What the machine was told is written, and on disk.
     pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.

@@ -1,12 +1,6 @@
 use super::*;
 use crate::data_dir::random_cluster_id;
-use ringmain_core::drive::Command;
-use ringmain_core::hash::Key;
 use ringmain_core::id::NodeId;
-use ringmain_core::limits::RESUME_COUNT_MAX;
-use ringmain_core::request::{KeyPlace, Origin};
-use ringmain_core::time::{Instant, UnixMs};
-use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 use tempfile::TempDir;
 
 /// What a founded node of two shards starts from, on free ports of loopback.
@@ -50,6 +44,13 @@ fn begins(starts: [NodeStart; 2]) -> (Vec<Begin>, Handle, Receiver<Event>) {
         Begin { plan, endpoint, doorbell, recorder, listeners: (resp, native) }
     });
     (begins.collect(), handle, ended)
+}
+
+/// A shard of a node with another one, which nobody runs.
+pub(crate) fn one_driver() -> ([TempDir; 2], Driver) {
+    let ((folder, start), (other_folder, other)) = (founded(), founded());
+    let (mut begins, ..) = begins([start, other]);
+    ([folder, other_folder], driver(begins.swap_remove(0)).unwrap())
 }
 
 fn end(shard: u16, events: &Sender<Event>) -> End {
@@ -211,46 +212,4 @@ fn a_directory_is_new_until_every_shard_has_a_log() {
     plan.open_log(ShardIndex(0)).unwrap();
     let error = plan.open_log(ShardIndex(1)).map(drop).unwrap_err().to_string();
     assert!(error.ends_with("shard-001/*.segment is missing"), "{error}");
-}
-
-/// Writes that waited for one key went on all in one turn, thousands of them.
-#[test]
-fn those_that_wait_for_one_key_go_on_in_steps() {
-    let ((_folder, start), (_other_folder, other)) = (founded(), founded());
-    let (mut begins, _handle, _events) = begins([start, other]);
-    let mut driver = driver(begins.swap_remove(0)).unwrap();
-    let state = &mut driver.state;
-    state.engine.now = Instant(1);
-    let (seed, bits) = (state.about.hash_seed, state.about.partition_bits);
-    let mut names = (0..u32::MAX).map(u32::to_le_bytes);
-    let owns = |name: &[u8; 4]| state.engine.shard.owns(Key::new(name, seed, bits).partition);
-    let name = names.find(owns).unwrap();
-    let value = vec![1; 1 << 20];
-    let mut set = |ticket, value: &[u8]| {
-        let put = Command::Put(PutRequest {
-            w: 0,
-            pw: 0,
-            dw: 0,
-            forwarded: false,
-            want_context: false,
-            timestamp: UnixMs(0),
-            replaces: Replaces::Local,
-            content: Content::Value { expires: None, value },
-        });
-        state.engine.turn(&mut state.io).command(Origin::Session(ticket), &name, put);
-        state.engine.waiting.count()
-    };
-    let first = (0..10).find(|ticket| set(*ticket, &value) > 0).expect("the log is stalled");
-    let mut waiting = 3 * RESUME_COUNT_MAX;
-    (1..waiting as u64).for_each(|more| assert_eq!(set(first + more, b"v"), more as usize + 1));
-    while state.disk.carry_out(&mut state.engine.log, Instant(1)).unwrap() {}
-    let place = KeyPlace::of(&Key::new(&name, seed, bits));
-    while waiting > 0 {
-        assert!(state.engine.has_next_to_resume());
-        assert_eq!(state.engine.next_to_resume(), Some(place));
-        state.engine.resume(&mut state.io, place);
-        waiting -= RESUME_COUNT_MAX;
-        assert_eq!(state.engine.waiting.count(), waiting);
-    }
-    assert_eq!(state.engine.next_to_resume(), None);
 }
