@@ -472,6 +472,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         work: VecDeque::new(),
         handshakes: VecDeque::new(),
         held_back: Default::default(),
+        gone: Vec::new(),
         stored: Default::default(),
         inline_from: Default::default(),
         next_look: Default::default(),

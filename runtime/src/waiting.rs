@@ -4,7 +4,7 @@
 //! Invariants: every waiter of a FIFO has its deadline in the set and the other way round; there
 //! is no empty FIFO.
 
-use ringmain_core::drive::{End, Late, NoRoom, Waiter, Waiting};
+use ringmain_core::drive::{End, Late, NoRoom, Parked, Waiter, Waiting};
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
@@ -78,6 +78,21 @@ impl WaitingOperations {
     /// meanwhile does not have to refuse them.
     pub fn is_crowded(&self) -> bool {
         self.count() > self.count_max / 2 || self.bytes > self.bytes_max / 2
+    }
+
+    /// Makes `now` the deadline of all that `is_given_up` names, so that they end as late ones do,
+    /// in bounded steps. Cost: one look at each waiter.
+    pub fn give_up(&mut self, now: Instant, is_given_up: impl Fn(&Parked) -> bool) {
+        for (key, queue) in &mut self.queues {
+            let entries = queue.entries.iter_mut();
+            for entry in entries.filter(|entry| is_given_up(&entry.waiter.parked)) {
+                let Entry { number, waiter, .. } = entry;
+                let had_deadline = self.deadlines.remove(&(waiter.deadline, *number, *key));
+                assert!(had_deadline);
+                waiter.deadline = waiter.deadline.min(now);
+                self.deadlines.insert((waiter.deadline, *number, *key));
+            }
+        }
     }
 
     /// Takes the waiter at `index` of the FIFO of `key` out.
@@ -168,7 +183,6 @@ impl Waiting for WaitingOperations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmain_core::drive::Parked;
     use ringmain_core::id::{Partition, RequestId};
     use ringmain_core::prng::Prng;
 
@@ -209,7 +223,18 @@ mod tests {
             let mut naive = Naive::new();
             for number in 0..200 {
                 let key = key(prng.below(4));
-                match prng.below(4) {
+                match prng.below(5) {
+                    4 => {
+                        let (now, part) = (Instant(prng.below(20)), prng.below(4) as u32);
+                        let of = |parked: &Parked| match parked {
+                            Parked::Write(op) => op.0 % 4 == part,
+                            _ => unreachable!("they are all of one kind"),
+                        };
+                        waiting.give_up(now, of);
+                        for (_, waiter, _) in naive.iter_mut().filter(|one| of(&one.1.parked)) {
+                            waiter.deadline = waiter.deadline.min(now);
+                        }
+                    }
                     0 | 1 => {
                         let waiter = waiter(number, prng.below(20));
                         let bytes = vec![number as u8; prng.below(40) as usize];

@@ -7,10 +7,14 @@ use super::{Driver, State};
 use crate::log::{Completion, Errno};
 use crate::metrics::Counter;
 use crate::net::{ConnectionId, Ending, Event, Receive};
+use crate::session::request::Ticket;
 use crate::session::resp::RespSession;
 use crate::sys::SendBuffer;
 use bytes::BytesMut;
+use ringmain_core::drive::{Parked, Waiting as _};
+use ringmain_core::request::Origin;
 use ringmain_core::shard::Input;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 /// Listeners, by the tag that their sockets carry.
@@ -161,6 +165,9 @@ impl State {
     fn on_closed(&mut self, id: ConnectionId) {
         self.held_back.remove(id);
         let Some(connection) = self.io.connections.remove(id) else { return };
+        if !self.engine.waiting.is_empty() {
+            self.gone.push(connection.link);
+        }
         if connection.is_counted {
             self.io.clients.leave();
         }
@@ -170,6 +177,25 @@ impl State {
             Speaks::PeerIn(node, _) => self.on_incoming_down(node, connection.link),
             Speaks::Resp(..) | Speaks::Accepting(_) | Speaks::Client(..) | Speaks::Nothing => {}
         }
+    }
+
+    /// Gives up what waits for connections that are gone: none of it was begun, and the answers
+    /// would reach nobody. All of a turn at once, since it looks at each that waits.
+    pub(super) fn give_up_gone(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let links = BTreeSet::from_iter(self.gone.drain(..));
+        let numbers = links.iter().map(|link| Connections::session_number(*link));
+        let sessions: BTreeSet<u32> = numbers.collect();
+        self.engine.waiting.give_up(self.engine.now, |parked| match parked {
+            Parked::Command(Origin::Session(ticket)) => {
+                sessions.contains(&Ticket::from_number(*ticket).connection)
+            }
+            Parked::Command(Origin::Frame { link, .. }) => links.contains(link),
+            // Others count on what these store.
+            Parked::Frame { .. } | Parked::Write(_) => false,
+        });
     }
 
     /// A handshake should be over by now.

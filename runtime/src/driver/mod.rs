@@ -53,6 +53,7 @@ use crate::settings::Secret;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
+use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::handshake::Keys;
@@ -128,6 +129,8 @@ pub(crate) struct State {
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
     /// Bytes that arrived from connections that have to wait.
     pub(crate) held_back: HeldBack,
+    /// Connections that were closed while operations waited, perhaps their own.
+    pub(crate) gone: Vec<Link>,
     /// What the machine was told is written, and on disk.
     pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.
@@ -270,6 +273,7 @@ impl State {
 
     /// Does what is due.
     fn on_timers(&mut self) {
+        self.give_up_gone();
         self.engine.turn(&mut self.io).timeouts(STEP_COUNT_MAX);
         let now = self.engine.now;
         if self.engine.log.poll_timeout().is_some_and(|at| at <= now) {

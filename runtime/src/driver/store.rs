@@ -172,6 +172,10 @@ impl Driver {
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
+            // It reached its deadline, or who asked is gone.
+            if !self.state.engine.waiting.contains(key) {
+                continue;
+            }
             if bytes == 0 {
                 self.state.engine.resume_later(key);
                 continue;

@@ -1,11 +1,13 @@
 //! A driver whose turns the test makes.
 
 use super::*;
+use crate::net::Event;
 use crate::start::tests::one_driver;
 use crate::waiting::WaitingOperations;
 use ringmain_core::drive::{Command, Waiting as _};
 use ringmain_core::hash::Key;
 use ringmain_core::limits::RESUME_COUNT_MAX;
+use ringmain_core::records::Records as _;
 use ringmain_core::request::{KeyPlace, Origin};
 use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 use std::net::{TcpListener, TcpStream};
@@ -32,9 +34,13 @@ impl Test {
         test
     }
 
-    fn place(&self) -> KeyPlace {
+    fn key(&self) -> Key<'_> {
         let about = &self.driver.state.about;
-        KeyPlace::of(&Key::new(&self.name, about.hash_seed, about.partition_bits))
+        Key::new(&self.name, about.hash_seed, about.partition_bits)
+    }
+
+    fn place(&self) -> KeyPlace {
+        KeyPlace::of(&self.key())
     }
 
     fn set(&mut self, value: &[u8]) {
@@ -140,4 +146,41 @@ fn who_is_held_back_waits_for_nothing_that_only_others_lack() {
     test.driver.state.release_held_back();
     assert_eq!(test.output_bytes(writer), 7 + 12);
     assert!(test.driver.state.held_back.is_empty());
+}
+
+/// It was run for nobody, and its records were read: whoever came later waited for that.
+#[test]
+fn what_waits_for_clients_that_left_is_given_up() {
+    let mut test = Test::new();
+    let ((left, _left), (stays, _stays)) = (test.client(), test.client());
+    test.stall(1);
+    let command = [b"*3\r\n$3\r\nSET\r\n$4\r\n", &test.name[..], b"\r\n$1\r\nv\r\n"].concat();
+    for id in [left, stays, left] {
+        test.driver.state.receive(id, &command);
+    }
+    assert_eq!(test.waiting(), 4);
+    test.driver.state.on_event(Event::Closed { connection: left, unsent: None });
+    test.driver.state.on_timers();
+    assert_eq!(test.waiting(), 2);
+    test.make_room();
+    test.driver.state.go_on_waiting();
+    test.make_room();
+    test.driver.state.tell_stored();
+    test.driver.state.deliver();
+    assert_eq!((test.waiting(), test.output_bytes(stays)), (0, 5));
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_read() {
+    let mut test = Test::new();
+    for is_awaited in [false, true] {
+        if is_awaited {
+            test.stall(1);
+        }
+        let (name, about) = (test.name, &test.driver.state.about);
+        let key = Key::new(&name, about.hash_seed, about.partition_bits);
+        test.driver.state.engine.log.fetch(&key);
+        test.driver.fetch_wanted();
+        assert_eq!(test.driver.state.engine.next_to_resume().is_some(), is_awaited);
+    }
 }
