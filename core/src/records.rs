@@ -66,7 +66,7 @@ pub enum Unread {
 pub enum Full {
     /// Too much waits to be written: try again soon.
     Busy,
-    /// The disk is full.
+    /// The log cannot grow: the disk is full, or no file can be made.
     NoSpace,
     /// A write or sync failed; the log takes no more until the node restarts.
     ReadOnly,

@@ -284,11 +284,11 @@ impl State {
             let State { engine, disk, .. } = self;
             disk.add(engine.log.maps_mut(), made);
         });
-        if let Err(Errno(errno)) = result
+        if let Err(errno) = result
             && self.next_space.is_none()
         {
-            let error = std::io::Error::from_raw_os_error(errno);
-            tracing::warn!("log segment {segment} cannot be made: {error}; trying again");
+            let why = why_not_made(errno);
+            tracing::warn!("log segment {segment} cannot be made: {why}; trying again");
         }
         self.engine.log.handle_completion(Completion::Created { segment, result });
         if result.is_ok() {
@@ -409,4 +409,15 @@ impl State {
         }
         None
     }
+}
+
+/// Why a file could not be made, and what helps.
+pub(super) fn why_not_made(Errno(errno): Errno) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    let remedy = match errno {
+        libc::EMFILE => "; raise the limit of open files (ulimit -n)",
+        libc::ENFILE => "; raise the host's limit of open files (fs.file-max)",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }

@@ -1,6 +1,8 @@
 //! A driver whose turns the test makes.
 
+use super::store::why_not_made;
 use super::*;
+use crate::log::Errno;
 use crate::net::Event;
 use crate::start::tests::one_driver;
 use crate::waiting::WaitingOperations;
@@ -183,4 +185,14 @@ fn what_nobody_waits_for_any_more_is_not_read() {
         test.driver.fetch_wanted();
         assert_eq!(test.driver.state.engine.next_to_resume().is_some(), is_awaited);
     }
+}
+
+#[test]
+fn the_log_says_why_no_segment_is_made() {
+    let [files, disk] = [libc::EMFILE, libc::ENOSPC].map(|number| why_not_made(Errno(number)));
+    assert_eq!(
+        files,
+        "Too many open files (os error 24); raise the limit of open files (ulimit -n)"
+    );
+    assert_eq!(disk, "No space left on device (os error 28)");
 }
