@@ -42,8 +42,8 @@ pub const READ_REPAIR_PER_SECOND: u64 = 2_000;
 pub const READ_REPAIR_BURST: u64 = 500;
 /// Reads of a cold record that may bring nothing before what waits for it is refused.
 pub const FETCH_COUNT_MAX: u32 = 3;
-/// Operations that go on at once when the record that they waited for was read.
-pub const RESUME_COUNT_MAX: usize = 256;
+/// Operations on one key that go on in one step when the record that they waited for was read.
+pub const RESUME_COUNT_MAX: usize = 32;
 /// Pause before a replica that knew another topology is asked again.
 pub const TOPOLOGY_RETRY: Duration = Duration::from_millis(10);
 /// How much longer than the deadline a forwarded request waits for its reply.

@@ -66,7 +66,7 @@ pub enum Unread {
 pub enum Full {
     /// Too much waits to be written: try again soon.
     Busy,
-    /// The disk is full.
+    /// The log cannot grow: the disk is full, or no file can be made.
     NoSpace,
     /// A write or sync failed; the log takes no more until the node restarts.
     ReadOnly,
@@ -93,6 +93,12 @@ pub trait Records {
         false
     }
 
+    /// Whether operations wait for room, or go on with room that they were told of: what comes
+    /// later waits behind them, although the store is not stalled any more.
+    fn is_room_awaited(&self) -> bool {
+        false
+    }
+
     /// An operation on `key` waits for its cold record, which is read into memory; asked twice, it
     /// is read once. When it is there, at once if it is by now, or the read has failed, the store
     /// says so to its driver, which then calls [`Turn::resume`](crate::drive::Turn::resume).
@@ -103,8 +109,9 @@ pub trait Records {
         unreachable!("a store that says cold can fetch, here of partition {:?}", key.partition);
     }
 
-    /// An operation on `key` waits since the store is stalled. When it is not any more, the store
-    /// says so to its driver, which then calls [`Turn::resume`](crate::drive::Turn::resume).
+    /// An operation on `key` waits since the store is stalled, or behind others that do. When it is
+    /// not any more, the store says so to its driver, for one key after another, and the driver
+    /// calls [`Turn::resume`](crate::drive::Turn::resume).
     ///
     /// # Panics
     /// A store that is never stalled need not implement it.

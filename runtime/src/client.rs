@@ -384,7 +384,9 @@ fn failure(status: &Status, needed: u8, got: u8) -> String {
         Status::TooLarge => "TOOLARGE: the key or value exceeds the node's limits".into(),
         Status::Siblings => "SIBLINGS: too many concurrent values".into(),
         Status::Busy => "BUSY".into(),
-        Status::NoSpace => "NOSPACE: the node's disk is full".into(),
+        Status::NoSpace => {
+            "NOSPACE: the node's log cannot grow: its disk is full, or its messages say why".into()
+        }
         Status::ReadOnly => "READONLY: the node takes no writes".into(),
         Status::ConditionFailed => "the condition does not hold".into(),
         Status::Damaged => "the record is damaged, and no other copy answered".into(),

@@ -471,7 +471,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         started: plan.started,
         work: VecDeque::new(),
         handshakes: VecDeque::new(),
-        held_back: VecDeque::new(),
+        held_back: Default::default(),
+        gone: Vec::new(),
         stored: Default::default(),
         inline_from: Default::default(),
         next_look: Default::default(),
@@ -488,4 +489,4 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

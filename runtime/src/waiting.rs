@@ -4,7 +4,7 @@
 //! Invariants: every waiter of a FIFO has its deadline in the set and the other way round; there
 //! is no empty FIFO.
 
-use ringmain_core::drive::{End, Late, NoRoom, Waiter, Waiting};
+use ringmain_core::drive::{End, Late, NoRoom, Parked, Waiter, Waiting};
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Operations of one shard that wait at once.
 pub const WAITING_COUNT_MAX: usize = 16 << 10;
-/// Bytes of all of them. Clients are not read from while half of it is taken; what other nodes and
-/// the node's own other shards send beyond it is refused as busy.
+/// Bytes of all of them. While half of it is taken, nothing is read from clients and peers of whom
+/// something has waited; what would wait beyond it is refused as busy.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(WAITING_BYTES_MAX >= FIRST_BYTES + BODY_BYTES_MAX, "every frame can wait");
@@ -35,7 +35,7 @@ pub struct WaitingOperations {
 #[derive(Debug, Default)]
 struct Queue {
     entries: VecDeque<Entry>,
-    misses: u32,
+    reads: u32,
 }
 
 #[derive(Debug)]
@@ -78,6 +78,21 @@ impl WaitingOperations {
     /// meanwhile does not have to refuse them.
     pub fn is_crowded(&self) -> bool {
         self.count() > self.count_max / 2 || self.bytes > self.bytes_max / 2
+    }
+
+    /// Makes `now` the deadline of all that `is_given_up` names, so that they end as late ones do,
+    /// in bounded steps. Cost: one look at each waiter.
+    pub fn give_up(&mut self, now: Instant, is_given_up: impl Fn(&Parked) -> bool) {
+        for (key, queue) in &mut self.queues {
+            let entries = queue.entries.iter_mut();
+            for entry in entries.filter(|entry| is_given_up(&entry.waiter.parked)) {
+                let Entry { number, waiter, .. } = entry;
+                let had_deadline = self.deadlines.remove(&(waiter.deadline, *number, *key));
+                assert!(had_deadline);
+                waiter.deadline = waiter.deadline.min(now);
+                self.deadlines.insert((waiter.deadline, *number, *key));
+            }
+        }
     }
 
     /// Takes the waiter at `index` of the FIFO of `key` out.
@@ -140,15 +155,15 @@ impl Waiting for WaitingOperations {
         self.remove(key, 0).map(|entry| (entry.waiter, entry.bytes))
     }
 
-    fn count_miss(&mut self, key: KeyPlace) -> u32 {
+    fn count_read(&mut self, key: KeyPlace) -> u32 {
         let Some(queue) = self.queues.get_mut(&key) else { return 0 };
-        queue.misses += 1;
-        queue.misses
+        queue.reads += 1;
+        queue.reads
     }
 
-    fn forget_misses(&mut self, key: KeyPlace) {
+    fn forget_reads(&mut self, key: KeyPlace) {
         if let Some(queue) = self.queues.get_mut(&key) {
-            queue.misses = 0;
+            queue.reads = 0;
         }
     }
 
@@ -168,7 +183,6 @@ impl Waiting for WaitingOperations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmain_core::drive::Parked;
     use ringmain_core::id::{Partition, RequestId};
     use ringmain_core::prng::Prng;
 
@@ -209,7 +223,18 @@ mod tests {
             let mut naive = Naive::new();
             for number in 0..200 {
                 let key = key(prng.below(4));
-                match prng.below(4) {
+                match prng.below(5) {
+                    4 => {
+                        let (now, part) = (Instant(prng.below(20)), prng.below(4) as u32);
+                        let of = |parked: &Parked| match parked {
+                            Parked::Write(op) => op.0 % 4 == part,
+                            _ => unreachable!("they are all of one kind"),
+                        };
+                        waiting.give_up(now, of);
+                        for (_, waiter, _) in naive.iter_mut().filter(|one| of(&one.1.parked)) {
+                            waiter.deadline = waiter.deadline.min(now);
+                        }
+                    }
                     0 | 1 => {
                         let waiter = waiter(number, prng.below(20));
                         let bytes = vec![number as u8; prng.below(40) as usize];
@@ -271,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn misses_are_counted_while_somebody_waits() {
+    fn reads_are_counted_while_somebody_waits() {
         let mut waiting = WaitingOperations::default();
-        assert_eq!(waiting.count_miss(key(1)), 0);
+        assert_eq!(waiting.count_read(key(1)), 0);
         waiting.push(key(1), End::Back, waiter(1, 1), 0, |_| {}).unwrap();
         waiting.push(key(1), End::Back, waiter(2, 1), 0, |_| {}).unwrap();
-        assert_eq!([waiting.count_miss(key(1)), waiting.count_miss(key(1))], [1, 2]);
+        assert_eq!([waiting.count_read(key(1)), waiting.count_read(key(1))], [1, 2]);
         waiting.pop(key(1));
-        assert_eq!(waiting.count_miss(key(1)), 3);
-        waiting.forget_misses(key(1));
-        assert_eq!(waiting.count_miss(key(1)), 1);
+        assert_eq!(waiting.count_read(key(1)), 3);
+        waiting.forget_reads(key(1));
+        assert_eq!(waiting.count_read(key(1)), 1);
         waiting.pop(key(1));
         waiting.push(key(1), End::Back, waiter(1, 1), 0, |_| {}).unwrap();
-        assert_eq!(waiting.count_miss(key(1)), 1);
+        assert_eq!(waiting.count_read(key(1)), 1);
     }
 }

@@ -27,12 +27,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Output::Look { op } => Some(self.look(op, hand)),
             Output::Apply { op, birth, gathered } => self.apply(op, birth, gathered, hand),
             Output::Join { link, node, request, order, sync } => {
-                let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
+                let AtHand::Frame(key, frame, deadline) = hand else {
+                    unreachable!("a frame asked for it");
+                };
                 let record = Record::new_checked(frame.payload()).expect("checked at the border");
                 let result = records::join(self.store, &key, record, frame.body());
                 let lack = result.err().and_then(|refusal| self.lack_of(refusal));
                 if lack == Some(Lack::Room) {
-                    self.park_frame((link, node), &key, frame, Wait::For(Lack::Room));
+                    let wait = (Wait::For(Lack::Room), deadline);
+                    self.park_frame((link, node), &key, frame, wait);
                     return None;
                 }
                 Some(Input::Joined { link, request, order, sync, result })
@@ -206,7 +209,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
-        let AtHand::Frame(key, frame) = hand else { unreachable!("a frame asked for it") };
+        let AtHand::Frame(key, frame, ..) = hand else { unreachable!("a frame asked for it") };
         let Read { known } = Read::new_checked(frame.payload()).expect("checked at the border");
         match self.store.record(&key) {
             Ok(None) => {
@@ -401,7 +404,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
-        let AtHand::Frame(_, frame) = hand else { unreachable!("a frame brought it") };
+        let AtHand::Frame(_, frame, _) = hand else { unreachable!("a frame brought it") };
         let reply = Reply::new_checked(frame.payload()).expect("checked at the border");
         let hop = self.hop(Op::Reply, 0);
         answer::give::<L, C>(self.links, hop, origin, Answer::Remote(reply));

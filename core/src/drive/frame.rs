@@ -89,9 +89,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) -> Result<(), FrameRefused> {
         let node = node.ok_or(FrameRefused::NotPermitted)?;
         let (key, input) = self.data_input(link, node, frame)?;
+        let deadline = self.deadline(frame.hop().deadline_ms);
         match self.must_wait(&key, is_write(frame.op())) {
-            Some(wait) => self.park_frame((link, node), &key, frame, wait),
-            None => self.run(input, AtHand::Frame(key, frame)),
+            Some(wait) => self.park_frame((link, node), &key, frame, (wait, deadline)),
+            None => self.run(input, AtHand::Frame(key, frame, deadline)),
         }
         Ok(())
     }
@@ -126,8 +127,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match frame.op() {
             Op::Reply => {
                 let order = Reply::new_checked(frame.payload())?.head.order;
-                let key = self.key(frame);
-                self.run(Input::ForwardReplied { op, node, order }, AtHand::Frame(key, frame));
+                let hand = AtHand::Frame(self.key(frame), frame, self.now);
+                self.run(Input::ForwardReplied { op, node, order }, hand);
             }
             Op::Ack => {
                 let Ack { order, durable } = Ack::new_checked(frame.payload())?;

@@ -175,7 +175,8 @@ pub struct Turn<'d, 'm, S, L, B, W, C> {
 enum AtHand<'a> {
     Nothing,
     Command(Key<'a>, Command<'a>),
-    Frame(Key<'a>, Frame<'a>),
+    /// With the time when its sender gives it up.
+    Frame(Key<'a>, Frame<'a>, Instant),
 }
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {

@@ -29,12 +29,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// the next. Nothing happens if nobody waits.
     #[must_use]
     pub fn resume(&mut self, key: KeyPlace) -> bool {
+        let mut has_met = false;
         for _ in 0..RESUME_COUNT_MAX {
             let Some((waiter, lack)) = self.front(key) else { return false };
             let is_late = waiter.deadline <= self.now;
             let waits_on = match lack {
                 _ if is_late => None,
-                Some(Lack::Record) if self.waiting.count_miss(key) >= FETCH_COUNT_MAX => None,
+                Some(Lack::Record) if self.waiting.count_read(key) > FETCH_COUNT_MAX => None,
                 lack => lack,
             };
             if let Some(lack) = waits_on {
@@ -42,11 +43,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 return false;
             }
             let (waiter, bytes) = self.waiting.pop(key).expect("it was there just now");
+            let is_last = !self.waiting.contains(key);
             if is_late {
                 self.end_late(waiter, bytes.as_ref());
             } else {
+                has_met |= lack.is_none();
                 self.go_on(waiter, bytes.as_ref(), lack.is_some());
             }
+            // It waits again, as the first, and so has asked the store.
+            if is_last && self.waiting.contains(key) {
+                return false;
+            }
+        }
+        // Its record was there: if it leaves memory before the next step, reads help.
+        if has_met {
+            self.waiting.forget_reads(key);
         }
         self.waiting.contains(key)
     }
@@ -63,7 +74,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if crate::plant::is(crate::plant::Plant::ColdTakenForAbsent) {
             return None;
         }
-        let lack = self.lack(key, appends)?;
+        let is_overtaking = appends && self.store.is_room_awaited();
+        let lack = if is_overtaking { Some(Lack::Room) } else { self.lack(key, appends) }?;
         self.shard.owns(key.partition).then_some(Wait::For(lack))
     }
 
@@ -100,10 +112,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         (link, node): (Link, NodeId),
         key: &Key<'_>,
         frame: Frame<'_>,
-        wait: Wait,
+        (wait, deadline): (Wait, Instant),
     ) {
         let (hop, body) = (frame.hop(), frame.body().bytes());
-        let deadline = self.deadline(hop.deadline_ms);
         let waiter = Waiter { parked: Parked::Frame { link, node }, deadline };
         let fill = |out: &mut [u8]| {
             let (first, rest) = out.split_at_mut(FIRST_BYTES);
@@ -179,7 +190,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let frame = frame_of(bytes);
                 let data = self.data_input(link, node, frame);
                 let (key, input) = data.expect("its payload was checked before it was parked");
-                self.run(input, AtHand::Frame(key, frame));
+                self.run(input, AtHand::Frame(key, frame, waiter.deadline));
             }
             Parked::Write(op) if is_cold => {
                 let result = Err(Refusal::Unread(Unread::Cold));
@@ -208,7 +219,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let whole = Key::new(bytes, self.settings.hash_seed, bits);
         ask(self.store, &whole, lack);
         if lack == Lack::Room {
-            self.waiting.forget_misses(key);
+            self.waiting.forget_reads(key);
         }
     }
 
@@ -219,7 +230,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 }
 
-/// What a store lacks for an operation.
+/// What a store lacks for an operation, or what others lacked that came before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lack {
     /// The record is cold.
@@ -253,6 +264,9 @@ fn park<S: Records, W: Waiting>(
     if let Wait::For(lack) = wait
         && is_first
     {
+        if lack == Lack::Record {
+            waiting.count_read(place);
+        }
         ask(store, key, lack);
     }
     Ok(())

@@ -92,12 +92,12 @@ pub trait Waiting {
     /// Takes the first waiter for `key` out.
     fn pop(&mut self, key: KeyPlace) -> Option<(Waiter, Self::Bytes)>;
 
-    /// Counts a read of `key` after which it is still cold; how many there were since somebody
-    /// began to wait for it without pause.
-    fn count_miss(&mut self, key: KeyPlace) -> u32;
+    /// Counts a read of `key` that is asked for; how many there were since somebody began to wait
+    /// for it without pause.
+    fn count_read(&mut self, key: KeyPlace) -> u32;
 
     /// Forgets the reads that were counted for `key`: it waits for something else.
-    fn forget_misses(&mut self, key: KeyPlace);
+    fn forget_reads(&mut self, key: KeyPlace);
 
     /// The earliest deadline of all waiters: then [`Turn::timeouts`](super::Turn::timeouts) has
     /// something to do.
@@ -141,11 +141,11 @@ impl Waiting for NeverCold {
         None
     }
 
-    fn count_miss(&mut self, _: KeyPlace) -> u32 {
+    fn count_read(&mut self, _: KeyPlace) -> u32 {
         0
     }
 
-    fn forget_misses(&mut self, _: KeyPlace) {}
+    fn forget_reads(&mut self, _: KeyPlace) {}
 
     fn next_deadline(&self) -> Option<Instant> {
         None

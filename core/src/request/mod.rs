@@ -137,7 +137,7 @@ pub enum Failure {
     Siblings,
     /// Overload: try again.
     Busy,
-    /// The disk is full.
+    /// The log cannot grow: the disk is full, or no file can be made.
     NoSpace,
     /// The log failed; this shard takes no writes.
     ReadOnly,

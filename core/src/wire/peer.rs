@@ -99,7 +99,7 @@ codes! {
         NotOwner = 2,
         /// Overload, or a change of topology holds writes: try again.
         Busy = 3,
-        /// The disk is full.
+        /// The log cannot grow: the disk is full, or no file can be made.
         NoSpace = 4,
         /// The record may be damaged here: a miss would be no answer.
         Damaged = 5,

@@ -26,7 +26,7 @@ codes! {
         Siblings = 5,
         /// Overload: try again.
         Busy = 6,
-        /// The disk is full.
+        /// The log cannot grow: the disk is full, or no file can be made.
         NoSpace = 7,
         /// The shard takes no writes, after a failed sync.
         ReadOnly = 8,

@@ -71,7 +71,7 @@ pub(super) fn memlock(host: &Host) -> Finding {
 
 pub(super) fn files(host: &Host) -> Finding {
     let asked = Settings::default().max_connections;
-    let clients = |limit| client_count_max(limit, host.cpus.len() as u32);
+    let clients = |limit| client_count_max(limit, host.cpus.len() as u32, 0);
     let mut found =
         host.file_count_max.map_or("unlimited".into(), |count| format!("{count} files"));
     let remedy = "raise the hard limit to 32768: ulimit -Hn, LimitNOFILE=";

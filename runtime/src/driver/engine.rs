@@ -13,6 +13,7 @@ use ringmain_core::request::{KeyPlace, Slot};
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
 /// Requests in flight of one shard, as coordinator.
@@ -26,6 +27,8 @@ pub(crate) struct Engine {
     pub(crate) log: Log<SegmentMaps>,
     pub(crate) bodies: RequestBodies,
     pub(crate) waiting: WaitingOperations,
+    /// Keys of which more go on than one step takes.
+    going_on: VecDeque<KeyPlace>,
     pub(crate) settings: TurnSettings,
     pub(crate) now: Instant,
     pub(crate) wall: UnixMs,
@@ -48,7 +51,8 @@ impl Engine {
         let shard = Box::new(Shard::new(config, memory, Ring::new(owners, ring)));
         let bodies = RequestBodies::default();
         let waiting = WaitingOperations::default();
-        Engine { shard, log, bodies, waiting, settings, now: Instant(0), wall: UnixMs(0) }
+        let (going_on, now, wall) = (VecDeque::new(), Instant(0), UnixMs(0));
+        Engine { shard, log, bodies, waiting, going_on, settings, now, wall }
     }
 
     /// Requests that have no answer yet.
@@ -62,9 +66,28 @@ impl Engine {
         timers.into_iter().flatten().min()
     }
 
-    /// A record was read, or could not be: what waits for its key goes on.
+    /// A record was read, or could not be: what waits for its key goes on, one bounded step of it
+    /// now, and what is left with [`Engine::next_to_resume`].
     pub(crate) fn resume(&mut self, io: &mut Io, key: KeyPlace) {
-        while self.turn(io).resume(key) {}
+        if self.turn(io).resume(key) {
+            self.going_on.push_back(key);
+        }
+    }
+
+    /// What is in memory already goes on with [`Engine::next_to_resume`].
+    pub(crate) fn resume_later(&mut self, key: KeyPlace) {
+        self.going_on.push_back(key);
+    }
+
+    /// Whose next step it is: of a key that has begun to go on, then of the one whose write has
+    /// waited for room longest, if there is some.
+    pub(crate) fn next_to_resume(&mut self) -> Option<KeyPlace> {
+        self.going_on.pop_front().or_else(|| self.log.next_roomy())
+    }
+
+    /// Whether [`Engine::next_to_resume`] has one.
+    pub(crate) fn has_next_to_resume(&self) -> bool {
+        !self.going_on.is_empty() || self.log.has_room()
     }
 
     /// One turn of the drive loop.

@@ -1,15 +1,20 @@
 //! What the ring says, given to whom it concerns.
 
 use super::connection::{Connections, Speaks};
+use super::held_back::Scarce;
 use super::work::{Work, is_loopback};
 use super::{Driver, State};
 use crate::log::{Completion, Errno};
 use crate::metrics::Counter;
 use crate::net::{ConnectionId, Ending, Event, Receive};
+use crate::session::request::Ticket;
 use crate::session::resp::RespSession;
 use crate::sys::SendBuffer;
 use bytes::BytesMut;
+use ringmain_core::drive::{Parked, Waiting as _};
+use ringmain_core::request::Origin;
 use ringmain_core::shard::Input;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 /// Listeners, by the tag that their sockets carry.
@@ -61,12 +66,7 @@ impl State {
         match event {
             Event::Received { connection, bytes } => {
                 self.recorder.add(Counter::BytesReceived, bytes.len() as u64);
-                if self.is_stalled(connection) || self.has_held_back(connection) {
-                    self.held_back.push_back((connection, bytes.to_vec()));
-                    self.work.push_back(Work::Pause(connection, true));
-                } else {
-                    self.on_received(connection, bytes);
-                }
+                self.receive(connection, bytes);
             }
             Event::Sent { connection, buffer } => self.on_sent(connection, buffer),
             Event::Accepted { socket, tag, .. } => return Some((socket, tag)),
@@ -92,8 +92,16 @@ impl State {
         None
     }
 
-    fn has_held_back(&self, connection: ConnectionId) -> bool {
-        !self.held_back.is_empty() && self.held_back.iter().any(|(id, _)| *id == connection)
+    /// Reads what arrived, or holds it back if its connection has to wait, or does.
+    pub(super) fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        match self.lack(id) {
+            None if !self.held_back.contains(id) => self.on_received(id, bytes),
+            lack => {
+                // With none, it stands in a queue already.
+                self.held_back.push(id, lack.unwrap_or(Scarce::Log), bytes);
+                self.work.push_back(Work::Pause(id, true));
+            }
+        }
     }
 
     pub(super) fn on_received(&mut self, id: ConnectionId, bytes: &[u8]) {
@@ -155,8 +163,11 @@ impl State {
     }
 
     fn on_closed(&mut self, id: ConnectionId) {
-        self.held_back.retain(|(held, _)| *held != id);
+        self.held_back.remove(id);
         let Some(connection) = self.io.connections.remove(id) else { return };
+        if !self.engine.waiting.is_empty() {
+            self.gone.push(connection.link);
+        }
         if connection.is_counted {
             self.io.clients.leave();
         }
@@ -166,6 +177,25 @@ impl State {
             Speaks::PeerIn(node, _) => self.on_incoming_down(node, connection.link),
             Speaks::Resp(..) | Speaks::Accepting(_) | Speaks::Client(..) | Speaks::Nothing => {}
         }
+    }
+
+    /// Gives up what waits for connections that are gone: none of it was begun, and the answers
+    /// would reach nobody. All of a turn at once, since it looks at each that waits.
+    pub(super) fn give_up_gone(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let links = BTreeSet::from_iter(self.gone.drain(..));
+        let numbers = links.iter().map(|link| Connections::session_number(*link));
+        let sessions: BTreeSet<u32> = numbers.collect();
+        self.engine.waiting.give_up(self.engine.now, |parked| match parked {
+            Parked::Command(Origin::Session(ticket)) => {
+                sessions.contains(&Ticket::from_number(*ticket).connection)
+            }
+            Parked::Command(Origin::Frame { link, .. }) => links.contains(link),
+            // Others count on what these store.
+            Parked::Frame { .. } | Parked::Write(_) => false,
+        });
     }
 
     /// A handshake should be over by now.

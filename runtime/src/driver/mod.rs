@@ -15,6 +15,7 @@ mod control;
 mod engine;
 mod event;
 mod files;
+mod held_back;
 mod io;
 mod members_file;
 mod membership;
@@ -24,6 +25,8 @@ mod resp;
 mod scrub;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod work;
 
@@ -33,6 +36,7 @@ pub(crate) use control::{Control, SharedRing};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use files::Files;
+pub(crate) use held_back::HeldBack;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
@@ -49,6 +53,7 @@ use crate::settings::Secret;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
+use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::handshake::Keys;
@@ -122,8 +127,10 @@ pub(crate) struct State {
     pub(crate) work: VecDeque<Work>,
     /// Connections in their handshake, by when it must be over.
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
-    /// Bytes that arrived while the log took no appends.
-    pub(crate) held_back: VecDeque<(ConnectionId, Vec<u8>)>,
+    /// Bytes that arrived from connections that have to wait.
+    pub(crate) held_back: HeldBack,
+    /// Connections that were closed while operations waited, perhaps their own.
+    pub(crate) gone: Vec<Link>,
     /// What the machine was told is written, and on disk.
     pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.
@@ -199,12 +206,12 @@ impl Driver {
         events += mesh_events;
         self.state.on_timers();
         self.state.on_notices();
-        self.state.go_on_with_room();
+        self.state.go_on_waiting();
         let is_idle = events == 0;
         self.has_more = self.state.step_log(is_idle) || has_more || mesh_has_more;
         self.store();
-        self.has_more |= self.fetch_wanted();
-        self.has_more |= self.state.engine.log.has_room();
+        self.fetch_wanted();
+        self.has_more |= self.state.engine.has_next_to_resume();
         self.state.deliver();
         self.carry_out();
         self.flush();
@@ -266,6 +273,7 @@ impl State {
 
     /// Does what is due.
     fn on_timers(&mut self) {
+        self.give_up_gone();
         self.engine.turn(&mut self.io).timeouts(STEP_COUNT_MAX);
         let now = self.engine.now;
         if self.engine.log.poll_timeout().is_some_and(|at| at <= now) {

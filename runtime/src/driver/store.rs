@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::files::FileJob;
+use super::held_back::Scarce;
 use super::work::Work;
 use super::{Driver, EVENTS_TIME_MAX, State};
 use crate::log::{Completion, Errno, Read, Request, Wanted};
@@ -11,7 +12,7 @@ use crate::metrics::Counter;
 use crate::net::ConnectionId;
 use crate::waiting::WAITING_COUNT_MAX;
 use ringmain_core::drive::Waiting as _;
-use ringmain_core::records::Place;
+use ringmain_core::records::{Place, Records as _};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -163,26 +164,26 @@ impl Driver {
         }
     }
 
-    /// Has the ring read the records that operations wait for. Says whether one was in memory
-    /// already and what waited for it went on.
-    pub(super) fn fetch_wanted(&mut self) -> bool {
+    /// Has the ring read the records that operations wait for.
+    pub(super) fn fetch_wanted(&mut self) {
         self.state.reads.wanted.extend(self.state.engine.log.take_wanted());
         self.state.forget_wanted();
-        let mut went_on = false;
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
             && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
         {
+            // It reached its deadline, or who asked is gone.
+            if !self.state.engine.waiting.contains(key) {
+                continue;
+            }
             if bytes == 0 {
-                self.state.engine.resume(&mut self.state.io, key);
-                went_on = true;
+                self.state.engine.resume_later(key);
                 continue;
             }
             self.state.recorder.add(Counter::ColdReads, 1);
             let read = Read { segment: place.segment(), offset: place.offset(), bytes };
             self.read(Reading { read, key: Some(key), tries: 0 });
         }
-        went_on
     }
 }
 
@@ -200,10 +201,10 @@ impl State {
         }
     }
 
-    /// Writes that waited for room go on, in the order of their arrival, for a while.
-    pub(super) fn go_on_with_room(&mut self) {
+    /// Operations that waited go on, of each key in the order of their arrival, for a while.
+    pub(super) fn go_on_waiting(&mut self) {
         let until = self.now() + EVENTS_TIME_MAX;
-        while let Some(key) = self.engine.log.next_roomy() {
+        while let Some(key) = self.engine.next_to_resume() {
             self.engine.resume(&mut self.io, key);
             if self.now() >= until {
                 return;
@@ -283,11 +284,11 @@ impl State {
             let State { engine, disk, .. } = self;
             disk.add(engine.log.maps_mut(), made);
         });
-        if let Err(Errno(errno)) = result
+        if let Err(errno) = result
             && self.next_space.is_none()
         {
-            let error = std::io::Error::from_raw_os_error(errno);
-            tracing::warn!("log segment {segment} cannot be made: {error}; trying again");
+            let why = why_not_made(errno);
+            tracing::warn!("log segment {segment} cannot be made: {why}; trying again");
         }
         self.engine.log.handle_completion(Completion::Created { segment, result });
         if result.is_ok() {
@@ -349,43 +350,42 @@ impl State {
         }
     }
 
-    /// Whether reading from `connection` should wait: from those who have written while writes
-    /// wait for room, from those whose operations have waited while many do, and from all clients
-    /// while much waits for other shards. So who only reads what is in memory never waits for the
-    /// disk, and somebody's first write still has room.
-    pub(super) fn is_stalled(&mut self, connection: ConnectionId) -> bool {
-        let connection = self.io.connections.at(connection.slot() as u32);
-        let Some(connection) = connection else { return false };
+    /// What reading from `connection` should wait for: room in the log, those who have written
+    /// while writes wait for it; an end to crowding, those whose operations have waited while many
+    /// do; and all clients while much waits for other shards. So who only reads what is in memory
+    /// never waits for the disk, and somebody's first write still has room.
+    pub(super) fn lack(&mut self, connection: ConnectionId) -> Option<Scarce> {
+        let connection = self.io.connections.at(connection.slot() as u32)?;
         let Connection { has_written, has_waited, .. } = *connection;
         let is_client = connection.is_client();
-        (has_written && self.is_short_of_room())
-            || (has_waited && self.engine.waiting.is_crowded())
-            || (is_client && self.is_mesh_crowded())
+        let concerns = |scarce| match scarce {
+            Scarce::Log => has_written,
+            Scarce::Waiting => has_waited,
+            Scarce::Mesh => is_client,
+        };
+        Scarce::ALL.into_iter().find(|scarce| concerns(*scarce) && self.is_scarce(*scarce))
     }
 
-    /// Whether writes wait for room, or may have to soon. Those that wait come before others.
-    fn is_short_of_room(&self) -> bool {
-        self.engine.log.is_stalled() || self.engine.log.roomless_count() > 0
+    fn is_scarce(&self, scarce: Scarce) -> bool {
+        match scarce {
+            // Or may be soon. Writes that wait for room come before others.
+            Scarce::Log => self.engine.log.is_stalled() || self.engine.log.is_room_awaited(),
+            Scarce::Waiting => self.engine.waiting.is_crowded(),
+            Scarce::Mesh => self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP,
+        }
     }
 
-    fn is_mesh_crowded(&self) -> bool {
-        self.io.mesh.backlog_bytes() > BACKLOG_BYTES_STOP
-    }
-
-    /// There is room again: what was held back is read in the order of its arrival, for a while;
-    /// says whether there is more.
-    fn release_held_back(&mut self) -> bool {
+    /// What was held back for lack of what there is again is read in the order of its arrival, for
+    /// a while; says whether there is more.
+    pub(super) fn release_held_back(&mut self) -> bool {
         let until = self.now() + EVENTS_TIME_MAX;
-        while !self.is_short_of_room()
-            && !self.engine.waiting.is_crowded()
-            && !self.is_mesh_crowded()
-            && let Some((id, bytes)) = self.held_back.pop_front()
+        while let Some(id) = self.next_to_release()
+            && let Some(bytes) = self.held_back.remove(id)
         {
             self.on_received(id, &bytes);
             self.io.mark(id.slot() as u32);
             let connection = self.io.connections.at(id.slot() as u32);
-            let wants = connection.is_some_and(|connection| !connection.is_paused);
-            if wants && !self.held_back.iter().any(|(other, _)| *other == id) {
+            if connection.is_some_and(|connection| !connection.is_paused) {
                 self.work.push_back(Work::Pause(id, false));
             }
             if self.now() >= until {
@@ -394,4 +394,30 @@ impl State {
         }
         false
     }
+
+    /// The connection that is held back longest of those that lack nothing any more.
+    fn next_to_release(&mut self) -> Option<ConnectionId> {
+        for scarce in Scarce::ALL {
+            while !self.is_scarce(scarce)
+                && let Some(id) = self.held_back.first(scarce)
+            {
+                match self.lack(id) {
+                    None => return Some(id),
+                    Some(other) => self.held_back.move_to(id, other),
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Why a file could not be made, and what helps.
+pub(super) fn why_not_made(Errno(errno): Errno) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    let remedy = match errno {
+        libc::EMFILE => "; raise the limit of open files (ulimit -n)",
+        libc::ENFILE => "; raise the host's limit of open files (fs.file-max)",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }

@@ -120,8 +120,8 @@ impl Driver {
             let Some(connection) = io.connections.at(slot) else { continue };
             connection.is_dirty = false;
             // What it sent before it was closed is still to be read.
-            let is_held_back = || held_back.iter().any(|(id, _)| *id == connection.id);
-            let waits = connection.is_sending || (connection.is_closing && is_held_back());
+            let is_held_back = connection.is_closing && held_back.contains(connection.id);
+            let waits = connection.is_sending || is_held_back;
             if !waits {
                 flush(&mut self.net, connection);
             }

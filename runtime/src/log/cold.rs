@@ -1,5 +1,6 @@
 //! What operations wait for: records that are on disk but not in memory, and room for appends.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
@@ -24,6 +25,31 @@ pub struct Wanted {
     pub bytes: u32,
 }
 
+/// Keys whose writes wait for room, in the order of their asking.
+#[derive(Debug, Default)]
+pub(super) struct Roomless {
+    keys: VecDeque<KeyPlace>,
+    /// The driver was told of one, and has not asked for the next.
+    is_given: bool,
+}
+
+impl Roomless {
+    pub(super) fn add(&mut self, key: KeyPlace) {
+        self.keys.push_back(key);
+    }
+
+    /// Whether some wait, or go on with the room that they were told of.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_given || !self.keys.is_empty()
+    }
+
+    fn next(&mut self, has_room: bool) -> Option<KeyPlace> {
+        let key = if has_room { self.keys.pop_front() } else { None };
+        self.is_given = key.is_some();
+        key
+    }
+}
+
 impl<M: Maps> Log<M> {
     /// What has been asked for since the last call. The driver reads each and then resumes what
     /// waits for its key.
@@ -32,24 +58,26 @@ impl<M: Maps> Log<M> {
     }
 
     /// The key whose write has waited for room longest, if there is some now: the driver resumes
-    /// it. It may take all of the room, so the next one is told of only when asked again.
+    /// it. It may take all of the room, so the next one is told of only when asked again; until
+    /// then new writes wait, too.
     pub fn next_roomy(&mut self) -> Option<KeyPlace> {
-        if self.has_room() { self.roomless.pop_front() } else { None }
+        let has_room = !self.writer.is_stalled();
+        self.roomless.next(has_room)
     }
 
     /// Whether a write waits that there is room for.
     pub fn has_room(&self) -> bool {
-        !self.roomless.is_empty() && !self.writer.is_stalled()
+        self.roomless_count() > 0 && !self.writer.is_stalled()
     }
 
     /// How many keys wait for room.
     pub fn roomless_count(&self) -> usize {
-        self.roomless.len()
+        self.roomless.keys.len()
     }
 
     /// Forgets whose operations have ended: they reached their deadline before there was room.
     pub fn forget_roomless(&mut self, mut is_awaited: impl FnMut(KeyPlace) -> bool) {
-        self.roomless.retain(|key| is_awaited(*key));
+        self.roomless.keys.retain(|key| is_awaited(*key));
     }
 
     /// Has the cold record of `key` read.

@@ -41,7 +41,6 @@ mod writer;
 mod tests;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use ringmain_core::hash::Key;
@@ -55,6 +54,7 @@ use ringmain_core::wire::place::PLACE_BYTES;
 
 use background::Background;
 pub use background::Counts;
+use cold::Roomless;
 pub use cold::Wanted;
 use index::Index;
 use leaves::Leaves;
@@ -118,8 +118,7 @@ pub struct Log<M> {
     met: Cell<DamageMet>,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
-    /// Keys whose writes wait for room.
-    roomless: VecDeque<KeyPlace>,
+    roomless: Roomless,
 }
 
 impl<M: Maps> Log<M> {
@@ -145,7 +144,7 @@ impl<M: Maps> Log<M> {
             met: Cell::default(),
             refusal: None,
             wanted: Vec::new(),
-            roomless: VecDeque::new(),
+            roomless: Roomless::default(),
         }
     }
 
@@ -455,12 +454,16 @@ impl<M: Maps> Records for Log<M> {
         self.writer.is_stalled()
     }
 
+    fn is_room_awaited(&self) -> bool {
+        self.roomless.is_awaited()
+    }
+
     fn fetch(&mut self, key: &Key<'_>) {
         self.want(key);
     }
 
     fn await_room(&mut self, key: &Key<'_>) {
-        self.roomless.push_back(KeyPlace::of(key));
+        self.roomless.add(KeyPlace::of(key));
     }
 
     fn append(

@@ -84,12 +84,15 @@ impl SegmentSizes {
     }
 
     /// Size of the next segment when there is no space for the smallest: what there is,
-    /// `free_bytes`, so that deletes and merging may go on; at least `need`. Bytes, a multiple of
-    /// 4096 unless the bounds are not.
-    pub fn on_full_disk(&self, free_bytes: u64, need: u32) -> u32 {
-        let free = free_bytes.min(self.min.into()) as u32 & !(PAGE_BYTES - 1);
-        let least = self.least().max(need).max(PAGE_BYTES);
-        if free < least { self.min.max(need) } else { free }
+    /// `free_bytes`, so that deletes and merging may go on; at least `least`, and `need`, what an
+    /// append lacks, if there is so much. Bytes, a multiple of 4096 unless the bounds are not.
+    pub fn on_full_disk(&self, free_bytes: u64, least: u32, need: u32) -> u32 {
+        let need = need.next_multiple_of(PAGE_BYTES);
+        // Else who asks for too much again and again keeps others from what there is.
+        let most = if u64::from(need) <= free_bytes { self.min.max(need) } else { self.min };
+        let free = free_bytes.min(most.into()) as u32 & !(PAGE_BYTES - 1);
+        let least = self.least().max(least).max(PAGE_BYTES);
+        if free < least { self.min.max(least) } else { free }
     }
 
     /// The smallest segment on a full disk, bytes.

@@ -80,6 +80,11 @@ impl Doorbell {
         &self.bell.in_executor
     }
 
+    /// As [`Doorbell::in_executor`], to be given away.
+    pub(super) fn executor_bed(&self) -> Result<OwnedFd, Errno> {
+        self.bell.in_executor.try_clone().map_err(|error| Errno::of(&error))
+    }
+
     /// Says whether the shard may block there: the next ring wakes it up.
     pub(super) fn fall_asleep(&self, bed: Bed) -> bool {
         let asleep = match bed {

@@ -20,7 +20,7 @@ use super::config::RingError;
 use super::doorbell::Bed;
 use super::event::{Event, Token};
 use super::ring::HotRing;
-use crate::sys::{Completion, Errno, OperationId, Parking, Wait};
+use crate::sys::{Completion, OperationId, Parking, Wait};
 
 /// How the executor of a shard is to be made, whose only task drives a [`HotRing`].
 ///
@@ -63,8 +63,11 @@ impl HotRing {
     /// Says whether there is an event already, so that there is no need to wait.
     fn prepare_park(&mut self, timeout: Option<Duration>) -> Result<bool, RingError> {
         self.submit_and_wait(Some(Duration::ZERO))?;
-        if self.parked.is_none() {
-            self.parked = Some(self.make_parked().map_err(RingError::Park)?);
+        if let Some(bed) = self.bed.take() {
+            let eventfd = self.doorbell.in_executor();
+            self.ring.register_eventfd(eventfd).map_err(RingError::Park)?;
+            let parking = Parking::new(bed);
+            self.parked = Some(Parked { parking, deadline: None, is_parked: false });
         }
         if self.has_event()
             || timeout == Some(Duration::ZERO)
@@ -80,13 +83,6 @@ impl HotRing {
         self.ring.notify(true);
         self.ring.enter(Wait::Flush).map_err(RingError::Enter)?;
         Ok(self.has_event() || self.ring.has_pending_work())
-    }
-
-    fn make_parked(&mut self) -> Result<Parked, Errno> {
-        let eventfd = self.doorbell.in_executor();
-        self.ring.register_eventfd(eventfd)?;
-        let parking = Parking::new(rustix::io::dup(eventfd)?);
-        Ok(Parked { parking, deadline: None, is_parked: false })
     }
 
     /// Back to blocking in the ring. Does nothing unless parked.

@@ -1,6 +1,7 @@
 //! The hot ring itself: entering the kernel, and turning completions into events.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::config::{HotRingConfig, RingError};
@@ -27,6 +28,8 @@ pub struct HotRing {
     pub(super) starved: VecDeque<usize>,
     /// Connections that are closed and quiet.
     pub(super) closed: VecDeque<ConnectionId>,
+    /// To park on, until that is made: no file may be left to open by then.
+    pub(super) bed: Option<OwnedFd>,
     pub(super) parked: Option<Parked>,
     pub(super) counts: Counts,
     /// The bell was rung, and nobody was told yet.
@@ -65,15 +68,18 @@ impl HotRing {
             config.buffer_bytes,
         )
         .map_err(RingError::Setup)?;
+        let doorbell = Doorbell::new().map_err(RingError::Doorbell)?;
+        let bed = doorbell.executor_bed().map_err(RingError::Doorbell)?;
         let mut ring = HotRing {
             ring,
             config,
             connections: Connections::new(config.connection_count_max),
             listeners: Vec::new(),
             writes: Writes::new(config.file_operation_count_max),
-            doorbell: Doorbell::new().map_err(RingError::Doorbell)?,
+            doorbell,
             starved: VecDeque::new(),
             closed: VecDeque::new(),
+            bed: Some(bed),
             parked: None,
             counts: Counts::default(),
             is_rung: false,

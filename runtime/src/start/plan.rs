@@ -20,7 +20,9 @@ use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What all shards start from.
@@ -60,9 +62,11 @@ impl Plan {
         let started = std::time::Instant::now();
         let shards = u32::from(start.identity.shards);
         let limit = raise_nofile();
-        let room = file_count_max(limit, shards);
+        let dirs = (0..start.identity.shards).map(|shard| dir.shard_dir(ShardIndex(shard)));
+        let segments = dirs.flatten().map(|dir| segment_count(&dir)).sum();
+        let room = file_count_max(limit, shards, segments);
         let asked = start.settings.max_connections;
-        let clients = asked.min(client_count_max(limit, shards));
+        let clients = asked.min(client_count_max(limit, shards, segments));
         if clients < asked {
             tracing::warn!(
                 "at most {clients} clients, not {asked}: raise the limit of open files (ulimit -n)"
@@ -301,21 +305,29 @@ pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
 }
 
 /// Connections that all shards may have open together: what the limit of open files leaves beside
-/// rings, doorbells and the files of logs. Without a file for the next segment, or for the
-/// eventfd that a shard parks on, a node could not go on.
-fn file_count_max(limit: u64, shards: u32) -> u32 {
-    let own = FILE_COUNT_OWN + u64::from(shards) * FILE_COUNT_OWN_PER_SHARD;
+/// rings, doorbells and the files of logs, which may double while the node runs. Without a file for
+/// the next segment a node could not go on.
+fn file_count_max(limit: u64, shards: u32, segments: u64) -> u32 {
+    let own = FILE_COUNT_OWN + u64::from(shards) * FILE_COUNT_OWN_PER_SHARD + 2 * segments;
     u32::try_from(limit.saturating_sub(own)).unwrap_or(u32::MAX).max(shards)
 }
 
-/// Clients that a node of `shards` shards has room for when it may have `limit` files open: of
-/// every four connections one is for peers.
-pub fn client_count_max(limit: u64, shards: u32) -> u32 {
-    let room = file_count_max(limit, shards);
+/// Clients that a node of `shards` shards and `segments` files of logs has room for when it may
+/// have `limit` files open: of every four connections one is for peers.
+pub fn client_count_max(limit: u64, shards: u32, segments: u64) -> u32 {
+    let room = file_count_max(limit, shards, segments);
     room - room / 4
 }
 
-/// Open files of a node beside its connections: of the process, and of each shard.
+/// Files of a shard's log. What cannot be read is told when the log is opened.
+pub(super) fn segment_count(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_segment = |name: OsString| Path::new(&name).extension() == Some("segment".as_ref());
+    entries.filter(|entry| is_segment(entry.file_name())).count() as u64
+}
+
+/// Open files of a node beside its connections and the segments that it finds: of the process, and
+/// of each shard.
 const FILE_COUNT_OWN: u64 = 64;
 /// See [`FILE_COUNT_OWN`].
 const FILE_COUNT_OWN_PER_SHARD: u64 = 64;

@@ -46,6 +46,13 @@ fn begins(starts: [NodeStart; 2]) -> (Vec<Begin>, Handle, Receiver<Event>) {
     (begins.collect(), handle, ended)
 }
 
+/// A shard of a node with another one, which nobody runs.
+pub(crate) fn one_driver() -> ([TempDir; 2], Driver) {
+    let ((folder, start), (other_folder, other)) = (founded(), founded());
+    let (mut begins, ..) = begins([start, other]);
+    ([folder, other_folder], driver(begins.swap_remove(0)).unwrap())
+}
+
 fn end(shard: u16, events: &Sender<Event>) -> End {
     End { shard: ShardIndex(shard), events: Some(events.clone()) }
 }
@@ -143,9 +150,16 @@ fn a_start_that_fails_leaves_nothing_running() {
 
 #[test]
 fn files_leave_room_for_clients() {
-    assert_eq!(client_count_max(0, 2), 2, "one for each shard, whatever the limit");
-    assert_eq!(client_count_max(64 + 2 * 64 + 400, 2), 300);
-    assert_eq!(client_count_max(u64::MAX, 1), u32::MAX - u32::MAX / 4);
+    assert_eq!(client_count_max(0, 2, 0), 2, "one for each shard, whatever the limit");
+    assert_eq!(client_count_max(64 + 2 * 64 + 400, 2, 0), 300);
+    assert_eq!(client_count_max(u64::MAX, 1, 0), u32::MAX - u32::MAX / 4);
+    let (folder, start) = founded();
+    let dir = start.dir.shard_dir(ShardIndex(1)).unwrap();
+    for name in ["0000000001.segment", "0000000002.segment", "0000000001.snapshot"] {
+        std::fs::write(dir.join(name), b"").unwrap();
+    }
+    assert_eq!([plan::segment_count(&dir), plan::segment_count(folder.path())], [2, 0]);
+    assert_eq!(client_count_max(64 + 2 * 64 + 2 * 2 + 400, 2, 2), 300);
 }
 
 /// Shards whose queues have room for one message, and that is taken.

@@ -82,16 +82,16 @@ impl Waiting for Parking {
         self.queues.pop(key)
     }
 
-    fn count_miss(&mut self, key: KeyPlace) -> u32 {
-        let count = self.queues.count_miss(key);
-        if count == FETCH_COUNT_MAX {
+    fn count_read(&mut self, key: KeyPlace) -> u32 {
+        let count = self.queues.count_read(key);
+        if count > FETCH_COUNT_MAX {
             self.reached.push(Mark::NeverRead);
         }
         count
     }
 
-    fn forget_misses(&mut self, key: KeyPlace) {
-        self.queues.forget_misses(key);
+    fn forget_reads(&mut self, key: KeyPlace) {
+        self.queues.forget_reads(key);
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -409,11 +409,12 @@ impl Store {
         self.seen += 1;
     }
 
-    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, record: Vec<u8>, place: Place) {
+    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, record: Vec<u8>, place: Place) -> Place {
         assert!(self.entries.last().is_none_or(|last| last.place < place), "places only grow");
         let before = self.current.insert(key.bytes.to_vec(), self.entries.len());
         let key = key.bytes.to_vec();
         self.entries.push(Entry { place, key, record, mine, before, history: None });
+        place
     }
 
     fn refuses(&mut self) -> bool {
@@ -445,6 +446,10 @@ impl Records for Store {
         self.log.is_stalled()
     }
 
+    fn is_room_awaited(&self) -> bool {
+        self.log.is_room_awaited()
+    }
+
     fn fetch(&mut self, key: &Key<'_>) {
         self.log.fetch(key);
     }
@@ -468,8 +473,7 @@ impl Records for Store {
             fill(old, out);
             record.extend_from_slice(out);
         })?;
-        self.push(key, mine, record, place);
-        Ok(place)
+        Ok(self.push(key, mine, record, place))
     }
 
     fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
@@ -477,8 +481,7 @@ impl Records for Store {
             return Err(Full::Busy);
         }
         let place = self.log.append_received(key, body)?;
-        self.push(key, None, body.payload().to_vec(), place);
-        Ok(place)
+        Ok(self.push(key, None, body.payload().to_vec(), place))
     }
 
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {

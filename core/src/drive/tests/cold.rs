@@ -386,3 +386,28 @@ fn one_step_lets_a_bounded_number_go_on() {
         cluster.check_idle();
     }
 }
+
+/// Between two steps the record may leave memory, as often as there are steps.
+#[test]
+fn each_step_has_reads_of_its_own() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(0, b"k", put(set(b"v")));
+    cluster.cool(b"k");
+    let steps = 2 * FETCH_COUNT_MAX as usize;
+    for ticket in 0..steps * RESUME_COUNT_MAX {
+        cluster.command(1 + ticket as u64, b"k", put(set(b"w")));
+    }
+    let place = KeyPlace::of(&cluster.key(b"k"));
+    for step in 0..steps {
+        assert_eq!(cluster.fetched(), [b"k"]);
+        cluster.site().store.unread.clear();
+        assert_eq!(cluster.turn(ME, |turn| turn.resume(place)), step + 1 < steps);
+        cluster.cool(b"k");
+        assert!(!cluster.turn(ME, |turn| turn.resume(place)));
+    }
+    let answers = cluster.answers();
+    assert_eq!(answers.len(), 1 + steps * RESUME_COUNT_MAX);
+    assert!(answers.iter().all(|(_, text)| text.starts_with("Stored")), "{:?}", answers.last());
+    cluster.site().store.unread.clear();
+    cluster.check_idle();
+}

@@ -5,13 +5,13 @@ use super::*;
 /// FIFOs with a bound in waiters of all keys.
 pub(super) struct Queues {
     waiters: Vec<(KeyPlace, Waiter, Vec<u8>)>,
-    misses: BTreeMap<KeyPlace, u32>,
+    reads: BTreeMap<KeyPlace, u32>,
     pub(super) count_max: usize,
 }
 
 impl Default for Queues {
     fn default() -> Queues {
-        Queues { waiters: Vec::new(), misses: BTreeMap::new(), count_max: 1000 }
+        Queues { waiters: Vec::new(), reads: BTreeMap::new(), count_max: 1000 }
     }
 }
 
@@ -27,7 +27,7 @@ impl Queues {
     fn take(&mut self, index: usize) -> (Waiter, Vec<u8>) {
         let (key, waiter, bytes) = self.waiters.remove(index);
         if !self.contains(key) {
-            self.misses.remove(&key);
+            self.reads.remove(&key);
         }
         (waiter, bytes)
     }
@@ -71,18 +71,18 @@ impl Waiting for Queues {
         self.first(key).map(|index| self.take(index))
     }
 
-    fn count_miss(&mut self, key: KeyPlace) -> u32 {
-        let misses = self.misses.entry(key).or_default();
-        *misses += 1;
-        *misses
+    fn count_read(&mut self, key: KeyPlace) -> u32 {
+        let reads = self.reads.entry(key).or_default();
+        *reads += 1;
+        *reads
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         self.waiters.iter().map(|(_, waiter, _)| waiter.deadline).min()
     }
 
-    fn forget_misses(&mut self, key: KeyPlace) {
-        self.misses.remove(&key);
+    fn forget_reads(&mut self, key: KeyPlace) {
+        self.reads.remove(&key);
     }
 
     fn pop_late(&mut self, now: Instant) -> Option<Late<Vec<u8>>> {

@@ -31,6 +31,26 @@ fn writes_that_find_no_room_wait_in_order() {
     cluster.check_idle();
 }
 
+/// Room came, but what has waited for it did not go on yet: else new writes could take all of it.
+#[test]
+fn a_new_write_waits_behind_those_that_wait_for_room() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(1, b"other", put(set(b"old")));
+    cluster.stall(true);
+    cluster.command(2, b"k", put(set(b"first")));
+    cluster.stall(false);
+    cluster.command(3, b"other", put(set(b"later")));
+    cluster.command(4, b"third", get(1));
+    assert_eq!(cluster.answered(), [1, 4], "a read needs no room");
+    assert_eq!(cluster.roomless(), [b"k".to_vec(), b"other".to_vec()]);
+    cluster.resume(b"k");
+    cluster.resume(b"other");
+    assert_eq!(cluster.answered(), [2, 3]);
+    cluster.command(5, b"other", put(set(b"now")));
+    assert_eq!(cluster.answered(), [5], "nobody waits any more");
+    cluster.check_idle();
+}
+
 /// Frames of coordinators, and a write that had read other nodes when the store stalled.
 #[test]
 fn every_kind_of_write_waits_for_room() {
@@ -134,5 +154,57 @@ fn a_frame_that_finds_no_room_when_it_is_joined_waits_before_others() {
     cluster.run();
     assert_eq!(cluster.reply().unwrap().status, Status::Ok);
     assert_eq!(cluster.answers().last(), Some(&(2, got(b"new"))));
+    cluster.check_idle();
+}
+
+/// Each wait had begun the frame's time anew, so one that never found room never ended.
+#[test]
+fn a_frame_that_waits_again_keeps_its_deadline() {
+    let mut cluster = Cluster::new(THREE);
+    cluster.stall(true);
+    cluster.send(at(2, 0), b"k", Command::Put(PutRequest { w: 3, ..set(b"new") }));
+    cluster.run();
+    let first = cluster.site().waiting.next_deadline();
+    assert!(first.is_some_and(|at| at > cluster.now + TIMEOUT / 2), "{first:?}");
+    cluster.now = cluster.now + TIMEOUT / 2;
+    cluster.site().store.stalls_next = true;
+    cluster.make_room(b"k");
+    assert_eq!((cluster.waiting(), cluster.site().waiting.next_deadline()), (1, first));
+    cluster.pass(TIMEOUT);
+    cluster.run();
+    assert_eq!((cluster.waiting(), cluster.reply().unwrap().status), (0, Status::NoQuorum));
+}
+
+/// Whoever finds no room after all asked for it twice, and a second answer counts as a read.
+#[test]
+fn what_waits_again_asks_once() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.stall(true);
+    cluster.command(1, b"k", put(set(b"new")));
+    for _ in 0..2 {
+        cluster.site().store.stalls_next = true;
+        cluster.make_room(b"k");
+        assert_eq!((cluster.answered(), cluster.waiting()), (vec![], 1));
+    }
+    cluster.make_room(b"k");
+    assert_eq!(cluster.answered(), [1]);
+    cluster.check_idle();
+}
+
+/// That room came says nothing of the record, which nobody has read yet.
+#[test]
+fn only_reads_are_counted() {
+    let mut cluster = Cluster::new(ONE);
+    cluster.command(1, b"k", put(set(b"old")));
+    cluster.cool(b"k");
+    cluster.stall(true);
+    cluster.command(2, b"k", put(set(b"new")));
+    cluster.make_room(b"k");
+    for _ in 0..FETCH_COUNT_MAX {
+        assert_eq!((cluster.fetched(), cluster.waiting()), (vec![b"k".to_vec()], 1));
+        cluster.resume(b"k");
+    }
+    assert_eq!((cluster.fetched().len(), cluster.waiting()), (0, 0));
+    assert_eq!(cluster.answers()[1], (2, String::from("Failed(Busy) [] 0 0 0")));
     cluster.check_idle();
 }

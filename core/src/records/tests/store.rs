@@ -87,12 +87,16 @@ impl Records for Store {
         self.is_stalled
     }
 
+    fn is_room_awaited(&self) -> bool {
+        !self.roomless.is_empty()
+    }
+
     fn fetch(&mut self, key: &Key<'_>) {
         self.fetched.push(key.bytes.to_vec());
     }
 
     fn await_room(&mut self, key: &Key<'_>) {
-        assert!(self.is_stalled);
+        assert!(self.is_stalled || self.is_room_awaited());
         self.roomless.push(key.bytes.to_vec());
     }
 

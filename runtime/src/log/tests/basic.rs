@@ -312,10 +312,12 @@ fn segment_sizes_follow_what_is_live_within_their_bounds() {
     assert_eq!(sizes.next(mib(4000), mib(100_000), 0), 256 << 20);
     assert_eq!(sizes.next(mib(4000), 0, 0), 4 << 20);
     assert_eq!(sizes.next(0, 0, 5 << 20), 5 << 20);
-    let on_full = |free, need| sizes.on_full_disk(free, need);
+    let on_full = |free, need| sizes.on_full_disk(free, 0, need);
     assert_eq!([on_full(mib(9), 0), on_full(mib(3) + 9, 0)], [4 << 20, 3 << 20]);
     assert_eq!([on_full(64 << 10, 0), on_full((64 << 10) - 1, 0)], [64 << 10, 4 << 20]);
-    assert_eq!([on_full(mib(3), 3 << 20), on_full(mib(3), 5 << 20)], [3 << 20, 5 << 20]);
+    assert_eq!([on_full(mib(3), 3 << 20), on_full(mib(3), 5 << 20)], [3 << 20, 3 << 20]);
+    assert_eq!([on_full(mib(6), 5 << 20), on_full(mib(5) - 1, 5 << 20)], [5 << 20, 4 << 20]);
+    assert_eq!(sizes.on_full_disk(mib(3), 5 << 20, 0), 5 << 20, "what it must have");
 }
 
 #[test]

@@ -257,7 +257,9 @@ fn writes_that_wait_for_room_are_told_of_while_there_is_some() {
     assert_eq!((world.log.next_roomy(), world.log.has_room()), (None, false));
     world.settle();
     assert_eq!([world.log.next_roomy(), world.log.next_roomy()], [Some(third), Some(fourth)]);
+    assert!(world.log.is_room_awaited(), "the last one may need all of it");
     assert_eq!((world.log.next_roomy(), world.log.roomless_count()), (None, 0));
+    assert!(!world.log.is_room_awaited());
 }
 
 /// Whoever asks for more than there is waits like others: a larger segment is made.
@@ -306,4 +308,23 @@ fn a_full_disk_is_shared() {
     let left = world.log.maps_mut().free_bytes();
     assert!(world.log.is_ready() && left < 32 << 10, "the second one is smaller: {left}");
     assert!(bounded(left, sizes).log.is_ready());
+}
+
+/// The segment that the disk has room for is made, however often somebody asks for a larger one.
+#[test]
+fn who_asks_for_too_much_keeps_nobody_from_what_there_is() {
+    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10 };
+    let mut world = World::new(Config { sizes, ..config(Durability::Always) });
+    world.log.maps_mut().bytes_max = Some(400 << 10);
+    world.submit();
+    world.complete(0, Fate::Whole);
+    for _ in 0..8 {
+        assert!(world.append(&names(1)[0], &[1; 200 << 10]).is_err() || world.history.len() == 1);
+        world.work();
+        let free_bytes = world.log.maps_mut().free_bytes();
+        world.log.offer_space(free_bytes);
+    }
+    let left = world.log.maps_mut().free_bytes();
+    assert!(left < 32 << 10, "a second segment is made: {left}");
+    world.check();
 }

@@ -160,14 +160,15 @@ impl Writer {
         // It is begun with a header that lists the others.
         let listed_bytes = LISTED_BYTES * (self.segments.finished().len() + 1);
         let headers = HEADER_COUNT_RESERVED * (BATCH_HEADER_BYTES + LISTED_BYTES) + listed_bytes;
-        let need = self.need.max((SEGMENT_HEADER_BYTES + headers) as u32);
+        let least = (SEGMENT_HEADER_BYTES + headers) as u32;
         if !self.is_refused || !self.is_disk_full {
+            let need = self.need.max(least);
             return sizes.next(self.segments.live_bytes(), self.free_bytes, need);
         }
         // Left to small files of others; by who has a segment, to other shards that have none.
         let shards = if self.active.is_none() { 1 } else { 2 * u64::from(identity.shards) };
         let left = shards * u64::from(sizes.least());
-        sizes.on_full_disk(self.free_bytes.saturating_sub(left), need)
+        sizes.on_full_disk(self.free_bytes.saturating_sub(left), least, self.need)
     }
 
     pub(super) fn on_created(&mut self, segment: u32, result: Result<(), Errno>) {

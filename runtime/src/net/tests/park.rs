@@ -105,3 +105,29 @@ fn other_tasks_run_while_parked() {
         assert_quiet(&mut ring, 0);
     });
 }
+
+/// Else a node whose clients have taken all files ends when it has nothing to do.
+#[test]
+fn no_file_is_opened_for_a_park() {
+    // The limit is one of the process, so this needs one of its own.
+    const ALONE: &str = "RINGMAIN_TEST_IS_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "net::tests::park::no_file_is_opened_for_a_park";
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", "ulimit -n 100; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap());
+        let ended = shell.args(["--exact", name]).env(ALONE, "").output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    in_executor(|| async {
+        let mut ring = HotRing::new(small()).unwrap();
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        ring.park(Some(Duration::from_millis(1))).await.unwrap();
+    });
+}

@@ -299,7 +299,9 @@ impl Failed {
             Status::TooLarge => b"TOOLARGE key, value or record over its limit",
             Status::Siblings => b"SIBLINGS too many siblings, or a record too large: resolve them",
             Status::Busy => b"BUSY too much to do, try again",
-            Status::NoSpace => b"NOSPACE the disk is full",
+            Status::NoSpace => {
+                b"NOSPACE the log cannot grow: the disk is full, or the node's messages say why"
+            }
             Status::ReadOnly => b"READONLY this node takes no writes after a failed sync",
             Status::Malformed | Status::Unsupported | Status::NotPermitted => {
                 b"ERR refused by the node that was to coordinate"

@@ -229,12 +229,19 @@ impl<'m> World<'m> {
             store.set_now(self.now);
             store.on_fetched(wanted.place);
         }
-        self.turn(site, |turn| while turn.resume(wanted.key) {})
+        self.on_roomy(site, wanted.key)
     }
 
-    /// There is room for a write: what waits for its key goes on.
+    /// There is room for a write, or a record is in memory: what waits for its key goes on, in
+    /// steps between which others come.
     pub(super) fn on_roomy(&mut self, site: Site, key: KeyPlace) -> Result<(), Violation> {
-        self.turn(site, |turn| while turn.resume(key) {})
+        let mut has_more = false;
+        self.turn(site, |turn| has_more = turn.resume(key))?;
+        if has_more {
+            let life = self.life(site.node);
+            self.after(Duration::ZERO, Event::Roomy { site, life, key });
+        }
+        Ok(())
     }
 
     pub(super) fn on_disk(&mut self, site: Site, number: u64) -> Result<(), Violation> {
