@@ -206,6 +206,44 @@ fn a_batch_header_inside_a_value_vouches_for_nothing() {
     assert_eq!((damage[0].segment, damage[0].offset), (place.segment(), place.offset()));
 }
 
+/// A client writes what looks like a record into a value, and a byte of the value rots: what the
+/// value holds was taken for a record. Only the place part tells, and it holds.
+#[test]
+fn a_record_inside_a_damaged_value_is_none() {
+    let names = names(3);
+    let mut world = World::ready(config(Durability::Always));
+    let outer = world.append(&names[0], &[0; 1024]).unwrap();
+    world.settle();
+    let later = world.append(&names[1], b"later").unwrap();
+    world.settle();
+    // Each batch's header vouches for the one before it.
+    world.append(&names[1], b"latest").unwrap();
+    world.settle();
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    let file = files.get_mut(&outer.segment()).unwrap();
+    let inside = (outer.offset() as usize + 512).next_multiple_of(limits::RECORD_ALIGN);
+    let record = record_of(77, b"forged");
+    let mut body = vec![0; body_bytes(names[2].len(), record.len())];
+    let checksum = write_body::<Hardware>(&names[2], &mut body, |out| out.copy_from_slice(&record));
+    let (part, rest) = file[inside..].split_at_mut(PLACE_BYTES);
+    let at = Place::new(outer.segment(), inside as u32);
+    record::stamp_record(part, at, body.len(), (None, false), checksum);
+    rest[..body.len()].copy_from_slice(&body);
+    let recovered = recover(&identity(), &views(&files)).unwrap();
+    let (segment, offset) = (outer.segment(), outer.offset());
+    let damage = recovered.damage.clone();
+    assert_eq!(damage.len(), 1);
+    assert_eq!((damage[0].segment, damage[0].offset), (segment, offset));
+    assert!(offset + 1024 < damage[0].end && damage[0].end <= later.offset());
+    let log = Log::new(config(Durability::Always), Disk::from_files(&files), recovered, FREE);
+    assert_eq!(log.record(&key(&names[2])).unwrap_err(), Unread::Damaged);
+    assert!(log.record(&key(&names[1])).unwrap().is_some());
+    // The control: without the place part nobody knows where the next one begins.
+    files.get_mut(&segment).unwrap()[offset as usize + 4] ^= 1;
+    let recovered = recover(&identity(), &views(&files)).unwrap();
+    assert_eq!(recovered.damage[0].end, at.offset());
+}
+
 /// Two rounds of a cut, and then the torn bytes turn up after all: they stay out.
 #[test]
 fn what_appears_behind_a_cut_stays_out() {
