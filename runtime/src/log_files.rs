@@ -7,6 +7,7 @@
 use crate::data_dir::open_regular;
 use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::{Map, expect_random};
+use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ const UNFINISHED: &str = ".unfinished";
 
 /// What is given back lies between multiples of this many bytes.
 const BLOCK_BYTES: u64 = 4096;
+/// So many bytes are looked at together before.
+const LOOK_BYTES: usize = 256 << 10;
 
 /// The snapshots that were found, for recovery alone.
 #[derive(Debug, Default)]
@@ -99,16 +102,20 @@ impl LogFiles {
         Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
-    /// Gives back the blocks of a segment that an earlier process left unwritten: nothing will be
-    /// written there any more, and on a full disk they may be all there is for the next segment.
-    pub(crate) fn give_back_rest(&self, maps: &SegmentMaps, segment: u32) {
-        let Some(file) = self.files.get(&segment) else { return };
-        let (Some(end), Ok(stat)) = (maps.zeros_from(segment), file.metadata()) else { return };
-        let end = (end as u64).next_multiple_of(BLOCK_BYTES);
+    /// Gives back the blocks behind the end of a recovered log, where nothing will be written any
+    /// more: on a full disk they may be all there is for the next segment. Only zeros are given
+    /// back, so that the file reads as before, and the disk says that they are: in a map they may
+    /// stand for a page that could not be read, and what a file system calls a hole may be data
+    /// that it has not placed yet.
+    pub(crate) fn give_back_rest(&self, end: Place) {
+        let Some(file) = self.files.get(&end.segment()) else { return };
+        let Ok(stat) = file.metadata() else { return };
+        let Ok(from) = zeros_from(file, end.offset().into(), stat.len()) else { return };
+        let from = from.next_multiple_of(BLOCK_BYTES);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if end < stat.len() {
+        if from < stat.len() {
             // A file system that cannot keeps them.
-            let _ = fallocate(file.as_ref(), flags, end, stat.len() - end);
+            let _ = fallocate(file.as_ref(), flags, from, stat.len() - from);
         }
     }
 
@@ -300,6 +307,22 @@ impl NewSegment {
         expect_random(&segment.file, &segment.map);
         Ok(segment)
     }
+}
+
+/// From where on `file` reads as zeros, bytes: not before `start`.
+fn zeros_from(file: &File, start: u64, end: u64) -> io::Result<u64> {
+    let mut piece = vec![0; LOOK_BYTES];
+    let mut zeros_from = end;
+    while zeros_from > start {
+        let at = zeros_from.saturating_sub(LOOK_BYTES as u64).max(start);
+        let piece = &mut piece[..(zeros_from - at) as usize];
+        file.read_exact_at(piece, at)?;
+        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+            return Ok(at + last as u64 + 1);
+        }
+        zeros_from = at;
+    }
+    Ok(start.min(end))
 }
 
 /// Gives `file` its blocks. A sync of blocks that were only allocated waits for the journal of the

@@ -228,7 +228,7 @@ impl Plan {
         let recovered = log::recover(&identity, &found)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         maps.check_read(recovered.end()).map_err(files)?;
-        disk.give_back_rest(&maps, recovered.end().segment());
+        disk.give_back_rest(recovered.end());
         drop(snapshots);
         maps.expect_random();
         for &log::Damage { segment, offset, end } in &recovered.damage {

@@ -296,10 +296,11 @@ impl Disk {
         self.images.values().map(bytes).sum()
     }
 
-    /// Gives back the blocks of a segment that were never written.
-    pub(crate) fn give_back_rest(&mut self, segment: u32) {
-        let Some(image) = self.images.get_mut(&segment) else { return };
-        let end = image.cached.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    /// Gives back the blocks behind the end of a log that hold nothing.
+    pub(crate) fn give_back_rest(&mut self, end: Place) {
+        let Some(image) = self.images.get_mut(&end.segment()) else { return };
+        let used = image.cached.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = used.max(end.offset() as usize);
         image.hole_bytes = image.cached.len() - end.next_multiple_of(SECTOR_BYTES);
     }
 

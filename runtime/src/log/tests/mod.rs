@@ -216,7 +216,7 @@ impl World {
         let mut disk = std::mem::take(self.log.maps_mut());
         let recovered = recover(&self.config.identity, &disk.files()).unwrap();
         let end = recovered.end();
-        disk.give_back_rest(end.segment());
+        disk.give_back_rest(end);
         let kept = self.history.partition_point(|entry| entry.place < end);
         assert!(kept >= self.claimed, "{kept} of {} claimed are left", self.claimed);
         self.history.truncate(kept);
