@@ -107,6 +107,7 @@ pub(crate) fn settle(log: &mut Log<Segments>) {
                 continue;
             }
             Request::Store { .. } => Completion::Stored { result: Ok(()) },
+            Request::Discard { .. } => continue,
             Request::Read(read) => {
                 let file = &segments[read.segment as usize - 1];
                 let bytes = file[read.offset as usize..][..read.bytes as usize].to_vec();

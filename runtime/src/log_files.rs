@@ -180,6 +180,7 @@ impl LogFiles {
                 let result = stored.map_err(|error| errno(&error));
                 log.handle_completion(Completion::Stored { result });
             }
+            Request::Discard { segment } => discard_snapshot(&self.dir, segment),
         }
         match log.failure() {
             Some(failure) => Err(io::Error::other(failure.to_string())),
@@ -254,7 +255,7 @@ pub(crate) fn store_snapshot(
     bytes: &[u8],
     is_last: bool,
 ) -> io::Result<()> {
-    let unfinished = dir.join(format!("{segment:010}{SNAPSHOT_SUFFIX}{UNFINISHED}"));
+    let unfinished = unfinished_snapshot_path(dir, segment);
     let stored = (|| {
         let mut options = OpenOptions::new();
         options.write(true).create(offset == 0).truncate(offset == 0).mode(0o600);
@@ -272,6 +273,12 @@ pub(crate) fn store_snapshot(
         let _ = std::fs::remove_file(&unfinished);
     }
     stored
+}
+
+/// Removes the parts of a snapshot, as [`Request::Discard`] says. What cannot be removed now is at
+/// the next start.
+pub(crate) fn discard_snapshot(dir: &Path, segment: u32) {
+    let _ = std::fs::remove_file(unfinished_snapshot_path(dir, segment));
 }
 
 /// A segment to be made.
@@ -380,6 +387,10 @@ fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {
 
 fn snapshot_path(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{id:010}{SNAPSHOT_SUFFIX}"))
+}
+
+fn unfinished_snapshot_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:010}{SNAPSHOT_SUFFIX}{UNFINISHED}"))
 }
 
 fn segment_path(dir: &Path, id: u32) -> PathBuf {

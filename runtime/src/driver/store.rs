@@ -100,6 +100,9 @@ impl Driver {
                 Request::Store { segment, offset, bytes, is_last } => {
                     self.state.files.give(FileJob::Store { segment, offset, bytes, is_last });
                 }
+                Request::Discard { segment } => {
+                    self.state.files.give(FileJob::Discard { segment });
+                }
             }
         }
         while let Some(map) = self.state.engine.log.maps_mut().take_left() {

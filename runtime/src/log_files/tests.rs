@@ -28,6 +28,19 @@ fn a_snapshot_that_cannot_be_renamed_leaves_nothing() {
 }
 
 #[test]
+fn a_snapshot_that_is_given_up_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    store_snapshot(dir, 7, 0, b"first", false).unwrap();
+    store_snapshot(dir, 8, 0, b"whole", true).unwrap();
+    for _ in 0..2 {
+        discard_snapshot(dir, 7);
+        discard_snapshot(dir, 8);
+        assert_eq!(names(dir), ["0000000008.snapshot"]);
+    }
+}
+
+#[test]
 fn a_segment_that_cannot_be_made_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

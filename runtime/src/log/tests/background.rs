@@ -181,6 +181,35 @@ fn a_record_damaged_at_is_never_moved(at: u32) {
     }
 }
 
+/// The parts of a snapshot that was given up for a damaged record stayed until the next start.
+#[test]
+fn a_snapshot_that_is_given_up_leaves_nothing() {
+    let sizes = SegmentSizes { min: 2 << 20, max: 2 << 20 };
+    let mut world = World::ready(Config { sizes, ..config(Durability::Always) });
+    let segment = world.log.end().segment();
+    for name in names(20_000) {
+        while world.append(&name, &[7; 50]).is_err() {
+            world.settle();
+        }
+        if world.log.end().segment() > segment {
+            break;
+        }
+    }
+    world.settle();
+    let last = world.history.iter().rfind(|entry| entry.place.segment() == segment).unwrap();
+    let place = last.place;
+    world.log.maps_mut().flip(segment, place.offset() + 90);
+    let mut stored = 0;
+    while world.log.background_counts().damaged == 0 {
+        world.log.step();
+        world.settle();
+        stored = stored.max(world.log.maps_mut().unfinished_bytes());
+    }
+    assert!(stored >= limits::SNAPSHOT_PART_BYTES, "{stored}");
+    assert_eq!(world.log.maps_mut().unfinished_bytes(), 0);
+    assert!(world.log.maps_mut().snapshots().is_empty());
+}
+
 /// What replaced a record must be on disk before the segment of the old one goes, also in a mode
 /// that syncs nothing.
 #[test]

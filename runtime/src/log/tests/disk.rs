@@ -107,6 +107,12 @@ impl Disk {
                 self.removed.push((segment, image, self.snapshots.remove(&segment)));
                 return;
             }
+            Request::Discard { .. } => {
+                let is_storing = |open: &Open| matches!(open, Open::Store { .. });
+                assert!(!self.open.iter().any(is_storing), "parts come in order");
+                assert!(!std::mem::take(&mut self.unfinished).is_empty());
+                return;
+            }
             Request::Read(read) => Open::Read(read),
             Request::Store { segment, offset, bytes, is_last } => {
                 Open::Store { segment, offset, bytes, is_last }
@@ -325,6 +331,11 @@ impl Disk {
     /// The bytes of a segment.
     pub(crate) fn bytes_of(&self, segment: u32) -> &[u8] {
         &self.images[&segment].cached
+    }
+
+    /// Parts of a snapshot that has no name yet, bytes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.unfinished.len()
     }
 
     /// The snapshots, to damage or lose them.
