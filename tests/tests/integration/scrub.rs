@@ -88,6 +88,25 @@ fn a_node_that_gives_up_what_it_lost_serves_the_rest() {
     assert!(!file.exists());
 }
 
+/// Before this, zeros in the place of the last writes of a node that was stopped were taken for a
+/// torn tail: what had been acknowledged was not found.
+#[test]
+fn a_node_that_was_stopped_knows_where_its_log_ended() {
+    let mut cluster = lone_node("1");
+    cluster.end_all(Signal::TERM);
+    let file = cluster.dir(0).join("shard-000/0000000001.segment");
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"value-150").unwrap();
+    bytes[at..].fill(0);
+    fs::write(&file, bytes).unwrap();
+    cluster.start(0);
+    cluster.process(0).log_with("log segment 1 is damaged from offset ");
+    let mut client = cluster.client(0);
+    for key in [3, 150, 199, 999] {
+        assert_eq!(code(client.ask::<Value>(&format!("GET {key}"))), "NOQUORUM");
+    }
+}
+
 /// Before this, only the client heard of it, until the next sweep.
 #[test]
 fn damage_that_a_read_meets_is_told() {

@@ -66,7 +66,7 @@ impl Scan<'_> {
             if !was_on_disk {
                 break;
             }
-            let next = self.behind(at, end);
+            let next = self.behind(at, end, known);
             scanned.lose(self.segment.segment, at, next);
             at = next;
         }
@@ -105,19 +105,23 @@ impl Scan<'_> {
     }
 
     /// Where to go on behind the damaged frame at `at`. If its place part holds, that says where
-    /// the next one begins: what lies in between is no frame, whatever it looks like.
-    fn behind(&self, at: usize, end: usize) -> usize {
+    /// the next one begins: what lies in between is no frame, whatever it looks like. If nothing
+    /// holds any more, what is `known` to have been on disk ends the damage.
+    fn behind(&self, at: usize, end: usize, known: Place) -> usize {
         let next = self.segment.frame(at).map(|frame| at + frame.padded_bytes());
-        next.filter(|next| *next <= end).unwrap_or_else(|| self.next_good(at + RECORD_ALIGN, end))
+        let next = next.filter(|next| *next <= end);
+        next.or_else(|| self.next_good(at + RECORD_ALIGN, end)).unwrap_or_else(|| {
+            let is_here = known.segment() == self.segment.segment && known > self.segment.place(at);
+            if is_here { end.min(known.offset() as usize) } else { end }
+        })
     }
 
-    /// The offset of the next frame that holds, from `from` on; `end` if there is none.
-    fn next_good(&self, from: usize, end: usize) -> usize {
+    /// The offset of the next frame that holds, from `from` on.
+    fn next_good(&self, from: usize, end: usize) -> Option<usize> {
         let mut offsets = (from..end).step_by(RECORD_ALIGN);
-        let found = offsets.find(|&at| {
+        offsets.find(|&at| {
             self.segment.bytes[at] == FRAME_FIRST_BYTE
                 && self.frame(at, end, &mut Scanned::default()).is_some()
-        });
-        found.unwrap_or(end)
+        })
     }
 }
