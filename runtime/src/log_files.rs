@@ -234,16 +234,19 @@ impl Removal {
     pub(crate) fn carry_out(self) {
         let segment = self.segment;
         // The snapshot first: one without its segment would stay for ever.
-        let snapshot = std::fs::remove_file(snapshot_path(&self.dir, segment));
-        let snapshot = snapshot.or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        let removed =
-            snapshot.and_then(|()| std::fs::remove_file(segment_path(&self.dir, segment)));
+        let removed = remove_if_there(&snapshot_path(&self.dir, segment))
+            .and_then(|()| remove_if_there(&segment_path(&self.dir, segment)));
         if let Err(error) = removed {
             tracing::warn!("segment {segment} cannot be removed: {error}");
         }
+    }
+}
+
+/// Removes a file, unless somebody was faster.
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

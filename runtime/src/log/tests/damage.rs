@@ -322,6 +322,34 @@ fn a_record_inside_a_damaged_value_is_none() {
     assert_eq!(recovered.damage[0].end, at.offset());
 }
 
+/// Nothing of a segment without a name is lost yet, and to accept the loss loses nothing.
+#[test]
+fn what_a_removed_segment_holds_is_saved() {
+    let mut world = World::ready(config(Durability::Always));
+    for name in names(40) {
+        world.append(&name, &[1; 300]).unwrap();
+        world.settle();
+    }
+    world.work();
+    let segment = world.history[0].place.segment();
+    assert!(world.log.end().segment() > segment);
+    for accepts_loss in [false, true] {
+        assert!(!world.log.note_removed(segment), "no sweep is at it");
+        world.log.begin_sweep(accepts_loss);
+        assert!(!world.log.note_removed(segment), "nor yet");
+        while !world.log.note_removed(segment) {
+            world.log.step();
+        }
+        world.work();
+        let report = world.log.sweep_report().clone();
+        let end = SEGMENT_HEADER_BYTES as u32;
+        assert_eq!(report.damage, [Damage { segment, offset: 0, end }]);
+        assert_eq!((report.keys_lost, report.is_accepted), (0, accepts_loss));
+    }
+    assert!(!world.log.maps_mut().files().iter().any(|file| file.segment == segment));
+    world.reopen();
+}
+
 /// Two rounds of a cut, and then the torn bytes turn up after all: they stay out.
 #[test]
 fn what_appears_behind_a_cut_stays_out() {
