@@ -183,7 +183,7 @@ impl Ours {
             sizes: SegmentSizes { min: FILE_BYTES, max: FILE_BYTES },
             seed: 1,
         };
-        let recovered = recover(&IDENTITY, &[]).expect("no files, no damage");
+        let recovered = recover(&IDENTITY, &[], Place(0)).expect("no files, no damage");
         let maker = Maker::new(ring.doorbell());
         let mut ours = Ours {
             ring,

@@ -35,7 +35,8 @@ impl Engine for Ringmain {
 
     fn open(dir: &Path) -> Ringmain {
         let (mut files, mut maps, snapshots) = LogFiles::open(dir).expect("the folder is new");
-        let recovered = recover(&IDENTITY, &maps.files(&snapshots)).expect("no files, no damage");
+        let recovered =
+            recover(&IDENTITY, &maps.files(&snapshots), Place(0)).expect("no files, no damage");
         // Like the others, it has nothing else to do while a record comes from the disk.
         maps.wait_for_disk();
         let config = Config {

@@ -3,7 +3,7 @@
 use ringmain_core::causality::{Context, Write};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
-use ringmain_core::records::{Author, event};
+use ringmain_core::records::{Author, Place, event};
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_runtime::log::{
     Completion, Config, Durability, Identity, Log, Maps, Request, SegmentSizes, recover,
@@ -43,7 +43,7 @@ pub(crate) fn key(name: &[u8]) -> Key<'_> {
 
 /// A log that holds `value` for each of `names`, all of it written.
 pub(crate) fn log_of(names: &[[u8; 16]], value: &[u8]) -> Log<Segments> {
-    let recovered = recover(&IDENTITY, &[]).expect("no files, no damage");
+    let recovered = recover(&IDENTITY, &[], Place(0)).expect("no files, no damage");
     let config = Config {
         identity: IDENTITY,
         durability: Durability::None,
@@ -107,6 +107,7 @@ pub(crate) fn settle(log: &mut Log<Segments>) {
                 continue;
             }
             Request::Store { .. } => Completion::Stored { result: Ok(()) },
+            Request::Discard { .. } => continue,
             Request::Read(read) => {
                 let file = &segments[read.segment as usize - 1];
                 let bytes = file[read.offset as usize..][..read.bytes as usize].to_vec();

@@ -97,7 +97,12 @@ impl Stopped {
         }
         let failed = |error| StartError::Log { shard: index.0, error };
         let begun = start::check_begun(&self.dir, index, &files);
-        let recovered = match begun.and_then(|()| log::recover(&identity, &files).map_err(failed)) {
+        let stopped = self.stopped(index, findings)?;
+        let recovered = begun.and_then(|()| {
+            let recovered = log::recover(&identity, &files, stopped);
+            recovered.map_err(failed)
+        });
+        let recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
                 findings.add(start_failure(error))?;
@@ -117,6 +122,17 @@ impl Stopped {
         let config = Config { identity, durability, sizes, seed: 0 };
         let log = Log::new(config, maps, recovered, 0);
         Ok(Some(Shard { index, log, segment_count, file_bytes, scanned, cut }))
+    }
+
+    /// Where the log of a shard was last stopped, as far as that is known.
+    fn stopped(&self, index: ShardIndex, findings: &mut Findings<'_>) -> Result<Place, Failure> {
+        match self.dir.stopped(&self.identity, index) {
+            Ok(stopped) => Ok(stopped),
+            Err(error) => {
+                findings.add(Failure::new(Exit::DataDir, error.to_string(), STOPPED))?;
+                Ok(Place(0))
+            }
+        }
     }
 
     /// The files of a shard's log, mapped.
@@ -209,6 +225,10 @@ fn lost_records(what: String) -> Failure {
 
 /// What to do about a lost snapshot.
 const SNAPSHOT: &str = "check the disk, and remove the snapshot: its segment is read without it";
+
+/// What to do about a lost file `stopped`.
+const STOPPED: &str = "check the disk, and remove the file: the log is read without it, but what \
+                       it has lost at its end is not noticed";
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@
 //! secret      the cluster's secret, readable by its owner alone
 //! members     topology operations and last known addresses, opaque here
 //! identity    cluster, node, shard count and the cluster's constants
-//! shard-NNN/  log, snapshots and hints of one shard
+//! shard-NNN/  log, snapshots and hints of one shard, and where it was stopped (`stopped`)
 //! new-shard-NNN/  the same for another shard count, while it is being built
 //! ```
 //! Each file but `lock` begins with magic, format version and checksum (see the module
@@ -51,6 +51,7 @@ mod error;
 mod file;
 mod folders;
 mod identity;
+mod stopped;
 
 pub use error::{DataDirError, Step};
 pub(crate) use file::open_regular;

@@ -7,6 +7,7 @@
 use crate::data_dir::open_regular;
 use crate::log::{Completion, Errno, Log, Read, Request, SEGMENT_HEADER_BYTES};
 use crate::sys::{Map, expect_random};
+use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ const UNFINISHED: &str = ".unfinished";
 
 /// What is given back lies between multiples of this many bytes.
 const BLOCK_BYTES: u64 = 4096;
+/// So many bytes are looked at together before.
+const LOOK_BYTES: usize = 256 << 10;
 
 /// The snapshots that were found, for recovery alone.
 #[derive(Debug, Default)]
@@ -99,16 +102,20 @@ impl LogFiles {
         Some(Removal { dir: self.dir.clone(), segment, _open: (map, file) })
     }
 
-    /// Gives back the blocks of a segment that an earlier process left unwritten: nothing will be
-    /// written there any more, and on a full disk they may be all there is for the next segment.
-    pub(crate) fn give_back_rest(&self, maps: &SegmentMaps, segment: u32) {
-        let Some(file) = self.files.get(&segment) else { return };
-        let (Some(end), Ok(stat)) = (maps.zeros_from(segment), file.metadata()) else { return };
-        let end = (end as u64).next_multiple_of(BLOCK_BYTES);
+    /// Gives back the blocks behind the end of a recovered log, where nothing will be written any
+    /// more: on a full disk they may be all there is for the next segment. Only zeros are given
+    /// back, so that the file reads as before, and the disk says that they are: in a map they may
+    /// stand for a page that could not be read, and what a file system calls a hole may be data
+    /// that it has not placed yet.
+    pub(crate) fn give_back_rest(&self, end: Place) {
+        let Some(file) = self.files.get(&end.segment()) else { return };
+        let Ok(stat) = file.metadata() else { return };
+        let Ok(from) = zeros_from(file, end.offset().into(), stat.len()) else { return };
+        let from = from.next_multiple_of(BLOCK_BYTES);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if end < stat.len() {
+        if from < stat.len() {
             // A file system that cannot keeps them.
-            let _ = fallocate(file.as_ref(), flags, end, stat.len() - end);
+            let _ = fallocate(file.as_ref(), flags, from, stat.len() - from);
         }
     }
 
@@ -173,6 +180,7 @@ impl LogFiles {
                 let result = stored.map_err(|error| errno(&error));
                 log.handle_completion(Completion::Stored { result });
             }
+            Request::Discard { segment } => discard_snapshot(&self.dir, segment),
         }
         match log.failure() {
             Some(failure) => Err(io::Error::other(failure.to_string())),
@@ -226,16 +234,19 @@ impl Removal {
     pub(crate) fn carry_out(self) {
         let segment = self.segment;
         // The snapshot first: one without its segment would stay for ever.
-        let snapshot = std::fs::remove_file(snapshot_path(&self.dir, segment));
-        let snapshot = snapshot.or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        let removed =
-            snapshot.and_then(|()| std::fs::remove_file(segment_path(&self.dir, segment)));
+        let removed = remove_if_there(&snapshot_path(&self.dir, segment))
+            .and_then(|()| remove_if_there(&segment_path(&self.dir, segment)));
         if let Err(error) = removed {
             tracing::warn!("segment {segment} cannot be removed: {error}");
         }
+    }
+}
+
+/// Removes a file, unless somebody was faster.
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -247,7 +258,7 @@ pub(crate) fn store_snapshot(
     bytes: &[u8],
     is_last: bool,
 ) -> io::Result<()> {
-    let unfinished = dir.join(format!("{segment:010}{SNAPSHOT_SUFFIX}{UNFINISHED}"));
+    let unfinished = unfinished_snapshot_path(dir, segment);
     let stored = (|| {
         let mut options = OpenOptions::new();
         options.write(true).create(offset == 0).truncate(offset == 0).mode(0o600);
@@ -265,6 +276,12 @@ pub(crate) fn store_snapshot(
         let _ = std::fs::remove_file(&unfinished);
     }
     stored
+}
+
+/// Removes the parts of a snapshot, as [`Request::Discard`] says. What cannot be removed now is at
+/// the next start.
+pub(crate) fn discard_snapshot(dir: &Path, segment: u32) {
+    let _ = std::fs::remove_file(unfinished_snapshot_path(dir, segment));
 }
 
 /// A segment to be made.
@@ -300,6 +317,22 @@ impl NewSegment {
         expect_random(&segment.file, &segment.map);
         Ok(segment)
     }
+}
+
+/// From where on `file` reads as zeros, bytes: not before `start`.
+fn zeros_from(file: &File, start: u64, end: u64) -> io::Result<u64> {
+    let mut piece = vec![0; LOOK_BYTES];
+    let mut zeros_from = end;
+    while zeros_from > start {
+        let at = zeros_from.saturating_sub(LOOK_BYTES as u64).max(start);
+        let piece = &mut piece[..(zeros_from - at) as usize];
+        file.read_exact_at(piece, at)?;
+        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+            return Ok(at + last as u64 + 1);
+        }
+        zeros_from = at;
+    }
+    Ok(start.min(end))
 }
 
 /// Gives `file` its blocks. A sync of blocks that were only allocated waits for the journal of the
@@ -357,6 +390,10 @@ fn open_segment(dir: &Path, id: u32) -> io::Result<Segment> {
 
 fn snapshot_path(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{id:010}{SNAPSHOT_SUFFIX}"))
+}
+
+fn unfinished_snapshot_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:010}{SNAPSHOT_SUFFIX}{UNFINISHED}"))
 }
 
 fn segment_path(dir: &Path, id: u32) -> PathBuf {

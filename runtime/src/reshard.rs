@@ -185,11 +185,13 @@ impl Old {
         let failed = |error| StartError::Files { shard: shard.0, error };
         let (_, mut maps, snapshots) = opened.map_err(failed)?;
         maps.wait_for_disk();
+        // Damaged, it says nothing: then a start notices less of the log, too.
+        let stopped = dir.stopped(identity, shard).unwrap_or(Place(0));
         let identity = log_identity(identity, shard);
         let files = maps.files(&snapshots);
         check_begun(dir, shard, &files)?;
         let file_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
-        let recovered = log::recover(&identity, &files)
+        let recovered = log::recover(&identity, &files, stopped)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         maps.check_read(recovered.end()).map_err(failed)?;
         if let Some(&Damage { segment, offset, .. }) = recovered.damage.first() {
@@ -221,7 +223,7 @@ impl New {
         let (mut files, mut maps, _) = LogFiles::open(&path).map_err(failed)?;
         maps.wait_for_disk();
         let identity = log_identity(identity, shard);
-        let recovered = log::recover(&identity, &[])
+        let recovered = log::recover(&identity, &[], Place(0))
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         let seed = u64::from_le_bytes(random_bytes()?);
         let sizes = SegmentSizes::default();

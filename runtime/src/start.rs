@@ -380,7 +380,7 @@ fn spawn(
     tell: SyncSender<Result<(), StartError>>,
     events: Sender<Event>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let (plan, shard) = (&begin.plan, begin.endpoint.shard());
+    let (plan, shard) = (Arc::clone(&begin.plan), begin.endpoint.shard());
     let cpu = plan.start.cpus.as_ref().and_then(|cpus| cpus.get(usize::from(shard.0)).copied());
     let placement = cpu.map_or(Placement::Unbound, |cpu| Placement::Fixed(cpu.into()));
     let name = format!("shard-{}", shard.0);
@@ -402,7 +402,8 @@ fn spawn(
                 Ok(driver) => {
                     let _gone = tell.send(Ok(()));
                     drop(tell);
-                    driver.run().await
+                    let stopped = driver.run().await;
+                    stopped.map(|end| plan.note_stopped(shard, end))
                 }
                 Err(error) => {
                     let _gone = tell.send(Err(error));

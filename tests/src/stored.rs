@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ringmain_core::causality::{Context, Record, Write};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
-use ringmain_core::records::{Author, Records, event};
+use ringmain_core::records::{Author, Place, Records, event};
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_runtime::data_dir::{DataDir, Identity};
 use ringmain_runtime::log::{self, Config, Durability, Log, SegmentSizes, recover};
@@ -72,7 +72,10 @@ impl Stored {
         found(&dir, &Settings::default(), &identity(), &secret).expect("the folder is writable");
         let mut held = BTreeMap::new();
         for shard in (0..SHARDS).map(ShardIndex) {
-            Shard::open(&dir, shard).fill(is_stopped, &mut held);
+            let end = Shard::open(&dir, shard).fill(is_stopped, &mut held);
+            if let Some(end) = end {
+                dir.write_stopped(&identity(), shard, end).expect("the folder is writable");
+            }
         }
         // As the first start does.
         dir.write_identity(&identity()).expect("the folder is writable");
@@ -192,7 +195,7 @@ impl Shard {
         let (mut files, mut maps, _) = LogFiles::open(&path).expect("it can be read");
         maps.wait_for_disk();
         let identity = log_identity(shard);
-        let recovered = recover(&identity, &[]).expect("nothing is there to be damaged");
+        let recovered = recover(&identity, &[], Place(0)).expect("nothing is there to be damaged");
         let sizes = SegmentSizes { min: 4096, max: 4096 };
         let config =
             Config { identity, durability: Durability::Always, sizes, seed: shard.0.into() };
@@ -201,8 +204,8 @@ impl Shard {
         Shard { shard, log, files }
     }
 
-    /// Writes all keys of the shard, and stops.
-    fn fill(mut self, is_stopped: bool, held: &mut BTreeMap<Vec<u8>, Held>) {
+    /// Writes all keys of the shard, and stops; where.
+    fn fill(mut self, is_stopped: bool, held: &mut BTreeMap<Vec<u8>, Held>) -> Option<Place> {
         let names: Vec<_> = (0..KEY_COUNT).map(|n| (n, format!("key-{n}").into_bytes())).collect();
         let is_here = |name: &[u8]| shard_of(name) == self.shard;
         let names: Vec<_> = names.into_iter().filter(|(_, name)| is_here(name)).collect();
@@ -226,6 +229,7 @@ impl Shard {
             self.carry_out();
             assert!(self.log.is_stopped());
         }
+        self.log.stopped_at()
     }
 
     /// The write of a key in a round, if it has one there.

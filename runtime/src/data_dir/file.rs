@@ -20,6 +20,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{DataDirError, Step};
+use super::stopped::STOPPED_BYTES;
 use crate::settings::SECRET_BYTES_MAX;
 
 /// The files of this form.
@@ -29,12 +30,14 @@ pub(super) enum Kind {
     Secret,
     Members,
     Identity,
+    Stopped,
 }
 
 pub(super) const HEADER_BYTES: usize = 20;
 const VERSION: u32 = 1;
 
 impl Kind {
+    /// Those in the data directory itself.
     pub(super) const ALL: [Kind; 4] = [Kind::Boot, Kind::Secret, Kind::Members, Kind::Identity];
 
     pub(super) fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Kind {
             Kind::Secret => "secret",
             Kind::Members => "members",
             Kind::Identity => "identity",
+            Kind::Stopped => "stopped",
         }
     }
 
@@ -52,6 +56,7 @@ impl Kind {
             Kind::Secret => b"rm-secr\n",
             Kind::Members => b"rm-memb\n",
             Kind::Identity => b"rm-iden\n",
+            Kind::Stopped => b"rm-stop\n",
         }
     }
 
@@ -61,6 +66,7 @@ impl Kind {
             Kind::Secret => SECRET_BYTES_MAX,
             Kind::Members => 4 << 20,
             Kind::Identity => 256,
+            Kind::Stopped => STOPPED_BYTES,
         }
     }
 }

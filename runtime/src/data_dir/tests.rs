@@ -1,6 +1,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use ringmain_core::id::{ClusterId, ShardIndex};
+use ringmain_core::id::{ClusterId, NodeId, ShardIndex};
+use ringmain_core::records::Place;
 
 use super::*;
 
@@ -40,6 +41,7 @@ fn read(dir: &DataDir, kind: Kind) -> Result<(), DataDirError> {
         Kind::Secret => dir.secret().map(drop),
         Kind::Members => dir.members().map(drop),
         Kind::Identity => dir.identity().map(drop),
+        Kind::Stopped => dir.stopped(&identity(), ShardIndex(0)).map(drop),
     }
 }
 
@@ -353,4 +355,36 @@ fn random_ids_are_not_zero_and_differ() {
     let ids: Vec<_> = (0..8).map(|_| random_node_id().unwrap()).collect();
     assert!(ids.iter().all(|id| id.0 != 0));
     assert!(ids.windows(2).any(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn where_a_log_was_stopped_is_known_of_that_log_alone() {
+    let (folder, dir) = filled();
+    let mine = Identity { shards: 2, ..identity() };
+    dir.make_shard_dirs(2).unwrap();
+    let (shard, place) = (ShardIndex(1), Place::new(7, 4096));
+    assert_eq!(dir.stopped(&mine, shard).unwrap(), Place(0));
+    dir.write_stopped(&mine, shard, Place::new(6, 64)).unwrap();
+    dir.write_stopped(&mine, shard, place).unwrap();
+    assert_eq!(dir.stopped(&mine, shard).unwrap(), place);
+    assert_eq!(dir.stopped(&mine, ShardIndex(0)).unwrap(), Place(0));
+    let path = folder.path().join("shard-001/stopped");
+    let refused = |identity: &Identity, shard| match dir.stopped(identity, shard) {
+        Err(DataDirError::Damaged { file }) => assert!(file.ends_with("stopped")),
+        other => panic!("{other:?}"),
+    };
+    refused(&Identity { cluster: ClusterId(1), ..mine.clone() }, shard);
+    refused(&Identity { node: NodeId(1), ..mine.clone() }, shard);
+    refused(&Identity { shards: 3, ..mine.clone() }, shard);
+    fs::copy(&path, folder.path().join("shard-000/stopped")).unwrap();
+    refused(&mine, ShardIndex(0));
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        fs::write(&path, &whole[..at]).unwrap();
+        refused(&mine, shard);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        refused(&mine, shard);
+    }
 }

@@ -4,7 +4,7 @@
 use super::Control;
 use super::io::LateDoorbell;
 use crate::log::Errno;
-use crate::log_files::{NewSegment, Removal, errno, store_snapshot};
+use crate::log_files::{NewSegment, Removal, discard_snapshot, errno, store_snapshot};
 use crate::mesh::Controls;
 use crate::sys::Map;
 use ringmain_core::id::ShardIndex;
@@ -24,6 +24,8 @@ pub(crate) enum FileJob {
     Create(NewSegment),
     /// Write a part of a snapshot; answered by `Control::Stored`.
     Store { segment: u32, offset: u64, bytes: Vec<u8>, is_last: bool },
+    /// Remove the parts of one that will not be ended.
+    Discard { segment: u32 },
     /// Remove a segment.
     Remove(Removal),
     /// Unmap one that was removed.
@@ -87,6 +89,10 @@ fn carry_out(dir: &std::path::Path, job: FileJob) -> Option<Control> {
         FileJob::Store { segment, offset, bytes, is_last } => {
             let result = store_snapshot(dir, segment, offset, &bytes, is_last).map_err(number);
             Some(Control::Stored { result })
+        }
+        FileJob::Discard { segment } => {
+            discard_snapshot(dir, segment);
+            None
         }
         FileJob::Remove(removal) => {
             removal.carry_out();

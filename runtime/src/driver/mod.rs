@@ -155,11 +155,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Runs until it was told to stop and has stopped.
+    /// Runs until it was told to stop and has stopped; where the log ends then.
     ///
     /// It is the executor's one task and never yields to it but to park: after a yield the
     /// executor may go to sleep on its own rings, which nothing that comes here wakes up.
-    pub(crate) async fn run(mut self) -> Result<(), DriverError> {
+    pub(crate) async fn run(mut self) -> Result<Place, DriverError> {
         let mut idle = 0;
         while !self.is_over() {
             let events = self.turn()?;
@@ -175,7 +175,7 @@ impl Driver {
                 self.net.park(wait).await?;
             }
         }
-        if self.state.engine.log.is_stopped() { Ok(()) } else { Err(DriverError::Unsynced) }
+        self.state.engine.log.stopped_at().ok_or(DriverError::Unsynced)
     }
 
     /// All of the log is on disk; or it has failed, and nothing more will be.

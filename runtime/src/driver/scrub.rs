@@ -2,12 +2,13 @@
 //! board, which shard 0 reads.
 
 use super::{Control, State};
-use crate::log::{Damage, SweepCounts, SweepReport};
+use crate::log::{Damage, Read, SweepCounts, SweepReport};
 use crate::metrics::Counter;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
 use ringmain_core::time::Instant;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Scrub {
     counts: SweepCounts,
     /// Damaged records that operations had met when it was last counted.
     met_count: u64,
+    /// Segments that were removed, as was told.
+    removed: BTreeSet<u32>,
     /// When the next line about a record that could not be read may come.
     next_line: Instant,
 }
@@ -124,6 +127,22 @@ impl State {
             "shard {shard}: the record in segment {segment} at offset {offset} {why}: \
              `ringmain scrub` finds all that are lost"
         );
+    }
+
+    /// A sweep begins to read a segment: looks whether somebody has removed it, and tells.
+    pub(super) fn look_for(&mut self, read: Read) {
+        // Nobody else reads headers.
+        if read.offset > 0 || !self.disk.is_removed(read.segment) {
+            return;
+        }
+        if self.engine.log.note_removed(read.segment) && self.scrub.removed.insert(read.segment) {
+            let (shard, segment) = (self.engine.shard.config().shard.0, read.segment);
+            tracing::error!(
+                "shard {shard}: log segment {segment} was removed while this node runs, and the \
+                 next start will miss it: until then `ringmain scrub --accept-loss` saves what it \
+                 holds"
+            );
+        }
     }
 
     /// Counts what sweeps have done, and tells of one that has ended.

@@ -97,9 +97,15 @@ impl Driver {
                         files.give(FileJob::Remove(removal));
                     }
                 }
-                Request::Read(read) => self.read(Reading { read, key: None, tries: 0 }),
+                Request::Read(read) => {
+                    self.state.look_for(read);
+                    self.read(Reading { read, key: None, tries: 0 });
+                }
                 Request::Store { segment, offset, bytes, is_last } => {
                     self.state.files.give(FileJob::Store { segment, offset, bytes, is_last });
+                }
+                Request::Discard { segment } => {
+                    self.state.files.give(FileJob::Discard { segment });
                 }
             }
         }

@@ -24,6 +24,8 @@
 //! | 2 | sync all appended so far | as 1 |
 //! | 3 | write the last part, sync the file, rename it, sync the folder | none, or a whole one |
 //!
+//! If the segment turns out to be damaged on the way, the unfinished file is removed at once.
+//!
 //! *Pace.* While finished segments hold too much garbage, each appended byte owes some bytes of
 //! merging, and else some of a snapshot while one is missing; a driver does what is owed in every
 //! turn and the rest when it is idle.
@@ -57,6 +59,8 @@ pub(super) struct Background {
     segment: u32,
     /// A finished segment may have no snapshot that it should have.
     is_bare: bool,
+    /// The segment whose snapshot was begun and will not be ended: its parts are to be removed.
+    discarded: Option<u32>,
     counts: Counts,
 }
 
@@ -139,6 +143,9 @@ impl Background {
 
     /// The read or store that the job waits for; no read unless it `may_read`.
     pub(super) fn poll_request(&mut self, may_read: bool) -> Option<Request> {
+        if let Some(segment) = self.discarded.take() {
+            return Some(Request::Discard { segment });
+        }
         match &mut self.job {
             Job::Merge(walk) if may_read => walk.poll_request(),
             Job::Idle | Job::Merge(_) => None,
@@ -228,18 +235,26 @@ impl<M: Maps> Log<M> {
                 self.background.job = job;
                 return self.step_sweep(false);
             }
-            // What fits is chosen anew.
-            Err(Halt::Over | Halt::Full) => {}
-            Err(Halt::Damaged) => {
-                if let Job::Merge(walk) | Job::Snapshot(walk, _) = &job {
-                    // What was good when it was last read may be what is damaged.
-                    self.writer.segments.doubt(walk.segment());
-                    self.writer.segments.set_state(walk.segment(), State::Damaged);
-                    self.background.counts.damaged += 1;
-                }
-            }
+            Err(halt) => self.drop_job(&job, &halt),
         }
         true
+    }
+
+    /// A job has come to nothing. What fits is chosen anew.
+    fn drop_job(&mut self, job: &Job, halt: &Halt) {
+        if let Job::Snapshot(walk, snapshot) = job
+            && snapshot.encoder.is_begun()
+        {
+            self.background.discarded = Some(walk.segment());
+        }
+        if let Job::Merge(walk) | Job::Snapshot(walk, _) = job
+            && matches!(halt, Halt::Damaged)
+        {
+            // What was good when it was last read may be what is damaged.
+            self.writer.segments.doubt(walk.segment());
+            self.writer.segments.set_state(walk.segment(), State::Damaged);
+            self.background.counts.damaged += 1;
+        }
     }
 
     /// Takes out of the log what was merged and may leave by now.

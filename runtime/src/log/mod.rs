@@ -33,6 +33,7 @@ mod segment;
 mod segments;
 mod snapshot;
 mod source;
+mod stop;
 mod tail;
 mod walk;
 mod writer;
@@ -213,16 +214,6 @@ impl<M: Maps> Log<M> {
     /// Asks for a sync of everything appended so far, whatever the durability (DW > 0).
     pub fn sync_wanted(&mut self) {
         self.writer.sync_wanted();
-    }
-
-    /// Takes no more appends; writes and syncs everything, then a last batch header.
-    pub fn stop(&mut self) {
-        self.writer.stop();
-    }
-
-    /// Whether a stop has come to its end.
-    pub fn is_stopped(&self) -> bool {
-        self.writer.is_stopped()
     }
 
     /// Tells the free space of the file system, bytes: segments are sized by it, and after a

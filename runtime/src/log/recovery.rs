@@ -22,6 +22,7 @@
 //! | 5 | ready; remove void files | they are named nowhere; they are void again |
 //! | 6 | append, roll to the next file, batch by batch | torn tail: cut at the first bad frame |
 //! | 7 | clean stop: all synced, a last header says so | torn: as 6, nothing of the log is lost |
+//! | 8 | the place where it was stopped is kept apart | an older one is known, which still holds |
 //!
 //! *Damage.* Behind a damaged frame the scan goes on with the next one that holds. What was lost is
 //! unknown, so of every key whose newest record lies before the damage, and of every key that is
@@ -30,6 +31,10 @@
 //!
 //! A write that lies above the known synced place and was acknowledged is kept by its own sync;
 //! should such bytes rot before a later batch header vouches for them, they look like a torn tail.
+//! Not so after a clean stop: the caller keeps its place
+//! ([`Log::stopped_at`](super::Log::stopped_at)) apart from the segments and hands it in again.
+//! What was on disk once was so for good; so that place may be older than the log, or be lost.
+//!
 //! After a failed sync the kernel may show pages that never reached the disk: who opens a log
 //! drops its files from the page cache first (`POSIX_FADV_DONTNEED`), so that recovery reads what
 //! the disk has.
@@ -89,6 +94,11 @@ pub enum OpenError {
         /// The one that says so.
         by: u32,
     },
+    /// The segment in which a clean stop ended the log, or a later one, is not there.
+    Ended {
+        /// Which.
+        segment: u32,
+    },
     /// A segment of another cluster, shard, shard count or partition count.
     Foreign {
         /// Which.
@@ -114,6 +124,9 @@ impl std::fmt::Display for OpenError {
             OpenError::NoMemory => f.write_str("no memory for the trees"),
             OpenError::Missing { segment, by } => {
                 write!(f, "log segment {segment} is missing, or log segment {by} is damaged")
+            }
+            OpenError::Ended { segment } => {
+                write!(f, "log segment {segment} is missing, where the log had been stopped")
             }
             OpenError::Foreign { segment } => {
                 write!(f, "log segment {segment} belongs to another cluster or shard layout")
@@ -176,16 +189,21 @@ impl Recovered {
     }
 }
 
-/// Rebuilds index and leaves from `files`, in any order. Cost: one pass over the snapshots, and
+/// Rebuilds index and leaves from `files`, in any order. Everything before `stopped`, where the log
+/// was stopped once, was on disk; place 0 if nobody knows. Cost: one pass over the snapshots, and
 /// over the bytes of segments that have none.
-pub fn recover(identity: &Identity, files: &[File<'_>]) -> Result<Recovered, OpenError> {
+pub fn recover(
+    identity: &Identity,
+    files: &[File<'_>],
+    stopped: Place,
+) -> Result<Recovered, OpenError> {
     let mut segments = Vec::with_capacity(files.len());
     for file in files {
         segments.push(Segment::open(identity, file)?);
     }
     segments.sort_by_key(|segment| segment.segment);
     chain::check_ids(&segments)?;
-    let found = Found::find(identity, &segments)?;
+    let found = Found::find(identity, &segments, stopped)?;
     let (first, count) = identity.partitions();
     let mut index = Index::new(first, count);
     index.reserve(found.key_count_min(&segments));
@@ -243,11 +261,15 @@ impl Found {
         listed / 2
     }
 
-    fn find(identity: &Identity, segments: &[Segment<'_>]) -> Result<Found, OpenError> {
+    fn find(
+        identity: &Identity,
+        segments: &[Segment<'_>],
+        stopped: Place,
+    ) -> Result<Found, OpenError> {
         let mut limit = segments.len();
         let mut is_cut = false;
         'from: loop {
-            let Some(chain) = Chain::find(segments, limit)? else {
+            let Some(chain) = Chain::find(segments, limit, stopped)? else {
                 let (sealed, scanned) = (Vec::new(), Vec::new());
                 let synced = Place(0);
                 return Ok(Found { sealed, scanned, synced, cut: None, is_clean: false });

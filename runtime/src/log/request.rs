@@ -60,6 +60,12 @@ pub enum Request {
         /// It ends with them.
         is_last: bool,
     },
+    /// Remove the parts of the snapshot of `segment` that were stored: its last one will not come.
+    /// Has no completion.
+    Discard {
+        /// Whose snapshot.
+        segment: u32,
+    },
 }
 
 /// What is to be read for background work.

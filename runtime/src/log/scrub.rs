@@ -213,6 +213,19 @@ impl<M: Maps> Log<M> {
         self.scrubber.next_sweep = now;
     }
 
+    /// Somebody has removed the file of `segment`: what it holds can be read until this process
+    /// ends, and the next start misses it. The sweep that is at its header counts that as damaged,
+    /// so that to accept the loss moves all records out of the segment. False if none is.
+    pub fn note_removed(&mut self, segment: u32) -> bool {
+        match &mut self.scrubber.stage {
+            Stage::Sweep { pass: Some(pass), .. } if pass.part.segment == segment => {
+                pass.is_removed = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// What the latest sweep has found.
     pub fn sweep_report(&self) -> &SweepReport {
         &self.scrubber.report

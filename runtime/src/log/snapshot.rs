@@ -112,6 +112,11 @@ impl Encoder {
         self.count += 1;
     }
 
+    /// Whether a part was taken.
+    pub(super) fn is_begun(&self) -> bool {
+        self.offset > 0
+    }
+
     /// Bytes that wait to be taken.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.bytes.len()

@@ -22,6 +22,7 @@ use super::tail::{Batch, Tail};
 
 mod files;
 mod scrub;
+mod stop;
 
 /// Settings of a writer.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,8 @@ pub(super) struct Writer {
     /// Where the first segment since the start was begun.
     begun: Option<Place>,
     stop: Stop,
+    /// Where the stop wrote its last header.
+    drained: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -159,6 +162,7 @@ impl Writer {
             served_below: Place(u64::MAX),
             begun: None,
             stop: Stop::Running,
+            drained: None,
         };
         if let Some(fresh) = fresh {
             writer.begin_first(fresh);
@@ -200,18 +204,6 @@ impl Writer {
     /// Whether the active segment is begun and everything recovered is on disk.
     pub(super) fn is_ready(&self) -> bool {
         self.begun.is_some_and(|begun| self.synced > begun)
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        let is_last = self.stop == Stop::LastHeader || self.active.is_none();
-        self.stop != Stop::Running && is_last && self.synced == self.end()
-    }
-
-    pub(super) fn stop(&mut self) {
-        if self.stop == Stop::Running {
-            self.stop = Stop::Draining;
-        }
-        self.sync_wanted();
     }
 
     pub(super) fn sync_wanted(&mut self) {
@@ -447,18 +439,6 @@ impl Writer {
         self.served_below = self.served_below.min(served);
         self.failure.get_or_insert(failure);
         self.due = None;
-    }
-
-    /// Once all is on disk, a stop writes its last header.
-    fn on_drained(&mut self) {
-        let is_drained = self.stop == Stop::Draining && self.synced == self.end();
-        if !is_drained || self.active.is_none() {
-            return;
-        }
-        self.stop = Stop::LastHeader;
-        let is_open = self.tail.reserve(0, self.synced);
-        assert!(is_open, "nothing waits any more");
-        self.sync_wanted();
     }
 
     /// Starts the sync that is due.

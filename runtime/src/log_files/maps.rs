@@ -132,17 +132,6 @@ impl SegmentMaps {
         files
     }
 
-    /// From where on `segment` holds nothing but zeros, bytes, to a page; none if that cannot be
-    /// known. A device that was asked to make zeros of its blocks has them as what was written.
-    pub(super) fn zeros_from(&self, segment: u32) -> Option<usize> {
-        let Mapped { map, file, .. } = self.maps.get(&segment)?;
-        let bytes = map.bytes(0..data_end(file)? as usize)?;
-        // The compiler makes long steps of a loop that does not end early.
-        let is_zero = |page: &&[u8]| page.iter().fold(0, |all, byte| all | byte) == 0;
-        let zeros = bytes.rchunks(PAGE_BYTES).take_while(is_zero);
-        Some(bytes.len() - zeros.map(<[u8]>::len).sum::<usize>())
-    }
-
     /// Recovery is over, which reads all in order: what is read now lies anywhere.
     pub(crate) fn expect_random(&self) {
         self.maps.values().for_each(|Mapped { map, file, .. }| expect_random(file, map));

@@ -14,6 +14,7 @@ use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Operation;
 use ringmain_core::node::{Node, NodeConfig};
 use ringmain_core::prng::Prng;
+use ringmain_core::records::Place;
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::ShardConfig;
 use ringmain_core::time::Instant;
@@ -213,6 +214,21 @@ impl Plan {
         Ok(self.dir.write_identity(&self.start.identity)?)
     }
 
+    /// Where the log of a shard was last stopped, as far as that is known.
+    fn stopped(&self, shard: ShardIndex) -> Place {
+        self.dir.stopped(&self.start.identity, shard).unwrap_or_else(|error| {
+            tracing::warn!("{error}: what the log lost at its end since is not noticed");
+            Place(0)
+        })
+    }
+
+    /// The log of a shard was stopped, and ends there.
+    pub(super) fn note_stopped(&self, shard: ShardIndex, end: Place) {
+        if let Err(error) = self.dir.write_stopped(&self.start.identity, shard, end) {
+            tracing::warn!("{error}: what the log loses at its end is not noticed");
+        }
+    }
+
     /// On the shard's own thread: opens its log, and makes it ready for appends.
     pub(super) fn open_log(
         &self,
@@ -229,10 +245,10 @@ impl Plan {
         let (mut disk, maps, snapshots) = LogFiles::open(&dir).map_err(files)?;
         let found = maps.files(&snapshots);
         check_begun(&self.dir, shard, &found)?;
-        let recovered = log::recover(&identity, &found)
+        let recovered = log::recover(&identity, &found, self.stopped(shard))
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         maps.check_read(recovered.end()).map_err(files)?;
-        disk.give_back_rest(&maps, recovered.end().segment());
+        disk.give_back_rest(recovered.end());
         drop(snapshots);
         maps.expect_random();
         for &log::Damage { segment, offset, end } in &recovered.damage {

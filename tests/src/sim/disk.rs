@@ -105,6 +105,10 @@ impl Disk {
                 self.remove(segment);
                 None
             }
+            Request::Discard { .. } => {
+                self.faults.free_bytes += std::mem::take(&mut self.unfinished).len() as u64;
+                None
+            }
             Request::Sync { segment } => Some(self.sync(segment)),
             request => Some(self.open(Open::Request(request))),
         }
@@ -172,9 +176,9 @@ impl Disk {
                 }
                 Completion::Stored { result }
             }
-            Open::Request(Request::Sync { .. } | Request::Remove { .. }) => {
-                unreachable!("they are not opened as requests")
-            }
+            Open::Request(
+                Request::Sync { .. } | Request::Remove { .. } | Request::Discard { .. },
+            ) => unreachable!("they are not opened as requests"),
         };
         Ended::Completion(completion, None)
     }

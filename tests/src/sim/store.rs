@@ -111,7 +111,7 @@ impl Store {
         };
         let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes };
         let config = Config { identity, durability, sizes, seed: random.bits() };
-        let recovered = recover(&identity, &[]).expect("no files have no damage");
+        let recovered = recover(&identity, &[], Place(0)).expect("no files have no damage");
         let may_damage = swarm.disk.victims >> site.node & 1 == 1;
         let disk = Disk::new(swarm, may_damage, &mut random);
         let free_bytes = disk.free_bytes();
@@ -276,7 +276,7 @@ impl Store {
         let seed = random.bits();
         let is_damaged = disk.is_damaged();
         let lost_claim = |text: String| Err(Violation::new(Invariant::NoLostWrite, text));
-        let recovered = match recover(&self.config.identity, &disk.files()) {
+        let recovered = match recover(&self.config.identity, &disk.files(), Place(0)) {
             Ok(recovered) => recovered,
             Err(_) if is_damaged => {
                 *self.log.maps_mut() = disk;

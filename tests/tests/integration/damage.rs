@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use ringmain_core::id::ShardIndex;
-use ringmain_core::records::{Records, Unread};
+use ringmain_core::records::{Place, Records, Unread};
 use ringmain_runtime::data_dir::DataDir;
 use ringmain_runtime::log::{
     Config, Damage, Durability, Log, SEGMENT_HEADER_BYTES, SegmentSizes, recover,
@@ -97,12 +97,14 @@ fn shard_outcome(stored: &Stored, dir: &DataDir, shard: ShardIndex) -> Outcome {
         Err(error) => return told(&error),
     };
     maps.wait_for_disk();
+    // As a start does, which tells of it.
+    let stopped = dir.stopped(&identity(), shard).unwrap_or(Place(0));
     let identity = log_identity(shard);
     let found = maps.files(&snapshots);
     if let Err(error) = check_begun(dir, shard, &found) {
         return Outcome::Refused(error.to_string());
     }
-    let recovered = match recover(&identity, &found) {
+    let recovered = match recover(&identity, &found, stopped) {
         Ok(recovered) => recovered,
         Err(error) => return told(&error),
     };
@@ -159,7 +161,8 @@ impl Target {
 
     /// A start makes it anew, or does without.
     fn is_dispensable(&self) -> bool {
-        self.is_snapshot() || self.name.as_os_str() == "boot.new"
+        let is_stopped = self.name.file_name().is_some_and(|name| name == "stopped");
+        self.is_snapshot() || is_stopped || self.name.as_os_str() == "boot.new"
     }
 
     /// Whether a line names this file that refuses the directory because of it.
@@ -276,6 +279,27 @@ fn every_flipped_byte_is_harmless_or_told() {
     for kind in ["harmless", "refused", "found by reads", "found at the start"] {
         assert!(counts.of(kind) > 100, "{kind}: {counts:?}");
     }
+}
+
+/// Of a log that was stopped nothing is missed silently, whatever part of its end a disk gives
+/// zeros for: they were taken for a torn tail.
+#[test]
+fn zeros_at_the_end_of_a_stopped_log_are_harmless_or_told() {
+    let stored = Stored::new();
+    let mut counts = Counts::default();
+    each_target(&stored, |target, outcome| {
+        if !target.is_segment() {
+            return;
+        }
+        for from in offsets(target).filter(|from| *from < target.used()) {
+            let mut bytes = target.bytes.clone();
+            bytes[from..].fill(0);
+            target.put(&bytes);
+            counts.add(target, from, &outcome());
+        }
+    });
+    println!("zeros: {counts:?}");
+    assert!(counts.of("refused") > 10 && counts.of("found at the start") > 20, "{counts:?}");
 }
 
 #[test]

@@ -48,21 +48,24 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The chain of the newest begun one of the first `limit` segments; none if none is.
+    /// The chain of the newest begun one of the first `limit` segments; none if none is. The log
+    /// was `stopped` there or before.
     pub(super) fn find(
         segments: &[Segment<'_>],
         mut limit: usize,
+        stopped: Place,
     ) -> Result<Option<Chain>, OpenError> {
         'from: loop {
             let begun = |one: &Segment<'_>| one.roster().is_some();
             let top = segments[..limit].iter().rposition(begun);
             check_void(segments, top.map_or(0, |top| top + 1)..limit)?;
+            check_stopped(segments, top, stopped)?;
             let Some((top, roster)) = top.and_then(|top| Some((top, segments[top].roster()?)))
             else {
                 return Ok(None);
             };
-            let mut chain =
-                Chain { top, listed: Vec::new(), missing: Vec::new(), synced: roster.synced };
+            let synced = roster.synced.max(stopped);
+            let mut chain = Chain { top, listed: Vec::new(), missing: Vec::new(), synced };
             for end in roster.list() {
                 let segment = end.segment();
                 let found = segments[..top].binary_search_by_key(&segment, |one| one.segment);
@@ -103,6 +106,20 @@ pub(super) fn check_ids(segments: &[Segment<'_>]) -> Result<(), OpenError> {
         before = one.segment;
     }
     Ok(())
+}
+
+/// The segment in which the log was stopped was begun, and it leaves only once a later one was.
+fn check_stopped(
+    segments: &[Segment<'_>],
+    top: Option<usize>,
+    stopped: Place,
+) -> Result<(), OpenError> {
+    let segment = stopped.segment();
+    if top.map_or(0, |top| segments[top].segment) >= segment {
+        return Ok(());
+    }
+    let at = segments.binary_search_by_key(&segment, |one| one.segment);
+    Err(at.map_or(OpenError::Ended { segment }, |at| segments[at].damaged(SEGMENT_HEADER_BYTES)))
 }
 
 /// Segments that are not part of the log must not be vouched for, by themselves or later ones.

@@ -34,6 +34,17 @@ pub(super) struct Scanned {
     pub(super) is_clean: bool,
 }
 
+impl Scanned {
+    /// Notes that what lies from `at` to `end` is damaged.
+    fn lose(&mut self, segment: u32, at: usize, end: usize) {
+        let (offset, end) = (at as u32, end as u32);
+        match self.damage.last_mut().filter(|last| last.end == offset) {
+            Some(last) => last.end = end,
+            None => self.damage.push(Damage { segment, offset, end }),
+        }
+    }
+}
+
 impl Scan<'_> {
     /// Scans up to `end`, or to the first bad frame that was never on disk: it is not before the
     /// synced place, and neither this segment nor a later one (`is_vouched`) says otherwise.
@@ -55,9 +66,8 @@ impl Scan<'_> {
             if !was_on_disk {
                 break;
             }
-            let next = self.next_good(at + RECORD_ALIGN, end);
-            let (segment, offset) = (self.segment.segment, at as u32);
-            scanned.damage.push(Damage { segment, offset, end: next as u32 });
+            let next = self.behind(at, end, known);
+            scanned.lose(self.segment.segment, at, next);
             at = next;
         }
         scanned.stopped = at as u32;
@@ -94,13 +104,24 @@ impl Scan<'_> {
         Some(next)
     }
 
-    /// The offset of the next frame that holds, from `from` on; `end` if there is none.
-    fn next_good(&self, from: usize, end: usize) -> usize {
+    /// Where to go on behind the damaged frame at `at`. If its place part holds, that says where
+    /// the next one begins: what lies in between is no frame, whatever it looks like. If nothing
+    /// holds any more, what is `known` to have been on disk ends the damage.
+    fn behind(&self, at: usize, end: usize, known: Place) -> usize {
+        let next = self.segment.frame(at).map(|frame| at + frame.padded_bytes());
+        let next = next.filter(|next| *next <= end);
+        next.or_else(|| self.next_good(at + RECORD_ALIGN, end)).unwrap_or_else(|| {
+            let is_here = known.segment() == self.segment.segment && known > self.segment.place(at);
+            if is_here { end.min(known.offset() as usize) } else { end }
+        })
+    }
+
+    /// The offset of the next frame that holds, from `from` on.
+    fn next_good(&self, from: usize, end: usize) -> Option<usize> {
         let mut offsets = (from..end).step_by(RECORD_ALIGN);
-        let found = offsets.find(|&at| {
+        offsets.find(|&at| {
             self.segment.bytes[at] == FRAME_FIRST_BYTE
                 && self.frame(at, end, &mut Scanned::default()).is_some()
-        });
-        found.unwrap_or(end)
+        })
     }
 }

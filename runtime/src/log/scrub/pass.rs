@@ -39,12 +39,14 @@ pub(super) struct Pass {
     pub(super) unlisted: u64,
     /// Nothing holds from here to where it is.
     damaged_from: Option<u32>,
+    /// The segment's file has no name any more, so its header counts as damaged.
+    pub(super) is_removed: bool,
 }
 
 impl Pass {
     pub(super) fn new(part: Part) -> Pass {
         let walk = Walk::from(Place::new(part.segment, 0), part.end);
-        Pass { part, walk, damage: Vec::new(), unlisted: 0, damaged_from: None }
+        Pass { part, walk, damage: Vec::new(), unlisted: 0, damaged_from: None, is_removed: false }
     }
 
     /// Passes a frame, which `visit` sees if it holds, or a bounded piece of what is none. Returns
@@ -101,7 +103,8 @@ impl Pass {
                 Ok(())
             }
             Some(Ok(header)) => {
-                self.damaged_from = (*header != wanted.encode()).then_some(0);
+                let is_sound = *header == wanted.encode() && !self.is_removed;
+                self.damaged_from = (!is_sound).then_some(0);
                 self.walk.pass(SEGMENT_HEADER_BYTES);
                 Ok(())
             }

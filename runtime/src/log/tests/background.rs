@@ -71,7 +71,7 @@ fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
     world.work();
     assert!(world.log.background_counts().snapshots > 3);
     let mut disk = std::mem::take(world.log.maps_mut());
-    let recovered = recover(&identity(), &disk.files()).unwrap();
+    let recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
     let bare: Vec<_> = recovered.scanned.clone();
     assert!(bare.len() <= 2, "{bare:?}");
     let count = recovered.record_count;
@@ -81,7 +81,7 @@ fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
     for (&segment, bytes) in whole.iter().rev().skip(1) {
         for at in (0..bytes.len()).step_by(7) {
             disk.snapshots().get_mut(&segment).unwrap()[at] ^= 1 << (at % 8);
-            let recovered = recover(&identity(), &disk.files()).unwrap();
+            let recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
             let mut scanned: Vec<_> = [segment].iter().chain(&bare).copied().collect();
             scanned.sort_unstable();
             assert_eq!(recovered.scanned, scanned, "byte {at}");
@@ -89,11 +89,11 @@ fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
             disk.snapshots().insert(segment, bytes.clone());
         }
         disk.snapshots().get_mut(&segment).unwrap().pop();
-        assert!(recover(&identity(), &disk.files()).unwrap().record_count >= count);
+        assert!(recover(&identity(), &disk.files(), Place(0)).unwrap().record_count >= count);
         disk.snapshots().insert(segment, bytes.clone());
     }
     disk.snapshots().clear();
-    let recovered = recover(&identity(), &disk.files()).unwrap();
+    let recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
     assert!(recovered.scanned.len() >= whole.len() - 1);
     assert!(recovered.record_count >= count);
     *disk.snapshots() = whole;
@@ -130,7 +130,7 @@ fn a_snapshot_of_another_segment_is_not_believed() {
     let (mut world, ..) = overwritten(config(Durability::Always), 100, 2);
     world.work();
     let mut disk = std::mem::take(world.log.maps_mut());
-    let bare = recover(&identity(), &disk.files()).unwrap().scanned;
+    let bare = recover(&identity(), &disk.files(), Place(0)).unwrap().scanned;
     let (&segment, bytes) = disk.snapshots().first_key_value().unwrap();
     let mut bytes = bytes.clone();
     bytes[16] ^= 1;
@@ -139,7 +139,7 @@ fn a_snapshot_of_another_segment_is_not_believed() {
     bytes[end..].copy_from_slice(&checksum.to_le_bytes());
     disk.snapshots().insert(segment, bytes);
     let scanned: Vec<_> = [segment].into_iter().chain(bare).collect();
-    assert_eq!(recover(&identity(), &disk.files()).unwrap().scanned, scanned);
+    assert_eq!(recover(&identity(), &disk.files(), Place(0)).unwrap().scanned, scanned);
 }
 
 /// A record that rots is found when it is to be moved; its segment is left as it is.
@@ -179,6 +179,35 @@ fn a_record_damaged_at_is_never_moved(at: u32) {
     for name in &names[2..] {
         assert!(world.log.record(&key(name)).unwrap().is_some());
     }
+}
+
+/// The parts of a snapshot that was given up for a damaged record stayed until the next start.
+#[test]
+fn a_snapshot_that_is_given_up_leaves_nothing() {
+    let sizes = SegmentSizes { min: 2 << 20, max: 2 << 20 };
+    let mut world = World::ready(Config { sizes, ..config(Durability::Always) });
+    let segment = world.log.end().segment();
+    for name in names(20_000) {
+        while world.append(&name, &[7; 50]).is_err() {
+            world.settle();
+        }
+        if world.log.end().segment() > segment {
+            break;
+        }
+    }
+    world.settle();
+    let last = world.history.iter().rfind(|entry| entry.place.segment() == segment).unwrap();
+    let place = last.place;
+    world.log.maps_mut().flip(segment, place.offset() + 90);
+    let mut stored = 0;
+    while world.log.background_counts().damaged == 0 {
+        world.log.step();
+        world.settle();
+        stored = stored.max(world.log.maps_mut().unfinished_bytes());
+    }
+    assert!(stored >= limits::SNAPSHOT_PART_BYTES, "{stored}");
+    assert_eq!(world.log.maps_mut().unfinished_bytes(), 0);
+    assert!(world.log.maps_mut().snapshots().is_empty());
 }
 
 /// What replaced a record must be on disk before the segment of the old one goes, also in a mode

@@ -396,7 +396,7 @@ fn leaves_are_rebuilt_as_they_were_maintained() {
         world.settle();
     }
     let disk = std::mem::take(world.log.maps_mut());
-    let mut recovered = recover(&identity(), &disk.files()).unwrap();
+    let mut recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
     let (first, count) = identity().partitions();
     let mut nonzero = 0;
     for partition in (first.0..).take(count).map(Partition) {

@@ -183,7 +183,10 @@ impl Run {
         self.seen.returned += usize::from(disk.files().len() > segments + 1);
         let before = self.world.history.len();
         self.seen.cuts += usize::from(
-            recover(&identity(), &self.world.log.maps_mut().files()).unwrap().cut.is_some(),
+            recover(&identity(), &self.world.log.maps_mut().files(), Place(0))
+                .unwrap()
+                .cut
+                .is_some(),
         );
         self.world.reopen();
         self.seen.lost += before - self.world.history.len();
@@ -197,11 +200,12 @@ impl Run {
         assert_eq!(self.world.append(&name, b"x"), Err(Full::ReadOnly));
         self.world.settle();
         assert!(self.world.log.is_stopped());
+        self.world.stopped = self.world.log.stopped_at().unwrap();
         let is_begun = self.world.log.is_ready();
         self.world.log.maps_mut().is_cold = false;
         self.world.log.maps_mut().crash(&mut self.prng);
         let before = self.world.history.len();
-        let recovered = recover(&identity(), &self.world.log.maps_mut().files()).unwrap();
+        let recovered = recover(&identity(), &self.world.log.maps_mut().files(), Place(0)).unwrap();
         // Stopped before it had a segment, the log still ends where the last crash cut it.
         assert!(!is_begun || recovered.is_clean && recovered.cut.is_none());
         self.world.reopen();
@@ -283,7 +287,7 @@ fn every_subset_of_sectors_of_an_unsynced_batch() {
             log: Log::new(
                 world.config,
                 Disk::from_files(&files),
-                recover(&identity(), &[]).unwrap(),
+                recover(&identity(), &[], Place(0)).unwrap(),
                 FREE,
             ),
             history: world.history.clone(),

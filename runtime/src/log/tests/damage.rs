@@ -34,7 +34,7 @@ fn views(files: &Files) -> Vec<File<'_>> {
 /// many entries are left, or the first damage. Where there is damage, a key is served only if no
 /// later record of it may be lost.
 fn outcome(history: &[Entry], files: &Files) -> Result<usize, OpenError> {
-    let recovered = recover(&identity(), &views(files))?;
+    let recovered = recover(&identity(), &views(files), Place(0))?;
     let end = recovered.end();
     let kept = history.partition_point(|entry| entry.place < end);
     let latest: BTreeMap<_, _> =
@@ -61,7 +61,7 @@ fn outcome(history: &[Entry], files: &Files) -> Result<usize, OpenError> {
 
 /// Entries before the place that the newest batch header vouches for.
 fn vouched(history: &[Entry], files: &Files) -> usize {
-    let synced = recover(&identity(), &views(files)).unwrap().synced();
+    let synced = recover(&identity(), &views(files), Place(0)).unwrap().synced();
     history.partition_point(|entry| entry.place < synced)
 }
 
@@ -136,6 +136,84 @@ fn zeros_from_every_byte_on_are_a_torn_tail_or_an_error() {
     }
 }
 
+/// The same of a log that was stopped: what lies before that was on disk, whatever the log says.
+#[test]
+fn zeros_from_every_byte_on_of_a_stopped_log_are_told() {
+    let names = names(5);
+    let mut world = World::ready(config(Durability::Always));
+    for n in 0..24 {
+        world.append(&names[n % 5], &vec![n as u8; 20 + n * 23]).unwrap();
+        world.settle();
+    }
+    assert_eq!(world.log.stopped_at(), None);
+    world.log.stop();
+    world.settle();
+    let stopped = world.log.stopped_at().unwrap();
+    let history = world.history.clone();
+    let last = history.last().unwrap().place;
+    let files = std::mem::take(world.log.maps_mut()).into_files();
+    assert!(last < stopped && stopped.segment() >= 3);
+    let (mut same, mut damaged, mut refused) = (0, 0, 0);
+    for (&segment, bytes) in files.range(..=stopped.segment()) {
+        for from in (0..bytes.len()).filter(|from| bytes[*from] != 0) {
+            let mut files = files.clone();
+            files.get_mut(&segment).unwrap()[from..].fill(0);
+            let Ok(recovered) = recover(&identity(), &views(&files), stopped) else {
+                refused += 1;
+                continue;
+            };
+            let lost = history.iter().filter(|Entry { place, name, record, .. }| {
+                let start = place.offset() as usize;
+                let body = body_bytes(name.len(), record.len());
+                let range = start..start + record::padded_bytes(body);
+                place.segment() == segment && files[&segment][range.clone()] != bytes[range]
+            });
+            let lost: Vec<_> = lost.map(|entry| entry.place).collect();
+            let Some(Damage { segment: named, offset, end }) = recovered.damage.first().copied()
+            else {
+                assert_eq!(lost.len(), 0, "segment {segment} from {from}");
+                same += 1;
+                continue;
+            };
+            damaged += 1;
+            assert_eq!((named, recovered.damage.len()), (segment, 1));
+            assert!(offset as usize <= from, "segment {segment} from {from}");
+            assert!(lost.iter().all(|place| (offset..end).contains(&place.offset())));
+            assert!(Place::new(segment, end) <= stopped.max(Place::new(segment + 1, 0)));
+        }
+    }
+    println!("{same} the same, {damaged} damaged, {refused} refused");
+    assert!(same > 10 && damaged > 1000 && refused > 100);
+}
+
+/// The last segment, or all behind its header, is gone, and nothing of the log says so.
+#[test]
+fn a_stopped_log_without_its_last_segment_is_refused() {
+    let mut world = World::ready(config(Durability::Always));
+    for name in names(30) {
+        world.append(&name, &[1; 300]).unwrap();
+        world.settle();
+    }
+    world.log.stop();
+    world.settle();
+    let stopped = world.log.stopped_at().unwrap();
+    let segment = stopped.segment();
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    files.retain(|id, _| *id <= segment);
+    assert!(segment > 1 && recover(&identity(), &views(&files), stopped).is_ok());
+    files.get_mut(&segment).unwrap()[SEGMENT_HEADER_BYTES..].fill(0);
+    assert!(recover(&identity(), &views(&files), Place(0)).is_ok(), "the control");
+    let offset = SEGMENT_HEADER_BYTES as u32;
+    let error = recover(&identity(), &views(&files), stopped).unwrap_err();
+    assert_eq!(error, OpenError::Damaged { segment, offset });
+    files.remove(&segment);
+    let error = recover(&identity(), &views(&files), stopped).unwrap_err();
+    assert_eq!(error, OpenError::Ended { segment });
+    assert!(error.to_string().contains(&format!("log segment {segment} is missing")));
+    let error = recover(&identity(), &[], stopped).unwrap_err();
+    assert_eq!(error, OpenError::Ended { segment });
+}
+
 fn is_last(files: &Files, segment: u32) -> bool {
     files.range(segment + 1..).all(|(_, bytes)| bytes[64..].iter().all(|&byte| byte == 0))
 }
@@ -150,7 +228,7 @@ fn a_missing_segment_is_named() {
         let mut files = files.clone();
         files.remove(&segment);
         let by = *used.last().unwrap();
-        let error = recover(&identity(), &views(&files)).unwrap_err();
+        let error = recover(&identity(), &views(&files), Place(0)).unwrap_err();
         assert_eq!(error, OpenError::Missing { segment, by });
     }
 }
@@ -166,7 +244,7 @@ fn segments_of_others_are_refused() {
         Identity { shards: 3, ..mine },
         Identity { partition_bits: BITS + 1, ..mine },
     ] {
-        let error = recover(&other, &views(&files)).unwrap_err();
+        let error = recover(&other, &views(&files), Place(0)).unwrap_err();
         assert_eq!(error, OpenError::Foreign { segment });
     }
     let mut newer = files.clone();
@@ -174,7 +252,7 @@ fn segments_of_others_are_refused() {
     header[8] = 3;
     let checksum = Hardware::crc32c(0, &header[..60]);
     header[60..].copy_from_slice(&checksum.to_le_bytes());
-    let error = recover(&mine, &views(&newer)).unwrap_err();
+    let error = recover(&mine, &views(&newer), Place(0)).unwrap_err();
     assert_eq!(error, OpenError::Version { segment, found: 3 });
     assert!(error.to_string().contains("version 3") && error.to_string().contains("not 2"));
 }
@@ -196,7 +274,7 @@ fn a_batch_header_inside_a_value_vouches_for_nothing() {
         let at = Place::new(place.segment(), inside as u32);
         let out = &mut file[inside..inside + record::BATCH_HEADER_BYTES];
         record::write_batch_header(at, (synced, nonce), (false, false), &[], out);
-        (place, recover(&identity(), &views(&files)))
+        (place, recover(&identity(), &views(&files), Place(0)))
     };
     let (place, recovered) = store(Some(0));
     assert_eq!(recovered.unwrap().cut, Some(Cut { place }));
@@ -204,6 +282,72 @@ fn a_batch_header_inside_a_value_vouches_for_nothing() {
     let (_, recovered) = store(None);
     let damage = recovered.unwrap().damage;
     assert_eq!((damage[0].segment, damage[0].offset), (place.segment(), place.offset()));
+}
+
+/// A client writes what looks like a record into a value, and a byte of the value rots: what the
+/// value holds was taken for a record. Only the place part tells, and it holds.
+#[test]
+fn a_record_inside_a_damaged_value_is_none() {
+    let names = names(3);
+    let mut world = World::ready(config(Durability::Always));
+    let outer = world.append(&names[0], &[0; 1024]).unwrap();
+    world.settle();
+    let later = world.append(&names[1], b"later").unwrap();
+    world.settle();
+    // Each batch's header vouches for the one before it.
+    world.append(&names[1], b"latest").unwrap();
+    world.settle();
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    let file = files.get_mut(&outer.segment()).unwrap();
+    let inside = (outer.offset() as usize + 512).next_multiple_of(limits::RECORD_ALIGN);
+    let record = record_of(77, b"forged");
+    let mut body = vec![0; body_bytes(names[2].len(), record.len())];
+    let checksum = write_body::<Hardware>(&names[2], &mut body, |out| out.copy_from_slice(&record));
+    let (part, rest) = file[inside..].split_at_mut(PLACE_BYTES);
+    let at = Place::new(outer.segment(), inside as u32);
+    record::stamp_record(part, at, body.len(), (None, false), checksum);
+    rest[..body.len()].copy_from_slice(&body);
+    let recovered = recover(&identity(), &views(&files), Place(0)).unwrap();
+    let (segment, offset) = (outer.segment(), outer.offset());
+    let damage = recovered.damage.clone();
+    assert_eq!(damage.len(), 1);
+    assert_eq!((damage[0].segment, damage[0].offset), (segment, offset));
+    assert!(offset + 1024 < damage[0].end && damage[0].end <= later.offset());
+    let log = Log::new(config(Durability::Always), Disk::from_files(&files), recovered, FREE);
+    assert_eq!(log.record(&key(&names[2])).unwrap_err(), Unread::Damaged);
+    assert!(log.record(&key(&names[1])).unwrap().is_some());
+    // The control: without the place part nobody knows where the next one begins.
+    files.get_mut(&segment).unwrap()[offset as usize + 4] ^= 1;
+    let recovered = recover(&identity(), &views(&files), Place(0)).unwrap();
+    assert_eq!(recovered.damage[0].end, at.offset());
+}
+
+/// Nothing of a segment without a name is lost yet, and to accept the loss loses nothing.
+#[test]
+fn what_a_removed_segment_holds_is_saved() {
+    let mut world = World::ready(config(Durability::Always));
+    for name in names(40) {
+        world.append(&name, &[1; 300]).unwrap();
+        world.settle();
+    }
+    world.work();
+    let segment = world.history[0].place.segment();
+    assert!(world.log.end().segment() > segment);
+    for accepts_loss in [false, true] {
+        assert!(!world.log.note_removed(segment), "no sweep is at it");
+        world.log.begin_sweep(accepts_loss);
+        assert!(!world.log.note_removed(segment), "nor yet");
+        while !world.log.note_removed(segment) {
+            world.log.step();
+        }
+        world.work();
+        let report = world.log.sweep_report().clone();
+        let end = SEGMENT_HEADER_BYTES as u32;
+        assert_eq!(report.damage, [Damage { segment, offset: 0, end }]);
+        assert_eq!((report.keys_lost, report.is_accepted), (0, accepts_loss));
+    }
+    assert!(!world.log.maps_mut().files().iter().any(|file| file.segment == segment));
+    world.reopen();
 }
 
 /// Two rounds of a cut, and then the torn bytes turn up after all: they stay out.
@@ -257,7 +401,7 @@ fn what_may_have_been_replaced_is_not_moved() {
     let mut files = std::mem::take(world.log.maps_mut()).into_files();
     files.get_mut(&new.segment()).unwrap()[new.offset() as usize + PLACE_BYTES + 20] ^= 1;
     for _ in 0..2 {
-        let recovered = recover(&identity(), &views(&files)).unwrap();
+        let recovered = recover(&identity(), &views(&files), Place(0)).unwrap();
         assert_eq!(recovered.damage.len(), 1);
         world.log = Log::new(world.config, Disk::from_files(&files), recovered, FREE);
         world.config.seed += 1;

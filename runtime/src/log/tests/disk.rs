@@ -107,6 +107,12 @@ impl Disk {
                 self.removed.push((segment, image, self.snapshots.remove(&segment)));
                 return;
             }
+            Request::Discard { .. } => {
+                let is_storing = |open: &Open| matches!(open, Open::Store { .. });
+                assert!(!self.open.iter().any(is_storing), "parts come in order");
+                assert!(!std::mem::take(&mut self.unfinished).is_empty());
+                return;
+            }
             Request::Read(read) => Open::Read(read),
             Request::Store { segment, offset, bytes, is_last } => {
                 Open::Store { segment, offset, bytes, is_last }
@@ -296,10 +302,11 @@ impl Disk {
         self.images.values().map(bytes).sum()
     }
 
-    /// Gives back the blocks of a segment that were never written.
-    pub(crate) fn give_back_rest(&mut self, segment: u32) {
-        let Some(image) = self.images.get_mut(&segment) else { return };
-        let end = image.cached.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    /// Gives back the blocks behind the end of a log that hold nothing.
+    pub(crate) fn give_back_rest(&mut self, end: Place) {
+        let Some(image) = self.images.get_mut(&end.segment()) else { return };
+        let used = image.cached.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = used.max(end.offset() as usize);
         image.hole_bytes = image.cached.len() - end.next_multiple_of(SECTOR_BYTES);
     }
 
@@ -324,6 +331,11 @@ impl Disk {
     /// The bytes of a segment.
     pub(crate) fn bytes_of(&self, segment: u32) -> &[u8] {
         &self.images[&segment].cached
+    }
+
+    /// Parts of a snapshot that has no name yet, bytes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.unfinished.len()
     }
 
     /// The snapshots, to damage or lose them.

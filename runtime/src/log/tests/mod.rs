@@ -93,14 +93,16 @@ pub(super) struct World {
     pub(super) now: Instant,
     /// The synced place of this life.
     synced: Place,
+    /// Where the log was last stopped, if it was.
+    stopped: Place,
     number: u32,
 }
 
 impl World {
     pub(super) fn new(config: Config) -> World {
-        let recovered = recover(&config.identity, &[]).unwrap();
+        let recovered = recover(&config.identity, &[], Place(0)).unwrap();
         let log = Log::new(config, Disk::default(), recovered, FREE);
-        let synced = Place(0);
+        let (synced, stopped) = (Place(0), Place(0));
         World {
             log,
             config,
@@ -109,6 +111,7 @@ impl World {
             claimed: 0,
             now: Instant(0),
             synced,
+            stopped,
             number: 0,
         }
     }
@@ -214,9 +217,10 @@ impl World {
     /// Recovers from what the disk holds, checks that and goes on.
     pub(super) fn reopen(&mut self) {
         let mut disk = std::mem::take(self.log.maps_mut());
-        let recovered = recover(&self.config.identity, &disk.files()).unwrap();
+        let recovered = recover(&self.config.identity, &disk.files(), self.stopped).unwrap();
+        assert_eq!(recovered.damage, []);
         let end = recovered.end();
-        disk.give_back_rest(end.segment());
+        disk.give_back_rest(end);
         let kept = self.history.partition_point(|entry| entry.place < end);
         assert!(kept >= self.claimed, "{kept} of {} claimed are left", self.claimed);
         self.history.truncate(kept);
@@ -274,7 +278,7 @@ impl World {
         if !disk.is_synced() {
             return;
         }
-        let recovered = recover(&self.config.identity, &disk.files()).unwrap();
+        let recovered = recover(&self.config.identity, &disk.files(), Place(0)).unwrap();
         if recovered.end() < self.history.last().map_or(Place(0), |entry| entry.place) {
             return;
         }

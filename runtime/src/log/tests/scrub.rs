@@ -38,7 +38,7 @@ fn unmerged(durability: Durability, count: usize, appends: usize, seed: u64) -> 
 /// Recovers a world without believing that all is well.
 fn restart(mut world: World) -> (World, Vec<Damage>) {
     let disk = std::mem::take(world.log.maps_mut());
-    let recovered = recover(&world.config.identity, &disk.files()).unwrap();
+    let recovered = recover(&world.config.identity, &disk.files(), Place(0)).unwrap();
     let damage = recovered.damage.clone();
     world.config.seed += 1;
     world.synced = Place(0);
@@ -195,7 +195,7 @@ fn suspicion_ends_with_an_accepted_loss() {
             let mut world = rotting(Durability::Always, 40, 110, 3);
             world.log.maps_mut().rot(part.segment, from + bytes - 1);
             world.log.maps_mut().snapshots().clear();
-            let files = recover(&identity(), &world.log.maps.files());
+            let files = recover(&identity(), &world.log.maps.files(), Place(0));
             if files.is_err_and(|error| matches!(error, OpenError::Missing { .. })) {
                 continue; // Which segments have left is told once.
             }
