@@ -8,7 +8,7 @@ use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId};
-use crate::records::{self, Author, Full, Place, Records, Refusal, Unread};
+use crate::records::{self, Author, Full, Joined, Place, Records, Refusal, Unread};
 use crate::request::{Found, Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
@@ -27,22 +27,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Output::Look { op } => Some(self.look(op, hand)),
             Output::Apply { op, birth, gathered } => self.apply(op, birth, gathered, hand),
             Output::Join { link, node, request, order, sync } => {
-                let AtHand::Frame(key, frame, deadline) = hand else {
-                    unreachable!("a frame asked for it");
-                };
-                let record = Record::new_checked(frame.payload()).expect("checked at the border");
-                let result = records::join(self.store, &key, record, frame.body());
-                let lack = result.err().and_then(|refusal| self.lack_of(refusal));
-                if lack == Some(Lack::Room) {
-                    let wait = (Wait::For(Lack::Room), deadline);
-                    self.park_frame((link, node), &key, frame, wait);
-                    return None;
-                }
+                let result = self.join((link, node), hand)?;
                 Some(Input::Joined { link, request, order, sync, result })
-            }
-            Output::Serve { link, request, order } => {
-                self.serve(link, request, order, hand);
-                None
             }
             Output::Replicate { op, node, partition, place, sync, deadline_ms } => {
                 let kind = if sync { Op::ReplicateSync } else { Op::Replicate };
@@ -52,10 +38,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Output::Ask { op, node, partition, deadline_ms } => {
                 self.ask(op, To::Node(node, partition), deadline_ms, hand)
             }
-            Output::Repair { op, node, version, partition } => {
-                self.repair(op, (node, partition), version);
-                None
-            }
             Output::Forward { op, target, partition, forwarded, deadline_ms } => {
                 let to = match target {
                     Target::Shard(shard) => To::Shard(shard),
@@ -63,35 +45,59 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 };
                 self.forward(op, to, forwarded, deadline_ms, hand)
             }
-            Output::Ack { link, request, order, durable } => {
-                self.send(To::Link(link), self.hop(Op::Ack, request), &[], &Ack { order, durable });
-                None
-            }
-            Output::Reject { link, request, order, reason } => {
-                self.reject(link, request, order, reason);
-                None
-            }
-            Output::Reply { op, origin, outcome, want_context } => {
-                self.reply(op, origin, outcome, want_context, hand);
-                None
-            }
-            Output::Relay { op, origin } => {
-                self.relay(op, origin, hand);
-                None
-            }
-            Output::Sync => {
-                self.links.notice(Notice::Sync);
-                None
-            }
-            Output::TopologyDiffers { node } => {
-                self.links.notice(Notice::TopologyDiffers(node));
-                None
-            }
-            Output::LostOwnEvents => {
-                self.links.notice(Notice::LostOwnEvents);
+            output => {
+                self.give(output, hand);
                 None
             }
         }
+    }
+
+    /// Does one output of which the machine hears nothing more.
+    fn give(&mut self, output: Output, hand: AtHand<'_>) {
+        match output {
+            Output::Serve { link, request, order } => self.serve(link, request, order, hand),
+            Output::Repair { op, node, version, partition } => {
+                self.repair(op, (node, partition), version);
+            }
+            Output::Ack { link, request, order, durable } => {
+                self.send(To::Link(link), self.hop(Op::Ack, request), &[], &Ack { order, durable });
+            }
+            Output::Reject { link, request, order, reason } => {
+                self.reject(link, request, order, reason);
+            }
+            Output::Reply { op, origin, outcome, want_context } => {
+                self.reply(op, origin, outcome, want_context, hand);
+            }
+            Output::Relay { op, origin } => self.relay(op, origin, hand),
+            Output::Sync => self.links.notice(Notice::Sync),
+            Output::TopologyDiffers { node } => self.links.notice(Notice::TopologyDiffers(node)),
+            Output::LostOwnEvents => self.links.notice(Notice::LostOwnEvents),
+            Output::Look { .. }
+            | Output::Apply { .. }
+            | Output::Join { .. }
+            | Output::Replicate { .. }
+            | Output::Ask { .. }
+            | Output::Forward { .. } => unreachable!("`act` does what is answered"),
+        }
+    }
+
+    /// Joins the record at hand into the store; none if it waits for room.
+    fn join(
+        &mut self,
+        (link, node): (Link, NodeId),
+        hand: AtHand<'_>,
+    ) -> Option<Result<Joined, Refusal>> {
+        let AtHand::Frame(key, frame, deadline) = hand else {
+            unreachable!("a frame asked for it");
+        };
+        let record = Record::new_checked(frame.payload()).expect("checked at the border");
+        let result = records::join(self.store, &key, record, frame.body());
+        let lack = result.err().and_then(|refusal| self.lack_of(refusal));
+        if lack == Some(Lack::Room) {
+            self.park_frame((link, node), &key, frame, (Wait::For(Lack::Room), deadline));
+            return None;
+        }
+        Some(result)
     }
 
     fn look(&mut self, op: RequestId, hand: AtHand<'_>) -> Input<'static> {
