@@ -27,10 +27,16 @@ pub enum Plant {
     ColdTakenForAbsent,
     /// An operation whose record is in memory overtakes those that wait for it.
     ColdOvertaken,
+    /// A node that is suspected does not say that it is there.
+    SuspicionNotRefuted,
+    /// What an earlier process said of itself counts against a later one.
+    BootIgnored,
+    /// Members that are down are not probed any more.
+    DownNotProbed,
 }
 
 impl Plant {
-    /// All bugs, for `simulate --list-plants`.
+    /// The bugs of requests and records, for `simulate --list-plants`.
     pub const ALL: [Plant; 9] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
@@ -42,6 +48,11 @@ impl Plant {
         Plant::ColdTakenForAbsent,
         Plant::ColdOvertaken,
     ];
+
+    /// The bugs of the failure detector: its own tests find them, since the simulator's nodes
+    /// run without one.
+    pub const OF_DETECTOR: [Plant; 3] =
+        [Plant::SuspicionNotRefuted, Plant::BootIgnored, Plant::DownNotProbed];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -56,6 +67,9 @@ impl Plant {
             Plant::GenerationIgnored => "generation-ignored",
             Plant::ColdTakenForAbsent => "cold-taken-for-absent",
             Plant::ColdOvertaken => "cold-overtaken",
+            Plant::SuspicionNotRefuted => "suspicion-not-refuted",
+            Plant::BootIgnored => "boot-ignored",
+            Plant::DownNotProbed => "down-not-probed",
         }
     }
 }
