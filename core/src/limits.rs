@@ -56,6 +56,29 @@ pub const JOIN_PAUSE: Duration = Duration::from_millis(100);
 pub const HOLD_QUERY: Duration = Duration::from_millis(500);
 /// Births of one partition in one process life: they travel in 28 bits.
 pub const BIRTH_MAX: u32 = (1 << 28) - 1;
+/// Bits of a process life ([`Boot`](crate::id::Boot)).
+pub const BOOT_BITS: u32 = 40;
+
+/// Default time between two probes of a failure detector (T).
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// Members that are asked to probe a silent one.
+pub const RELAY_COUNT_MAX: usize = 3;
+/// Shortest time that a suspect has to refute: this × max(1, log10 n) × T.
+pub const SUSPICION_PERIODS_MIN: u32 = 4;
+/// Longest time that it has, in shortest times.
+pub const SUSPICION_FACTOR_MAX: u32 = 6;
+/// Members that must confirm an accusation before the suspect has the shortest time.
+pub const CONFIRMATION_COUNT_MAX: usize = 2;
+/// By how much a node that doubts itself stretches its probes, and the time of its suspects.
+pub const HEALTH_MULTIPLIER_MAX: u32 = 8;
+/// Time between two probes of members that are down, in T.
+pub const DOWN_PROBE_PERIODS: u32 = 10;
+/// Time between two exchanges of digests with a random member, up to 32 members.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(30);
+/// Most updates that a message of a failure detector carries beside a whole table.
+pub const UPDATE_COUNT_MAX: usize = 35;
+/// Longest frame of such a message, bytes: it fits a packet of a common network.
+pub const GOSSIP_BYTES_MAX: usize = 1400;
 
 const _: () = assert!(VALUE_BYTES_MAX < RECORD_BYTES_MAX, "one sibling fits a record");
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "key lengths travel in 16 bits");
@@ -63,4 +86,6 @@ const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 
 const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
 const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
+const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indices of 8 bits");
+const _: () = assert!(CONFIRMATION_COUNT_MAX == 2, "the fractions of their logarithm are listed");
 const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");

@@ -29,10 +29,16 @@ pub enum Plant {
     ColdOvertaken,
     /// A replica answers that it has the version that the reader knows, whatever it has.
     SameUnchecked,
+    /// A node that is suspected does not say that it is there.
+    SuspicionNotRefuted,
+    /// What an earlier process said of itself counts against a later one.
+    BootIgnored,
+    /// Members that are down are not probed any more.
+    DownNotProbed,
 }
 
 impl Plant {
-    /// All bugs, for `simulate --list-plants`.
+    /// The bugs of requests and records, for `simulate --list-plants`.
     pub const ALL: [Plant; 10] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
@@ -45,6 +51,11 @@ impl Plant {
         Plant::ColdOvertaken,
         Plant::SameUnchecked,
     ];
+
+    /// The bugs of the failure detector: its own tests find them, since the simulator's nodes
+    /// run without one.
+    pub const OF_DETECTOR: [Plant; 3] =
+        [Plant::SuspicionNotRefuted, Plant::BootIgnored, Plant::DownNotProbed];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -60,6 +71,9 @@ impl Plant {
             Plant::ColdTakenForAbsent => "cold-taken-for-absent",
             Plant::ColdOvertaken => "cold-overtaken",
             Plant::SameUnchecked => "same-unchecked",
+            Plant::SuspicionNotRefuted => "suspicion-not-refuted",
+            Plant::BootIgnored => "boot-ignored",
+            Plant::DownNotProbed => "down-not-probed",
         }
     }
 }

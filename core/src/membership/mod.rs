@@ -1,5 +1,6 @@
 //! Who belongs to the cluster, and how to reach them.
 
+pub mod detector;
 pub mod member;
 pub mod topology;
 

@@ -216,6 +216,29 @@ layouts! {
         flags: u8,
         reserved: [u8; 7],
     }
+    /// PING, PING_REQUEST, PONG and RELAYING without the updates.
+    Probe {
+        sequence: U32,
+        node: U32,
+    }
+    /// SYNC without the updates.
+    Sync {
+        digest: U64,
+    }
+    /// SYNC_TABLE without the updates.
+    SyncTable {
+        flags: u8,
+        reserved: [u8; 7],
+    }
+    /// An update of a PING to SYNC_TABLE.
+    Update {
+        node: U32,
+        incarnation: U32,
+        boot: U64,
+        accuser: U32,
+        status: u8,
+        reserved: [u8; 3],
+    }
 }
 
 const _: () = assert!(size_of::<Hop>() == super::FIRST_BYTES);

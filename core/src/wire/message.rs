@@ -3,6 +3,7 @@
 use super::admin::{AdminReply, Scrub};
 use super::frame::Frame;
 use super::get::GetRequest;
+use super::gossip::Gossip;
 use super::hello::{Hello, HelloReply, Proof, Refused};
 use super::op::Op;
 use super::payload::{Malformed, Payload};
@@ -68,6 +69,8 @@ pub enum Message<'a> {
     Scrub(Scrub),
     /// SCRUB_STATUS.
     ScrubStatus,
+    /// PING, PING_REQUEST, PONG, RELAYING, SYNC or SYNC_TABLE.
+    Gossip(Gossip<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -102,6 +105,12 @@ impl<'a> Message<'a> {
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
             Op::Scrub => Scrub::new_checked(payload).map(Message::Scrub),
             Op::ScrubStatus => empty(payload, Message::ScrubStatus),
+            op @ (Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying) => {
+                Gossip::new_checked(op, payload).map(Message::Gossip)
+            }
+            op @ (Op::Sync | Op::SyncTable) => {
+                Gossip::new_checked(op, payload).map(Message::Gossip)
+            }
         }
     }
 
@@ -135,6 +144,7 @@ impl<'a> Message<'a> {
             Message::AdminReply(_) => Op::AdminReply,
             Message::Scrub(_) => Op::Scrub,
             Message::ScrubStatus => Op::ScrubStatus,
+            Message::Gossip(payload) => payload.signal.op(),
         }
     }
 
@@ -166,6 +176,7 @@ impl<'a> Message<'a> {
             }
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
+            Message::Gossip(payload) => visit(payload),
         }
     }
 }

@@ -156,6 +156,22 @@
 //!    0   1  flags            1 ACCEPT_LOSS
 //!    1   7  reserved
 //! SCRUB_STATUS=68: 0 bytes
+//!
+//! PING=80 PING_REQUEST=81 PONG=82 RELAYING=83: 8 bytes, then at most UPDATE_COUNT_MAX updates
+//!    0   4  sequence         the prober's number of its probe
+//!    4   4  node             PING, PONG: who probes; else: whom to probe
+//! SYNC=84: 8 bytes, then at most UPDATE_COUNT_MAX updates
+//!    0   8  digest           of the sender's table
+//! SYNC_TABLE=85: 8 bytes, then the sender's table as updates
+//!    0   1  flags            1 REQUEST
+//!    1   7  reserved
+//! update in a PING to SYNC_TABLE: 24 bytes
+//!    0   4  node
+//!    4   4  incarnation
+//!    8   8  boot             40 bits
+//!   16   4  accuser          who suspects it, 0 if it is not suspect
+//!   20   1  status           see gossip::Liveness
+//!   21   3  reserved
 //! ```
 
 use crate::limits::{
@@ -170,6 +186,7 @@ pub mod admin;
 pub mod body;
 pub mod frame;
 pub mod get;
+pub mod gossip;
 pub mod handshake;
 pub mod hello;
 mod layout;

@@ -1,9 +1,13 @@
 //! What a frame asks or answers. A plain byte on the wire: an unknown one is an error value.
 
 use super::layout;
-use super::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, ITEM_BYTES_MAX, SECRET_BYTES_MAX};
+use super::{
+    ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, FIRST_BYTES, ITEM_BYTES_MAX,
+    SECRET_BYTES_MAX,
+};
 use crate::limits::{
-    BODY_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, VALUE_BYTES_MAX,
+    BODY_BYTES_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX,
+    UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -63,8 +67,26 @@ codes! {
         Scrub = 67,
         /// How far that is, and what it has found.
         ScrubStatus = 68,
+        /// Are you there?
+        Ping = 80,
+        /// Ask another node that for me.
+        PingRequest = 81,
+        /// I am here.
+        Pong = 82,
+        /// The other node is being asked.
+        Relaying = 83,
+        /// A hash of who is alive.
+        Sync = 84,
+        /// All that is known of who is alive.
+        SyncTable = 85,
     }
 }
+
+/// The longest body of a frame that carries some updates.
+const GOSSIP_BODY_BYTES_MAX: usize =
+    COVERED_BYTES + size_of::<layout::Probe>() + UPDATE_COUNT_MAX * size_of::<layout::Update>();
+
+const _: () = assert!(FIRST_BYTES + GOSSIP_BODY_BYTES_MAX <= GOSSIP_BYTES_MAX);
 
 impl Op {
     /// The longest body that a frame of this op may have: known before the body arrives, so
@@ -92,6 +114,13 @@ impl Op {
             }
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
+            Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying | Op::Sync => {
+                GOSSIP_BODY_BYTES_MAX
+            }
+            Op::SyncTable => {
+                let updates = MEMBER_COUNT_MAX * size_of::<layout::Update>();
+                COVERED_BYTES + size_of::<layout::SyncTable>() + updates
+            }
             Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
         }
     }

@@ -106,6 +106,12 @@ def reply(status, needed, got, live, found, order, context, siblings):
     return out
 
 
+def update(node, incarnation, boot, accuser, status):
+    return pack("<IIQIB3x", node, incarnation, boot, accuser, status)
+
+
+UPDATES = (update(0xAABBCCDD, 3, 0x1234567890, 0x11223344, 2) + update(7, 0, 1, 0, 1)
+           + update(8, 0xFFFFFFFF, (1 << 40) - 1, 0, 3))
 SEED = 0x99AABBCCDDEEFF00
 FRAMES = [
     ("hello_peer", 1, b"", hello((1, 2), 1, 1, 3, 4, 0xAABBCCDD, 0x1234567890, CLUSTER)),
@@ -147,6 +153,13 @@ FRAMES = [
     ("scrub", 67, b"", b"\0" * 8),
     ("scrub_accept_loss", 67, b"", b"\1" + b"\0" * 7),
     ("scrub_status", 68, b"", b""),
+    ("ping", 80, b"", pack("<II", 0x01020304, 0xAABBCCDD) + UPDATES),
+    ("ping_request", 81, b"", pack("<II", 5, 6)),
+    ("pong", 82, b"", pack("<II", 5, 7) + UPDATES[24:48]),
+    ("relaying", 83, b"", pack("<II", 5, 8)),
+    ("sync", 84, b"", ORDER),
+    ("sync_table", 85, b"", b"\0" * 8 + UPDATES),
+    ("sync_table_request", 85, b"", b"\1" + b"\0" * 7 + UPDATES),
 ]
 
 

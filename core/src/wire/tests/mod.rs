@@ -7,6 +7,7 @@ use std::vec::Vec;
 use super::admin::{AdminReply, Scrub};
 use super::frame::{Frame, FrameError, Hop, frame_length, write_frame};
 use super::get::GetRequest;
+use super::gossip::{Gossip, Liveness, Signal, Update, Updates};
 use super::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
 use super::message::Message;
 use super::op::Op;
@@ -21,6 +22,7 @@ use crate::time::UnixMs;
 
 mod damage;
 mod golden;
+mod gossip;
 mod handshake;
 mod payloads;
 mod place;
@@ -88,6 +90,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(client_samples());
     all.extend(peer_samples());
     all.extend(topology_samples());
+    all.extend(gossip_samples());
     all
 }
 
@@ -234,6 +237,43 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("scrub", b"", Message::Scrub(Scrub { accepts_loss: false })),
         ("scrub_accept_loss", b"", Message::Scrub(Scrub { accepts_loss: true })),
         ("scrub_status", b"", Message::ScrubStatus),
+    ]
+}
+
+/// An update; suspicion is by node 0x11223344.
+fn update(node: u32, boot: u64, incarnation: u32, status: Liveness) -> Update {
+    let accuser = if status == Liveness::Suspect { 0x1122_3344 } else { 0 };
+    let (node, boot, accuser) = (NodeId(node), Boot(boot), NodeId(accuser));
+    Update { node, boot, incarnation, status, accuser }
+}
+
+/// `updates` as they travel; their bytes live as long as the test process.
+fn updates(updates: &[Update]) -> Updates<'static> {
+    let room = vec![[0xee; Update::BYTES]; updates.len()];
+    Updates::write(updates.iter().copied(), Box::leak(room.into_boxed_slice()))
+}
+
+fn gossip_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
+    let some = [
+        update(0xaabb_ccdd, 0x12_3456_7890, 3, Liveness::Suspect),
+        update(7, 1, 0, Liveness::Alive),
+        update(8, (1 << 40) - 1, u32::MAX, Liveness::Down),
+    ];
+    let gossip =
+        |signal, some: &[Update]| Message::Gossip(Gossip { signal, updates: updates(some) });
+    let ping = Signal::Ping { sequence: 0x0102_0304, origin: NodeId(0xaabb_ccdd) };
+    let request = Signal::PingRequest { sequence: 5, target: NodeId(6) };
+    let pong = Signal::Pong { sequence: 5, origin: NodeId(7) };
+    let relaying = Signal::Relaying { sequence: 5, target: NodeId(8) };
+    let sync = Signal::Sync { digest: 0x0102_0304_0506_0708 };
+    vec![
+        ("ping", b"", gossip(ping, &some)),
+        ("ping_request", b"", gossip(request, &[])),
+        ("pong", b"", gossip(pong, &some[1..2])),
+        ("relaying", b"", gossip(relaying, &[])),
+        ("sync", b"", gossip(sync, &[])),
+        ("sync_table", b"", gossip(Signal::SyncTable { is_request: false }, &some)),
+        ("sync_table_request", b"", gossip(Signal::SyncTable { is_request: true }, &some)),
     ]
 }
 

@@ -123,11 +123,32 @@ fn random_topology(prng: &mut Prng) -> Topology<'static> {
     Topology { operations: items(), contacts: items() }
 }
 
+fn random_gossip(prng: &mut Prng) -> Gossip<'static> {
+    let (sequence, node) = (prng.next_u64() as u32, NodeId(1 + prng.below(1 << 30) as u32));
+    let signal = match prng.below(6) {
+        0 => Signal::Ping { sequence, origin: node },
+        1 => Signal::PingRequest { sequence, target: node },
+        2 => Signal::Pong { sequence, origin: node },
+        3 => Signal::Relaying { sequence, target: node },
+        4 => Signal::Sync { digest: prng.next_u64() },
+        _ => Signal::SyncTable { is_request: prng.chance(50) },
+    };
+    let count = prng.below(signal.update_count_max() as u64 + 1);
+    let some: Vec<Update> = (0..count)
+        .map(|_| {
+            let status = Liveness::ALL[prng.below(3) as usize];
+            let node = 1 + prng.below(1 << 30) as u32;
+            update(node, prng.below(1 << 40), prng.next_u64() as u32, status)
+        })
+        .collect();
+    Gossip { signal, updates: updates(&some) }
+}
+
 fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
     let key = some_bytes(prng, 40);
     let reason = RejectReason::ALL[prng.below(RejectReason::ALL.len() as u64) as usize];
     let order = prng.next_u64();
-    match prng.below(13) {
+    match prng.below(15) {
         0 => (b"", Message::Hello(random_hello(prng))),
         1 => (b"", Message::HelloReply(random_hello_reply(prng))),
         2 => {
@@ -143,6 +164,7 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
         9 => (b"", Message::Reject(Reject { reason, order })),
         10 => (b"", Message::ReadSame(ReadSame { order, version: prng.next_u64() })),
         11 => (b"", Message::Topology(random_topology(prng))),
+        12 | 13 => (b"", Message::Gossip(random_gossip(prng))),
         _ => {
             let operation = some_bytes(prng, 256);
             (b"", Message::Held(Answer { verdict: order as u8, operation }))

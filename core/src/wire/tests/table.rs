@@ -77,6 +77,10 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("ADMIN_REPLY=66", layout::AdminReply::FIELDS),
         ("SCRUB=67", layout::Scrub::FIELDS),
         ("SCRUB_STATUS=68", &[]),
+        ("PING=80 PING_REQUEST=81 PONG=82 RELAYING=83", layout::Probe::FIELDS),
+        ("SYNC=84", layout::Sync::FIELDS),
+        ("SYNC_TABLE=85", layout::SyncTable::FIELDS),
+        ("update in a PING to SYNC_TABLE", layout::Update::FIELDS),
     ]
 }
 
