@@ -39,7 +39,7 @@ pub enum Plant {
 
 impl Plant {
     /// The bugs of requests and records, for `simulate --list-plants`.
-    pub const ALL: [Plant; 10] = [
+    pub const ALL: [Plant; 11] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -50,12 +50,8 @@ impl Plant {
         Plant::ColdTakenForAbsent,
         Plant::ColdOvertaken,
         Plant::SameUnchecked,
+        Plant::SuspicionNotRefuted,
     ];
-
-    /// The bugs of the failure detector: its own tests find them, since the simulator's nodes
-    /// run without one.
-    pub const OF_DETECTOR: [Plant; 3] =
-        [Plant::SuspicionNotRefuted, Plant::BootIgnored, Plant::DownNotProbed];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {

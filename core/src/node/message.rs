@@ -2,8 +2,10 @@
 
 use super::Vote;
 use crate::id::{NodeId, TopologyId};
+use crate::membership::detector::DetectorOutput;
 use crate::membership::member::Contact;
 use crate::membership::topology::{Operation, Operations};
+use crate::wire::gossip::{Gossip, Liveness, Signal};
 
 /// A message of the adding of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,6 +98,13 @@ pub enum NodeInput<'a> {
     },
     /// [`NodeOutput::Persist`] was done.
     Persisted,
+    /// A message of the failure detector of another node.
+    Gossip {
+        /// Its sender.
+        from: NodeId,
+        /// The message.
+        gossip: Gossip<'a>,
+    },
 }
 
 /// What the driver has to do.
@@ -146,4 +155,34 @@ pub enum NodeOutput {
     },
     /// More operations or contacts than a node keeps were offered; the rest was dropped.
     TopologyFull,
+    /// Send a message of the failure detector: [`Node::gossip`](super::Node::gossip) writes it,
+    /// before the next input.
+    Gossip {
+        /// To this node.
+        to: NodeId,
+        /// What it asks or answers.
+        signal: Signal,
+    },
+    /// A member is held for this from now on; at first it is held for alive.
+    Liveness {
+        /// The member.
+        node: NodeId,
+        /// What is claimed of it.
+        liveness: Liveness,
+    },
+    /// A younger process runs under this node's id, as on a copied data directory: this one must
+    /// stop.
+    Superseded,
+}
+
+impl From<DetectorOutput> for NodeOutput {
+    fn from(output: DetectorOutput) -> NodeOutput {
+        match output {
+            DetectorOutput::Send { to, signal } => NodeOutput::Gossip { to, signal },
+            DetectorOutput::Changed { node, status } => {
+                NodeOutput::Liveness { node, liveness: status }
+            }
+            DetectorOutput::Superseded => NodeOutput::Superseded,
+        }
+    }
 }

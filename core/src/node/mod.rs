@@ -1,5 +1,6 @@
-//! The machine of one node: which operations are committed, who the members are, and how a
-//! node is added. It lives on shard 0; its driver hands the ring to every shard.
+//! The machine of one node: which operations are committed, who the members are, how a node is
+//! added, and which members answer ([`membership::detector`](crate::membership::detector), which
+//! changes nothing of all that). It lives on shard 0; its driver hands the ring to every shard.
 //!
 //! The committed set merges by union, so all nodes come to the same members and ring
 //! ([`topology`](crate::membership::topology)). Until data can move, a node is added only while
@@ -27,12 +28,15 @@ mod tests;
 
 pub use message::{Message, NodeInput, NodeOutput, Verdict};
 
-use crate::id::{NodeId, TopologyId};
+use crate::id::{Boot, NodeId, TopologyId};
 use crate::limits::MEMBER_COUNT_MAX;
+use crate::membership::detector::{Detector, DetectorConfig, Entry};
 use crate::membership::member::{Contact, Member};
 use crate::membership::topology::{Encoded, Operation, Operations, Topology};
 use crate::ring::{Ring, RingConfig};
 use crate::time::Instant;
+use crate::wire::gossip::{Encoded as Update, Gossip, Liveness, Signal};
+use core::time::Duration;
 use heapless::{Deque, Vec};
 use hold::Hold;
 pub use hold::Vote;
@@ -53,8 +57,23 @@ pub struct NodeConfig {
     pub ring: RingConfig,
     /// Stage and commit this node's own Add as soon as the cluster is reached.
     pub join: bool,
-    /// Random, for the pauses between attempts.
+    /// The process life of this node.
+    pub boot: Boot,
+    /// Between two probes of the failure detector.
+    pub probe_interval: Duration,
+    /// Random, for the pauses between attempts and the order of probes.
     pub seed: u64,
+}
+
+/// The memory that a node works in, lent once.
+#[derive(Debug)]
+pub struct NodeMemory<'a> {
+    /// Committed operations: at most `OPERATION_COUNT_MAX`.
+    pub operations: &'a mut [Encoded],
+    /// The owners of all partitions: [`RingConfig::slot_count`] of them.
+    pub owners: &'a mut [NodeId],
+    /// What the failure detector knows of each other member: `MEMBER_COUNT_MAX` of them.
+    pub entries: &'a mut [Entry],
 }
 
 /// The machine. See the module's page.
@@ -78,17 +97,18 @@ pub struct Node<'a> {
     /// Attempts whose COMMIT this node promised to refuse, the latest ones.
     promised: Deque<(NodeId, u32), PROMISE_COUNT_MAX>,
     newcomer: Newcomer,
+    detector: Detector<'a>,
     outputs: Deque<NodeOutput, OUTPUT_COUNT_MAX>,
 }
 
 impl<'a> Node<'a> {
-    /// A node that knows nothing yet. `operations` and `owners` are lent.
-    pub fn new(
-        config: NodeConfig,
-        operations: &'a mut [Encoded],
-        owners: &'a mut [NodeId],
-    ) -> Node<'a> {
+    /// A node that knows nothing yet, and works in this memory.
+    pub fn new(config: NodeConfig, memory: NodeMemory<'a>) -> Node<'a> {
+        let NodeMemory { operations, owners, entries } = memory;
+        let (node, boot, interval) = (config.member.node, config.boot, config.probe_interval);
+        let detector = DetectorConfig { node, boot, interval, seed: config.seed };
         Node {
+            detector: Detector::new(detector, entries),
             config,
             topology: Topology::new(operations),
             ring: Ring::new(owners, config.ring),
@@ -127,6 +147,7 @@ impl<'a> Node<'a> {
             }
             NodeInput::ShardsHeld { empty } => self.on_shards_held(empty),
             NodeInput::Persisted => self.on_persisted(now),
+            NodeInput::Gossip { from, gossip } => self.detector.on_message(now, from, &gossip),
         }
         self.check_invariants();
     }
@@ -141,18 +162,21 @@ impl<'a> Node<'a> {
             self.on_newcomer_timeout(now);
         } else if self.hold.timeout().is_some_and(|at| at <= now) {
             self.on_hold_timeout(now);
+        } else if self.detector.next_deadline().is_some_and(|at| at <= now) {
+            self.detector.on_timeout(now);
         }
         self.check_invariants();
     }
 
     /// What the driver has to do next; none when it is drained.
     pub fn poll_output(&mut self) -> Option<NodeOutput> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.detector.poll().map(NodeOutput::from))
     }
 
     /// When [`Node::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.newcomer.timeout(), self.hold.timeout()].into_iter().flatten().min()
+        let detector = self.detector.next_deadline();
+        [self.newcomer.timeout(), self.hold.timeout(), detector].into_iter().flatten().min()
     }
 
     /// The ring, as last published.
@@ -185,6 +209,19 @@ impl<'a> Node<'a> {
         node == self.config.member.node || self.peers.binary_search(&node).is_ok()
     }
 
+    /// What is claimed of a member; `None` if it is none.
+    pub fn liveness(&self, node: NodeId) -> Option<Liveness> {
+        self.detector.status(node)
+    }
+
+    /// The message that [`NodeOutput::Gossip`] asks for; see [`Detector::gossip`].
+    ///
+    /// # Panics
+    /// If `room` is too short for it.
+    pub fn gossip<'r>(&mut self, to: NodeId, signal: Signal, room: &'r mut [Update]) -> Gossip<'r> {
+        self.detector.gossip(to, signal, room)
+    }
+
     /// Whether client writes are held because a member is being added.
     pub fn is_holding(&self) -> bool {
         self.hold.is_holding()
@@ -204,7 +241,7 @@ impl<'a> Node<'a> {
         if let Some(vote) = vote {
             self.restore_vote(now, vote);
         }
-        self.publish();
+        self.publish(now);
         self.on_hold_topology();
     }
 
@@ -214,6 +251,7 @@ impl<'a> Node<'a> {
             let _full = self.peers.insert(index, node);
         }
         self.output(NodeOutput::SendTopology { to: node });
+        self.detector.on_peer_up(now, node);
         self.try_join(now);
     }
 
@@ -310,16 +348,17 @@ impl<'a> Node<'a> {
             return self.persist();
         }
         if self.published != self.topology.id() {
-            self.publish();
+            self.publish(now);
             self.send_topology_to_all();
         }
         self.on_hold_persisted(now);
         self.try_join(now);
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Instant) {
         let members = self.topology.members();
         self.ring.rebuild(&members);
+        self.detector.on_members(now, members.iter().map(|member| member.node));
         self.published = self.topology.id();
         self.output(NodeOutput::Publish { topology: self.published });
     }

@@ -3,8 +3,12 @@
 
 use super::*;
 use crate::id::Boot;
+use crate::limits::PROBE_INTERVAL;
 use crate::membership::member::Name;
 use crate::prng::Prng;
+use crate::wire::gossip;
+use crate::wire::op::Op;
+use crate::wire::payload::Payload;
 use core::time::Duration;
 use std::boxed::Box;
 use std::collections::BTreeMap;
@@ -15,6 +19,7 @@ const RING: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 1 };
 enum Frame {
     Topology(StdVec<u8>),
     Message(TopologyId, u32, Message, Operation),
+    Gossip(Op, StdVec<u8>),
 }
 
 type Disk = (StdVec<u8>, Option<Vote>);
@@ -27,6 +32,9 @@ struct Server {
     holding: bool,
     empty: bool,
     up: bool,
+    boot: Boot,
+    /// It was told that a younger process runs under its id.
+    is_superseded: bool,
 }
 
 struct World {
@@ -42,11 +50,21 @@ fn member(node: u32) -> Member {
     Member { node: NodeId(node), uuid: node.into(), weight: 100, zone }
 }
 
-fn new_node(node: u32, seed: u64) -> Box<Node<'static>> {
-    let config = NodeConfig { member: member(node), ring: RING, join: true, seed };
-    let operations = std::vec![[0; Operation::BYTES]; 64].leak();
-    let owners = std::vec![NodeId(0); RING.slot_count()].leak();
-    Box::new(Node::new(config, operations, owners))
+fn new_node(node: u32, boot: Boot, seed: u64) -> Box<Node<'static>> {
+    let config = NodeConfig {
+        member: member(node),
+        ring: RING,
+        join: true,
+        boot,
+        probe_interval: PROBE_INTERVAL,
+        seed,
+    };
+    let memory = NodeMemory {
+        operations: std::vec![[0; Operation::BYTES]; 64].leak(),
+        owners: std::vec![NodeId(0); RING.slot_count()].leak(),
+        entries: std::vec![Entry::EMPTY; MEMBER_COUNT_MAX].leak(),
+    };
+    Box::new(Node::new(config, memory))
 }
 
 impl World {
@@ -55,10 +73,18 @@ impl World {
         let mut prng = Prng::new(seed);
         let mut servers = BTreeMap::new();
         for number in 1..=count {
-            let node = new_node(number, prng.next_u64());
+            let node = new_node(number, Boot(1), prng.next_u64());
             let disk = Disk::default();
-            let server =
-                Server { node, disk, persist: None, holding: false, empty: true, up: true };
+            let server = Server {
+                node,
+                boot: Boot(1),
+                disk,
+                persist: None,
+                holding: false,
+                empty: true,
+                up: true,
+                is_superseded: false,
+            };
             servers.insert(number, server);
         }
         let now = Instant(1_000_000);
@@ -116,7 +142,16 @@ impl World {
                 }
                 NodeOutput::Publish { .. }
                 | NodeOutput::ContactChanged { .. }
-                | NodeOutput::JoinRefused { .. } => {}
+                | NodeOutput::JoinRefused { .. }
+                | NodeOutput::Liveness { .. } => {}
+                NodeOutput::Superseded => server.is_superseded = true,
+                NodeOutput::Gossip { to, signal } => {
+                    let mut room = std::vec![Default::default(); signal.update_count_max()];
+                    let gossip = server.node.gossip(to, signal, &mut room);
+                    let mut bytes = std::vec![0; gossip.bytes()];
+                    gossip.write(&mut bytes);
+                    self.transmit(at, to.0, || Frame::Gossip(signal.op(), bytes.clone()));
+                }
                 NodeOutput::TopologyFull => panic!("five nodes fit"),
             }
         }
@@ -171,6 +206,10 @@ impl World {
                     let input = NodeInput::Message { from, topology, attempt, message, operation };
                     self.input(to, input);
                 }
+                Frame::Gossip(op, bytes) => {
+                    let gossip = Gossip::new_checked(op, &bytes).unwrap();
+                    self.input(to, NodeInput::Gossip { from, gossip });
+                }
             }
             return;
         }
@@ -196,7 +235,8 @@ impl World {
         server.up = false;
         server.holding = false;
         server.persist = None;
-        server.node = new_node(number, seed);
+        server.boot.0 += 1;
+        server.node = new_node(number, server.boot, seed);
         let others: StdVec<u32> = self.servers.keys().copied().filter(|n| *n != number).collect();
         for other in others {
             self.input(other, NodeInput::PeerDown(NodeId(number)));
@@ -264,6 +304,58 @@ fn no_write_is_taken_on_a_replaced_ring_and_all_join_once_healed() {
             }
         }
         assert!(world.all_members(), "seed {seed} does not converge");
+    }
+}
+
+/// What all others hold `number` for, if they agree.
+fn held_for(world: &World, number: u32) -> Option<Liveness> {
+    let others = world.servers.iter().filter(|(other, server)| **other != number && server.up);
+    let mut held = others.map(|(_, server)| server.node.liveness(NodeId(number)));
+    let first = held.next()?;
+    if held.all(|other| other == first) { first } else { None }
+}
+
+fn step_until(world: &mut World, is_so: impl Fn(&World) -> bool) {
+    for _ in 0..200_000 {
+        if is_so(world) {
+            return;
+        }
+        world.step();
+    }
+    panic!("it never is");
+}
+
+#[test]
+fn a_member_that_is_gone_is_held_for_down_and_keeps_its_place() {
+    let mut world = World::new(5, 5, 0);
+    step_until(&mut world, World::all_members);
+    let ring = world.servers[&1].node.ring().hash();
+    assert_eq!(held_for(&world, 3), Some(Liveness::Alive));
+    world.crash(3);
+    step_until(&mut world, |world| held_for(world, 3) == Some(Liveness::Down));
+    assert!(world.servers.values().filter(|s| s.up).all(|s| s.node.ring().hash() == ring));
+    world.restart(3);
+    step_until(&mut world, |world| held_for(world, 3) == Some(Liveness::Alive));
+    assert!(world.servers.values().all(|server| !server.is_superseded));
+}
+
+/// A copy of a data directory is started while the first process runs: the older one hears of it.
+#[test]
+fn an_older_process_of_the_same_node_hears_that_it_must_stop() {
+    let mut world = World::new(6, 3, 0);
+    step_until(&mut world, World::all_members);
+    let gossip = |boot| {
+        let node = NodeId(2);
+        let status = Liveness::Alive;
+        let update = gossip::Update { node, boot, incarnation: 0, status, accuser: NodeId(0) };
+        let sequence = 1;
+        (Signal::Pong { sequence, origin: NodeId(1) }, [update.to_bytes()])
+    };
+    for (boot, is_older) in [(Boot(0), false), (Boot(1), false), (Boot(2), true)] {
+        let (signal, room) = gossip(boot);
+        let updates = gossip::Updates::new_checked(room.as_flattened(), 1).unwrap();
+        world.input(2, NodeInput::Gossip { from: NodeId(1), gossip: Gossip { signal, updates } });
+        assert_eq!(world.servers[&2].is_superseded, is_older, "{boot:?}");
     }
 }
 

@@ -125,6 +125,12 @@ impl Op {
         }
     }
 
+    /// Whether it is one of the failure detector.
+    pub fn is_gossip(self) -> bool {
+        use Op::{Ping, PingRequest, Pong, Relaying, Sync, SyncTable};
+        matches!(self, Ping | PingRequest | Pong | Relaying | Sync | SyncTable)
+    }
+
     /// Whether a frame of this op may carry a key of `key_bytes` (0: no key). The upper bound
     /// is `KEY_BYTES_MAX` for all.
     pub fn takes_key(self, key_bytes: usize) -> bool {

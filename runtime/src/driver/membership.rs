@@ -48,6 +48,8 @@ pub(crate) struct Membership {
     /// Shards that have not said that they hold.
     pub(crate) unheld: u16,
     pub(crate) all_empty: bool,
+    /// Whose message the failure detector is answering, and over which link it came.
+    pub(crate) asking: Option<(NodeId, Link)>,
     /// Who refused this node's join last, and why: said once.
     pub(crate) refused: Option<Verdict>,
     /// Refusals of seeds that were told, so that each is told once.
@@ -127,6 +129,9 @@ impl State {
                 }
             }
             NodeOutput::JoinRefused { by, verdict } => self.tell_refused(by, verdict),
+            NodeOutput::Gossip { to, signal } => self.send_gossip(to, signal),
+            NodeOutput::Liveness { node, liveness } => self.tell_liveness(node, liveness),
+            NodeOutput::Superseded => self.stop_superseded(),
             NodeOutput::TopologyFull => {
                 tracing::error!("more members were offered than a cluster can have");
             }
@@ -242,7 +247,7 @@ impl State {
     }
 
     /// The connection over which the node machine reaches `node`.
-    fn node_link(&self, node: NodeId) -> Option<Link> {
+    pub(super) fn node_link(&self, node: NodeId) -> Option<Link> {
         let members = self.members.as_ref()?;
         let link = self.io.peers.link(node, Partition(0));
         link.or_else(|| members.incoming.get(&node).copied())
@@ -291,7 +296,7 @@ impl State {
     }
 
     /// Frames of members name the newest topology, which shards may not work on yet.
-    fn member_hop(&self, op: Op, attempt: u32) -> ringmain_core::wire::frame::Hop {
+    pub(super) fn member_hop(&self, op: Op, attempt: u32) -> ringmain_core::wire::frame::Hop {
         let hop = self.hop(op, RequestId(attempt));
         let topology = self.members.as_ref().map(|members| members.node.operations().id());
         ringmain_core::wire::frame::Hop { topology: topology.unwrap_or_default(), ..hop }

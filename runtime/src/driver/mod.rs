@@ -15,6 +15,7 @@ mod control;
 mod engine;
 mod event;
 mod files;
+mod gossip;
 mod held_back;
 mod io;
 mod members_file;

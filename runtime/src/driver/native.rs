@@ -232,6 +232,14 @@ impl State {
         frame: Frame<'_>,
     ) -> Result<(), FrameRefused> {
         match frame.op() {
+            op if op.is_gossip() => {
+                let node = node.filter(|_| self.members.is_some());
+                let node = node.ok_or(FrameRefused::NotPermitted)?;
+                if !frame.is_of(self.engine.settings.cluster_digest) {
+                    return Err(FrameRefused::OtherCluster);
+                }
+                self.on_gossip_frame(link, node, frame)
+            }
             Op::Topology
             | Op::Hold
             | Op::Held

@@ -6,6 +6,7 @@ use super::resp::About;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::member::{Contact, Member};
 use ringmain_core::ring::Ring;
+use ringmain_core::wire::gossip::Liveness;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -15,7 +16,7 @@ pub(crate) fn status(members: &Membership, about: &About) -> String {
     let ring = node.ring();
     let seats = node.operations().members();
     let nodes: Vec<Value> = seats.iter().map(|seat| of_member(members, ring, seat)).collect();
-    let all_alive = seats.iter().all(|seat| node.is_reachable(seat.node));
+    let all_alive = seats.iter().all(|seat| state(members, seat.node) == "alive");
     let is_settled = all_alive && !seats.is_empty() && !node.is_holding();
     json!({
         "cluster": format!("{:032x}", about.cluster.0),
@@ -40,13 +41,12 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
             SocketAddr::new(ip(contact), port(contact)).to_string().into()
         })
     };
-    let is_alive = members.node.is_reachable(seat.node);
     json!({
         "node": seat.node.to_string(),
         "name": contact.map(|contact| contact.name.as_str().to_owned()),
         "zone": seat.zone.as_str(),
         "weight": seat.weight,
-        "state": if is_alive { "alive" } else { "down" },
+        "state": state(members, seat.node),
         "resp": address(|contact| contact.resp_port),
         "native": address(|contact| contact.native_port),
         "admin": address(|contact| contact.admin_port),
@@ -55,6 +55,16 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
         "hints_held": 0,
         "oldest_hint_s": Value::Null,
     })
+}
+
+/// What the cluster holds a member for; one that it does not suspect yet, but that this node cannot
+/// reach, is suspected, too.
+fn state(members: &Membership, node: NodeId) -> &'static str {
+    match members.node.liveness(node) {
+        Some(Liveness::Alive) if members.node.is_reachable(node) => "alive",
+        Some(Liveness::Alive | Liveness::Suspect) | None => "suspect",
+        Some(Liveness::Down) => "down",
+    }
 }
 
 /// `cluster ring`: one partition, or all.

@@ -10,9 +10,11 @@ use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
+use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX};
+use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Operation;
-use ringmain_core::node::{Node, NodeConfig};
+use ringmain_core::node::{Node, NodeConfig, NodeMemory};
 use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
 use ringmain_core::ring::{Ring, RingConfig};
@@ -177,12 +179,21 @@ impl Plan {
         let identity = &self.start.identity;
         let ring = ring_config(identity);
         let member = member(settings, identity);
-        let config = NodeConfig { member, ring, join: settings.join, seed: prng.next_u64() };
-        let operations =
-            vec![[0; Operation::BYTES]; ringmain_core::limits::OPERATION_COUNT_MAX].leak();
-        let owners = vec![NodeId(0); ring.slot_count()].leak();
+        let config = NodeConfig {
+            member,
+            ring,
+            join: settings.join,
+            boot: self.start.boot,
+            probe_interval: settings.probe_interval,
+            seed: prng.next_u64(),
+        };
+        let memory = NodeMemory {
+            operations: vec![[0; Operation::BYTES]; OPERATION_COUNT_MAX].leak(),
+            owners: vec![NodeId(0); ring.slot_count()].leak(),
+            entries: vec![Entry::EMPTY; MEMBER_COUNT_MAX].leak(),
+        };
         Membership {
-            node: Box::new(Node::new(config, operations, owners)),
+            node: Box::new(Node::new(config, memory)),
             dir: Arc::clone(&self.dir),
             is_restored: false,
             on_disk: Vec::new(),
@@ -193,6 +204,7 @@ impl Plan {
             round: 0,
             unheld: 0,
             all_empty: false,
+            asking: None,
             refused: None,
             told: None,
             shards: identity.shards,

@@ -3,9 +3,11 @@
 
 use ringmain_core::Unsynced;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
+use ringmain_core::limits::PROBE_INTERVAL;
+use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Encoded;
-use ringmain_core::node::{Node, NodeConfig, Vote};
+use ringmain_core::node::{Node, NodeConfig, NodeMemory, Vote};
 use ringmain_core::request::Slot;
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
@@ -48,6 +50,7 @@ struct ShardPart {
 struct NodePart {
     operations: Vec<Encoded>,
     owners: Vec<NodeId>,
+    entries: Vec<Entry>,
 }
 
 impl Memory {
@@ -60,7 +63,8 @@ impl Memory {
             births: vec![0; 1 << PARTITION_BITS],
             owners: owners.clone(),
         };
-        let node = NodePart { operations: vec![[0; _]; OPERATION_COUNT], owners };
+        let entries = vec![Entry::EMPTY; swarm.shards.len()];
+        let node = NodePart { operations: vec![[0; _]; OPERATION_COUNT], owners, entries };
         let shard_count: usize = swarm.shards.iter().map(|shards| usize::from(*shards)).sum();
         Memory {
             shards: vec![shard; shard_count * LIFE_COUNT_MAX],
@@ -198,10 +202,17 @@ impl<'m> Host<'m> {
         assert!(self.lives_left() > 0);
         self.lives += 1;
         let memory = pool.nodes.next().expect("there is memory for every life");
-        let config =
-            NodeConfig { member: member(node), ring: ring_config(swarm), join: node > 0, seed };
-        let machine = Box::new(Node::new(config, &mut memory.operations, &mut memory.owners));
         let boot = Boot(self.lives);
+        let config = NodeConfig {
+            member: member(node),
+            ring: ring_config(swarm),
+            join: node > 0,
+            boot,
+            probe_interval: PROBE_INTERVAL,
+            seed,
+        };
+        let NodePart { operations, owners, entries } = memory;
+        let machine = Box::new(Node::new(config, NodeMemory { operations, owners, entries }));
         let shards = (0..swarm.shards[node]).map(|shard| {
             let memory = pool.shards.next().expect("there is memory for every life");
             let machine = shard_machine(swarm, node, shard, boot, memory);

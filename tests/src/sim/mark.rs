@@ -119,6 +119,12 @@ marks! {
     ReadSame,
     /// A read found another node's copy behind and sent it what it lacks.
     ReadRepaired,
+    /// A member was suspected.
+    MemberSuspected,
+    /// A member was held for down.
+    MemberDown,
+    /// A member that was suspected or down was held for alive again.
+    MemberBack,
     /// A full queue refused a frame.
     Unsent,
     /// A shard met a peer on another topology.

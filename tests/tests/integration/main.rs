@@ -11,6 +11,7 @@ mod faults;
 mod full_disk;
 mod kills;
 mod lent;
+mod liveness;
 mod log_tool;
 mod obstacles;
 mod reshard;

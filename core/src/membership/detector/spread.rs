@@ -2,8 +2,9 @@
 
 use heapless::Vec;
 
+use super::claim::Claim;
 use super::{Detector, Entry};
-use crate::id::NodeId;
+use crate::id::{Boot, NodeId};
 use crate::limits::{MEMBER_COUNT_MAX, UPDATE_COUNT_MAX};
 use crate::wire::gossip::{Encoded, Gossip, Liveness, Signal, Update, Updates};
 
@@ -49,11 +50,13 @@ impl Detector<'_> {
         me.into_iter().chain(&self.entries[..self.count]).map(Entry::row)
     }
 
-    /// The accusation of the receiver first, so that it can refute; then what was sent least.
+    /// What is claimed of the receiver first, so that it can refute an accusation, or hear of a
+    /// younger process under its own id; then what was sent least.
     fn pick(&mut self, to: NodeId) -> Picked {
         let mut picked = Picked::new();
-        let accused = self.find(to).filter(|&at| self.entries[at].claim.status != Liveness::Alive);
-        if let Some(index) = accused {
+        let is_said = |claim: Claim| claim.status != Liveness::Alive || claim.boot != Boot(0);
+        let said = self.find(to).filter(|&at| is_said(self.entries[at].claim));
+        if let Some(index) = said {
             picked.extend([self.entries[index].update()]);
         }
         let count_max = self.pace().send_count_max();

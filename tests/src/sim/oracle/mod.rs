@@ -86,6 +86,9 @@ invariants! {
     RingAgreement = "S11 ring agreement",
     /// Queues and tables keep their bounds.
     Bounds = "S16 bounds",
+    /// Nobody is told to stop but for a younger process of its own; after heal every member is
+    /// alive in every view.
+    Liveness = "L4 all members alive",
     /// Every request gets exactly one reply, of its own key, or its connection closes.
     OneReply = "S17 one reply, no panic",
     /// Operations of one connection on one key take effect in order.

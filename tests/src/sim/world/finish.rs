@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
+use ringmain_core::wire::gossip::Liveness;
 
 use super::super::Figures;
 use super::super::client::Known;
 use super::super::host::Host;
 use super::super::mark::EFFECTIVE;
 use super::super::oracle::{Invariant, Set, Violation};
-use super::super::outbox::{PARTITION_BITS, node_index};
+use super::super::outbox::{PARTITION_BITS, node_id, node_index};
 use super::clients::Sender;
 use super::{Event, Stage, World, note};
 
@@ -83,9 +84,12 @@ impl World<'_> {
                 let open = self.tickets.numbers();
                 return self.stuck(&format!("requests fail although all is well, open: {open:?}"));
             }
-            Stage::Closing if self.closing.done && passed > QUIET => {
+            Stage::Closing if self.closing.done && passed > QUIET && self.all_are_alive() => {
                 self.check_end()?;
                 return Ok(true);
+            }
+            Stage::Closing if self.closing.done && passed > PATIENCE => {
+                return Err(Violation::new(Invariant::Liveness, "views differ in the end"));
             }
             Stage::Forming | Stage::Healing | Stage::Closing => {}
         }
@@ -229,6 +233,18 @@ impl World<'_> {
             self.check_key(key)?;
         }
         self.check_trees()
+    }
+
+    /// L4: every member that runs is alive in every view.
+    fn all_are_alive(&self) -> bool {
+        let running = || (0..self.hosts.len()).filter(|node| !self.hosts[*node].is_gone);
+        running().all(|node| {
+            let process = self.hosts[node].process.as_ref().expect("every process runs in the end");
+            let machine = process.node.as_ref().expect("it is not at work");
+            running().all(|other| {
+                machine.liveness(node_id(other)).is_none_or(|held| held == Liveness::Alive)
+            })
+        })
     }
 
     /// The nodes that own `partition` and run; none if no node runs.

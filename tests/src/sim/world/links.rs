@@ -156,5 +156,5 @@ impl World<'_> {
 
 fn is_of_membership(op: Op) -> bool {
     use Op::{Abort, Aborted, Commit, Committed, Held, Hold, Topology};
-    matches!(op, Topology | Hold | Held | Commit | Committed | Abort | Aborted)
+    matches!(op, Topology | Hold | Held | Commit | Committed | Abort | Aborted) || op.is_gossip()
 }

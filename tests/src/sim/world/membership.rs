@@ -7,6 +7,7 @@ use ringmain_core::membership::topology::{Operation, Operations};
 use ringmain_core::node::{Message, NodeInput, NodeOutput, Verdict};
 use ringmain_core::shard::Input;
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
+use ringmain_core::wire::gossip::{Gossip, Liveness};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
 use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
@@ -68,6 +69,10 @@ impl World<'_> {
         let malformed = || Violation::new(Invariant::OneReply, format!("malformed {frame:?}"));
         let (from, payload) = (node_id(from), frame.payload());
         let (message, operation) = match frame.op() {
+            op if op.is_gossip() => {
+                let gossip = Gossip::new_checked(op, payload).map_err(|_| malformed())?;
+                return self.node_turn(node, NodeInput::Gossip { from, gossip });
+            }
             Op::Topology => {
                 let topology = Topology::new_checked(payload).map_err(|_| malformed())?;
                 return self.on_topology(node, from, topology);
@@ -121,7 +126,23 @@ impl World<'_> {
     fn drain_node(&mut self, node: usize) -> Result<(), Violation> {
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.as_mut().expect("it is not at work");
-        let outputs: Vec<NodeOutput> = std::iter::from_fn(|| machine.poll_output()).collect();
+        let mut outputs = Vec::new();
+        let mut messages = Vec::new();
+        while let Some(output) = machine.poll_output() {
+            if let NodeOutput::Gossip { to, signal } = output {
+                // It is written before the machine goes on.
+                let mut room = vec![[0; _]; signal.update_count_max()];
+                let gossip = machine.gossip(to, signal, &mut room);
+                let mut payload = vec![0; gossip.bytes()];
+                gossip.write(&mut payload);
+                messages.push((node_index(to), signal.op(), payload));
+            } else {
+                outputs.push(output);
+            }
+        }
+        for (to, op, payload) in messages {
+            self.send_of_node(node, to, op, 0, &payload.as_slice());
+        }
         for output in outputs {
             self.act_on_node(node, output)?;
         }
@@ -177,6 +198,19 @@ impl World<'_> {
             NodeOutput::JoinRefused { verdict, .. } => {
                 note!(self, "n{node} is refused: {verdict:?}");
                 self.marks.hit(Mark::JoinRefused);
+            }
+            NodeOutput::Liveness { node: other, liveness } => {
+                note!(self, "n{node} holds n{} for {liveness:?}", node_index(other));
+                self.marks.hit(match liveness {
+                    Liveness::Alive => Mark::MemberBack,
+                    Liveness::Suspect => Mark::MemberSuspected,
+                    Liveness::Down => Mark::MemberDown,
+                });
+            }
+            NodeOutput::Gossip { .. } => unreachable!("it was sent"),
+            NodeOutput::Superseded => {
+                let detail = format!("n{node} hears of a younger process of its own");
+                return Err(Violation::new(Invariant::Liveness, detail));
             }
             NodeOutput::TopologyFull => {
                 let detail = format!("n{node} has no room for the topology");

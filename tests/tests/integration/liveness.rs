@@ -1,0 +1,83 @@
+//! Which members the cluster holds for alive: nodes that are killed or stopped, and two processes
+//! of one node.
+
+use std::fs;
+use std::path::Path;
+
+use ringmain_tests::process::{Cluster, Ringmain, ends, run, until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// Small, so that a test does not take long; what is suspected has 2 s to say that it is there.
+const SETTINGS: [&str; 4] = ["--shards", "1", "--probe-interval", "100ms"];
+
+/// What node `asked` holds node `of` for.
+fn state(cluster: &Cluster, asked: usize, of: usize) -> String {
+    let native = cluster.native(asked).to_string();
+    let output = run(&["cluster", "status", "--json", "--node", &native]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let resp = cluster.resp(of).to_string();
+    let nodes = status["nodes"].as_array().unwrap();
+    let node = nodes.iter().find(|node| node["resp"] == resp.as_str()).unwrap();
+    node["state"].as_str().unwrap().to_owned()
+}
+
+fn await_state(cluster: &Cluster, of: usize, wanted: &str) {
+    for asked in (0..cluster.count()).filter(|asked| *asked != of) {
+        until(&format!("{wanted} at node {asked}"), || state(cluster, asked, of) == wanted);
+    }
+}
+
+/// The connections of a stopped process stand, and nobody else would notice.
+#[test]
+fn a_node_that_is_stopped_or_killed_is_down_until_it_is_back() {
+    let mut cluster = Cluster::form_with(3, &SETTINGS);
+    await_state(&cluster, 2, "alive");
+    cluster.process(2).signal(Signal::STOP);
+    await_state(&cluster, 2, "down");
+    let id = cluster.process(2).ready().node.clone();
+    cluster.process(0).log_with(&format!("the cluster holds node {id} for down"));
+    cluster.process(2).signal(Signal::CONT);
+    await_state(&cluster, 2, "alive");
+    cluster.kill(2);
+    await_state(&cluster, 2, "down");
+    cluster.start(2);
+    await_state(&cluster, 2, "alive");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn of_two_processes_of_one_node_the_older_one_stops() {
+    let mut cluster = Cluster::form_with(3, &SETTINGS);
+    cluster.stop(2);
+    let dir = cluster.dir(2).with_extension("copy");
+    copy(&cluster.dir(2), &dir);
+    cluster.start(2);
+    let listen = cluster.network().host(9).to_string();
+    let copied = ["--listen", &listen, "--data-dir", dir.to_str().unwrap()];
+    let copy = Ringmain::start(&[&copied[..], &SETTINGS].concat());
+    let original = cluster.process(2);
+    let older = if boot(original) < boot(&copy) { original } else { &copy };
+    older.log_with("a younger process runs as this node");
+    assert!(ends(older.id()));
+}
+
+/// The number of a node's process life, which is larger for a younger one, but for those that
+/// begin within the same second.
+fn boot(node: &Ringmain) -> u64 {
+    let line = node.log_with(": boot ");
+    let number = line.split(": boot ").nth(1).unwrap().split(',').next().unwrap();
+    number.parse().unwrap()
+}
