@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Lifeguard: a node that hears nothing doubts itself first (its probes and its suspects get up to
-//! 8 times as long); more accusers shorten the time to refute; what is
-//! claimed of a member is told it in every message to it. A node that was paused gives the time back to its suspects.
+//! 8 times as long); more accusers shorten the time to refute; what is claimed of a member is told
+//! it in every message to it. A node that was paused gives the time back to its suspects.
 //! Members that are down are probed for ever, so that splits heal without operators. Tables are
 //! compared by digest with a random member each 30 s, by a new node when it connects, and by the
 //! two ends of a split that has healed.
