@@ -8,6 +8,7 @@ mod checksum;
 mod log;
 mod memory;
 mod mesh;
+mod metrics;
 mod resp;
 
 use criterion::Criterion;
@@ -21,6 +22,7 @@ fn main() {
     checksum::benchmark(&mut criterion);
     log::benchmark(&mut criterion);
     mesh::benchmark(&mut criterion);
+    metrics::benchmark(&mut criterion);
     resp::benchmark(&mut criterion);
     criterion.final_summary();
 }

@@ -52,16 +52,13 @@ measured! {
         FramesRefused "frames_refused_total" "Frames of another cluster or version.",
         FramesMalformed "frames_malformed_total" "Frames that failed their checks.",
         RequestsFailed "requests_failed_total" "Requests answered with an error.",
-        RequestsBusy "requests_busy_total" "Requests refused by admission.",
-        StaleTopology "stale_topology_total" "Frames sent under an older topology.",
-        ReadRepairs "read_repairs_total" "Records sent to replicas that lacked them.",
-        HintsStored "hints_stored_total" "Hints taken for absent primaries.",
-        HintsDelivered "hints_delivered_total" "Hints brought home.",
-        Exchanges "exchanges_total" "Anti-entropy exchanges ended.",
-        ExchangeDifferences "exchange_differences_total" "Leaves that differed in exchanges.",
+        RequestsBusy "requests_busy_total" "Of these, told to try again: too much waits.",
         LogBytes "log_bytes_total" "Bytes appended to the log.",
         LogSyncs "log_syncs_total" "Syncs of the log ended.",
         LogErrors "log_errors_total" "Reads, writes and syncs of the log that failed.",
+        LogSegmentsMerged "log_segments_merged_total" "Segments of the log merged away.",
+        LogBytesMoved "log_moved_bytes_total" "Bytes of records that merging has moved.",
+        LogSnapshots "log_snapshots_total" "Snapshots of segments written.",
         ScrubbedBytes "scrubbed_bytes_total" "Bytes of the log that sweeps have checked.",
         ScrubDamage "scrub_damage_total" "Damaged ranges that sweeps have met, in each anew.",
         DamagedReads "damaged_reads_total" "Damaged records that operations have met.",
@@ -78,11 +75,18 @@ measured! {
     Gauge {
         Connections "connections" "Open connections.",
         Requests "requests_in_flight" "Requests being coordinated.",
-        Hints "hints_held" "Hints held for absent primaries.",
-        Records "records" "Records in the index.",
+        Keys "keys" "Keys in the index, those of deletions included.",
+        IndexBytes "index_bytes" "Memory of the index.",
         LogLiveBytes "log_live_bytes" "Bytes of the log that reads can reach.",
         LogFileBytes "log_file_bytes" "Bytes of the log on disk.",
-        VersionVectorMax "version_vector_entries_max" "Longest version vector seen.",
+        LogFailed "log_failed" "1 once a write or sync has failed: the shard takes no writes.",
+        LogDamagedRanges "log_damaged_ranges" "Damaged ranges that the last whole sweep met.",
+        LogLostKeys "log_lost_keys" "Keys in them, which cannot be read here.",
+        PeersReachable "peers_reachable" "Peers to which all links of the shard stand.",
+        InRing "in_ring" "1 while the shard works for a ring that this node is in.",
+        MembersAlive "members_alive" "Members that the cluster holds for alive.",
+        MembersSuspect "members_suspect" "Members that are suspected, or that this node lacks.",
+        MembersDown "members_down" "Members that the cluster holds for down.",
     }
 }
 
@@ -92,8 +96,7 @@ measured! {
         Get "get_seconds" "From a get's arrival to its reply.",
         Put "put_seconds" "From a put's arrival to its reply.",
         Delete "delete_seconds" "From a delete's arrival to its reply.",
-        Replicate "replicate_seconds" "From a replica write's arrival to its acknowledgement.",
-        LogSync "log_sync_seconds" "One sync of the log.",
+        LogSync "log_sync_seconds" "One sync of the log, with the write that goes before it.",
         Turn "turn_seconds" "One busy turn of the driver.",
     }
 }
@@ -121,9 +124,16 @@ struct Cells {
     timings: [Histogram; Timing::ALL.len()],
 }
 
+impl Gauge {
+    /// Those that shard 0 alone sets, for all of the node.
+    pub fn is_of_node(self) -> bool {
+        matches!(self, Gauge::MembersAlive | Gauge::MembersSuspect | Gauge::MembersDown)
+    }
+}
+
 impl Metrics {
     /// Cells for `shards` shards: the reader, and one recorder per shard in order.
-    /// About 27 KiB per shard.
+    /// About 21 KiB per shard.
     pub fn new(shards: usize) -> (Metrics, Vec<Recorder>) {
         let cells: Arc<[Arc<Cells>]> = (0..shards).map(|_| Arc::new(Cells::new())).collect();
         let recorders = cells
@@ -173,17 +183,19 @@ impl Recorder {
         self.cells.gauges[gauge as usize].store(value, Ordering::Relaxed);
     }
 
-    /// Says where something stands, if it never stood higher.
-    pub fn set_max(&self, gauge: Gauge, value: u64) {
-        let cell = &self.cells.gauges[gauge as usize];
-        if value > cell.load(Ordering::Relaxed) {
-            cell.store(value, Ordering::Relaxed);
-        }
+    /// Takes over what something that counts by itself has come to.
+    pub fn reach(&self, counter: Counter, total: u64) {
+        self.cells.counters[counter as usize].store(total, Ordering::Relaxed);
     }
 
     /// Records one duration, in nanoseconds. Three cells are written.
     pub fn time(&self, timing: Timing, nanoseconds: u64) {
-        self.cells.timings[timing as usize].record(nanoseconds);
+        self.time_many(timing, nanoseconds, 1);
+    }
+
+    /// Records as many equal durations at the price of one.
+    pub fn time_many(&self, timing: Timing, nanoseconds: u64, count: u64) {
+        self.cells.timings[timing as usize].record(nanoseconds, count);
     }
 }
 

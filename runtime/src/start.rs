@@ -6,8 +6,8 @@
 
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
-    Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Members, MeshEndpoint,
-    NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
+    Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Latencies, Members,
+    MeshEndpoint, NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -24,14 +24,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+mod handle;
 mod plan;
 mod ports;
 
+pub use handle::{Handle, Unready};
 use plan::{Plan, member, ring_config};
 pub use plan::{check_begun, client_count_max, file_errors};
 pub use ports::listen;
@@ -43,8 +44,6 @@ const REPLY_BYTES_MAX: usize = 64 << 20;
 const TELL_PATIENCE: Duration = Duration::from_millis(250);
 /// Pause between two such tries.
 const TELL_PAUSE: Duration = Duration::from_millis(1);
-/// How long the admin port waits for the members.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest time from [`Handle::stop`] until [`Running::wait`] returns.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(6);
@@ -147,36 +146,6 @@ enum Event {
     Stopping,
     /// A shard has ended; the error says which one.
     Ended(Result<(), String>),
-}
-
-/// A way to ask a running node for its status, and to stop it, from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    controls: Controls<Control, LateDoorbell>,
-    events: Sender<Event>,
-    is_stopping: Arc<AtomicBool>,
-}
-
-impl Handle {
-    /// Tells every shard to stop; [`Running::wait`] returns once they have, after
-    /// [`STOP_TIME_MAX`] at the latest.
-    pub fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        // Nobody waits any more once a shard has failed.
-        let _gone = self.events.send(Event::Stopping);
-        stop_all(&self.controls, TELL_PATIENCE);
-    }
-
-    /// The JSON of `cluster status`; none if the node does not answer, or is stopping: then
-    /// nobody shall wait for it.
-    pub fn status(&self) -> Option<String> {
-        if self.is_stopping.load(Ordering::Relaxed) {
-            return None;
-        }
-        let (reply, answer) = sync_channel(1);
-        self.controls.control(ShardIndex(0), Control::Status(reply)).ok()?;
-        answer.recv_timeout(STATUS_TIMEOUT).ok()
-    }
 }
 
 impl Running {
@@ -313,7 +282,7 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let native = bind("--port", settings.listen, settings.port)?;
     let addresses = (address_of(&resp)?, address_of(&native)?);
     let (metrics, recorders) = Metrics::new(usize::from(start.identity.shards));
-    let plan = Arc::new(Plan::new(start, addresses, metrics)?);
+    let plan = Arc::new(Plan::new(start, addresses, metrics.clone())?);
     let shards = plan.start.identity.shards;
     let doorbells: Vec<_> = (0..shards).map(|_| LateDoorbell::default()).collect();
     let limits = MeshLimits::for_shards(shards);
@@ -321,7 +290,7 @@ pub fn start(start: NodeStart) -> Result<Running, StartError> {
     let member_count = plan.members.operations().members().len();
     let (events, ended) = channel();
     let controls = endpoints[0].controls();
-    let handle = Handle { controls, events, is_stopping: Arc::default() };
+    let handle = Handle { controls, events, is_stopping: Arc::default(), metrics };
     let parts = endpoints.into_iter().zip(doorbells).zip(recorders);
     let begins = parts.map(|((endpoint, doorbell), recorder)| {
         let listeners = (clone(&resp)?, clone(&native)?);
@@ -442,6 +411,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         peers,
         mesh,
         answers: Answers::default(),
+        latencies: Latencies::default(),
         notices: Vec::new(),
         dirty: Vec::new(),
     };

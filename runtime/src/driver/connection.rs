@@ -1,5 +1,6 @@
 //! One socket of a shard, and what is spoken on it.
 
+use super::latencies::Asked;
 use super::peers::Dial;
 use crate::checksum::Hardware;
 use crate::net::ConnectionId;
@@ -64,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) may_manage: bool,
     /// Requests of a native client that have no answer yet.
     pub(crate) open: u32,
+    /// Requests of a client that have no answer yet, to be timed.
+    pub(crate) asked: Asked,
 }
 
 /// The clients of a node, counted by all its shards.
@@ -136,6 +139,7 @@ impl Connections {
             is_counted: false,
             may_manage: false,
             open: 0,
+            asked: Asked::default(),
         }));
         slot as u32
     }

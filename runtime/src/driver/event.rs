@@ -78,6 +78,7 @@ impl State {
                 self.on_written(Completion::Written { result });
             }
             Event::Synced { result, .. } => {
+                self.end_sync();
                 self.recorder.add(Counter::LogSyncs, u64::from(result.is_ok()));
                 self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
                 let result = result.map_err(|errno| Errno(errno.0));

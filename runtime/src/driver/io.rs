@@ -3,6 +3,7 @@
 use super::answers::Answers;
 use super::connection::{ClientCount, Connections, Speaks};
 use super::control::Control;
+use super::latencies::{Ended, Latencies};
 use super::peers::Peers;
 use crate::checksum::Hardware;
 use crate::mesh::{self, Endpoint};
@@ -12,6 +13,7 @@ use ringmain_core::id::ShardIndex;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::request::Link;
 use ringmain_core::wire::FIRST_BYTES;
+use ringmain_core::wire::frame::Frame;
 use std::sync::{Arc, OnceLock};
 
 /// Most bytes that wait for one client: parsing stops at 256 KiB, then comes at most one answer.
@@ -44,6 +46,7 @@ pub(crate) struct Io {
     pub(crate) peers: Peers,
     pub(crate) mesh: MeshEndpoint,
     pub(crate) answers: Answers,
+    pub(crate) latencies: Latencies,
     pub(crate) notices: Vec<Notice>,
     /// Slots with something to send.
     pub(crate) dirty: Vec<u32>,
@@ -83,12 +86,19 @@ impl Io {
         let start = connection.out.bytes();
         // A client that sends no more still gets what it is owed.
         if start + bytes > most || (connection.is_closing && !is_client) {
+            connection.asked.clear();
             return Err(Lost);
         }
         let out = connection.out.tail();
         let start = out.len();
         out.resize(start + bytes, 0);
         fill(&mut out[start..]);
+        if is_client
+            && let Ok(frame) = Frame::without_checksum(&out[start..])
+            && let Some(request) = connection.asked.take(frame.hop().request.0)
+        {
+            self.latencies.answer(request, Ended::of_frame(&frame));
+        }
         self.mark(link.0 as u32);
         Ok(())
     }

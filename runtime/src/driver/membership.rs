@@ -5,6 +5,7 @@ use super::peers::Dial;
 use super::{State, status};
 use crate::checksum::Hardware;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::metrics::Gauge;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex};
@@ -229,6 +230,7 @@ impl State {
         let (topology, ring) = (shared.0, &shared.1);
         let me = self.engine.shard.config().node;
         self.is_member = ring.contains(me);
+        self.recorder.set(Gauge::InRing, u64::from(self.is_member));
         if topology != self.engine.shard.topology() {
             self.engine.turn(&mut self.io).input(Input::Ring { ring, topology });
         }

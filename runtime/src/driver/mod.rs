@@ -18,6 +18,7 @@ mod files;
 mod gossip;
 mod held_back;
 mod io;
+mod latencies;
 mod members_file;
 mod membership;
 mod native;
@@ -39,6 +40,7 @@ pub(crate) use event::{NATIVE, RESP};
 pub(crate) use files::Files;
 pub(crate) use held_back::HeldBack;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
+pub(crate) use latencies::Latencies;
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
@@ -173,6 +175,7 @@ impl Driver {
             } else {
                 idle = 0;
                 self.state.recorder.add(Counter::Parks, 1);
+                self.state.publish_rest(self.net.connection_count());
                 self.net.park(wait).await?;
             }
         }
@@ -218,6 +221,7 @@ impl Driver {
         self.flush();
         self.state.io.mesh.flush();
         self.state.end_turn(events);
+        self.state.publish_gauges(self.net.connection_count());
         Ok(events)
     }
 

@@ -3,6 +3,7 @@
 use super::State;
 use super::connection::{Connection, Speaks};
 use super::io::link_of_shard;
+use super::latencies::Operation;
 use super::status;
 use super::work::Work;
 use crate::checksum::Hardware;
@@ -265,14 +266,19 @@ impl State {
 
     /// Counted first: the answer, which counts down, may come at once. What is refused has none.
     fn on_client_request(&mut self, link: Link, frame: Frame<'_>) -> Result<(), FrameRefused> {
+        let number = frame.hop().request.0;
         if let Some(connection) = self.io.connections.of(link) {
             connection.open += 1;
+            if let Some(operation) = Operation::of_frame(&frame) {
+                connection.asked.push(number, self.io.latencies.ask(operation));
+            }
         }
         let taken = self.engine.turn(&mut self.io).frame(link, None, frame);
         if taken.is_err()
             && let Some(connection) = self.io.connections.of(link)
         {
             connection.open -= 1;
+            connection.asked.take(number);
         }
         taken
     }

@@ -187,6 +187,11 @@ impl Peers {
         }
     }
 
+    /// How many peers are up.
+    pub(crate) fn up_count(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_up).count()
+    }
+
     /// What is known of `node`.
     pub(crate) fn contact(&self, node: NodeId) -> Option<&Contact> {
         self.peers.get(&node).map(|peer| &peer.contact)

@@ -4,6 +4,7 @@ use super::State;
 use super::connection::Speaks;
 use super::engine::Engine;
 use super::io::Io;
+use super::latencies::{Ended, Operation};
 use super::peers;
 use super::work::Work;
 use crate::metrics::{Counter, Metrics};
@@ -83,7 +84,11 @@ impl State {
             let Some(slot) = self.io.connections.slot_of(ticket.connection) else { continue };
             let Some(connection) = self.io.connections.at(slot) else { continue };
             let Speaks::Resp(session, rest) = &mut connection.speaks else { continue };
-            let is_taken = session.answer(ticket, self.io.answers.view(&held));
+            let answer = self.io.answers.view(&held);
+            if let Some(request) = connection.asked.take(ticket.operation) {
+                self.io.latencies.answer(request, Ended::of(&answer));
+            }
+            let is_taken = session.answer(ticket, answer);
             let has_more = is_taken && (!rest.is_empty() || session.has_typed());
             self.io.mark(slot);
             if has_more {
@@ -172,7 +177,9 @@ impl Requests for Submitter<'_> {
         command: Command<'_>,
         answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted {
+        let request = self.io.latencies.ask(Operation::of(&command));
         if self.answer_alone(key, &command, answer) {
+            self.io.latencies.answer(request, Ended::Well);
             return Submitted::Done;
         }
         let in_order =
@@ -180,9 +187,21 @@ impl Requests for Submitter<'_> {
         let before = self.engine.bodies.bytes();
         self.io.answers.ask(ticket.number());
         self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);
-        if self.io.answers.answer_now(&mut |it| answer(it, &copied)) {
-            Submitted::Done
-        } else if in_order {
+        let mut ended = Ended::Well;
+        let is_answered = self.io.answers.answer_now(&mut |it| {
+            ended = Ended::of(&it);
+            answer(it, &copied);
+        });
+        if is_answered {
+            self.io.latencies.answer(request, ended);
+            return Submitted::Done;
+        }
+        if let Some(slot) = self.io.connections.slot_of(ticket.connection)
+            && let Some(connection) = self.io.connections.at(slot)
+        {
+            connection.asked.push(ticket.operation, request);
+        }
+        if in_order {
             Submitted::LaterInOrder
         } else {
             // What is gathered already is at least a part of the answer.

@@ -57,6 +57,14 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
     })
 }
 
+/// How many members are alive, suspected, down.
+pub(crate) fn member_counts(members: &Membership) -> [u64; 3] {
+    let seats = members.node.operations().members();
+    let count =
+        |wanted| seats.iter().filter(|seat| state(members, seat.node) == wanted).count() as u64;
+    ["alive", "suspect", "down"].map(count)
+}
+
 /// What the cluster holds a member for; one that it does not suspect yet, but that this node cannot
 /// reach, is suspected, too.
 fn state(members: &Membership, node: NodeId) -> &'static str {

@@ -52,6 +52,7 @@ impl Driver {
         self.state.note_scrub();
         self.state.note_damage();
         while let Some(request) = self.state.engine.log.poll_request(now) {
+            self.state.note_sync(&request);
             match request {
                 Request::Create { segment, bytes, header } => {
                     let new = NewSegment { segment, bytes, header };

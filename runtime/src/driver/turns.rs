@@ -1,6 +1,8 @@
-//! What turns cost: how long they take, and what the shard's thread waited for in them.
+//! What turns cost: how long they take, and what the shard's thread waited for in them; and where
+//! the shard stands behind them, for whoever looks.
 
-use super::State;
+use super::{State, status};
+use crate::log::Request;
 use crate::metrics::{Counter, Gauge, Timing};
 use crate::sys::{RunDelay, thread_major_faults};
 use ringmain_core::time::Instant;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 /// Pause between two looks at the page faults of a thread.
 const FAULTS_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two times that the gauges are set.
+const GAUGES_PAUSE: Duration = Duration::from_millis(100);
 /// A longer turn keeps its shard's clients waiting.
 const LONG: Duration = Duration::from_millis(1);
 
@@ -23,12 +27,19 @@ pub(crate) struct Turns {
     /// what is taken off a long turn is hardly more than was lost in it.
     delayed: Duration,
     asked: Instant,
+    /// Something may stand elsewhere than the gauges say.
+    is_stale: bool,
+    /// When the gauges may be set again.
+    next_gauges: Instant,
+    /// When the sync of the log that is under way was begun.
+    sync_begun: Option<Instant>,
 }
 
 impl State {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         let now = self.engine.now;
+        self.io.latencies.begin_turn(now);
         let turns = &mut self.turns;
         if now.since(turns.asked) >= LONG {
             let delay = turns.delay.get_or_insert_with(RunDelay::of_this_thread);
@@ -51,11 +62,71 @@ impl State {
             let is_long = took.saturating_sub(lost) >= LONG;
             self.recorder.add(Counter::LongTurns, u64::from(is_long));
         }
+        self.io.latencies.end_turn(now, &self.recorder);
         if event_count > 0 {
+            self.turns.is_stale = true;
             self.look_for_faults();
             self.recorder.add(Counter::Turns, 1);
             self.recorder.time(Timing::Turn, 1000 * took.as_micros() as u64);
-            self.recorder.set(Gauge::Requests, self.engine.request_count() as u64);
+        }
+    }
+
+    /// With some of what the log asks for, a sync begins.
+    pub(super) fn note_sync(&mut self, request: &Request) {
+        if matches!(request, Request::Sync { .. } | Request::Write { then_sync: true, .. }) {
+            self.turns.sync_begun = Some(self.now());
+        }
+    }
+
+    /// It has ended, well or not.
+    pub(super) fn end_sync(&mut self) {
+        if let Some(begun) = self.turns.sync_begun.take() {
+            let took = self.now().since(begun);
+            self.recorder.time(Timing::LogSync, 1000 * took.as_micros() as u64);
+        }
+    }
+
+    /// Sets the gauges, from time to time. A reader never asks a shard: it reads what was set.
+    pub(super) fn publish_gauges(&mut self, connection_count: usize) {
+        if self.turns.next_gauges <= self.engine.now {
+            self.set_gauges(connection_count);
+        }
+    }
+
+    /// The shard is about to sleep, perhaps for long.
+    pub(super) fn publish_rest(&mut self, connection_count: usize) {
+        if self.turns.is_stale {
+            self.set_gauges(connection_count);
+        }
+    }
+
+    /// Costs one addition for each partition, and on shard 0 a search for each member.
+    fn set_gauges(&mut self, connection_count: usize) {
+        self.turns.is_stale = false;
+        self.turns.next_gauges = self.engine.now + GAUGES_PAUSE;
+        let (log, recorder) = (&self.engine.log, &self.recorder);
+        let counts = log.background_counts();
+        recorder.reach(Counter::LogSegmentsMerged, counts.merged);
+        recorder.reach(Counter::LogBytesMoved, counts.moved_bytes);
+        recorder.reach(Counter::LogSnapshots, counts.snapshots);
+        recorder.set(Gauge::Connections, connection_count as u64);
+        recorder.set(Gauge::Requests, self.engine.request_count() as u64);
+        recorder.set(Gauge::Keys, log.key_count() as u64);
+        recorder.set(Gauge::IndexBytes, log.index_bytes() as u64);
+        recorder.set(Gauge::LogLiveBytes, log.live_bytes());
+        recorder.set(Gauge::LogFileBytes, log.file_bytes());
+        recorder.set(Gauge::LogFailed, u64::from(log.failure().is_some()));
+        recorder.set(Gauge::PeersReachable, self.io.peers.up_count() as u64);
+        let sweep = log.sweep_report();
+        if !sweep.is_running {
+            recorder.set(Gauge::LogDamagedRanges, sweep.damage_count);
+            recorder.set(Gauge::LogLostKeys, sweep.keys_lost);
+        }
+        if let Some(members) = &self.members {
+            let [alive, suspect, down] = status::member_counts(members);
+            recorder.set(Gauge::MembersAlive, alive);
+            recorder.set(Gauge::MembersSuspect, suspect);
+            recorder.set(Gauge::MembersDown, down);
         }
     }
 

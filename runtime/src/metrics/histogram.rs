@@ -64,10 +64,10 @@ impl Histogram {
         }
     }
 
-    pub(super) fn record(&self, nanoseconds: u64) {
-        bump(&self.counts[bucket_of(nanoseconds)], 1);
-        bump(&self.sum, nanoseconds);
-        if nanoseconds > self.max.load(Ordering::Relaxed) {
+    pub(super) fn record(&self, nanoseconds: u64, count: u64) {
+        bump(&self.counts[bucket_of(nanoseconds)], count);
+        bump(&self.sum, nanoseconds.wrapping_mul(count));
+        if count > 0 && nanoseconds > self.max.load(Ordering::Relaxed) {
             self.max.store(nanoseconds, Ordering::Relaxed);
         }
     }

@@ -54,6 +54,27 @@ fn quantiles_are_those_of_the_sorted_values() {
     assert_eq!(metrics.timing(0, Timing::Put).quantile(1, 2), None);
 }
 
+/// The naive model: a list of values, sorted into the buckets by a search.
+#[test]
+fn many_at_once_are_as_many_one_by_one() {
+    let (metrics, recorders) = Metrics::new(1);
+    let mut model = Buckets { counts: vec![0; BUCKET_COUNT], sum: 0, max: 0 };
+    let mut value = 1u64;
+    for count in (0..2_000).map(|step| step % 5) {
+        value = value.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let nanoseconds = value >> (24 + value % 40);
+        recorders[0].time_many(Timing::Put, nanoseconds, count);
+        for _ in 0..count {
+            recorders[0].time(Timing::Get, nanoseconds);
+            model.counts[bucket_by_search(nanoseconds)] += 1;
+            model.sum += nanoseconds;
+            model.max = model.max.max(nanoseconds);
+        }
+    }
+    assert_eq!(metrics.timing(0, Timing::Get), model);
+    assert_eq!(metrics.timing(0, Timing::Put), model);
+}
+
 #[test]
 fn shards_add_up() {
     let (metrics, recorders) = Metrics::new(3);
@@ -67,8 +88,7 @@ fn shards_add_up() {
                     recorder.time(Timing::Put, value * shard);
                 }
                 recorder.set(Gauge::Connections, shard);
-                recorder.set_max(Gauge::Hints, 9);
-                recorder.set_max(Gauge::Hints, shard);
+                recorder.reach(Counter::LogSnapshots, shard);
             })
         })
         .collect();
@@ -80,7 +100,7 @@ fn shards_add_up() {
     assert_eq!(metrics.counter_total(Counter::BytesSent), 60_000);
     assert_eq!(metrics.counter_total(Counter::BytesReceived), 0);
     assert_eq!(metrics.gauge(1, Gauge::Connections), 2);
-    assert_eq!(metrics.gauge(1, Gauge::Hints), 9);
+    assert_eq!(metrics.counter_total(Counter::LogSnapshots), 6);
     let mut all = metrics.timing(0, Timing::Put);
     all.add(&metrics.timing(1, Timing::Put));
     all.add(&metrics.timing(2, Timing::Put));

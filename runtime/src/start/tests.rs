@@ -33,8 +33,9 @@ fn begins(starts: [NodeStart; 2]) -> (Vec<Begin>, Handle, Receiver<Event>) {
     let endpoints: Vec<MeshEndpoint> = mesh(doorbells.clone(), MeshLimits::for_shards(2));
     let (events, ended) = channel();
     let controls = endpoints[0].controls();
-    let handle = Handle { controls, events, is_stopping: Arc::default() };
     let (metrics, recorders) = Metrics::new(2);
+    let is_stopping = Arc::default();
+    let handle = Handle { controls, events, is_stopping, metrics: metrics.clone() };
     let parts = endpoints.into_iter().zip(doorbells).zip(recorders).zip(starts);
     let begins = parts.map(|(((endpoint, doorbell), recorder), start)| {
         let listeners = ["--resp-port", "--port"].map(|port| bind(port, start.settings.listen, 0));
@@ -106,6 +107,7 @@ fn a_node_stops_when_it_is_told_to() {
     handle.stop();
     assert_eq!(running.wait(), Ok(()));
     assert_eq!(handle.status(), None);
+    assert_eq!(handle.unready(), Some(Unready::Stopping));
     assert_eq!(Arc::strong_count(&dir), 1, "nothing holds the directory");
 }
 
