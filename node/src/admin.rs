@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 mod connection;
+mod metrics;
+mod pages;
 
 use connection::Connection;
+pub(crate) use pages::Pages;
 
 /// Most connections at a time.
 const CONNECTION_COUNT_MAX: usize = 16;
@@ -33,8 +36,14 @@ pub(crate) struct Admin {
 /// What can be asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Page {
+    /// For people: what else there is.
+    Index,
     /// 200 while the process serves.
     Health,
+    /// 200 once it has recovered and is in the ring.
+    Ready,
+    /// What it counts and times, for Prometheus.
+    Metrics,
     /// The cluster's status, JSON.
     Status,
 }
@@ -51,7 +60,10 @@ pub(crate) struct Reply {
 impl Page {
     fn of(path: &str) -> Option<Page> {
         match path {
+            "/" => Some(Page::Index),
             "/health" => Some(Page::Health),
+            "/ready" => Some(Page::Ready),
+            "/metrics" => Some(Page::Metrics),
             "/status" => Some(Page::Status),
             _ => None,
         }
@@ -66,36 +78,33 @@ impl Reply {
     pub(crate) fn json(body: String) -> Reply {
         Reply { status: 200, kind: "application/json", body }
     }
+
+    fn metrics(body: String) -> Reply {
+        Reply { status: 200, kind: metrics::KIND, body }
+    }
 }
 
 impl Admin {
-    /// Serves on `listener`. `status` gives the JSON of `/status`, or `None` while it cannot;
-    /// it may take its time, and the port waits for it.
+    /// Serves on `listener` what `answer` gives for each page; it may take its time, and the port
+    /// waits for it.
     pub(crate) fn start(
         listener: TcpListener,
-        status: impl FnMut() -> Option<String> + Send + 'static,
+        answer: impl FnMut(Page) -> Reply + Send + 'static,
     ) -> io::Result<Admin> {
-        Admin::start_with(listener, status, PATIENCE)
+        Admin::start_with(listener, answer, PATIENCE)
     }
 
     fn start_with(
         listener: TcpListener,
-        mut status: impl FnMut() -> Option<String> + Send + 'static,
+        mut answer: impl FnMut(Page) -> Reply + Send + 'static,
         patience: Duration,
     ) -> io::Result<Admin> {
         listener.set_nonblocking(true)?;
         let (stop, stopped) = UnixStream::pair()?;
         let mut port = Port { listener, stopped, connections: Vec::new(), patience };
-        let thread = thread::Builder::new().name("admin".into()).spawn(move || {
-            let mut answer = |page| match page {
-                Page::Health => Reply::text(200, "ok"),
-                Page::Status => match status() {
-                    Some(json) => Reply::json(json),
-                    None => Reply::text(503, "no status yet"),
-                },
-            };
-            while port.turn(&mut answer) {}
-        })?;
+        let thread = thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || while port.turn(&mut answer) {})?;
         Ok(Admin { stop: Some(stop), thread: Some(thread) })
     }
 }

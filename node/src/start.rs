@@ -15,7 +15,7 @@ use ringmain_runtime::settings::{Secret, Settings};
 use ringmain_runtime::start::{self, Handle, NodeStart, StartError};
 use ringmain_runtime::sys::{self, Stops};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Pages};
 use crate::args::StartArgs;
 use crate::boot::{self, Entry, Opened};
 use crate::config;
@@ -108,28 +108,30 @@ fn serve(settings: &Settings, opened: Opened, stop: &StopSwitch) -> Result<(), F
         let asked = SocketAddr::new(settings.listen, settings.admin_port);
         port_failure("--admin-port", asked, &error)
     })?;
+    let pages = Pages::default();
+    let admin = serve_pages(listener, &pages)?;
     let node = start_node(settings, opened, address)?;
+    pages.set(node.handle.clone());
     if let Err(errno) = sys::keep_program_resident() {
         tracing::debug!("the program's code may leave memory: {errno}; raise ulimit -l");
     }
     stop.set(node.handle.clone());
-    let announced = announce(&node, listener);
+    let announced = print_line(&node.ready.line());
     if announced.is_err() {
         // Clients may have written by now: what they were told is kept.
         node.handle.stop();
     }
     let ended = (node.wait)();
+    drop(admin);
     announced.and(ended)
 }
 
-/// Serves HTTP while the result lives, and prints the one line.
-fn announce(node: &Running, listener: TcpListener) -> Result<Admin, Failure> {
-    let handle = node.handle.clone();
-    let admin = Admin::start(listener, move || handle.status()).map_err(|error| {
+/// Serves HTTP while the result lives.
+fn serve_pages(listener: TcpListener, pages: &Pages) -> Result<Admin, Failure> {
+    let pages = pages.clone();
+    Admin::start(listener, move |page| pages.answer(page)).map_err(|error| {
         Failure::new(Exit::Host, format!("cannot serve HTTP: {error}"), "raise ulimit -u and -n")
-    })?;
-    print_line(&node.ready.line())?;
-    Ok(admin)
+    })
 }
 
 /// A node that is recovered and listens, on threads of its own.

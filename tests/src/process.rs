@@ -19,6 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 mod client;
 mod cluster;
+mod http;
 mod load;
 mod lone;
 mod network;
@@ -26,6 +27,7 @@ mod small_disk;
 
 pub use client::{Client, code, until};
 pub use cluster::Cluster;
+pub use http::fetch;
 pub use load::{Failed, Load, newest};
 pub use lone::Lone;
 pub use network::Network;

@@ -97,7 +97,7 @@ fn respond(received: &[u8], answer: &mut dyn FnMut(Page) -> Reply) -> Option<Vec
     let page = Page::of(path.split('?').next().unwrap_or_default());
     let method = request.method.unwrap_or_default();
     let reply = match (method, page) {
-        (_, None) => Reply::text(404, "pages: /health /status"),
+        (_, None) => Reply::text(404, "pages: / /health /ready /metrics /status"),
         ("GET" | "HEAD", Some(page)) => answer(page),
         (_, Some(_)) => Reply::text(405, "only GET and HEAD"),
     };

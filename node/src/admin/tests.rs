@@ -19,11 +19,17 @@ fn start_on(address: &str, patience: Duration) -> Served {
     let listener = TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
     let mut asked = 0;
-    let status = move || {
-        asked += 1;
-        (asked > 1).then(|| format!("{{\"asked\":{asked}}}"))
+    let answer = move |page| {
+        asked += usize::from(page == Page::Status);
+        match page {
+            Page::Status if asked > 1 => Reply::json(format!("{{\"asked\":{asked}}}")),
+            Page::Status => Reply::text(503, "no status yet"),
+            Page::Health => Reply::text(200, "ok"),
+            Page::Metrics => Reply::metrics("a 1\n".into()),
+            Page::Index | Page::Ready => Reply::text(503, "no such page here"),
+        }
     };
-    Served { admin: Admin::start_with(listener, status, patience).unwrap(), address }
+    Served { admin: Admin::start_with(listener, answer, patience).unwrap(), address }
 }
 
 fn connect(admin: &Served) -> TcpStream {
@@ -57,6 +63,9 @@ fn pages_answer() {
     assert!(ask(&admin, "GET /status HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
     let status = ask(&admin, "GET /status HTTP/1.1\r\n\r\n");
     assert!(status.contains("application/json") && status.ends_with("{\"asked\":2}"), "{status}");
+    let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(metrics.contains(metrics::KIND) && metrics.ends_with("\r\n\r\na 1\n"), "{metrics}");
+    assert!(ask(&admin, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
     assert!(ask(&admin, "GET /secret HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
     assert!(ask(&admin, "POST /health HTTP/1.1\r\n\r\nbody").starts_with("HTTP/1.1 405 "));
 }

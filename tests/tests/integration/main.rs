@@ -13,6 +13,7 @@ mod kills;
 mod lent;
 mod liveness;
 mod log_tool;
+mod metrics;
 mod obstacles;
 mod reshard;
 mod resp_clients;
