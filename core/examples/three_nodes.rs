@@ -158,6 +158,8 @@ impl Server {
             r: 2,
             w: 2,
             sync_before_ack: false,
+            keeps_hints: false,
+            hint_interval: limits::HINT_INTERVAL,
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 16].leak(),

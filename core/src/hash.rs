@@ -1,7 +1,7 @@
 //! Where a key lives: xxh3-128, seeded by the cluster, so every machine agrees: the top
 //! bits are the partition, the next 64 order keys inside it.
 
-use crate::id::Partition;
+use crate::id::{NodeId, Partition};
 
 /// The hash of a key's bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -35,6 +35,8 @@ pub struct Key<'a> {
     pub partition: Partition,
     /// Its order inside the partition.
     pub order: u64,
+    /// Whose copy is meant: 0 = this node's own, else the hint that this node keeps for another.
+    pub target: NodeId,
 }
 
 impl<'a> Key<'a> {
@@ -42,7 +44,18 @@ impl<'a> Key<'a> {
     pub fn new(bytes: &'a [u8], seed: u64, partition_bits: u32) -> Key<'a> {
         let hash = KeyHash::new(seed, bytes);
         let partition = hash.partition(partition_bits);
-        Key { bytes, hash, partition, order: hash.order(partition_bits) }
+        Key { bytes, hash, partition, order: hash.order(partition_bits), target: NodeId(0) }
+    }
+
+    /// The same key, but the hint that is kept for `target`; the own copy if that is 0.
+    #[must_use]
+    pub fn kept_for(self, target: NodeId) -> Key<'a> {
+        Key { target, ..self }
+    }
+
+    /// Whether a hint is meant.
+    pub fn is_hint(&self) -> bool {
+        self.target != NodeId(0)
     }
 }
 

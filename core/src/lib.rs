@@ -11,6 +11,7 @@
 //! | how a put and a get are decided | [`shard`], [`request`], [`quorum`] |
 //! | which node owns a key | [`hash`], [`ring`], [`membership`] |
 //! | how versions and conflicts are told apart | [`causality`], [`records`] |
+//! | how hints go home | [`handoff`] |
 //! | what travels and what lies on disk | [`wire`] |
 //! | every bound | [`limits`] |
 //!
@@ -28,6 +29,7 @@ extern crate std;
 pub mod causality;
 pub mod checksum;
 pub mod drive;
+pub mod handoff;
 pub mod hash;
 pub mod id;
 pub mod limits;

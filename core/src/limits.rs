@@ -40,6 +40,25 @@ pub const READ_HEDGE: Duration = Duration::from_millis(20);
 pub const READ_REPAIR_PER_SECOND: u64 = 2_000;
 /// As many more at once.
 pub const READ_REPAIR_BURST: u64 = 500;
+/// Bytes of hints that one shard hands off in a second, in the long run: a node that comes back has
+/// requests to serve, and so have those that kept hints for it.
+pub const HANDOFF_BYTES_PER_SECOND: u64 = 4 << 20;
+/// As many more at once, bytes.
+pub const HANDOFF_BURST_BYTES: u64 = 256 << 10;
+/// Most hints in flight to one node: enough to share its syncs, few enough for its queues.
+pub const HANDOFF_COUNT_MAX: usize = 32;
+/// How long a hint waits for its acknowledgment: many times as long as a sync takes.
+pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest pause after a hint that was not taken; each is twice the one before.
+pub const HANDOFF_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest one.
+pub const HANDOFF_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Pause before a hint that is being read into memory is looked for again: a read of a slow disk.
+pub const HANDOFF_FETCH_PAUSE: Duration = Duration::from_millis(10);
+/// How often that happens before the hint is passed over until the next pass: for a second.
+pub const HANDOFF_FETCH_COUNT_MAX: u32 = 100;
+/// Default time after which nodes for which hints are left are looked at again.
+pub const HINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Reads of a cold record that may bring nothing before what waits for it is refused.
 pub const FETCH_COUNT_MAX: u32 = 3;
 /// Operations on one key that go on in one step when the record that they waited for was read.
@@ -86,6 +105,7 @@ const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 
 const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
 const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
+const _: () = assert!(HANDOFF_TIMEOUT.as_nanos() <= REQUEST_TIMEOUT_MAX.as_nanos());
 const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indices of 8 bits");
 const _: () = assert!(CONFIRMATION_COUNT_MAX == 2, "the fractions of their logarithm are listed");
 const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");

@@ -35,11 +35,14 @@ pub enum Plant {
     BootIgnored,
     /// Members that are down are not probed any more.
     DownNotProbed,
+    /// A hint is dropped when it is sent, not when it is acknowledged.
+    HintDroppedEarly,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
-    /// are found by its own tests: here a connection that stands again heals what they break.
+    /// are found by its own tests: here a connection that stands again heals what they break. So is
+    /// the one of hints, by those of the drive loop.
     pub const ALL: [Plant; 11] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
@@ -71,6 +74,7 @@ impl Plant {
             Plant::SuspicionNotRefuted => "suspicion-not-refuted",
             Plant::BootIgnored => "boot-ignored",
             Plant::DownNotProbed => "down-not-probed",
+            Plant::HintDroppedEarly => "hint-dropped-early",
         }
     }
 }

@@ -5,9 +5,12 @@
 //! else calls `event` or `join` of [`causality`]. Value bytes pass through slices lent by the
 //! store; nothing is allocated.
 //!
+//! A store keeps hints, too: records that other nodes lack, by key and node ([`Key::target`]),
+//! apart from its own copies.
+//!
 //! Invariant: the leaf of a key always holds the wrapping sum of the
-//! [`version`](crate::causality::Record::version) of each record in it, so equal leaves mean equal
-//! sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
+//! [`version`](crate::causality::Record::version) of each of the own copies in it, so equal leaves
+//! mean equal sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -148,6 +151,32 @@ pub trait Records {
     /// # Errors
     /// [`Unread`] if it cannot be read now.
     fn body(&self, place: Place) -> Result<Body<'_>, Unread>;
+
+    /// Where the oldest hint for `target` lies above `after`. Only the newest one of a key counts,
+    /// in memory or not.
+    fn next_hint(&self, _target: NodeId, _after: Place) -> Option<Place> {
+        None
+    }
+
+    /// The record of `key` is to be sent soon, but cold: it is read into memory, though nobody
+    /// waits for it yet.
+    fn fetch_ahead(&mut self, key: &Key<'_>) {
+        self.fetch(key);
+    }
+
+    /// The hint at `place` is to be sent, but cold: it is read into memory. Asked twice, it is read
+    /// once. Nobody need be told when it is there; a driver that feeds
+    /// [`Input::Hinted`](crate::shard::Input::Hinted) then makes it go on sooner.
+    ///
+    /// # Panics
+    /// A store whose hints are never cold need not implement it.
+    fn fetch_hint(&mut self, place: Place) {
+        unreachable!("a store whose hints are cold can fetch them, here at {place:?}");
+    }
+
+    /// `key` is a hint, and what lies at `place` has reached all that should have it: the hint is
+    /// kept no longer, unless a newer one of the same key has taken its place.
+    fn drop_hint(&mut self, _key: &Key<'_>, _place: Place) {}
 
     /// The Merkle leaves of `partition`: `limits::MERKLE_LEAF_COUNT` of them.
     fn leaves(&mut self, partition: Partition) -> &mut [u64];
@@ -334,6 +363,9 @@ fn admit(old: Option<Record<'_>>, event: &Event) -> Result<(), Refusal> {
 }
 
 fn update_leaf<R: Records>(records: &mut R, key: &Key<'_>, before: u64, after: u64) {
+    if key.is_hint() {
+        return;
+    }
     let leaf = &mut records.leaves(key.partition)[leaf_index(key)];
     *leaf = leaf.wrapping_sub(before).wrapping_add(after);
 }

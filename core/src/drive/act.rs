@@ -1,6 +1,7 @@
 //! What the machine asks for, done.
 
 use super::answer::{self, Answer, Token};
+use super::hints::record_of;
 use super::kept::{kept, kept_bytes, write_kept};
 use super::park::{Lack, Wait};
 use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
@@ -24,19 +25,35 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Does one output; what it returns is fed back once all outputs are drained.
     pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
         match output {
-            Output::Look { op } => Some(self.look(op, hand)),
-            Output::Apply { op, birth, gathered } => self.apply(op, birth, gathered, hand),
+            Output::Look { op, target } => Some(self.look(op, target, hand)),
+            Output::Apply { op, birth, gathered, target } => {
+                self.apply((op, target), birth, gathered, hand)
+            }
             Output::Join { link, node, request, order, sync } => {
                 let result = self.join((link, node), hand)?;
                 Some(Input::Joined { link, request, order, sync, result })
             }
-            Output::Replicate { op, node, partition, place, sync, deadline_ms } => {
-                let kind = if sync { Op::ReplicateSync } else { Op::Replicate };
+            Output::Replicate { op, node, partition, place, sync, deadline_ms, target } => {
+                let kind = match (target, sync) {
+                    (NodeId(0), false) => Op::Replicate,
+                    (NodeId(0), true) => Op::ReplicateSync,
+                    (_, false) => Op::Hint,
+                    (_, true) => Op::HintSync,
+                };
                 let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
-                self.send_body(To::Node(node, partition), hop, place, op)
+                let to = To::Node(node, partition);
+                let sent = if target == NodeId(0) {
+                    self.copy_body(to, hop, place)
+                } else {
+                    self.send_hint(to, hop, place, target)
+                };
+                // That replica has failed this request.
+                (sent != Some(true)).then_some(Input::Unsent { node, op })
             }
-            Output::Ask { op, node, partition, deadline_ms } => {
-                self.ask(op, To::Node(node, partition), deadline_ms, hand)
+            Output::Ask { op, node, partition, deadline_ms, target } => {
+                let to = To::Node(node, partition);
+                let is_sent = self.ask(op, to, deadline_ms, target, hand);
+                (!is_sent).then_some(Input::Unsent { node, op })
             }
             Output::Forward { op, target, partition, forwarded, deadline_ms } => {
                 let to = match target {
@@ -44,6 +61,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                     Target::Node(node) => To::Node(node, partition),
                 };
                 self.forward(op, to, forwarded, deadline_ms, hand)
+            }
+            Output::SeekHint { op, target, after } => {
+                let result = self.seek_hint(op, target, after);
+                Some(Input::Sought { op, result })
             }
             output => {
                 self.give(output, hand);
@@ -56,6 +77,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn give(&mut self, output: Output, hand: AtHand<'_>) {
         match output {
             Output::Serve { link, request, order } => self.serve(link, request, order, hand),
+            Output::Keep { place, target } => self.keep_hint(place, target),
+            Output::DropHint { target, place, sent } => self.drop_hint(target, place, sent),
             Output::Repair { op, node, version, partition } => {
                 self.repair(op, (node, partition), version);
             }
@@ -77,6 +100,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             | Output::Join { .. }
             | Output::Replicate { .. }
             | Output::Ask { .. }
+            | Output::SeekHint { .. }
             | Output::Forward { .. } => unreachable!("`act` does what is answered"),
         }
     }
@@ -90,8 +114,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let AtHand::Frame(key, frame, deadline) = hand else {
             unreachable!("a frame asked for it");
         };
-        let record = Record::new_checked(frame.payload()).expect("checked at the border");
-        let result = records::join(self.store, &key, record, frame.body());
+        let record = record_of(frame).expect("checked at the border");
+        let result = if key.is_hint() {
+            // Its body has a target before the record, which the log keeps elsewhere.
+            records::join_record(self.store, &key, record)
+        } else {
+            records::join(self.store, &key, record, frame.body())
+        };
         let lack = result.err().and_then(|refusal| self.lack_of(refusal));
         if lack == Some(Lack::Room) {
             self.park_frame((link, node), &key, frame, (Wait::For(Lack::Room), deadline));
@@ -100,11 +129,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         Some(result)
     }
 
-    fn look(&mut self, op: RequestId, hand: AtHand<'_>) -> Input<'static> {
+    fn look(&mut self, op: RequestId, target: NodeId, hand: AtHand<'_>) -> Input<'static> {
         self.keep(op, hand);
         let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let bits = self.shard.config().partition_bits;
-        let key = Key::new(key, self.settings.hash_seed, bits);
+        let key = Key::new(key, self.settings.hash_seed, bits).kept_for(target);
         let mut version = 0;
         match self.store.record(&key) {
             #[cfg(feature = "plant")]
@@ -124,7 +153,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         Input::Looked { op, result: Ok(Found { version, covered }) }
     }
 
-    fn gather_place(&mut self, op: RequestId, place: Place) -> Result<(), Unread> {
+    pub(super) fn gather_place(&mut self, op: RequestId, place: Place) -> Result<(), Unread> {
         let body = self.store.body(place)?;
         let record = Record::new_checked(body.payload()).map_err(|_| Unread::Damaged)?;
         gather(self.bodies, op, record);
@@ -160,7 +189,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Applies the write `op`; none if it has to wait for a cold record or for room.
     fn apply(
         &mut self,
-        op: RequestId,
+        (op, target): (RequestId, NodeId),
         birth: u32,
         use_gathered: bool,
         hand: AtHand<'_>,
@@ -175,6 +204,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 (Key::new(key, self.settings.hash_seed, bits), command)
             }
         };
+        let key = key.kept_for(target);
         let Command::Put(put) = command else { unreachable!("only writes are applied") };
         let gathered = gathered(self.bodies, op);
         if use_gathered && !holds(put, self.live(gathered)) {
@@ -216,7 +246,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
         let AtHand::Frame(key, frame, ..) = hand else { unreachable!("a frame asked for it") };
-        let Read { known } = Read::new_checked(frame.payload()).expect("checked at the border");
+        let Read { known, .. } = Read::new_checked(frame.payload()).expect("checked at the border");
         match self.store.record(&key) {
             Ok(None) => {
                 let hop = self.hop(Op::ReadReply, request);
@@ -243,21 +273,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.send(To::Link(link), hop, &[], &Reject { reason, order });
     }
 
-    /// Sends the stored body at `place` to a replica.
-    fn send_body(
-        &mut self,
-        to: To,
-        hop: Hop,
-        place: Place,
-        op: RequestId,
-    ) -> Option<Input<'static>> {
-        let To::Node(node, _) = to else { unreachable!("replicas are nodes") };
-        match self.copy_body(to, hop, place) {
-            Some(true) => None,
-            Some(false) | None => self.lost(op, node),
-        }
-    }
-
     /// Whether the body at `place` was sent; none if it could not be read.
     fn copy_body(&mut self, to: To, hop: Hop, place: Place) -> Option<bool> {
         let body = self.store.body(place).ok()?.bytes();
@@ -269,29 +284,25 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         Some(sent.is_ok())
     }
 
-    /// A frame to a replica was not taken: that replica has failed this request.
-    fn lost(&self, op: RequestId, node: NodeId) -> Option<Input<'static>> {
-        Some(Input::Unsent { node, op })
-    }
-
+    /// Whether the question was sent.
     fn ask(
         &mut self,
         op: RequestId,
         to: To,
         deadline_ms: u16,
+        target: NodeId,
         hand: AtHand<'_>,
-    ) -> Option<Input<'static>> {
-        let To::Node(node, _) = to else { unreachable!("replicas are nodes") };
+    ) -> bool {
         self.keep(op, hand);
         let hop = Hop { deadline_ms, ..self.hop(Op::Read, op.0) };
-        let (key, _) = kept(self.bodies, op)?;
+        let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let known = gathered(self.bodies, op).map_or(0, |record| record.version(&self.place(key)));
-        let read = Read { known };
+        let read = Read { known, target };
         let bytes = frame_length(key.len(), read.bytes());
         let sent = self.links.send(to, bytes, |out| {
             write_frame::<C>(&hop, key, &read, out);
         });
-        if sent.is_err() { self.lost(op, node) } else { None }
+        sent.is_ok()
     }
 
     /// Gives `node`, which has `version`, what was gathered for the read `op`. Who has the same is
@@ -437,7 +448,7 @@ fn is_same(known: u64, version: u64) -> bool {
 }
 
 /// The record that was gathered for `op`.
-fn gathered<B: Bodies>(bodies: &B, op: RequestId) -> Option<Record<'_>> {
+pub(super) fn gathered<B: Bodies>(bodies: &B, op: RequestId) -> Option<Record<'_>> {
     let bytes = bodies.gathered(op)?;
     Some(Record::new_checked(bytes).expect("what is gathered was written by a join"))
 }

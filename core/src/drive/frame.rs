@@ -1,5 +1,6 @@
 //! Frames of peers and native clients, as inputs of the machine.
 
+use super::hints::{record_of, target_of};
 use super::kept::kept;
 use super::park::is_write;
 use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn, Waiting};
@@ -14,7 +15,7 @@ use crate::wire::frame::Frame;
 use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Malformed;
-use crate::wire::peer::{Ack, Read, ReadSame, Reject};
+use crate::wire::peer::{Ack, ReadSame, Reject};
 use crate::wire::put::PutRequest;
 use crate::wire::reply::Reply;
 
@@ -45,7 +46,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Op::Reply | Op::Ack | Op::Reject | Op::ReadReply | Op::ReadSame => {
                 self.on_answer(node, frame)
             }
-            Op::Replicate | Op::ReplicateSync | Op::Read => self.on_data(link, node, frame),
+            Op::Replicate | Op::ReplicateSync | Op::Read | Op::Hint | Op::HintSync => {
+                self.on_data(link, node, frame)
+            }
             _ => Err(FrameRefused::NotForShard),
         }
     }
@@ -104,20 +107,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         node: NodeId,
         frame: Frame<'f>,
     ) -> Result<(Key<'f>, Input<'static>), FrameRefused> {
-        let key = self.key(frame);
+        let target = target_of(frame)?;
+        let key = self.key(frame).kept_for(target);
         let data = DataFrame {
             link,
             node,
             request: frame.hop().request.0,
             topology: frame.hop().topology,
             key: KeyPlace::of(&key),
-            sync: frame.op() == Op::ReplicateSync,
+            sync: matches!(frame.op(), Op::ReplicateSync | Op::HintSync),
+            target,
         };
         if frame.op() == Op::Read {
-            Read::new_checked(frame.payload())?;
             return Ok((key, Input::Read(data)));
         }
-        Record::new_checked(frame.payload()).map_err(|_| FrameRefused::Malformed)?;
+        record_of(frame)?;
         Ok((key, Input::Replicate(data)))
     }
 

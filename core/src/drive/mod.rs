@@ -17,6 +17,8 @@
 mod act;
 mod answer;
 mod frame;
+mod handoff;
+mod hints;
 mod kept;
 mod park;
 mod waiting;
@@ -32,7 +34,7 @@ use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId, ShardIndex};
 use crate::limits::REQUEST_TIMEOUT_MAX;
-use crate::records::Records;
+use crate::records::{Place, Records};
 use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
 use crate::shard::{Input, Shard};
 use crate::time::{Instant, UnixMs};
@@ -72,6 +74,14 @@ pub enum Notice {
     TopologyDiffers(NodeId),
     /// This node lost events of its own actors: the process must restart with a new boot.
     LostOwnEvents,
+    /// A hint, or the own copy that it refers to, is damaged, or too large for a frame: it is kept,
+    /// but does not reach the node that lacks it.
+    HintUnsendable {
+        /// The node.
+        target: NodeId,
+        /// Where the hint lies.
+        place: Place,
+    },
 }
 
 /// The driver's connections and sessions.
@@ -220,8 +230,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
         }
-        if let Some(wait) = self.must_wait(&key, matches!(command, Command::Put(_))) {
-            return self.park_command(origin, &key, &command, (wait, deadline));
+        let coordinated = self.coordinated(key, &command);
+        if let Some(wait) = self.must_wait(&coordinated, matches!(command, Command::Put(_))) {
+            return self.park_command(origin, &coordinated, &command, (wait, deadline));
         }
         self.run_command(origin, key, command, deadline);
     }
@@ -239,10 +250,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         {
             return;
         }
-        let (forwarded, want_context) = match command {
-            Command::Get(get) => (get.forwarded, get.want_context),
-            Command::Put(put) => (put.forwarded, put.want_context),
-        };
+        let (forwarded, want_context) = (command.forwarded(), command.want_context());
         let (kind, key_place) = (command.kind(), KeyPlace::of(&key));
         let request = Request { origin, key: key_place, kind, deadline, forwarded, want_context };
         self.run(Input::Request(request), AtHand::Command(key, command));
@@ -334,6 +342,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 }
 
 impl Command<'_> {
+    /// Another node has handed it on.
+    fn forwarded(&self) -> bool {
+        match self {
+            Command::Get(get) => get.forwarded,
+            Command::Put(put) => put.forwarded,
+        }
+    }
+
+    fn want_context(&self) -> bool {
+        match self {
+            Command::Get(get) => get.want_context,
+            Command::Put(put) => put.want_context,
+        }
+    }
+
     /// What the machine must know of it.
     fn kind(&self) -> Kind {
         match self {

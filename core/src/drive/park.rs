@@ -7,6 +7,7 @@
 //! that later; then a request keeps its slot and waits by its number. Operations of one key take
 //! effect in the order of their arrival, also behind a cold one (protocol: records and frames).
 
+use super::hints::target_of;
 use super::kept::{kept, kept_bytes, read_kept, write_kept};
 use super::waiting::{End, Late, NoRoom, Parked, Waiter, Waiting};
 use super::{AtHand, Bodies, Command, Links, Turn};
@@ -16,7 +17,7 @@ use crate::id::{NodeId, RequestId};
 use crate::limits::{FETCH_COUNT_MAX, RESUME_COUNT_MAX};
 use crate::records::{Records, Refusal, Unread};
 use crate::request::{Failure, KeyPlace, Link, Origin};
-use crate::shard::Input;
+use crate::shard::{Input, Shard};
 use crate::time::Instant;
 use crate::wire::FIRST_BYTES;
 use crate::wire::frame::{Frame, Hop};
@@ -76,7 +77,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
         let is_overtaking = appends && self.store.is_room_awaited();
         let lack = if is_overtaking { Some(Lack::Room) } else { self.lack(key, appends) }?;
-        self.shard.owns(key.partition).then_some(Wait::For(lack))
+        self.shard.keeps(key).then_some(Wait::For(lack))
     }
 
     /// What the store lacks for an operation on `key`. Room first: a record that is read into
@@ -134,7 +135,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.keep(op, hand);
         let Some((bytes, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let bits = self.shard.config().partition_bits;
-        let key = Key::new(bytes, self.settings.hash_seed, bits);
+        let target = self.shard.stands_for(op);
+        let key = Key::new(bytes, self.settings.hash_seed, bits).kept_for(target);
         let waiter = Waiter { parked: Parked::Write(op), deadline: self.shard.apply_deadline(op) };
         park((self.store, self.waiting), &key, Wait::For(lack), waiter, 0, |_| {}).is_ok()
     }
@@ -204,8 +206,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn front(&mut self, key: KeyPlace) -> Option<(Waiter, Option<Lack>)> {
         loop {
             let (waiter, kept) = self.waiting.front(key)?;
-            if let Some(bytes) = front_key(self.waiting, self.bodies, key) {
-                let lack = self.lack(&self.place(bytes), appends(waiter.parked, kept));
+            if let Some((bytes, target)) = front_key(self.waiting, self.bodies, self.shard, key) {
+                let whole = self.place(bytes).kept_for(target);
+                let lack = self.lack(&whole, appends(waiter.parked, kept));
                 return Some((waiter, lack));
             }
             self.waiting.pop(key);
@@ -214,9 +217,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// What waits first for `key` has the store say when it has what it lacks.
     fn ask_for_front(&mut self, key: KeyPlace, lack: Lack) {
-        let Some(bytes) = front_key(self.waiting, self.bodies, key) else { return };
+        let Some((bytes, target)) = front_key(self.waiting, self.bodies, self.shard, key) else {
+            return;
+        };
         let bits = self.shard.config().partition_bits;
-        let whole = Key::new(bytes, self.settings.hash_seed, bits);
+        let whole = Key::new(bytes, self.settings.hash_seed, bits).kept_for(target);
         ask(self.store, &whole, lack);
         if lack == Lack::Room {
             self.waiting.forget_reads(key);
@@ -299,16 +304,25 @@ fn frame_of(bytes: &[u8]) -> Frame<'_> {
     Frame::without_checksum(bytes).expect("a frame was parked")
 }
 
-/// The key of what waits first for `key`; none if it is a write that has ended.
+/// The key of what waits first for `key`, and for whom its record is kept; none if it is a write
+/// that has ended.
 fn front_key<'a, W: Waiting, B: Bodies>(
     waiting: &'a W,
     bodies: &'a B,
+    shard: &Shard<'_>,
     key: KeyPlace,
-) -> Option<&'a [u8]> {
+) -> Option<(&'a [u8], NodeId)> {
     let (waiter, bytes) = waiting.front(key)?;
     match waiter.parked {
-        Parked::Command(_) => Some(read_kept(bytes).0),
-        Parked::Frame { .. } => Some(frame_of(bytes).key()),
-        Parked::Write(op) => kept(bodies, op).map(|(key, _)| key),
+        Parked::Command(_) => {
+            let (bytes, command) = read_kept(bytes);
+            Some((bytes, shard.would_stand_for(key.partition, command.forwarded())))
+        }
+        Parked::Frame { .. } => {
+            let frame = frame_of(bytes);
+            let target = target_of(frame).expect("its payload was checked before it was parked");
+            Some((frame.key(), target))
+        }
+        Parked::Write(op) => kept(bodies, op).map(|(key, _)| (key, shard.stands_for(op))),
     }
 }

@@ -40,21 +40,32 @@ impl Model {
         }
     }
 
-    fn verdict(&self, need: Need) -> Verdict {
-        let met = |stored: usize, durable: usize| {
-            stored >= usize::from(need.nodes)
-                && stored >= usize::from(need.primaries)
-                && durable >= usize::from(need.durable)
+    fn verdict(&self, need: Need, owners: &[NodeId]) -> Verdict {
+        let met = |more: &BTreeSet<NodeId>| {
+            let with_more =
+                |set: &BTreeSet<NodeId>| -> BTreeSet<NodeId> { set.union(more).copied().collect() };
+            let (stored, durable) = (with_more(&self.stored), with_more(&self.durable));
+            let primaries = owners.iter().filter(|owner| stored.contains(owner)).count();
+            shares(&stored, owners) >= usize::from(need.nodes)
+                && primaries >= usize::from(need.primaries)
+                && shares(&durable, owners) >= usize::from(need.durable)
         };
-        let open = NODES.len() - self.stored.len() - self.failed.len();
-        if met(self.stored.len(), self.durable.len()) {
+        let is_open = |node: &&NodeId| !self.stored.contains(node) && !self.failed.contains(node);
+        let open = NODES.iter().filter(is_open).copied().collect();
+        if met(&BTreeSet::new()) {
             Verdict::Met
-        } else if met(self.stored.len() + open, self.durable.len() + open) {
+        } else if met(&open) {
             Verdict::Wait
         } else {
             Verdict::Impossible
         }
     }
+}
+
+/// How many owners are among `nodes`, or have the last node there in their stead.
+fn shares(nodes: &BTreeSet<NodeId>, owners: &[NodeId]) -> usize {
+    let stood_for = |node: &NodeId| if owners.contains(node) { *node } else { NODES[1] };
+    nodes.iter().map(stood_for).collect::<BTreeSet<_>>().len()
 }
 
 #[test]
@@ -67,9 +78,14 @@ fn every_sequence_of_four_answers_matches_the_model() {
         for primaries in [0, 2] {
             for durable in [0, 1, 3] {
                 let need = Need { nodes, primaries, durable };
+                // Without a stand-in, and with one for the second of two owners.
+                let owners = &NODES[..if nodes % 2 == 0 { 3 } else { 2 }];
                 let count = moves.len().pow(4);
                 for code in 0..count {
-                    let mut tally = Tally::new(&NODES, need);
+                    let mut tally = Tally::new(owners, need);
+                    if owners.len() < NODES.len() {
+                        assert!(tally.stand_in(NODES[2], NODES[1]));
+                    }
                     let mut model = Model::default();
                     let mut code = code;
                     for _ in 0..4 {
@@ -81,8 +97,8 @@ fn every_sequence_of_four_answers_matches_the_model() {
                             Move::Durable(node) => tally.on_success(node, true),
                             Move::Failed(node) => tally.on_failure(node),
                         };
-                        assert_eq!(verdict, model.verdict(need), "{need:?} {step:?}");
-                        assert_eq!(usize::from(tally.got()), model.stored.len());
+                        assert_eq!(verdict, model.verdict(need, owners), "{need:?} {step:?}");
+                        assert_eq!(usize::from(tally.got()), shares(&model.stored, owners));
                     }
                 }
             }
@@ -104,7 +120,7 @@ fn moving_keeps_what_remaining_owners_did() {
     let mut tally = Tally::new(&NODES, Need { nodes: 2, ..Need::default() });
     tally.on_success(NodeId(1), true);
     tally.on_success(NodeId(2), false);
-    let moved = tally.moved_to(&[NodeId(4), NodeId(2), NodeId(5)]);
+    let moved = tally.moved_to(&[NodeId(4), NodeId(2), NodeId(5)], |_| true);
     assert_eq!(moved.verdict(), Verdict::Wait);
     assert_eq!(moved.got(), 1);
     assert_eq!(moved.unasked().collect::<Vec<_>>(), [NodeId(4), NodeId(5)]);
@@ -125,6 +141,61 @@ fn only_as_many_are_asked_as_are_needed() {
     assert_eq!(tally.next_to_ask(), Some(NodeId(3)));
     tally.on_asked(NodeId(3));
     assert_eq!(tally.waited().collect::<Vec<_>>(), [NodeId(3)]);
+}
+
+#[test]
+fn one_stands_in_for_each_owner() {
+    let (four, five) = (NodeId(4), NodeId(5));
+    let mut tally = Tally::new(&NODES, Need { nodes: 3, primaries: 2, durable: 0 });
+    assert!(!tally.stand_in(four, NodeId(9)), "no owner");
+    assert!(tally.stand_in(four, NODES[2]));
+    assert!(!tally.stand_in(five, NODES[2]), "one for each");
+    assert_eq!([four, NODES[2], five].map(|node| tally.target(node)), [Some(NODES[2]), None, None]);
+    tally.on_failure(NODES[2]);
+    tally.on_success(four, false);
+    tally.on_success(NODES[0], false);
+    assert_eq!((tally.got(), tally.verdict()), (2, Verdict::Wait));
+    assert_eq!(tally.on_failure(NODES[1]), Verdict::Impossible);
+    assert!(tally.stand_in(five, NODES[1]));
+    assert_eq!(tally.on_success(five, false), Verdict::Impossible, "a stand-in is no primary");
+    assert_eq!(tally.on_success(NODES[2], false), Verdict::Met, "a late one is");
+    let moved = tally.moved_to(&[four, NODES[0], NODES[2]], |_| true);
+    assert_eq!((moved.got(), moved.target(five)), (2, None), "what was kept for others is no copy");
+    let moved = tally.moved_to(&[NodeId(6), NODES[1], NODES[0]], |_| true);
+    assert_eq!((moved.got(), moved.target(four)), (2, None), "nor for who owns nothing any more");
+    assert_eq!(moved.target(five), Some(NODES[1]));
+    let moved = tally.moved_to(&[NodeId(6), NODES[1], NODES[0]], |node| node != five);
+    assert_eq!((moved.got(), moved.target(five)), (1, None), "nor by who is no member");
+}
+
+#[test]
+fn what_lacks_is_told() {
+    let mut tally = Tally::new(&NODES, Need { nodes: 2, primaries: 2, durable: 1 });
+    tally.on_success(NODES[0], false);
+    assert_eq!(tally.shortfall(), (2, 1));
+    tally.on_failure(NODES[1]);
+    assert!(tally.stand_in(NodeId(4), NODES[1]));
+    tally.on_success(NodeId(4), true);
+    assert_eq!(tally.shortfall(), (2, 1), "a stand-in is no primary");
+    tally.on_success(NODES[2], false);
+    assert_eq!((tally.shortfall(), tally.verdict()), ((2, 3), Verdict::Met));
+}
+
+#[test]
+fn a_stand_in_is_asked_behind_the_owners() {
+    let mut tally = Tally::new(&NODES[..2], Need { nodes: 2, ..Need::default() });
+    tally.on_failure(NODES[0]);
+    assert!(tally.stand_in(NodeId(4), NODES[0]));
+    for expected in [NODES[1], NodeId(4)] {
+        assert_eq!(tally.next_to_ask(), Some(expected));
+        tally.on_asked(expected);
+    }
+    // Enough nodes are asked, but too few primaries.
+    let mut tally = Tally::new(&NODES, Need { nodes: 1, primaries: 2, durable: 0 });
+    tally.on_asked(NODES[0]);
+    assert_eq!(tally.next_to_ask(), Some(NODES[1]));
+    tally.on_asked(NODES[1]);
+    assert_eq!(tally.next_to_ask(), None);
 }
 
 #[test]

@@ -3,8 +3,7 @@
 
 use super::{Failure, Outcome, Step};
 use crate::id::NodeId;
-use crate::limits::REPLICA_COUNT_MAX;
-use crate::quorum::{Need, Tally, Verdict};
+use crate::quorum::{ASKED_COUNT_MAX, Need, Tally, Verdict};
 
 /// What the answer of one node brought.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -19,8 +18,8 @@ pub struct Found {
 #[derive(Clone, Copy, Debug)]
 pub struct Get {
     tally: Tally,
-    /// The versions of those that answered, by their position among the owners.
-    versions: [u64; REPLICA_COUNT_MAX],
+    /// The versions of those that answered, by their position in the tally.
+    versions: [u64; ASKED_COUNT_MAX],
     /// A context was given and what was gathered does not cover it yet.
     uncovered: bool,
 }
@@ -28,7 +27,7 @@ pub struct Get {
 impl Get {
     /// A read from `owners` in the order in which they should be asked.
     pub fn new(owners: &[NodeId], need: Need, cover: bool) -> Get {
-        let versions = [0; REPLICA_COUNT_MAX];
+        let versions = [0; ASKED_COUNT_MAX];
         Get { tally: Tally::new(owners, need), versions, uncovered: cover }
     }
 
@@ -69,6 +68,11 @@ impl Get {
         self.step()
     }
 
+    /// See [`Tally::stand_in`].
+    pub fn stand_in(&mut self, node: NodeId, owner: NodeId) -> bool {
+        self.tally.stand_in(node, owner)
+    }
+
     /// The answers so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -84,24 +88,29 @@ impl Get {
         self.tally.on_asked(node);
     }
 
-    /// Goes on with another set of owners.
-    pub fn move_to(&mut self, owners: &[NodeId]) -> Step {
-        let mut versions = [0; REPLICA_COUNT_MAX];
-        for (version, owner) in versions.iter_mut().zip(owners) {
-            *version = self.tally.index(*owner).map_or(0, |index| self.versions[index]);
+    /// Goes on with another set of owners; see [`Tally::moved_to`].
+    pub fn move_to(&mut self, owners: &[NodeId], is_member: impl Fn(NodeId) -> bool) -> Step {
+        let tally = self.tally.moved_to(owners, is_member);
+        let mut versions = [0; ASKED_COUNT_MAX];
+        for (index, node) in tally.answered() {
+            versions[index] = self.tally.index(node).map_or(0, |old| self.versions[old]);
         }
-        (self.tally, self.versions) = (self.tally.moved_to(owners), versions);
+        (self.tally, self.versions) = (tally, versions);
         self.step()
     }
 
-    /// The nodes that answered with their versions, if those differ: then some of them lack what
-    /// others have.
+    /// The owners that answered with their versions, if those differ from each other or from what
+    /// others keep for owners: then some of them lack what others have. Who keeps nothing for
+    /// anybody lacks nothing.
     pub fn differing(&self) -> impl Iterator<Item = (NodeId, u64)> + use<'_> {
+        let is_owner = |node: NodeId| self.tally.target(node).is_none();
         let answered = || self.tally.answered().map(|(index, node)| (node, self.versions[index]));
-        let mut versions = answered().map(|(_, version)| version);
+        let mut versions = answered()
+            .filter(move |(node, version)| is_owner(*node) || *version != 0)
+            .map(|(_, version)| version);
         let first = versions.next().unwrap_or_default();
         let differ = versions.any(|version| version != first);
-        answered().filter(move |_| differ)
+        answered().filter(move |(node, _)| differ && is_owner(*node))
     }
 
     /// How the read ends when its deadline passes.
@@ -110,8 +119,8 @@ impl Get {
     }
 
     fn no_quorum(&self) -> Failure {
-        let need = self.tally.need();
-        Failure::NoQuorum { needed: need.nodes.max(need.primaries), got: self.tally.got() }
+        let (needed, got) = self.tally.shortfall();
+        Failure::NoQuorum { needed, got }
     }
 
     fn step(&self) -> Step {
@@ -186,9 +195,26 @@ mod tests {
         assert_eq!(differing(&get), []);
         get.on_answer(NodeId(3), found(8, false));
         assert_eq!(differing(&get), [one, (NodeId(3), 8)]);
-        get.move_to(&[NodeId(3), NodeId(4), NodeId(1)]);
+        get.move_to(&[NodeId(3), NodeId(4), NodeId(1)], |_| true);
         assert_eq!(differing(&get), [(NodeId(3), 8), one]);
-        get.move_to(&[NodeId(3), NodeId(4)]);
+        get.move_to(&[NodeId(3), NodeId(4)], |_| true);
         assert_eq!(differing(&get), []);
+    }
+
+    #[test]
+    fn what_is_kept_for_an_owner_shows_what_others_lack() {
+        let differing = |get: &Get| get.differing().collect::<std::vec::Vec<_>>();
+        let four = NodeId(4);
+        for (kept, expected) in [(0, &[][..]), (7, &[]), (8, &[(NodeId(1), 7)])] {
+            let mut get = read(false);
+            assert!(get.stand_in(four, NodeId(2)));
+            assert_eq!(get.on_failure(NodeId(2)), Step::Wait);
+            assert_eq!(get.on_answer(four, found(kept, false)), Step::Reply(Outcome::Got));
+            assert_eq!(differing(&get), expected, "and who stands in is not brought up to date");
+            get.move_to(&[NodeId(3), NodeId(2), NodeId(1)], |_| true);
+            assert_eq!(differing(&get), expected, "on another ring, too");
+            get.move_to(&OWNERS, |node| node != four);
+            assert_eq!(differing(&get), [], "unless it is no member any more");
+        }
     }
 }

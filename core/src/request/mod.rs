@@ -8,7 +8,7 @@ mod table;
 
 pub use deadlines::{Deadlines, Links};
 pub use get::{Found, Get};
-pub use put::Put;
+pub use put::{OwedReads, Put};
 pub(crate) use table::{Pending, Phase};
 pub use table::{Slot, Table};
 
@@ -106,7 +106,7 @@ pub struct Request {
 pub enum Target {
     /// The shard of this node that holds the partition.
     Shard(ShardIndex),
-    /// An owner.
+    /// An owner, or who stands in for one.
     Node(NodeId),
 }
 

@@ -2,8 +2,7 @@
 
 use super::{Failure, Outcome, Step};
 use crate::id::NodeId;
-use crate::limits::REPLICA_COUNT_MAX;
-use crate::quorum::{Need, Tally, Verdict};
+use crate::quorum::{ASKED_COUNT_MAX, Need, Tally, Verdict};
 use crate::records::Applied;
 
 /// A write in flight, from its local append on.
@@ -11,17 +10,50 @@ use crate::records::Applied;
 pub struct Put {
     tally: Tally,
     applied: Applied,
-    /// Owners that were asked for the read before this write and have not answered it: one bit
-    /// each, by position. Frames of one link stay in order, so their next answer is to that.
-    owed: u8,
+    owed: OwedReads,
 }
 
-const _: () = assert!(REPLICA_COUNT_MAX <= 8, "a bit for each owner");
+/// Nodes that were asked for the read before a write and have not answered it. Frames of one link
+/// stay in order, so their next answer is to that.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OwedReads {
+    /// 0 = none.
+    nodes: [NodeId; ASKED_COUNT_MAX],
+}
+
+impl OwedReads {
+    /// Each of `nodes` owes an answer.
+    ///
+    /// # Panics
+    /// If there are more than one request asks.
+    pub fn by(nodes: impl Iterator<Item = NodeId>) -> OwedReads {
+        let mut owed = OwedReads::default();
+        for (index, node) in nodes.enumerate() {
+            owed.nodes[index] = node;
+        }
+        owed
+    }
+
+    /// `node` has answered: whether it owed that.
+    pub fn take(&mut self, node: NodeId) -> bool {
+        let index = self.nodes.iter().position(|owing| *owing == node && node != NodeId(0));
+        if let Some(index) = index {
+            self.nodes[index] = NodeId(0);
+        }
+        index.is_some()
+    }
+
+    /// Forgets the nodes that are not such.
+    pub fn retain(&mut self, is: impl Fn(NodeId) -> bool) {
+        for node in self.nodes.iter_mut().filter(|node| !is(**node)) {
+            *node = NodeId(0);
+        }
+    }
+}
 
 impl Put {
-    /// A write that this node has appended, to be stored by `owners`; the owners whose bits are
-    /// set in `owed` still owe an answer to the read before it.
-    pub fn new(owners: &[NodeId], need: Need, applied: Applied, owed: u8) -> Put {
+    /// A write that this node has appended, to be stored by `owners`.
+    pub fn new(owners: &[NodeId], need: Need, applied: Applied, owed: OwedReads) -> Put {
         let mut tally = Tally::new(owners, need);
         for node in owners {
             tally.on_asked(*node);
@@ -51,12 +83,14 @@ impl Put {
         self.step(verdict)
     }
 
+    /// See [`Tally::stand_in`].
+    pub fn stand_in(&mut self, node: NodeId, owner: NodeId) -> bool {
+        self.tally.stand_in(node, owner)
+    }
+
     /// `node` refused, or answered the read: whether that was the read before this write.
     pub fn take_owed(&mut self, node: NodeId) -> bool {
-        let bit = self.tally.index(node).map_or(0, |index| 1 << index);
-        let was_owed = self.owed & bit != 0;
-        self.owed &= !bit;
-        was_owed
+        self.owed.take(node)
     }
 
     /// See [`Tally::on_again`].
@@ -69,18 +103,18 @@ impl Put {
         self.tally.on_asked(node);
     }
 
-    /// Goes on with another set of owners: those that stored it and still own it count.
-    pub fn move_to(&mut self, owners: &[NodeId]) -> Step {
-        self.tally = self.tally.moved_to(owners);
-        self.owed = 0;
+    /// Goes on with another set of owners: those that stored it and still own it count. See
+    /// [`Tally::moved_to`].
+    pub fn move_to(&mut self, owners: &[NodeId], is_member: impl Fn(NodeId) -> bool) -> Step {
+        self.tally = self.tally.moved_to(owners, is_member);
+        self.owed = OwedReads::default();
         self.step(self.tally.verdict())
     }
 
     /// How the write ends when its deadline passes: its outcome is unknown.
     pub fn expire(&self) -> Failure {
-        let need = self.tally.need();
-        let needed = need.nodes.max(need.primaries).max(need.durable);
-        Failure::NoQuorum { needed, got: self.tally.got() }
+        let (needed, got) = self.tally.shortfall();
+        Failure::NoQuorum { needed, got }
     }
 
     fn step(&self, verdict: Verdict) -> Step {

@@ -1,8 +1,9 @@
 //! The requests in flight of one shard: a table of lent slots, each used again and again, with a
 //! generation that makes late replies to an earlier user harmless.
 
-use super::{Deadlines, Get, Links, Put, Request, Target};
-use crate::id::{RequestId, TopologyId};
+use super::{Deadlines, Get, Links, OwedReads, Put, Request, Target};
+use crate::handoff::Handing;
+use crate::id::{NodeId, RequestId, TopologyId};
 use crate::time::Instant;
 
 /// What a request in flight is doing; its variants read as its life.
@@ -12,11 +13,12 @@ pub(crate) enum Phase {
     Forwarded(Target),
     /// A GET, or the read before a write.
     Reading(Get),
-    /// A write that the driver is applying, right now or once a cold record was read; which
-    /// owners, by their position in the ring, still owe an answer to the read before it.
-    Applying { owed: u8 },
+    /// A write that the driver is applying, right now or once a cold record was read.
+    Applying { owed: OwedReads },
     /// Appended here, waiting for replicas.
     Writing(Put),
+    /// No request: a hint that is looked for, or on its way.
+    HandingOff(Handing),
 }
 
 /// One request in flight.
@@ -26,6 +28,9 @@ pub(crate) struct Pending {
     pub(crate) phase: Phase,
     /// The topology its nodes were taken from.
     pub(crate) topology: TopologyId,
+    /// The owner for which this node stands in as coordinator, or keeps the hint; 0 if it is one
+    /// itself.
+    pub(crate) target: NodeId,
 }
 
 /// A place for one request.
@@ -116,6 +121,12 @@ impl<'a> Table<'a> {
             return slot.pending.as_mut();
         }
         if u32::from(slot.generation) == id.0 >> 16 { slot.pending.as_mut() } else { None }
+    }
+
+    /// As [`Table::pending`], to look at.
+    pub(crate) fn get(&self, id: RequestId) -> Option<&Pending> {
+        let slot = self.slots.get((id.0 & 0xffff) as usize)?;
+        if u32::from(slot.generation) == id.0 >> 16 { slot.pending.as_ref() } else { None }
     }
 
     /// The request in slot `index`, with its number.

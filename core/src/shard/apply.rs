@@ -4,13 +4,15 @@ use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
 use crate::limits::FORWARD_GRACE;
 use crate::records::{Applied, Refusal, Unread};
-use crate::request::{Failure, Kind, Outcome, Request, Target};
+use crate::request::{Failure, Kind, Outcome, OwedReads, Request, Target};
 use crate::request::{Pending, Phase};
 use crate::time::Instant;
 
 impl Shard<'_> {
-    pub(super) fn start_write(&mut self, now: Instant, request: Request) {
-        if let Some(op) = self.insert(now, request, Phase::Applying { owed: 0 }, request.deadline) {
+    /// Begins a write as an owner, or standing in for the owner `target`.
+    pub(super) fn start_write(&mut self, now: Instant, request: Request, target: NodeId) {
+        let phase = (Phase::Applying { owed: OwedReads::default() }, target);
+        if let Some(op) = self.insert(now, request, phase, request.deadline) {
             self.apply(op, request);
         }
     }
@@ -20,7 +22,8 @@ impl Shard<'_> {
     pub(super) fn apply(&mut self, op: RequestId, request: Request) {
         let birth = self.births[self.birth_index(request)] + 1;
         let gathered = matches!(request.kind, Kind::Put { read: Some(_), .. });
-        self.output(Output::Apply { op, birth, gathered });
+        let target = self.stands_for(op);
+        self.output(Output::Apply { op, birth, gathered, target });
     }
 
     pub(super) fn on_applied(
@@ -31,9 +34,14 @@ impl Shard<'_> {
     ) {
         let pending = self.table.pending(op).expect("what is being applied is in flight");
         let Phase::Applying { owed } = pending.phase else { panic!("it is being applied") };
-        let request = pending.request;
+        let (request, target) = (pending.request, pending.target);
         match result {
-            Ok(applied) => self.replicate(now, op, request, applied, owed),
+            Ok(applied) => {
+                if target != NodeId(0) {
+                    self.learn_hint(now, target);
+                }
+                self.replicate(now, op, request, applied, owed);
+            }
             // Never an event on a record that cannot be read (riak_kv #679).
             Err(Refusal::Unread(Unread::Damaged)) => self.pass_on(now, op, Failure::Damaged),
             Err(refusal) => self.finish(op, Outcome::Failed(refusal.into())),
@@ -61,7 +69,7 @@ impl Shard<'_> {
             return self.finish(op, Outcome::Failed(failure));
         }
         self.update_owed(op);
-        if !self.owns(request.key.partition) {
+        if !self.may_coordinate(request.key.partition, self.stands_for(op)) {
             return self.pass_on(now, op, Failure::Unavailable { needed: 1, got: 0 });
         }
         match self.write_refusal(request, asked) {
@@ -81,50 +89,39 @@ impl Shard<'_> {
             return self.finish(op, Outcome::Failed(failure));
         };
         let target = Target::Node(other);
-        self.table.pending(op).expect("in flight").phase = Phase::Forwarded(target);
+        let pending = self.table.pending(op).expect("in flight");
+        (pending.phase, pending.target) = (Phase::Forwarded(target), NodeId(0));
         self.table.arm(op, now, request.deadline + FORWARD_GRACE);
         self.output_forward(now, op, request, target);
     }
 
-    /// The owners that still owe an answer to the read `op`: a bit for each, by position.
-    pub(super) fn owed_reads(&mut self, op: RequestId) -> u8 {
-        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
-        else {
-            return 0;
-        };
-        let owners = self.ring.owners(request.key.partition);
-        let index = |node: NodeId| owners.iter().position(|owner| *owner == node);
-        get.tally().waited().filter_map(index).fold(0, |owed, index| owed | 1 << index)
+    /// The nodes that still owe an answer to the read `op`.
+    pub(super) fn owed_reads(&mut self, op: RequestId) -> OwedReads {
+        match self.table.pending(op).map(|pending| &pending.phase) {
+            Some(Phase::Reading(get)) => OwedReads::by(get.tally().waited()),
+            _ => OwedReads::default(),
+        }
     }
 
     /// `node` has answered the read before the write `op`, which is not applied yet.
     pub(super) fn take_owed(&mut self, op: RequestId, node: NodeId) {
         self.update_owed(op);
-        let Some(Pending { request, phase: Phase::Applying { owed }, .. }) = self.table.pending(op)
-        else {
-            return;
-        };
-        let owners = self.ring.owners(request.key.partition);
-        if let Some(index) = owners.iter().position(|owner| *owner == node) {
-            *owed &= !(1 << index);
+        if let Some(Pending { phase: Phase::Applying { owed }, .. }) = self.table.pending(op) {
+            owed.take(node);
         }
     }
 
     /// Forgets which answers the read before the write `op` is owed where they will not come, or
     /// where they were counted on another ring.
     pub(super) fn update_owed(&mut self, op: RequestId) {
-        let (me, topology) = (self.config.node, self.topology);
+        let topology = self.topology;
         let Some(pending) = self.table.pending(op) else { return };
         let Phase::Applying { owed } = &mut pending.phase else { return };
         if pending.topology != topology {
-            *owed = 0;
+            *owed = OwedReads::default();
             pending.topology = topology;
         }
-        for (index, owner) in self.ring.owners(pending.request.key.partition).iter().enumerate() {
-            if *owner != me && self.reachable.binary_search(owner).is_err() {
-                *owed &= !(1 << index);
-            }
-        }
+        owed.retain(|node| self.reachable.binary_search(&node).is_ok());
     }
 
     /// How a request ends whose deadline passed before it reached any node.

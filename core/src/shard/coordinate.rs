@@ -1,18 +1,21 @@
 //! Client requests: who coordinates them, and what each answer does to them.
 
+use super::standing::Role;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, ShardIndex};
 use crate::limits::{BIRTH_MAX, FORWARD_GRACE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
-use crate::quorum::Need;
+use crate::quorum::{ASKED_COUNT_MAX, Need};
 use crate::records::Applied;
 use crate::replica::Owed;
-use crate::request::{Asked, Failure, Kind, Outcome, Put, Request, Step, Target};
+use crate::request::{Asked, Failure, Kind, Outcome, OwedReads, Put, Request, Step, Target};
 use crate::request::{Pending, Phase};
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
 use heapless::Vec;
 
 pub(super) type Owners = Vec<NodeId, REPLICA_COUNT_MAX>;
+/// Owners, and who stands in for them.
+pub(super) type Nodes = Vec<NodeId, ASKED_COUNT_MAX>;
 
 impl Shard<'_> {
     pub(super) fn on_request(&mut self, now: Instant, request: Request) {
@@ -25,25 +28,24 @@ impl Shard<'_> {
         if let Err(failure) = self.check_need(request.kind) {
             return self.refuse(request, failure);
         }
-        if !self.owns(partition) {
-            let owners = self.ring.owners(partition);
-            let owner = owners.iter().copied().find(|owner| self.is_reachable(*owner));
-            return match owner {
-                Some(owner) if !request.forwarded => {
-                    self.forward(now, request, Target::Node(owner));
-                }
-                _ => self.refuse(request, Failure::Unavailable { needed: 1, got: 0 }),
-            };
+        match self.role(partition, request.forwarded) {
+            Role::Coordinate { target } => self.coordinate(now, request, target),
+            Role::Forward(node) => self.forward(now, request, Target::Node(node)),
+            Role::Refuse => self.refuse(request, Failure::Unavailable { needed: 1, got: 0 }),
         }
+    }
+
+    /// Begins a request, as an owner or standing in for the owner `target`.
+    fn coordinate(&mut self, now: Instant, request: Request, target: NodeId) {
         match request.kind {
-            Kind::Get { asked, cover } => self.start_read(now, request, asked, cover),
+            Kind::Get { asked, cover } => self.start_read(now, request, target, (asked, cover)),
             Kind::Put { asked, read } => {
                 if let Some(failure) = self.write_refusal(request, asked) {
                     return self.refuse(request, failure);
                 }
                 match read {
-                    Some(read) => self.start_read(now, request, read, false),
-                    None => self.start_write(now, request),
+                    Some(read) => self.start_read(now, request, target, (read, false)),
+                    None => self.start_write(now, request, target),
                 }
             }
         }
@@ -83,11 +85,17 @@ impl Shard<'_> {
             return Some(Failure::ReadOnly);
         }
         let need = self.need(asked, self.config.w);
-        let needed = need.nodes.max(need.primaries).max(need.durable);
         let owners = self.ring.owners(request.key.partition);
-        let got = owners.iter().filter(|owner| self.is_reachable(**owner)).count() as u8;
-        if got < needed {
-            return Some(Failure::Unavailable { needed, got });
+        let primaries = owners.iter().filter(|owner| self.is_reachable(**owner)).count();
+        let is_strict = primaries == owners.len() || !self.config.keeps_hints;
+        let nodes = if is_strict { primaries } else { self.reachable_members() };
+        let got = nodes.min(owners.len()) as u8;
+        for (needed, got) in
+            [(need.nodes.max(need.durable), got), (need.primaries, primaries as u8)]
+        {
+            if got < needed {
+                return Some(Failure::Unavailable { needed, got });
+            }
         }
         let birth = self.births[self.birth_index(request)];
         (birth == BIRTH_MAX).then_some(Failure::Busy)
@@ -100,7 +108,7 @@ impl Shard<'_> {
     fn forward(&mut self, now: Instant, request: Request, target: Target) {
         let phase = Phase::Forwarded(target);
         let at = request.deadline + FORWARD_GRACE;
-        if let Some(op) = self.insert(now, request, phase, at) {
+        if let Some(op) = self.insert(now, request, (phase, NodeId(0)), at) {
             self.output_forward(now, op, request, target);
         }
     }
@@ -124,7 +132,7 @@ impl Shard<'_> {
         op: RequestId,
         request: Request,
         applied: Applied,
-        owed: u8,
+        owed: OwedReads,
     ) {
         let Kind::Put { asked, .. } = request.kind else {
             unreachable!("only writes are applied");
@@ -136,21 +144,30 @@ impl Shard<'_> {
         let need = self.need(asked, self.config.w);
         let owners = Owners::from_slice(self.ring.owners(request.key.partition))
             .expect("a ring has at most REPLICA_COUNT_MAX owners");
-        let put = Put::new(&owners, need, applied, owed);
-        let topology = self.topology;
+        let mut put = Put::new(&owners, need, applied, owed);
+        let (me, topology) = (self.config.node, self.topology);
         let pending = self.table.pending(op).expect("what is being applied is in flight");
+        let target = pending.target;
+        if target != NodeId(0) {
+            let is_new = put.stand_in(me, target);
+            assert!(is_new, "it stands in for an owner");
+        }
         pending.phase = Phase::Writing(put);
         pending.topology = topology;
         self.send_records(now, op, &owners);
+        if target != NodeId(0) {
+            self.send_record(now, op, me);
+        }
     }
 
-    /// Has all of `nodes` store the record of the write `op`. Frames go first: this node's own
-    /// share, or a node out of reach, may end the request, and all owners must get the record.
-    pub(super) fn send_records(&mut self, now: Instant, op: RequestId, nodes: &Owners) {
+    /// Has all of `nodes` store the record of the write `op`. Frames go first, and this node's own
+    /// share last: that, or a node out of reach, may end the request, and all owners must get the
+    /// record, or others for them.
+    pub(super) fn send_records(&mut self, now: Instant, op: RequestId, nodes: &[NodeId]) {
         let me = self.config.node;
-        let (peers, rest): (Owners, Owners) =
-            nodes.iter().partition(|node| **node != me && self.is_reachable(**node));
-        for node in peers.into_iter().chain(rest) {
+        let (own, peers): (Nodes, Nodes) = nodes.iter().partition(|node| **node == me);
+        let (near, away): (Nodes, Nodes) = peers.iter().partition(|node| self.is_reachable(**node));
+        for node in near.into_iter().chain(away).chain(own) {
             self.send_record(now, op, node);
         }
     }
@@ -166,12 +183,15 @@ impl Shard<'_> {
         put.on_asked(node);
         if node != me && reachable {
             let partition = pending.request.key.partition;
-            let output = Output::Replicate { op, node, partition, place, sync, deadline_ms };
+            let target = put.tally().target(node).unwrap_or_default();
+            let output =
+                Output::Replicate { op, node, partition, place, sync, deadline_ms, target };
             return self.output(output);
         }
-        let step = if node != me {
-            put.on_failure(node)
-        } else if self.replica.is_stored(place, sync) {
+        if node != me {
+            return self.on_share_failed(now, op, node);
+        }
+        let step = if self.replica.is_stored(place, sync) {
             put.on_ack(me, sync)
         } else if self.replica.has_room() {
             self.replica.push(place, sync, Owed::Own(op));
@@ -201,12 +221,17 @@ impl Shard<'_> {
         } else {
             order
         };
-        let (Phase::Writing(put), true) = (&mut pending.phase, pending.request.key.order == order)
-        else {
+        if pending.request.key.order != order {
             return;
-        };
-        let step = put.on_ack(node, durable);
-        self.on_step(now, op, step);
+        }
+        match &mut pending.phase {
+            Phase::Writing(put) => {
+                let step = put.on_ack(node, durable);
+                self.on_step(now, op, step);
+            }
+            Phase::HandingOff(_) if durable => self.on_hint_stored(now, op, node),
+            _ => {}
+        }
     }
 
     pub(super) fn on_rejected(
@@ -225,8 +250,10 @@ impl Shard<'_> {
             return;
         }
         let deadline = pending.request.deadline;
-        if let Phase::Applying { .. } = pending.phase {
-            return self.take_owed(op, node);
+        match pending.phase {
+            Phase::Applying { .. } => return self.take_owed(op, node),
+            Phase::HandingOff(_) => return self.on_hint_refused(now, op, node),
+            _ => {}
         }
         if let Phase::Writing(put) = &mut pending.phase
             && put.take_owed(node)
@@ -237,23 +264,32 @@ impl Shard<'_> {
             match &mut pending.phase {
                 Phase::Reading(get) => get.on_again(node),
                 Phase::Writing(put) => put.on_again(node),
-                Phase::Forwarded(_) | Phase::Applying { .. } => return,
+                _ => return,
             }
             return self.table.arm(op, now, deadline.min(now + TOPOLOGY_RETRY));
         }
-        self.on_unsent(now, node, op);
+        match &mut pending.phase {
+            Phase::Reading(get) => {
+                let step = get.on_failure(node);
+                self.on_step(now, op, step);
+                self.advance_read(now, op);
+            }
+            Phase::Writing(_) => self.on_share_failed(now, op, node),
+            _ => {}
+        }
     }
 
     /// `node` will not do its share of `op`.
     pub(super) fn on_unsent(&mut self, now: Instant, node: NodeId, op: RequestId) {
-        let Some(pending) = self.table.pending(op) else { return };
-        let step = match &mut pending.phase {
-            Phase::Reading(get) => get.on_failure(node),
-            Phase::Writing(put) => put.on_failure(node),
-            Phase::Forwarded(_) | Phase::Applying { .. } => return,
-        };
-        self.on_step(now, op, step);
-        self.advance_read(now, op);
+        match self.table.pending(op).map(|pending| &pending.phase) {
+            Some(Phase::Reading(_)) => {
+                self.on_read_lost(now, op, node);
+                self.advance_read(now, op);
+            }
+            Some(Phase::Writing(_)) => self.on_share_failed(now, op, node),
+            Some(Phase::HandingOff(_)) => self.on_hint_refused(now, op, node),
+            Some(Phase::Forwarded(_) | Phase::Applying { .. }) | None => {}
+        }
     }
 
     pub(super) fn on_forward_replied(&mut self, op: RequestId, node: NodeId, order: u64) {
@@ -296,10 +332,14 @@ impl Shard<'_> {
             _ => deadline,
         };
         if now >= end {
+            if let Phase::HandingOff(_) = pending.phase {
+                return self.fail_handing(now, op);
+            }
             let failure = match (&pending.phase, pending.request.kind) {
                 (Phase::Applying { .. }, kind) => self.late(kind),
                 _ => expire(pending),
             };
+            self.keep_for_open(now, op);
             return self.finish(op, Outcome::Failed(failure));
         }
         self.table.arm(op, now, end);
@@ -312,7 +352,7 @@ impl Shard<'_> {
 
     /// Asks the nodes again that knew another topology.
     fn ask_again(&mut self, now: Instant, op: RequestId) {
-        let again: Owners = match self.table.pending(op).map(|pending| &pending.phase) {
+        let again: Nodes = match self.table.pending(op).map(|pending| &pending.phase) {
             Some(Phase::Reading(get)) => get.tally().again().collect(),
             Some(Phase::Writing(put)) => put.tally().again().collect(),
             _ => return,
@@ -334,7 +374,7 @@ impl Shard<'_> {
     pub(super) fn on_step(&mut self, now: Instant, op: RequestId, step: Step) {
         let Step::Reply(outcome) = step else { return };
         let pending = self.table.pending(op).expect("a request that steps is in flight");
-        let request = pending.request;
+        let (request, target) = (pending.request, pending.target);
         let reading = matches!(pending.phase, Phase::Reading(_));
         let Kind::Put { asked, .. } = request.kind else {
             if outcome == Outcome::Got {
@@ -343,8 +383,9 @@ impl Shard<'_> {
             return self.finish(op, outcome);
         };
         match outcome {
-            // An event here would be one on a copy that this node no longer owns.
-            Outcome::Got if !self.owns(request.key.partition) => {
+            // An event here would be one on a copy that this node no longer owns, or on a hint
+            // that it may not keep.
+            Outcome::Got if !self.may_coordinate(request.key.partition, target) => {
                 self.pass_on(now, op, Failure::Unavailable { needed: 1, got: 0 });
             }
             Outcome::Got => {
@@ -361,6 +402,10 @@ impl Shard<'_> {
             // The read before a write failed: nothing was written.
             Outcome::Failed(Failure::NoQuorum { needed, got }) if reading => {
                 self.finish(op, Outcome::Failed(Failure::Unavailable { needed, got }));
+            }
+            Outcome::Failed(_) => {
+                self.keep_for_open(now, op);
+                self.finish(op, outcome);
             }
             outcome => self.finish(op, outcome),
         }
@@ -382,10 +427,10 @@ impl Shard<'_> {
         &mut self,
         now: Instant,
         request: Request,
-        phase: Phase,
+        (phase, target): (Phase, NodeId),
         at: Instant,
     ) -> Option<RequestId> {
-        let pending = Pending { request, phase, topology: self.topology };
+        let pending = Pending { request, phase, topology: self.topology, target };
         let op = self.table.insert(pending, now, at);
         if op.is_none() {
             self.refuse(request, Failure::Busy);
@@ -395,17 +440,17 @@ impl Shard<'_> {
 }
 
 /// How a request ends at its deadline.
-fn expire(pending: &Pending) -> Failure {
+pub(super) fn expire(pending: &Pending) -> Failure {
     match (&pending.phase, pending.request.kind) {
         (Phase::Forwarded(_), _) => Failure::NoQuorum { needed: 1, got: 0 },
         (Phase::Reading(get), Kind::Get { .. }) => get.expire(),
         (Phase::Reading(get), Kind::Put { .. }) => {
-            let need = get.tally().need();
-            let needed = need.nodes.max(need.primaries);
-            Failure::Unavailable { needed, got: get.tally().got() }
+            let (needed, got) = get.tally().shortfall();
+            Failure::Unavailable { needed, got }
         }
         (Phase::Writing(put), _) => put.expire(),
         (Phase::Applying { .. }, _) => unreachable!("it has reached no node"),
+        (Phase::HandingOff(_), _) => unreachable!("it is no request"),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct DataFrame {
     pub key: KeyPlace,
     /// Its acknowledgment must wait for a sync.
     pub sync: bool,
+    /// The owner for whose hint it is; 0 for this node's own copy.
+    pub target: NodeId,
 }
 
 /// What happened.
@@ -138,6 +140,19 @@ pub enum Input<'a> {
     },
     /// A write or sync of the log failed: nothing above what was stored counts.
     LogFailed,
+    /// Hints are kept for a node: told for each such node at the start. The machine itself knows of
+    /// those that are stored later.
+    Hinted {
+        /// The node.
+        target: NodeId,
+    },
+    /// [`Output::SeekHint`] was done.
+    Sought {
+        /// The hint, as a request.
+        op: RequestId,
+        /// What was found.
+        result: Sought,
+    },
     /// The node has a new ring; the shard keeps a copy.
     Ring {
         /// The ring.
@@ -151,6 +166,42 @@ pub enum Input<'a> {
     Release,
 }
 
+/// What became of the search for the next hint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sought {
+    /// It can be sent.
+    Found(FoundHint),
+    /// It cannot be read, or refers to a copy that is not there: it is kept, and others come first.
+    Passed {
+        /// Where it lies.
+        place: Place,
+    },
+    /// It is being read into memory.
+    Cold {
+        /// Where it lies.
+        place: Place,
+    },
+    /// The store cannot take what has to be joined first.
+    Refused,
+    /// There is none behind the place that was named.
+    Nothing,
+}
+
+/// A hint that can be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FoundHint {
+    /// Where it lies.
+    pub place: Place,
+    /// Where the record lies that is sent for it: there, or where this node's own copy is.
+    pub sends: Place,
+    /// Of its key.
+    pub key: KeyPlace,
+    /// Length of what is sent, bytes.
+    pub bytes: u32,
+    /// It was joined into this node's own copy.
+    pub joined: bool,
+}
+
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Output {
@@ -158,6 +209,8 @@ pub enum Output {
     Look {
         /// The request.
         op: RequestId,
+        /// The hint kept for this node is meant; 0 = the own copy.
+        target: NodeId,
     },
     /// Apply the request's write to the local record; answer with [`Input::Applied`], or once the
     /// record is no longer cold with [`Input::Fetched`].
@@ -168,6 +221,8 @@ pub enum Output {
         birth: u32,
         /// Use the context of what was gathered, and check the write's condition against it.
         gathered: bool,
+        /// The hint kept for this node is changed; 0 = the own copy.
+        target: NodeId,
     },
     /// Join the record at hand into the store; answer with [`Input::Joined`], or offer the frame
     /// again once the store has what it lacked.
@@ -206,6 +261,16 @@ pub enum Output {
         sync: bool,
         /// Milliseconds until the request's deadline.
         deadline_ms: u16,
+        /// The replica is to keep it for this node; 0 = as its own copy.
+        target: NodeId,
+    },
+    /// Keep a hint that refers to this node's own copy of what is at `place`, for an owner that
+    /// did not get it. Whether that succeeds changes nothing here.
+    Keep {
+        /// The record.
+        place: Place,
+        /// The owner.
+        target: NodeId,
     },
     /// Ask a replica for its record.
     Ask {
@@ -217,6 +282,8 @@ pub enum Output {
         partition: Partition,
         /// Milliseconds until the request's deadline.
         deadline_ms: u16,
+        /// The hint that the replica keeps for this node is wanted; 0 = its own copy.
+        target: NodeId,
     },
     /// Give a node what was gathered for the read if it has another version: this node by its
     /// store, others by a frame. Whether that succeeds changes nothing here.
@@ -282,6 +349,26 @@ pub enum Output {
         op: RequestId,
         /// Who waits.
         origin: Origin,
+    },
+    /// Look for the oldest hint that is kept for a node behind a place; answer with
+    /// [`Input::Sought`].
+    SeekHint {
+        /// The hint, as a request.
+        op: RequestId,
+        /// The node.
+        target: NodeId,
+        /// The place; 0 = from the first on.
+        after: Place,
+    },
+    /// A hint has come home: keep it no longer, unless a newer one has taken its place.
+    DropHint {
+        /// For whom it was kept.
+        target: NodeId,
+        /// Where it lies.
+        place: Place,
+        /// Where the record lay that was sent for it. If that was this node's own copy, which has
+        /// changed since, the target may lack the change: then the hint is kept.
+        sent: Place,
     },
     /// A write wants the log synced although its durability mode would not.
     Sync,

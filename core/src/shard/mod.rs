@@ -9,6 +9,8 @@
 //! A write is appended in the turn in which it asks for that, unless the record that it would
 //! change is cold: then it is `Applying` until that was read, and asks anew.
 //!
+//! What it keeps for other nodes it hands off once they can be reached.
+//!
 //! It decides; the driver (see [`drive`](crate::drive)) reads, appends and sends. One mutation,
 //! then drain [`Shard::poll_output`] before the next. An event that concerns many requests (a peer
 //! lost, a new ring, a sync) is remembered and walked in bounded steps by
@@ -16,15 +18,19 @@
 
 mod apply;
 mod coordinate;
+mod handoff;
 mod message;
 mod read;
+mod standing;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use message::{DataFrame, Input, Output};
+pub use message::{DataFrame, FoundHint, Input, Output, Sought};
 
+use crate::handoff::Handoff;
+use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
 use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND};
 use crate::pace::Pace;
@@ -32,6 +38,7 @@ use crate::replica::{Replica, Unsynced};
 use crate::request::{Slot, Table};
 use crate::ring::Ring;
 use crate::time::Instant;
+use core::time::Duration;
 use heapless::{Deque, Vec};
 
 /// Most outputs that wait at once. One input makes at most one for each replica and a few more.
@@ -61,6 +68,11 @@ pub struct ShardConfig {
     /// All acknowledgments wait for a sync (durability `always`); else those that ask for one.
     /// The others wait for their write.
     pub sync_before_ack: bool,
+    /// Its store keeps hints and somebody delivers them, so that nodes stand in for owners that
+    /// are away; else a write goes to owners alone. The same for all nodes of a cluster.
+    pub keeps_hints: bool,
+    /// How often nodes are looked at for which hints are left (`limits::HINT_INTERVAL`).
+    pub hint_interval: Duration,
 }
 
 /// The memory that a shard works in, lent once.
@@ -95,6 +107,7 @@ pub struct Shard<'a> {
     /// The log has failed.
     read_only: bool,
     read_repair: Pace,
+    handoff: Handoff,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
 
@@ -121,6 +134,7 @@ impl<'a> Shard<'a> {
             holding: false,
             read_only: false,
             read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
+            handoff: Handoff::new(config.hint_interval),
             outputs: Deque::new(),
         }
     }
@@ -145,7 +159,7 @@ impl<'a> Shard<'a> {
             Input::Applied { op, result } => self.on_applied(now, op, result),
             Input::ConditionFailed { op } => self.on_condition_failed(op),
             Input::Fetched { op } => self.on_fetched(now, op),
-            Input::Replicate(frame) => self.on_replicate(frame),
+            Input::Replicate(frame) => self.on_replicate(now, frame),
             Input::Joined { link, request, order, sync, result } => {
                 self.on_joined(link, request, order, sync, result);
             }
@@ -162,10 +176,12 @@ impl<'a> Shard<'a> {
             Input::Unsent { node, op } => self.on_unsent(now, node, op),
             Input::ForwardReplied { op, node, order } => self.on_forward_replied(op, node, order),
             Input::ForwardLost { op } => self.on_forward_lost(op),
-            Input::PeerUp(node) => self.on_peer_up(node),
+            Input::PeerUp(node) => self.on_peer_up(now, node),
             Input::PeerDown(node) => self.on_peer_down(node),
             Input::Stored { written, synced } => self.on_stored(now, written, synced),
             Input::LogFailed => self.on_log_failed(now),
+            Input::Hinted { target } => self.on_hinted(now, target),
+            Input::Sought { op, result } => self.on_sought(now, op, result),
             Input::Ring { ring, topology } => self.on_ring(ring, topology),
             Input::Hold => self.holding = true,
             Input::Release => self.holding = false,
@@ -173,7 +189,7 @@ impl<'a> Shard<'a> {
         self.check_invariants();
     }
 
-    /// One bounded step: an expired deadline, or a piece of a walk.
+    /// One bounded step: an expired deadline, a piece of a walk, or a hint.
     ///
     /// # Panics
     /// If the outputs were not drained.
@@ -189,6 +205,9 @@ impl<'a> Shard<'a> {
             && let Some(op) = self.table.expired(now)
         {
             self.on_expired(now, op);
+        }
+        if self.has_room() {
+            self.hand_off(now);
         }
         self.check_invariants();
     }
@@ -206,7 +225,7 @@ impl<'a> Shard<'a> {
         {
             return Some(Instant(0));
         }
-        self.table.next()
+        self.table.next().into_iter().chain(self.next_handoff()).min()
     }
 
     /// The ring this shard works on.
@@ -226,12 +245,22 @@ impl<'a> Shard<'a> {
 
     /// Requests in flight.
     pub fn request_count(&self) -> usize {
-        self.table.count()
+        self.table.count() - self.handoff.in_flight()
+    }
+
+    /// Hints in flight; each takes a slot of the requests.
+    pub fn hint_count(&self) -> usize {
+        self.handoff.in_flight()
     }
 
     /// Whether this node owns `partition` and this shard holds it.
     pub fn owns(&self, partition: Partition) -> bool {
         self.holds(partition) && self.ring.owners(partition).contains(&self.config.node)
+    }
+
+    /// Whether this shard keeps what `key` means, its own copy or a hint.
+    pub(crate) fn keeps(&self, key: &Key<'_>) -> bool {
+        self.may_coordinate(key.partition, key.target)
     }
 
     /// Whether a GET of `partition` with this R and PR (0 = default) is answered from the local
@@ -265,6 +294,7 @@ impl<'a> Shard<'a> {
     fn check_invariants(&self) {
         assert!(self.table.count() <= self.table.capacity());
         assert!(self.returning.is_empty() || self.walk.is_some());
+        assert!(self.handoff.in_flight() <= self.table.count());
     }
 }
 

@@ -10,14 +10,25 @@ use crate::time::Instant;
 use heapless::Vec;
 
 impl Shard<'_> {
-    pub(super) fn start_read(&mut self, now: Instant, request: Request, asked: Asked, cover: bool) {
+    /// Begins a read as an owner, or standing in for the owner `target`.
+    pub(super) fn start_read(
+        &mut self,
+        now: Instant,
+        request: Request,
+        target: NodeId,
+        (asked, cover): (Asked, bool),
+    ) {
         let need = self.need(asked, self.config.r);
         let owners = self.read_order(request);
-        let more = owners.len() > usize::from(need.nodes.max(need.primaries));
-        let get = Get::new(&owners, need, cover);
+        let mut get = Get::new(&owners, need, cover);
+        if target != NodeId(0) {
+            let is_new = get.stand_in(self.config.node, target);
+            assert!(is_new, "it stands in for an owner");
+        }
+        let more = get.tally().unasked().count() > usize::from(need.nodes.max(need.primaries));
         let hedge = if more { now + READ_HEDGE } else { request.deadline };
         let at = request.deadline.min(hedge);
-        if let Some(op) = self.insert(now, request, Phase::Reading(get), at) {
+        if let Some(op) = self.insert(now, request, (Phase::Reading(get), target), at) {
             self.advance_read(now, op);
         }
     }
@@ -60,13 +71,14 @@ impl Shard<'_> {
         let Some(pending) = self.table.pending(op) else { return };
         let deadline_ms = deadline_ms(now, pending.request.deadline);
         let partition = pending.request.key.partition;
+        let Phase::Reading(get) = &pending.phase else { return };
+        let target = get.tally().target(node).unwrap_or_default();
         if node == me {
-            self.output(Output::Look { op });
+            self.output(Output::Look { op, target });
         } else if reachable {
-            self.output(Output::Ask { op, node, partition, deadline_ms });
-        } else if let Phase::Reading(get) = &mut pending.phase {
-            let step = get.on_failure(node);
-            self.on_step(now, op, step);
+            self.output(Output::Ask { op, node, partition, deadline_ms, target });
+        } else {
+            self.on_read_lost(now, op, node);
         }
     }
 
@@ -102,7 +114,7 @@ impl Shard<'_> {
                 return;
             }
             Phase::Applying { .. } => return self.take_owed(op, node),
-            Phase::Forwarded(_) => return,
+            Phase::Forwarded(_) | Phase::HandingOff(_) => return,
         };
         self.on_step(now, op, step);
         self.advance_read(now, op);

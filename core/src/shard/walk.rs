@@ -1,12 +1,12 @@
 //! The replica's part, and what concerns many requests at once and is walked in bounded steps.
 
-use super::coordinate::Owners;
+use super::coordinate::{Nodes, Owners};
 use super::message::DataFrame;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, TopologyId};
 use crate::records::{Joined, Place, Refusal, Unread};
 use crate::replica::Owed;
-use crate::request::{Failure, Link, Outcome, Pending, Phase, Target};
+use crate::request::{Failure, Link, Outcome, Phase, Target};
 use crate::ring::Ring;
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
@@ -15,7 +15,7 @@ use crate::wire::peer::RejectReason;
 const VISIT_COUNT: usize = 256;
 
 impl Shard<'_> {
-    pub(super) fn on_replicate(&mut self, frame: DataFrame) {
+    pub(super) fn on_replicate(&mut self, now: Instant, frame: DataFrame) {
         let refusal = self.refusal(frame).or(if self.holding || !self.replica.has_room() {
             Some(RejectReason::Busy)
         } else if self.read_only {
@@ -24,10 +24,13 @@ impl Shard<'_> {
             None
         });
         let DataFrame { link, node, request, key, sync, .. } = frame;
-        match refusal {
-            Some(reason) => self.reject(frame, reason),
-            None => self.output(Output::Join { link, node, request, order: key.order, sync }),
+        if let Some(reason) = refusal {
+            return self.reject(frame, reason);
         }
+        if frame.target != NodeId(0) {
+            self.learn_hint(now, frame.target);
+        }
+        self.output(Output::Join { link, node, request, order: key.order, sync });
     }
 
     pub(super) fn on_read(&mut self, frame: DataFrame) {
@@ -47,7 +50,12 @@ impl Shard<'_> {
         if frame.topology != self.topology {
             return Some(RejectReason::StaleTopology);
         }
-        (!self.owns(frame.key.partition)).then_some(RejectReason::NotOwner)
+        let is_right = if frame.target == NodeId(0) {
+            self.owns(frame.key.partition)
+        } else {
+            self.may_keep(frame.key.partition, frame.target)
+        };
+        (!is_right).then_some(RejectReason::NotOwner)
     }
 
     fn reject(&mut self, frame: DataFrame, reason: RejectReason) {
@@ -126,8 +134,13 @@ impl Shard<'_> {
     /// This node's own share of the write `op` is stored, durable or not, or never will be.
     fn on_own_share(&mut self, now: Instant, op: RequestId, durable: Option<bool>) {
         let me = self.config.node;
-        let Some(Pending { phase: Phase::Writing(put), .. }) = self.table.pending(op) else {
-            return;
+        let put = match self.table.pending(op).map(|pending| &mut pending.phase) {
+            Some(Phase::Writing(put)) => put,
+            Some(Phase::HandingOff(_)) if durable == Some(true) => {
+                return self.on_hint_stored(now, op, me);
+            }
+            Some(Phase::HandingOff(_)) => return self.fail_handing(now, op),
+            _ => return,
         };
         let step = match durable {
             Some(durable) => put.on_ack(me, durable),
@@ -136,11 +149,12 @@ impl Shard<'_> {
         self.on_step(now, op, step);
     }
 
-    pub(super) fn on_peer_up(&mut self, node: NodeId) {
+    pub(super) fn on_peer_up(&mut self, now: Instant, node: NodeId) {
         assert!(node != self.config.node);
         if self.is_reachable(node) || self.returning.contains(&node) {
             return;
         }
+        self.handoff.on_reachable(now, node);
         if self.walk.is_some() {
             self.returning.push(node).expect("no more peers than members");
         } else {
@@ -207,6 +221,7 @@ impl Shard<'_> {
                 self.move_write(now, op);
                 self.fail_lost(now, op);
             }
+            Phase::HandingOff(handing) => self.visit_handing(now, op, handing),
             Phase::Applying { .. } => self.update_owed(op),
             Phase::Forwarded(_) => {}
         }
@@ -219,11 +234,16 @@ impl Shard<'_> {
         if pending.topology == topology {
             return;
         }
+        let target = pending.target;
+        if target != NodeId(0) && !self.may_keep(request.key.partition, target) {
+            return self.end_stand_in(now, op);
+        }
         let owners = self.read_order(request);
-        let pending = self.table.pending(op).expect("in flight");
+        let Shard { table, ring, .. } = self;
+        let pending = table.pending(op).expect("in flight");
         pending.topology = topology;
         let Phase::Reading(get) = &mut pending.phase else { return };
-        let step = get.move_to(&owners);
+        let step = get.move_to(&owners, |node| ring.contains(node));
         self.on_step(now, op, step);
     }
 
@@ -234,20 +254,25 @@ impl Shard<'_> {
         if pending.topology == topology {
             return;
         }
+        let target = pending.target;
+        if target != NodeId(0) && !self.may_keep(request.key.partition, target) {
+            return self.end_stand_in(now, op);
+        }
         let owners = Owners::from_slice(self.ring.owners(request.key.partition))
             .expect("a ring has at most REPLICA_COUNT_MAX owners");
-        let pending = self.table.pending(op).expect("in flight");
+        let Shard { table, ring, .. } = self;
+        let pending = table.pending(op).expect("in flight");
         pending.topology = topology;
         let Phase::Writing(put) = &mut pending.phase else { return };
-        let step = put.move_to(&owners);
-        let unasked: Owners = put.tally().unasked().collect();
+        let step = put.move_to(&owners, |node| ring.contains(node));
+        let unasked: Nodes = put.tally().unasked().collect();
         self.on_step(now, op, step);
         self.send_records(now, op, &unasked);
     }
 
     /// Fails every node that `op` waits for and that cannot be reached.
     fn fail_lost(&mut self, now: Instant, op: RequestId) {
-        let waited: Owners = match self.table.pending(op).map(|pending| &pending.phase) {
+        let waited: Nodes = match self.table.pending(op).map(|pending| &pending.phase) {
             Some(Phase::Reading(get)) => get.tally().waited().collect(),
             Some(Phase::Writing(put)) => put.tally().waited().collect(),
             _ => return,
@@ -256,12 +281,11 @@ impl Shard<'_> {
             if self.is_reachable(node) {
                 continue;
             }
-            let step = match self.table.pending(op).map(|pending| &mut pending.phase) {
-                Some(Phase::Reading(get)) => get.on_failure(node),
-                Some(Phase::Writing(put)) => put.on_failure(node),
+            match self.table.pending(op).map(|pending| &pending.phase) {
+                Some(Phase::Reading(_)) => self.on_read_lost(now, op, node),
+                Some(Phase::Writing(_)) => self.on_share_failed(now, op, node),
                 _ => return,
-            };
-            self.on_step(now, op, step);
+            }
         }
     }
 }

@@ -82,7 +82,7 @@ layouts! {
         flags: U16,
         offset: U64,
         guard: U32,
-        reserved: U32,
+        target: U32,
     }
     /// What a body begins with.
     Covered {
@@ -184,6 +184,13 @@ layouts! {
     /// READ.
     Read {
         known: U64,
+        target: U32,
+        reserved: U32,
+    }
+    /// HINT and HINT_SYNC without the record.
+    Hint {
+        target: U32,
+        reserved: U32,
     }
     /// REJECT.
     Reject {

@@ -7,7 +7,7 @@ use super::gossip::Gossip;
 use super::hello::{Hello, HelloReply, Proof, Refused};
 use super::op::Op;
 use super::payload::{Malformed, Payload};
-use super::peer::{Ack, Read, ReadSame, Reject};
+use super::peer::{Ack, Hint, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
 use super::topology::{Answer, Proposal, Topology};
@@ -45,6 +45,10 @@ pub enum Message<'a> {
     Reject(Reject),
     /// READ_SAME.
     ReadSame(ReadSame),
+    /// HINT, with a Record v1 that is not checked here.
+    Hint(Hint<'a>),
+    /// HINT_SYNC, with the same.
+    HintSync(Hint<'a>),
     /// TOPOLOGY.
     Topology(Topology<'a>),
     /// HOLD.
@@ -93,6 +97,8 @@ impl<'a> Message<'a> {
             Op::ReadReply => Ok(Message::ReadReply(payload)),
             Op::Reject => Reject::new_checked(payload).map(Message::Reject),
             Op::ReadSame => ReadSame::new_checked(payload).map(Message::ReadSame),
+            Op::Hint => Hint::new_checked(payload).map(Message::Hint),
+            Op::HintSync => Hint::new_checked(payload).map(Message::HintSync),
             Op::Topology => Topology::new_checked(payload).map(Message::Topology),
             Op::Hold => Proposal::new_checked(payload).map(Message::Hold),
             Op::Held => Answer::new_checked(payload).map(Message::Held),
@@ -132,6 +138,8 @@ impl<'a> Message<'a> {
             Message::ReadReply(_) => Op::ReadReply,
             Message::Reject(_) => Op::Reject,
             Message::ReadSame(_) => Op::ReadSame,
+            Message::Hint(_) => Op::Hint,
+            Message::HintSync(_) => Op::HintSync,
             Message::Topology(_) => Op::Topology,
             Message::Hold(_) => Op::Hold,
             Message::Held(_) => Op::Held,
@@ -167,6 +175,7 @@ impl<'a> Message<'a> {
             Message::ReadReply(record) => visit(record),
             Message::Reject(payload) => visit(payload),
             Message::ReadSame(payload) => visit(payload),
+            Message::Hint(payload) | Message::HintSync(payload) => visit(payload),
             Message::Topology(payload) => visit(payload),
             Message::Hold(payload) | Message::Commit(payload) | Message::Abort(payload) => {
                 visit(payload)

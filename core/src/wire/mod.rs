@@ -28,14 +28,15 @@
 //! place part: 32 bytes, in the log
 //!    0   2  magic            a7 4c
 //!    2   1  version          1
-//!    3   1  kind             1 record, 2 batch header
+//!    3   1  kind             1 record, 2 batch header, 3 hint
 //!    4   4  body             bytes behind these 32
 //!    8   4  segment          where this record stands
 //!   12   2  mine             0 none, else 1 + index in the version vector
 //!   14   2  flags            the log's
 //!   16   8  offset           where this record stands: bytes from the segment's start
-//!   24   4  guard            CRC-32C of bytes 0..24 of this and of the body's 4 bytes of CRC
-//!   28   4  reserved
+//!   24   4  guard            CRC-32C of bytes 0..24 of this, of the body's 4 bytes of CRC, and
+//!                            of a hint's target
+//!   28   4  target           the node that a hint is kept for; 0 of others
 //! covered header: 8 bytes, then the key, then the payload
 //!    0   4  crc32c           CRC-32C of the body behind these 4 bytes
 //!    4   2  key_bytes        0..=KEY_BYTES_MAX
@@ -128,8 +129,10 @@
 //!    0   8  order            of the key, in its partition
 //!    8   1  flags            1 DURABLE
 //!    9   7  reserved
-//! READ=35: 8 bytes; has a key
+//! READ=35: 16 bytes; has a key
 //!    0   8  known            version that the sender has of it, 0 = none
+//!    8   4  target           the hint kept for this node is wanted, 0 = the own copy
+//!   12   4  reserved
 //! READ_REPLY=36: 0 bytes, then Record v1, nothing = not found; has a key
 //! REJECT=37: 16 bytes
 //!    0   1  reason           see peer::RejectReason
@@ -138,6 +141,9 @@
 //! READ_SAME=38: 16 bytes
 //!    0   8  order            of the key, in its partition
 //!    8   8  version          the one that the reader knows
+//! HINT=39 HINT_SYNC=40: 8 bytes, then Record v1; has a key
+//!    0   4  target           the owner for which it is to be kept
+//!    4   4  reserved
 //!
 //! TOPOLOGY=48: 8 bytes, then operations and contacts
 //!    0   2  operation_count

@@ -43,6 +43,10 @@ codes! {
         Reject = 37,
         /// The answer to READ of whoever has the version that the sender knows.
         ReadSame = 38,
+        /// As REPLICATE, but keep it for an owner that is away.
+        Hint = 39,
+        /// The same, and acknowledge only once it is on disk.
+        HintSync = 40,
         /// Committed operations and known addresses.
         Topology = 48,
         /// Hold writes, and keep this operation.
@@ -102,7 +106,12 @@ impl Op {
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
             Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
-            Op::Reply | Op::Replicate | Op::ReplicateSync | Op::ReadReply => BODY_BYTES_MAX,
+            Op::Reply
+            | Op::Replicate
+            | Op::ReplicateSync
+            | Op::ReadReply
+            | Op::Hint
+            | Op::HintSync => BODY_BYTES_MAX,
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
@@ -135,9 +144,14 @@ impl Op {
     /// is `KEY_BYTES_MAX` for all.
     pub fn takes_key(self, key_bytes: usize) -> bool {
         match self {
-            Op::Get | Op::Put | Op::Replicate | Op::ReplicateSync | Op::Read | Op::ReadReply => {
-                (1..=KEY_BYTES_MAX).contains(&key_bytes)
-            }
+            Op::Get
+            | Op::Put
+            | Op::Replicate
+            | Op::ReplicateSync
+            | Op::Read
+            | Op::ReadReply
+            | Op::Hint
+            | Op::HintSync => (1..=KEY_BYTES_MAX).contains(&key_bytes),
             Op::Ring => key_bytes <= KEY_BYTES_MAX,
             _ => key_bytes == 0,
         }

@@ -3,6 +3,7 @@
 
 use super::layout;
 use super::payload::{Malformed, Payload};
+use crate::id::NodeId;
 
 /// ACK: the record is stored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,12 +44,18 @@ impl Payload for Ack {
 pub struct Read {
     /// The version that the sender has, so that an equal one need not be sent; 0 = none.
     pub known: u64,
+    /// Whose hint is wanted; 0 = the replica's own copy.
+    pub target: NodeId,
 }
 
 impl Read {
     /// Reads the payload of a READ.
     pub fn new_checked(payload: &[u8]) -> Result<Read, Malformed> {
-        layout::exact::<layout::Read>(payload).map(|fixed| Read { known: fixed.known.get() })
+        let fixed = layout::exact::<layout::Read>(payload)?;
+        if fixed.reserved.get() != 0 {
+            return Err(Malformed);
+        }
+        Ok(Read { known: fixed.known.get(), target: NodeId(fixed.target.get()) })
     }
 }
 
@@ -58,7 +65,41 @@ impl Payload for Read {
     }
 
     fn write(&self, out: &mut [u8]) {
-        assert!(layout::put(&layout::Read { known: self.known.into() }, out).is_empty());
+        let (known, target) = (self.known.into(), self.target.0.into());
+        let fixed = layout::Read { known, target, reserved: 0.into() };
+        assert!(layout::put(&fixed, out).is_empty());
+    }
+}
+
+/// HINT and HINT_SYNC: the record is to be kept for an owner that is away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hint<'a> {
+    /// The owner. Not 0.
+    pub target: NodeId,
+    /// A Record v1, not checked here; not empty.
+    pub record: &'a [u8],
+}
+
+impl<'a> Hint<'a> {
+    /// Reads the payload of a HINT or HINT_SYNC.
+    pub fn new_checked(payload: &'a [u8]) -> Result<Hint<'a>, Malformed> {
+        let (fixed, record) = layout::split::<layout::Hint>(payload)?;
+        let target = NodeId(fixed.target.get());
+        if fixed.reserved.get() != 0 || target == NodeId(0) || record.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Hint { target, record })
+    }
+}
+
+impl Payload for Hint<'_> {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Hint>() + self.record.len()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let fixed = layout::Hint { target: self.target.0.into(), reserved: 0.into() };
+        layout::put(&fixed, out).copy_from_slice(self.record);
     }
 }
 

@@ -11,6 +11,7 @@ use core::fmt;
 use super::layout;
 use super::{COVERED_BYTES, FIRST_BYTES, PLACE_MAGIC, VERSION};
 use crate::checksum::Checksum;
+use crate::id::NodeId;
 use crate::limits::BODY_BYTES_MAX;
 
 /// Length of a place part, bytes.
@@ -25,6 +26,8 @@ codes! {
         Record = 1,
         /// The begin of a batch; the log defines its payload.
         Batch = 2,
+        /// A key and its Record v1, kept for another node.
+        Hint = 3,
     }
 }
 
@@ -44,6 +47,8 @@ pub struct PlacePart {
     pub mine: Option<u16>,
     /// The log's.
     pub flags: u16,
+    /// The node for which a hint is kept; 0 of any other kind.
+    pub target: NodeId,
 }
 
 /// Why bytes are not the place part of the record at this place.
@@ -59,7 +64,8 @@ pub enum PlaceError {
     UnknownVersion(u8),
     /// Sound, but written for another place.
     Elsewhere,
-    /// Sound, but no [`PlaceKind`], a body length out of bounds, or a reserved field not 0.
+    /// Sound, but no [`PlaceKind`], a body length out of bounds, a hint for no node, or a target of
+    /// what is no hint.
     Malformed,
 }
 
@@ -67,13 +73,14 @@ impl PlacePart {
     /// Writes the place part of a body with the given CRC.
     ///
     /// # Panics
-    /// If `out` is not [`PLACE_BYTES`] long, the body's length is out of bounds, or `mine` is
-    /// `u16::MAX`.
+    /// If `out` is not [`PLACE_BYTES`] long, the body's length is out of bounds, `mine` is
+    /// `u16::MAX`, a hint has no target, or anything else has one.
     pub fn stamp<C: Checksum>(&self, body_crc32c: u32, out: &mut [u8]) {
         assert!(out.len() == PLACE_BYTES);
         assert!(self.body_bytes as usize >= COVERED_BYTES);
         assert!(self.body_bytes as usize <= BODY_BYTES_MAX);
         assert!(self.mine != Some(u16::MAX));
+        assert!((self.kind == PlaceKind::Hint) == (self.target != NodeId(0)));
         let place = layout::Place {
             magic: PLACE_MAGIC.into(),
             version: VERSION,
@@ -84,10 +91,10 @@ impl PlacePart {
             flags: self.flags.into(),
             offset: self.offset.into(),
             guard: 0.into(),
-            reserved: 0.into(),
+            target: self.target.0.into(),
         };
         layout::put(&place, out);
-        let guard = guard::<C>(out, &body_crc32c.to_le_bytes());
+        let guard = guard::<C>(&place, out, &body_crc32c.to_le_bytes());
         out[GUARD].copy_from_slice(&guard.to_le_bytes());
     }
 
@@ -105,7 +112,7 @@ impl PlacePart {
         if place.magic.get() != PLACE_MAGIC {
             return Err(PlaceError::BadMagic);
         }
-        if place.guard.get() != guard::<C>(bytes, body_crc32c) {
+        if place.guard.get() != guard::<C>(place, bytes, body_crc32c) {
             return Err(PlaceError::BadGuard);
         }
         if place.version != VERSION {
@@ -119,11 +126,13 @@ impl PlacePart {
         if !(COVERED_BYTES..=BODY_BYTES_MAX).contains(&(body_bytes as usize)) {
             return Err(PlaceError::Malformed);
         }
-        if place.reserved.get() != 0 {
+        let target = NodeId(place.target.get());
+        if (kind == PlaceKind::Hint) != (target != NodeId(0)) {
             return Err(PlaceError::Malformed);
         }
         let mine = place.mine.get().checked_sub(1);
-        Ok(PlacePart { kind, body_bytes, segment, offset, mine, flags: place.flags.get() })
+        let flags = place.flags.get();
+        Ok(PlacePart { kind, body_bytes, segment, offset, mine, flags, target })
     }
 
     /// Length of the whole record, bytes.
@@ -132,13 +141,15 @@ impl PlacePart {
     }
 }
 
-/// Where the guard stands; it covers what is before it.
+/// Where the guard stands; it covers what is before it, and the target of a hint.
 const GUARD: core::ops::Range<usize> = 24..28;
 const _: () = assert!(core::mem::offset_of!(layout::Place, guard) == GUARD.start);
 
 /// The guard of a place part that begins `bytes`.
-fn guard<C: Checksum>(bytes: &[u8], body_crc32c: &[u8; 4]) -> u32 {
-    C::crc32c(C::crc32c(0, &bytes[..GUARD.start]), body_crc32c)
+fn guard<C: Checksum>(place: &layout::Place, bytes: &[u8], body_crc32c: &[u8; 4]) -> u32 {
+    let guard = C::crc32c(C::crc32c(0, &bytes[..GUARD.start]), body_crc32c);
+    let is_hint = place.kind == PlaceKind::Hint.number();
+    if is_hint { C::crc32c(guard, &place.target.get().to_le_bytes()) } else { guard }
 }
 
 impl fmt::Display for PlaceError {

@@ -61,7 +61,7 @@ fn golden_record() {
 
 #[test]
 fn golden_version() {
-    let key = Key { bytes: b"k", hash: KeyHash(7), partition: Partition(0), order: 0 };
+    let key = Key { bytes: b"k", hash: KeyHash(7), partition: Partition(0), ..Key::default() };
     let example = example();
     let version = Record::new_checked(&example).unwrap().version(&key);
     assert_eq!(version, naive_version(&key, Record::new_checked(&example).unwrap()));
@@ -75,7 +75,8 @@ const GOLDEN_VERSION: u64 = 0x78af_2263_1710_8dbe;
 
 #[test]
 fn version_depends_on_key_and_sibling_dots_alone() {
-    let key = |hash| Key { bytes: b"", hash: KeyHash(hash), partition: Partition(0), order: 0 };
+    let key =
+        |hash| Key { bytes: b"", hash: KeyHash(hash), partition: Partition(0), ..Key::default() };
     for count in 1..20 {
         let siblings: Vec<_> = (1..=count).map(|node| sibling(dot(node, 1))).collect();
         let mut seen: Vec<_> = (1..=count).map(|node| dot(node, 1)).collect();

@@ -214,7 +214,7 @@ fn what_the_node_does_not_own_does_not_wait() {
     cluster.command(2, &key, get(1));
     assert_eq!(cluster.network.flights.back().unwrap().op(), Op::Get);
     let hop = Hop { topology: MOVED, ..cluster.hop(Op::Read, 9) };
-    let read = frame_of(hop, &key, &crate::wire::peer::Read { known: 0 });
+    let read = frame_of(hop, &key, &crate::wire::peer::Read { known: 0, target: NodeId(0) });
     cluster.offer(ME, at(2, 0).link(), Some(2), &read).unwrap().unwrap();
     assert_eq!(cluster.network.flights.back().unwrap().op(), Op::Reject);
     assert_eq!((cluster.waiting(), cluster.fetched().len()), (0, 0));
@@ -365,6 +365,7 @@ fn what_goes_on_after_its_deadline_is_answered_only() {
     cluster.run();
     cluster.pass(TIMEOUT);
     assert_eq!(cluster.copy(1, b"k"), [b"v"]);
+    cluster.home();
     cluster.check_idle();
 }
 

@@ -1,7 +1,7 @@
 //! Frames that are damaged, foreign, or not their sender's to send.
 
 use super::*;
-use crate::wire::peer::{Ack, Read, Reject, RejectReason};
+use crate::wire::peer::{Ack, Hint, Read, Reject, RejectReason};
 
 const A: At = At { node: 1, shard: 0 };
 const B: At = At { node: 2, shard: 0 };
@@ -15,16 +15,19 @@ fn frames(cluster: &mut Cluster) -> Vec<Vec<u8>> {
     let record = store.record(&key).unwrap().unwrap().record.bytes().to_vec();
     let op = 1 << 16;
     let (reason, order) = (RejectReason::Busy, key.order);
+    let hint = Hint { target: NodeId(3), record: &record };
     vec![
         frame_of(cluster.hop(Op::Get, 7), b"k", &Command::Get(GET)),
         frame_of(cluster.hop(Op::Put, 7), b"k", &Command::Put(set(b"next"))),
         frame_of(cluster.hop(Op::Replicate, 7), b"k", &&record[..]),
         frame_of(cluster.hop(Op::ReplicateSync, 7), b"k", &&record[..]),
-        frame_of(cluster.hop(Op::Read, 7), b"k", &Read { known: 0 }),
+        frame_of(cluster.hop(Op::Read, 7), b"k", &Read { known: 0, target: NodeId(0) }),
         frame_of(cluster.hop(Op::ReadReply, op), b"k", &&record[..]),
         frame_of(cluster.hop(Op::Ack, op), b"", &Ack { order, durable: true }),
         frame_of(cluster.hop(Op::Reject, op), b"", &Reject { reason, order }),
         frame_of(cluster.hop(Op::Reply, op), b"", &crate::wire::reply::ReplyHead::of(Status::Ok)),
+        frame_of(cluster.hop(Op::Hint, 7), b"k", &hint),
+        frame_of(cluster.hop(Op::HintSync, 7), b"k", &hint),
     ]
 }
 
@@ -147,7 +150,7 @@ fn answers_to_nothing_do_nothing() {
     let mut cluster = Cluster::new(THREE);
     let frames = frames(&mut cluster);
     cluster.network.replies.clear();
-    for frame in &frames[5..] {
+    for frame in &frames[5..9] {
         assert_eq!(cluster.offer(A, B.link(), Some(2), frame), Ok(Ok(())));
     }
     assert!(cluster.network.flights.is_empty());
@@ -215,11 +218,15 @@ fn a_client_cannot_forward() {
     let get = Command::Get(GetRequest { forwarded: true, ..GET });
     let frame = frame_of(cluster.hop(Op::Get, 9), b"k", &get);
     cluster.offer(stranger, from.link(), Some(from.node), &frame).unwrap().unwrap();
+    let sent: Vec<Op> = cluster.network.flights.iter().map(Flight::op).collect();
+    assert_eq!(sent, [Op::Read, Op::Read], "it asks the owners itself");
+    cluster.run_but(|flight| flight.op() == Op::Reply);
     let flight = cluster.network.flights.pop_front().unwrap();
     assert_eq!((flight.to, flight.op()), (from, Op::Reply));
     let reply = Frame::new_checked::<Software>(&flight.bytes).unwrap();
     let reply = Reply::new_checked(reply.payload()).unwrap();
-    assert_eq!(reply.head.status, Status::Unavailable);
+    assert_eq!(reply.head.status, Status::Ok);
+    assert_eq!(reply.siblings().map(|sibling| sibling.value).collect::<Vec<_>>(), [b"v"]);
     cluster.check_idle();
 }
 

@@ -4,6 +4,8 @@ mod causal;
 mod cold;
 mod conditions;
 mod frames;
+mod handoff;
+mod hints;
 mod limits;
 mod losses;
 mod queues;
@@ -16,6 +18,7 @@ use super::*;
 use crate::Unsynced;
 use crate::checksum::Software;
 use crate::id::{Boot, ClusterId, TopologyId};
+use crate::limits::HINT_INTERVAL;
 use crate::membership::member::{Member, Name};
 use crate::records::Place;
 use crate::records::tests::store::Store;
@@ -394,7 +397,7 @@ impl Cluster {
     fn check_idle(&self) {
         assert!(self.network.flights.is_empty());
         for site in self.sites.values() {
-            assert_eq!(site.shard.request_count(), 0);
+            assert_eq!(site.shard.request_count() + site.shard.hint_count(), 0);
             assert!(site.bodies.kept.is_empty());
             assert!(site.bodies.gathered.is_empty());
             assert!(site.waiting.is_empty());
@@ -414,6 +417,8 @@ impl Site {
             r: setup.r,
             w: setup.w,
             sync_before_ack: setup.sync_before_ack,
+            keeps_hints: true,
+            hint_interval: HINT_INTERVAL,
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 200].leak(),

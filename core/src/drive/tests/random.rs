@@ -154,7 +154,19 @@ impl World {
         self.cluster.run();
         self.read_replies();
         assert_eq!(self.ended, self.cluster.requests, "one reply to each");
+        self.hand_off();
         self.cluster.check_idle();
+    }
+
+    /// Everybody reaches everybody, and every hint goes home.
+    fn hand_off(&mut self) {
+        let nodes: BTreeSet<u32> = self.cluster.ats().iter().map(|at| at.node).collect();
+        nodes.into_iter().for_each(|node| self.cluster.back(node));
+        for _ in 0..30 {
+            self.cluster.pass(TIMEOUT);
+            self.cluster.home();
+        }
+        assert_eq!(self.cluster.hints().iter().sum::<usize>(), 0);
     }
 }
 

@@ -102,6 +102,7 @@ fn a_session_read_that_nobody_can_cover_says_so() {
     assert_eq!(cluster.reply().unwrap().status, Status::NotCovered);
     cluster.run();
     assert_eq!(cluster.reply(), None, "late answers find nothing");
+    cluster.home();
     cluster.check_idle();
 }
 

@@ -12,6 +12,8 @@ use std::vec::Vec;
 pub(crate) struct Store {
     bodies: Vec<Vec<u8>>,
     current: BTreeMap<Vec<u8>, (Place, Option<u16>)>,
+    /// By key and for whom they are kept.
+    pub(crate) hints: BTreeMap<(Vec<u8>, NodeId), (Place, Option<u16>)>,
     leaves: BTreeMap<Partition, Vec<u64>>,
     /// Bodies that were stored as they were received.
     pub(crate) received: usize,
@@ -23,6 +25,10 @@ pub(crate) struct Store {
     pub(crate) full: Option<Full>,
     /// Keys that cannot be read.
     pub(crate) unread: BTreeMap<Vec<u8>, Unread>,
+    /// Places that cannot be read.
+    pub(crate) unread_places: BTreeMap<Place, Unread>,
+    /// Hints that were to be read into memory.
+    pub(crate) fetched_hints: Vec<Place>,
     /// Keys whose records were to be read into memory.
     pub(crate) fetched: Vec<Vec<u8>>,
     /// Keys for which room was awaited.
@@ -68,7 +74,12 @@ impl Store {
     fn push(&mut self, key: &Key<'_>, mine: Option<u16>, body: Vec<u8>) -> Place {
         let place = self.end();
         self.bodies.push(body);
-        self.current.insert(key.bytes.to_vec(), (place, mine));
+        let bytes = key.bytes.to_vec();
+        if key.is_hint() {
+            self.hints.insert((bytes, key.target), (place, mine));
+        } else {
+            self.current.insert(bytes, (place, mine));
+        }
         place
     }
 }
@@ -78,7 +89,11 @@ impl Records for Store {
         if let Some(unread) = self.unread.get(key.bytes) {
             return Err(*unread);
         }
-        let Some(&(place, mine)) = self.current.get(key.bytes) else { return Ok(None) };
+        let current = match key.is_hint() {
+            true => self.hints.get(&(key.bytes.to_vec(), key.target)),
+            false => self.current.get(key.bytes),
+        };
+        let Some(&(place, mine)) = current else { return Ok(None) };
         let record = Record::new_checked(self.body(place)?.payload()).unwrap();
         Ok(Some(Stored { record, mine, place }))
     }
@@ -121,7 +136,28 @@ impl Records for Store {
         Ok(self.push(key, None, body.bytes().to_vec()))
     }
 
+    fn next_hint(&self, target: NodeId, after: Place) -> Option<Place> {
+        let hints = self.hints.iter().filter(|((_, kept_for), _)| *kept_for == target);
+        hints.map(|(_, (place, _))| *place).filter(|place| *place > after).min()
+    }
+
+    fn fetch_hint(&mut self, place: Place) {
+        if !self.fetched_hints.contains(&place) {
+            self.fetched_hints.push(place);
+        }
+    }
+
+    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
+        let hint = (key.bytes.to_vec(), key.target);
+        if self.hints.get(&hint).is_some_and(|(current, _)| *current == place) {
+            self.hints.remove(&hint);
+        }
+    }
+
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
+        if let Some(unread) = self.unread_places.get(&place) {
+            return Err(*unread);
+        }
         Ok(Body::without_checksum(&self.bodies[place.0 as usize - 1]).unwrap())
     }
 

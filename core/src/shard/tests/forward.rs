@@ -75,8 +75,12 @@ fn the_first_owner_in_reach_is_asked() {
                 assert_eq!(target, Target::Node(*node));
             }
             None => {
-                let failure = Failure::Unavailable { needed: 1, got: 0 };
-                assert_eq!(outputs, rig.refused(failure));
+                // Of the others, the one that comes first stands in.
+                let first = rig.shard.ring().fallbacks(key.partition)[0];
+                assert_ne!(first, ME, "as it happens");
+                let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
+                let target = Target::Node(first);
+                assert_eq!(outputs, [super::forward(op, target, key.partition, true)]);
             }
         }
     }
@@ -86,10 +90,21 @@ fn the_first_owner_in_reach_is_asked() {
 fn what_was_forwarded_once_is_not_forwarded_to_a_node_again() {
     let mut rig = five();
     let key = elsewhere(&rig);
+    let partition = key.partition;
+    let owner = rig.shard.ring().owners(partition)[0];
     for kind in [get(1, 0), put(1, 0, 0)] {
         let request = Request { key, forwarded: true, ..rig.new_request(kind) };
         let outputs = rig.input(Input::Request(request));
-        assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: 1, got: 0 }));
+        let expected = match outputs[..] {
+            [Output::Ask { op, .. }] => {
+                Output::Ask { op, node: owner, partition, deadline_ms: 1000, target: OWN }
+            }
+            [Output::Apply { op, .. }] => {
+                Output::Apply { op, birth: 1, gathered: false, target: owner }
+            }
+            _ => panic!("{outputs:?}"),
+        };
+        assert_eq!(outputs, [expected]);
     }
 }
 

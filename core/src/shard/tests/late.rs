@@ -125,7 +125,7 @@ fn answers_of_the_other_kind_do_nothing() {
 fn a_late_success_of_a_node_that_failed_counts() {
     let mut rig = Rig::new(Setup::default());
     let (op, _) = rig.put(2, 0, 0);
-    assert_eq!(rig.input(Input::Unsent { node: TWO, op }), []);
+    assert_eq!(rig.input(Input::Unsent { node: TWO, op }), [rig.keep(TWO)]);
     assert_eq!(rig.ack(TWO, op), [rig.stored(op)]);
     let (op, outputs) = rig.get(2, 0);
     let [_, Output::Ask { node: first, .. }] = outputs[..] else { panic!("{outputs:?}") };
@@ -138,7 +138,7 @@ fn a_late_success_of_a_node_that_failed_counts() {
 /// A write that read this node and the third first, while the second is silent.
 fn write_after_hedged_read(rig: &mut Rig, w: u8) -> (RequestId, NodeId, NodeId) {
     let outputs = rig.request(read_first(2, w));
-    let [Output::Look { op }, Output::Ask { node: slow, .. }] = outputs[..] else {
+    let [Output::Look { op, .. }, Output::Ask { node: slow, .. }] = outputs[..] else {
         panic!("{outputs:?}");
     };
     assert_eq!(rig.looked(op), []);
@@ -163,17 +163,20 @@ fn a_late_refusal_of_the_read_is_no_refusal_of_the_write() {
     let (op, slow, quick) = write_after_hedged_read(&mut rig, 3);
     assert_eq!(rig.answer(slow, op), [], "a late answer of the read");
     assert_eq!(rig.ack(quick, op), []);
-    let failed = rig.failed(op, no_quorum(3, 2));
-    assert_eq!(rig.reject(slow, op, RejectReason::Busy), [failed], "and this is the write's");
+    let failed = [rig.keep(slow), rig.failed(op, no_quorum(3, 2))];
+    assert_eq!(rig.reject(slow, op, RejectReason::Busy), failed, "and this is the write's");
 
-    let (op, slow, _) = write_after_hedged_read(&mut rig, 3);
+    let (op, slow, quick) = write_after_hedged_read(&mut rig, 3);
     let stale = rig.reject(slow, op, RejectReason::StaleTopology);
     assert_eq!(stale, [Output::TopologyDiffers { node: slow }]);
     assert_eq!(rig.wait(crate::limits::TOPOLOGY_RETRY), [], "nothing to send again");
     let outputs = rig.reject(slow, op, RejectReason::Busy);
-    assert_eq!(outputs, [rig.failed(op, no_quorum(3, 1))]);
+    let lack = [rig.keep(slow), rig.keep(quick)];
+    assert_eq!(outputs, [lack[0], lack[1], rig.failed(op, no_quorum(3, 1))]);
 
-    let (op, _, quick) = write_after_hedged_read(&mut rig, 3);
+    let (op, slow, quick) = write_after_hedged_read(&mut rig, 3);
     let outputs = rig.reject(quick, op, RejectReason::Busy);
-    assert_eq!(outputs, [rig.failed(op, no_quorum(3, 1))], "it answered the read");
+    let lack = [rig.keep(quick), rig.keep(slow)];
+    let failed = rig.failed(op, no_quorum(3, 1));
+    assert_eq!(outputs, [lack[0], lack[1], failed], "it answered the read");
 }

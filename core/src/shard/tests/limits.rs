@@ -1,7 +1,7 @@
 //! At every limit and one past it; deadlines.
 
 use super::*;
-use crate::limits::{BIRTH_MAX, REQUEST_TIMEOUT_MAX};
+use crate::limits::{BIRTH_MAX, HANDOFF_PAUSE_MIN, REQUEST_TIMEOUT_MAX};
 
 #[test]
 fn one_request_more_than_slots_is_busy() {
@@ -46,9 +46,12 @@ fn requests_end_at_their_deadline_and_not_before() {
     assert_eq!(rig.fire(), []);
     rig.now = deadline + TICK;
     let outputs = rig.fire();
-    assert_eq!(outputs.len(), 2);
+    assert_eq!(outputs.len(), 4);
+    assert!(outputs.contains(&rig.keep(TWO)));
+    assert!(outputs.contains(&rig.keep(THREE)));
     assert!(outputs.contains(&write_fails));
     assert!(outputs.contains(&read_fails));
+    assert_eq!(rig.wait(HANDOFF_PAUSE_MIN), []);
     assert_eq!(rig.shard.poll_timeout(), None);
 }
 
@@ -60,7 +63,15 @@ fn one_deadline_fires_in_each_step() {
     }
     rig.now = rig.now + TIMEOUT + TICK;
     for _ in 0..100 {
-        assert_eq!(rig.step().map(|outputs| outputs.len()), Some(1));
+        let outputs = rig.step().unwrap();
+        assert!(matches!(
+            outputs[..],
+            [
+                Output::Keep { place: one, target: THREE },
+                Output::Keep { place: two, target: TWO },
+                Output::Reply { .. }
+            ] if one == two
+        ));
     }
     assert_eq!(rig.step(), None);
 }
@@ -70,7 +81,7 @@ fn a_request_that_is_overdue_when_it_comes_ends_in_the_next_step() {
     let mut rig = Rig::new(Setup::default());
     let request = Request { deadline: rig.now, ..rig.new_request(get(2, 0)) };
     let outputs = rig.input(Input::Request(request));
-    let [Output::Look { op }, Output::Ask { deadline_ms: 1, .. }] = outputs[..] else {
+    let [Output::Look { op, .. }, Output::Ask { deadline_ms: 1, .. }] = outputs[..] else {
         panic!("{outputs:?}");
     };
     assert_eq!(rig.wait(Duration::ZERO), [rig.failed(op, no_quorum(2, 0))]);
@@ -83,13 +94,13 @@ fn a_long_stop_does_not_upset_the_deadlines() {
     for stop in [1, 4, 32, 34, 300, 100_000] {
         let mut rig = Rig::new(Setup::default());
         let (old, _) = rig.put(3, 0, 0);
-        let old_fails = rig.failed(old, no_quorum(3, 1));
+        let old_fails = [rig.keep(THREE), rig.keep(TWO), rig.failed(old, no_quorum(3, 1))];
         rig.now = rig.now + Duration::from_secs(stop) + TICK;
         let deadline = rig.now + REQUEST_TIMEOUT_MAX;
         let request = Request { deadline, ..rig.new_request(get(3, 0)) };
         let outputs = rig.input(Input::Request(request));
-        let [Output::Look { op }, ..] = outputs[..] else { panic!("{outputs:?}") };
-        assert_eq!(rig.fire(), [old_fails], "after {stop} s");
+        let [Output::Look { op, .. }, ..] = outputs[..] else { panic!("{outputs:?}") };
+        assert_eq!(rig.fire(), old_fails, "after {stop} s");
         rig.now = Instant(deadline.0 - 1);
         assert_eq!(rig.fire(), [], "not before its deadline");
         rig.now = deadline + TICK;
@@ -141,5 +152,7 @@ fn an_own_share_without_room_has_failed() {
     rig.input(Input::Ring { ring: &new, topology: TopologyId(2) });
     rig.fire();
     rig.input(Input::Ring { ring: &ring(1..=4, 2), topology: TopologyId(3) });
-    assert_eq!(rig.fire(), [rig.failed(op, no_quorum(2, 0))], "the FIFO holds its first share");
+    let other = ring(1..=4, 2).owners(partition).iter().copied().find(|node| *node != ME);
+    let failed = [rig.keep(other.unwrap()), rig.failed(op, no_quorum(2, 0))];
+    assert_eq!(rig.fire(), failed, "the FIFO holds its first share");
 }

@@ -3,17 +3,20 @@
 mod cold;
 mod first;
 mod forward;
+mod handoff;
 mod late;
 mod limits;
 mod peers;
 mod quorum;
 mod random;
 mod read;
+mod standing;
 mod stored;
 mod topology;
 
 use super::*;
 use crate::id::RequestId;
+use crate::limits::HINT_INTERVAL;
 use crate::membership::member::{Member, Name};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{
@@ -29,6 +32,8 @@ const ME: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 const BITS: u32 = 6;
+/// The own copy, not a hint.
+const OWN: NodeId = NodeId(0);
 const KEY: KeyPlace = KeyPlace { partition: Partition(7), order: 70 };
 /// What nodes answer that have the same as all others.
 const FOUND: Found = Found { version: 9, covered: true };
@@ -53,6 +58,7 @@ struct Setup {
     slots: usize,
     unsynced: usize,
     sync_before_ack: bool,
+    keeps_hints: bool,
     /// What the log has written at the start.
     written: Place,
 }
@@ -62,7 +68,20 @@ impl Default for Setup {
         let (shard, shards, slots, unsynced) = (0, 1, 8, 8);
         let (sync_before_ack, written) = (false, AT_ONCE);
         let (nodes, n, r, w) = (3, 3, 2, 2);
-        Setup { nodes, n, r, w, shard, shards, slots, unsynced, sync_before_ack, written }
+        let keeps_hints = true;
+        Setup {
+            nodes,
+            n,
+            r,
+            w,
+            shard,
+            shards,
+            slots,
+            unsynced,
+            sync_before_ack,
+            keeps_hints,
+            written,
+        }
     }
 }
 
@@ -79,6 +98,8 @@ struct Rig {
     written: Place,
     /// And synced below this one.
     synced: Place,
+    /// Searches for hints are seen by the test; else they find none.
+    sees_searches: bool,
 }
 
 /// The ring of these members. Its memory is leaked: this is a test.
@@ -103,6 +124,8 @@ impl Rig {
             r: setup.r,
             w: setup.w,
             sync_before_ack: setup.sync_before_ack,
+            keeps_hints: setup.keeps_hints,
+            hint_interval: HINT_INTERVAL,
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); setup.slots].leak(),
@@ -111,8 +134,16 @@ impl Rig {
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
         let (now, place) = (Instant(1_000_000), Place(100));
-        let mut rig =
-            Rig { shard, now, n: setup.n, ticket: 0, place, written: setup.written, synced: place };
+        let mut rig = Rig {
+            shard,
+            now,
+            n: setup.n,
+            ticket: 0,
+            place,
+            written: setup.written,
+            synced: place,
+            sees_searches: false,
+        };
         assert_eq!(rig.stored_to(setup.written, place), []);
         rig.members(1..=setup.nodes, TOPOLOGY);
         for node in 2..=setup.nodes {
@@ -148,8 +179,14 @@ impl Rig {
     fn step(&mut self) -> Option<Vec<Output>> {
         self.shard.poll_timeout().filter(|at| *at <= self.now)?;
         self.shard.handle_timeout(self.now);
-        let outputs = self.drain();
+        let mut outputs = self.drain();
         assert!(outputs.len() <= OUTPUT_COUNT_MAX);
+        if let Some(&Output::SeekHint { op, .. }) = outputs.last()
+            && !self.sees_searches
+        {
+            outputs.pop();
+            assert_eq!(self.input(Input::Sought { op, result: Sought::Nothing }), []);
+        }
         Some(outputs)
     }
 
@@ -199,7 +236,7 @@ impl Rig {
     /// A read up to the answer of this node.
     fn get(&mut self, r: u8, pr: u8) -> (RequestId, Vec<Output>) {
         let outputs = self.request(get(r, pr));
-        let [Output::Look { op }, ..] = outputs[..] else { panic!("no look: {outputs:?}") };
+        let [Output::Look { op, .. }, ..] = outputs[..] else { panic!("no look: {outputs:?}") };
         (op, outputs)
     }
 
@@ -241,7 +278,13 @@ impl Rig {
 
     fn replicate(&self, op: RequestId, node: NodeId, sync: bool) -> Output {
         let partition = KEY.partition;
-        Output::Replicate { op, node, partition, place: self.place, sync, deadline_ms: 1000 }
+        let (place, deadline_ms, target) = (self.place, 1000, OWN);
+        Output::Replicate { op, node, partition, place, sync, deadline_ms, target }
+    }
+
+    /// What is kept for `target`, which lacks the last append.
+    fn keep(&self, target: NodeId) -> Output {
+        Output::Keep { place: self.place, target }
     }
 }
 
@@ -264,7 +307,7 @@ fn applied(place: Place) -> Applied {
 }
 
 fn ask(op: RequestId, node: NodeId) -> Output {
-    Output::Ask { op, node, partition: KEY.partition, deadline_ms: 1000 }
+    Output::Ask { op, node, partition: KEY.partition, deadline_ms: 1000, target: OWN }
 }
 
 /// A request handed on, for a key of `partition`.
@@ -273,7 +316,7 @@ fn forward(op: RequestId, target: Target, partition: Partition, forwarded: bool)
 }
 
 fn apply(op: RequestId, gathered: bool) -> Output {
-    Output::Apply { op, birth: 1, gathered }
+    Output::Apply { op, birth: 1, gathered, target: OWN }
 }
 
 fn no_quorum(needed: u8, got: u8) -> Failure {
@@ -283,7 +326,7 @@ fn no_quorum(needed: u8, got: u8) -> Failure {
 /// A frame of `node` about `KEY`.
 fn frame(node: NodeId, request: u32) -> DataFrame {
     let link = Link(u64::from(node.0));
-    DataFrame { link, node, request, topology: TOPOLOGY, key: KEY, sync: false }
+    DataFrame { link, node, request, topology: TOPOLOGY, key: KEY, sync: false, target: OWN }
 }
 
 /// The origins that `outputs` answer, in order.

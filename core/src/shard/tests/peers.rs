@@ -20,13 +20,18 @@ fn busy() -> (Rig, Vec<RequestId>) {
 fn a_lost_peer_is_walked_in_bounded_steps() {
     let (mut rig, _) = busy();
     assert_eq!(rig.input(Input::PeerDown(TWO)), [], "the event itself does nothing");
-    let mut ended = BTreeSet::new();
+    let (mut ended, mut kept) = (BTreeSet::new(), BTreeSet::new());
     let mut steps = 0;
     while let Some(outputs) = rig.step() {
         assert!(outputs.len() <= OUTPUT_COUNT_MAX);
         for output in outputs {
-            let Output::Reply { origin: Origin::Session(ticket), outcome, .. } = output else {
-                panic!("{output:?}");
+            let (ticket, outcome) = match output {
+                Output::Reply { origin: Origin::Session(ticket), outcome, .. } => (ticket, outcome),
+                Output::Keep { place, target } => {
+                    assert!(kept.insert((place, target)), "once");
+                    continue;
+                }
+                _ => panic!("{output:?}"),
             };
             let got = if ticket % 2 == 0 { 1 } else { 0 };
             assert_eq!(outcome, Outcome::Failed(no_quorum(3, got)));
@@ -35,6 +40,9 @@ fn a_lost_peer_is_walked_in_bounded_steps() {
         steps += 1;
     }
     assert_eq!(ended.len(), MANY);
+    let places = (1..=MANY as u64 / 2).map(|write| Place(100 + 10 * write));
+    let lack = places.flat_map(|place| [(place, TWO), (place, THREE)]);
+    assert_eq!(kept, lack.collect(), "the third node, too, may lack what has failed");
     assert!(steps >= MANY / OUTPUT_COUNT_MAX);
     assert_eq!(rig.shard.request_count(), 0);
     assert_eq!(rig.wait(TIMEOUT), []);
@@ -50,7 +58,8 @@ fn a_peer_that_comes_back_during_the_walk_waits_for_its_end() {
     assert_eq!(rig.input(Input::PeerUp(TWO)), [], "told twice");
     // What was sent before is lost, although the peer is back: nobody else would tell.
     let (op, outputs) = rig.put(2, 0, 0);
-    assert_eq!(outputs, [rig.replicate(op, THREE, false)], "it is not sent to yet");
+    let expected = [rig.replicate(op, THREE, false), rig.keep(TWO)];
+    assert_eq!(outputs, expected, "it is not sent to yet");
     let stored = rig.stored(op);
     let outputs = rig.fire();
     assert!(!outputs.contains(&stored));
@@ -69,7 +78,7 @@ fn a_peer_that_goes_again_during_the_walk_stays_away() {
     rig.input(Input::PeerDown(TWO));
     rig.fire();
     let (op, outputs) = rig.put(2, 0, 0);
-    assert_eq!(outputs, [rig.replicate(op, THREE, false)]);
+    assert_eq!(outputs, [rig.replicate(op, THREE, false), rig.keep(TWO)]);
     let refused = rig.request(put(3, 0, 0));
     assert_eq!(refused, rig.refused(Failure::Unavailable { needed: 3, got: 2 }));
     rig.input(Input::PeerUp(TWO));
@@ -84,8 +93,8 @@ fn all_peers_at_once() {
     rig.input(Input::PeerUp(THREE));
     let outputs = rig.fire();
     assert_eq!(answered(&outputs).len(), MANY);
-    let (_, outputs) = rig.put(2, 0, 0);
-    assert_eq!(outputs.len(), 1);
+    let (op, outputs) = rig.put(2, 0, 0);
+    assert_eq!(outputs, [rig.replicate(op, THREE, false), rig.keep(TWO)]);
 }
 
 #[test]
@@ -97,7 +106,8 @@ fn what_does_not_need_the_lost_peer_goes_on() {
     let [_, Output::Ask { node: lost, .. }] = outputs[..] else { panic!("{outputs:?}") };
     let other = if lost == TWO { THREE } else { TWO };
     rig.input(Input::PeerDown(lost));
-    assert_eq!(rig.fire(), [ask(read, other)], "the next one is asked in its place");
+    let outputs = rig.fire();
+    assert_eq!(outputs, [rig.keep(lost), ask(read, other)], "the next one is asked in its place");
     assert_eq!(rig.ack(other, write), [stored]);
     rig.looked(read);
     assert_eq!(rig.answer(other, read), [rig.reply(read, Outcome::Got)]);
@@ -117,9 +127,10 @@ fn an_answer_that_was_counted_stays_when_its_node_goes() {
 fn frames_that_cannot_be_sent_fail_their_node() {
     let mut rig = Rig::new(Setup::default());
     let (op, _) = rig.put(2, 0, 0);
-    assert_eq!(rig.input(Input::Unsent { node: TWO, op }), []);
+    assert_eq!(rig.input(Input::Unsent { node: TWO, op }), [rig.keep(TWO)]);
+    assert_eq!(rig.input(Input::Unsent { node: TWO, op }), [], "once");
     let outputs = rig.input(Input::Unsent { node: THREE, op });
-    assert_eq!(outputs, [rig.failed(op, no_quorum(2, 1))]);
+    assert_eq!(outputs, [rig.keep(THREE), rig.failed(op, no_quorum(2, 1))]);
 }
 
 /// A node that owns a partition again reads its own copy: one look in each step, since a look

@@ -40,7 +40,7 @@ fn run_put(rig: &mut Rig, asked: [u8; 3], always: bool, shares: [Share; 3], orde
     if most > 3 {
         return assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: most, got: 3 }));
     }
-    let [Output::Apply { op, birth: 1, gathered: false }] = outputs[..] else {
+    let [Output::Apply { op, birth: 1, gathered: false, .. }] = outputs[..] else {
         panic!("not applied: {outputs:?}");
     };
     let outputs = rig.applied(op);
@@ -71,11 +71,20 @@ fn run_put(rig: &mut Rig, asked: [u8; 3], always: bool, shares: [Share; 3], orde
         }
         done[node] = Some(if node == 0 { Share::Durable } else { shares[node] });
         ended = put_ends(need, done);
-        let expected = ended.map(|result| match result {
-            Ok(()) => rig.stored(op),
-            Err(failure) => rig.failed(op, failure),
-        });
-        assert_eq!(outputs, Vec::from_iter(expected), "{asked:?} {shares:?} {order:?}");
+        let mut expected = Vec::new();
+        if done[node] == Some(Share::Failed) {
+            expected.push(rig.keep(NodeId(node as u32 + 1)));
+        }
+        match ended {
+            Some(Ok(())) => expected.push(rig.stored(op)),
+            Some(Err(failure)) => {
+                let open = (1..3).filter(|node| done[*node].is_none());
+                expected.extend(open.map(|node| rig.keep(NodeId(node as u32 + 1))));
+                expected.push(rig.failed(op, failure));
+            }
+            None => {}
+        }
+        assert_eq!(outputs, expected, "{asked:?} {shares:?} {order:?}");
     }
     let late = rig.wait(TIMEOUT);
     assert_eq!(late.len(), usize::from(ended.is_none()), "at the deadline it has ended");
@@ -107,7 +116,7 @@ fn run_get(rig: &mut Rig, asked: [u8; 2], good: [bool; 3], swap: bool) {
         return assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: need, got: 3 }));
     }
     let (op, outputs) = rig.get(r, pr);
-    let mut expected = vec![Output::Look { op }];
+    let mut expected = vec![Output::Look { op, target: OWN }];
     let owners: Vec<NodeId> = rig.shard.ring().owners(KEY.partition).to_vec();
     let mut unasked: Vec<NodeId> = owners.into_iter().filter(|node| *node != ME).collect();
     let mut waited = vec![ME];
@@ -165,7 +174,7 @@ fn defaults_are_capped_at_the_owners_there_are() {
     assert_eq!(outputs, [rig.replicate(op, TWO, false)]);
     assert_eq!(rig.ack(TWO, op), [rig.stored(op)]);
     let (op, outputs) = rig.get(0, 0);
-    assert_eq!(outputs, [Output::Look { op }, ask(op, TWO)]);
+    assert_eq!(outputs, [Output::Look { op, target: OWN }, ask(op, TWO)]);
     for kind in [put(3, 0, 0), put(0, 3, 0), put(1, 0, 3), get(3, 0), get(1, 3), read_first(3, 1)] {
         let outputs = rig.request(kind);
         assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: 3, got: 2 }), "{kind:?}");
@@ -178,7 +187,7 @@ fn a_lone_node_serves_out_of_the_box() {
     let (op, outputs) = rig.put(0, 0, 0);
     assert_eq!(outputs, [rig.stored(op)]);
     let (op, outputs) = rig.get(0, 0);
-    assert_eq!(outputs, [Output::Look { op }]);
+    assert_eq!(outputs, [Output::Look { op, target: OWN }]);
     assert_eq!(rig.looked(op), [rig.reply(op, Outcome::Got)]);
     let outputs = rig.request(put(2, 0, 0));
     assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: 2, got: 1 }));
@@ -218,7 +227,7 @@ fn a_write_that_cannot_reach_w_nodes_is_not_begun() {
     rig.input(Input::PeerDown(TWO));
     assert_eq!(rig.fire(), []);
     let (op, outputs) = rig.put(2, 0, 0);
-    assert_eq!(outputs, [rig.replicate(op, THREE, false)]);
+    assert_eq!(outputs, [rig.replicate(op, THREE, false), rig.keep(TWO)]);
     for kind in [put(3, 0, 0), put(1, 3, 0), put(1, 0, 3), read_first(1, 3)] {
         let outputs = rig.request(kind);
         assert_eq!(outputs, rig.refused(Failure::Unavailable { needed: 3, got: 2 }));

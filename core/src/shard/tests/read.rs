@@ -62,7 +62,8 @@ fn nodes_out_of_reach_are_asked_last_and_fail_at_once() {
     assert_eq!(rig.reject(NodeId(5), op, RejectReason::Damaged), [rig.failed(op, no_quorum(3, 2))]);
     // A quorum that cannot be met from the start fails in the same step.
     let outputs = rig.request(get(4, 0));
-    let [Output::Look { op }, Output::Ask { .. }, Output::Ask { .. }, reply] = outputs[..] else {
+    let [Output::Look { op, .. }, Output::Ask { .. }, Output::Ask { .. }, reply] = outputs[..]
+    else {
         panic!("{outputs:?}");
     };
     assert_eq!(reply, rig.failed(op, no_quorum(4, 0)));
@@ -91,7 +92,7 @@ fn a_record_not_in_memory_is_read_elsewhere() {
 fn session(rig: &mut Rig) -> (RequestId, NodeId, NodeId) {
     let asked = Asked { nodes: 2, ..Asked::default() };
     let outputs = rig.request(Kind::Get { asked, cover: true });
-    let [Output::Look { op }, Output::Ask { node, .. }] = outputs[..] else {
+    let [Output::Look { op, .. }, Output::Ask { node, .. }] = outputs[..] else {
         panic!("{outputs:?}");
     };
     (op, node, if node == TWO { THREE } else { TWO })

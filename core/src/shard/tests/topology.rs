@@ -89,7 +89,8 @@ fn a_replica_that_never_agrees_ends_at_the_deadline() {
         let outputs = rig.wait(TOPOLOGY_RETRY);
         if sent(&outputs) != [THREE] {
             assert!(rig.now >= end);
-            return assert_eq!(outputs, [rig.failed(op, no_quorum(3, 2))]);
+            let failed = rig.failed(op, no_quorum(3, 2));
+            return assert_eq!(outputs, [rig.keep(THREE), failed]);
         }
         assert!(rig.now < end);
     }
@@ -100,10 +101,11 @@ fn a_replica_that_is_gone_when_it_is_to_be_asked_again_has_failed() {
     let mut rig = Rig::new(Setup::default());
     let (op, _) = rig.put(2, 0, 0);
     rig.reject(THREE, op, STALE);
-    rig.reject(TWO, op, RejectReason::Busy);
+    assert_eq!(rig.reject(TWO, op, RejectReason::Busy), [rig.keep(TWO)]);
     rig.input(Input::PeerDown(THREE));
     assert_eq!(rig.fire(), []);
-    assert_eq!(rig.wait(TOPOLOGY_RETRY), [rig.failed(op, no_quorum(2, 1))]);
+    let failed = rig.failed(op, no_quorum(2, 1));
+    assert_eq!(rig.wait(TOPOLOGY_RETRY), [rig.keep(THREE), failed]);
 }
 
 /// Node 4 comes in; in some partition it takes the place of node 2 or 3.
@@ -123,7 +125,7 @@ fn start(rig: &mut Rig, key: KeyPlace, kind: Kind) -> RequestId {
     let request = Request { key, ..rig.new_request(kind) };
     let outputs = rig.input(Input::Request(request));
     match outputs[0] {
-        Output::Look { op } => op,
+        Output::Look { op, .. } => op,
         Output::Apply { op, .. } => {
             rig.applied(op);
             op
@@ -246,10 +248,10 @@ fn a_held_shard_takes_reads_only() {
 fn of_partition(output: Output, other: Partition) -> Output {
     match output {
         Output::Ask { op, node, deadline_ms, .. } => {
-            Output::Ask { op, node, partition: other, deadline_ms }
+            Output::Ask { op, node, partition: other, deadline_ms, target: OWN }
         }
         Output::Replicate { op, node, place, sync, deadline_ms, .. } => {
-            Output::Replicate { op, node, partition: other, place, sync, deadline_ms }
+            Output::Replicate { op, node, partition: other, place, sync, deadline_ms, target: OWN }
         }
         other => panic!("{other:?} names no partition"),
     }

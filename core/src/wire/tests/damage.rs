@@ -82,7 +82,7 @@ fn a_flipped_bit_is_refused_or_in_the_hop_part() {
 
 #[test]
 fn a_prefix_is_refused_at_its_first_bad_byte() {
-    let bytes = encode(b"key", &Message::Read(Read { known: 0 }));
+    let bytes = encode(b"key", &Message::Read(Read { known: 0, target: NodeId(0) }));
     let bad = [
         (0, 0, FrameError::BadMagic),
         (1, 0, FrameError::BadMagic),
@@ -148,7 +148,7 @@ fn keys_are_where_the_op_has_them() {
 #[test]
 fn keys_are_bounded() {
     let long = vec![b'k'; 4097];
-    let bytes = encode(&long[..4096], &Message::Read(Read { known: 0 }));
+    let bytes = encode(&long[..4096], &Message::Read(Read { known: 0, target: NodeId(0) }));
     assert_eq!(parse(&bytes).unwrap().key().len(), 4096);
     let mut longer = with_payload(&golden::golden("replicate"), 0, &long);
     longer[36..38].copy_from_slice(&4097_u16.to_le_bytes());

@@ -78,9 +78,10 @@ def frame(op, key, payload):
                 0x1112131415161718, 0x2122232425262728) + behind
 
 
-def record(kind, segment, mine, flags, offset, behind):
+def record(kind, segment, mine, flags, offset, behind, target=0):
     first = pack("<BBBBIIHHQ", 0xA7, 0x4C, 1, kind, len(behind), segment, mine, flags, offset)
-    return first + pack("<II", crc32c(first + behind[:4]), 0) + behind
+    covered = first + behind[:4] + (pack("<I", target) if target else b"")
+    return first + pack("<II", crc32c(covered), target) + behind
 
 
 def hello(versions, kind, shard, source, shards, node, boot, cluster):
@@ -134,7 +135,10 @@ FRAMES = [
     ("replicate", 32, KEY, RECORD),
     ("replicate_sync", 33, KEY, RECORD),
     ("ack", 34, b"", ORDER + pack("<B7x", 1)),
-    ("read", 35, KEY, pack("<Q", 0)),
+    ("read", 35, KEY, pack("<QII", 0, 0, 0)),
+    ("read_hint", 35, KEY, pack("<QII", 0x1112131415161718, 0x21222324, 0)),
+    ("hint", 39, KEY, pack("<II", 0x21222324, 0) + RECORD),
+    ("hint_sync", 40, KEY, pack("<II", 0x21222324, 0) + RECORD),
     ("read_reply", 36, KEY, RECORD),
     ("read_reply_none", 36, KEY, b""),
     ("reject", 37, b"", pack("<B7x", 1) + ORDER),
@@ -182,6 +186,8 @@ def emit(name, data):
 for name, op, key, payload in FRAMES:
     emit(name, frame(op, key, payload))
 emit("place_record", record(1, 0x01020304, 6, 0x0708, 0x1112131415, body(KEY, RECORD)))
+emit("place_hint",
+     record(3, 0x01020304, 6, 0x0708, 0x1112131415, body(KEY, RECORD), 0x01020304))
 emit("place_batch", record(2, 0, 0, 0, 64, body(b"", b"batch")))
 emit("key_context", derive(b"ctx"))
 emit("key_peer", derive(b"peer"))

@@ -12,7 +12,7 @@ use super::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
 use super::message::Message;
 use super::op::Op;
 use super::payload::Payload;
-use super::peer::{Ack, Read, ReadSame, Reject, RejectReason};
+use super::peer::{Ack, Hint, Read, ReadSame, Reject, RejectReason};
 use super::put::{Condition, Content, PutRequest, Replaces};
 use super::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
 use super::topology::{Answer, Items, Proposal, Topology};
@@ -203,15 +203,19 @@ fn client_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
 fn peer_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     let record = &COUNT[0x80..0x8c];
     let order = 0x0102_0304_0506_0708;
+    let target = NodeId(0x2122_2324);
     let reject = Reject { reason: RejectReason::StaleTopology, order };
     vec![
         ("replicate", b"key", Message::Replicate(record)),
         ("replicate_sync", b"key", Message::ReplicateSync(record)),
         ("ack", b"", Message::Ack(Ack { order, durable: true })),
-        ("read", b"key", Message::Read(Read { known: 0 })),
+        ("read", b"key", Message::Read(Read { known: 0, target: NodeId(0) })),
+        ("read_hint", b"key", Message::Read(Read { known: 0x1112_1314_1516_1718, target })),
         ("read_reply", b"key", Message::ReadReply(record)),
         ("read_reply_none", b"key", Message::ReadReply(b"")),
         ("reject", b"", Message::Reject(reject)),
+        ("hint", b"key", Message::Hint(Hint { target, record })),
+        ("hint_sync", b"key", Message::HintSync(Hint { target, record })),
         ("read_same", b"", Message::ReadSame(ReadSame { order, version: 0x1112_1314_1516_1718 })),
     ]
 }

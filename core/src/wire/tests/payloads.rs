@@ -110,6 +110,18 @@ fn values_and_contexts_are_bounded() {
 }
 
 #[test]
+fn a_hint_is_for_somebody_and_holds_a_record() {
+    let whole = payload(&Hint { target: NodeId(7), record: b"r" });
+    assert_eq!(Hint::new_checked(&whole), Ok(Hint { target: NodeId(7), record: b"r" }));
+    assert_eq!(Hint::new_checked(&whole[..8]), Err(Malformed), "no record");
+    for (at, byte) in [(0, 0), (4, 1)] {
+        let mut wrong = whole.clone();
+        wrong[at] = byte;
+        assert_eq!(Hint::new_checked(&wrong), Err(Malformed));
+    }
+}
+
+#[test]
 fn a_scrub_says_one_thing() {
     for (flags, accepts_loss) in [(0, false), (1, true)] {
         let read = Scrub::new_checked(&[flags, 0, 0, 0, 0, 0, 0, 0]);
@@ -321,6 +333,6 @@ fn a_frame_fills_its_bytes_exactly() {
 #[test]
 #[should_panic(expected = "hop.op.takes_key(key.len())")]
 fn a_frame_has_the_key_of_its_op() {
-    let read = Message::Read(Read { known: 0 });
-    write_frame::<Software>(&hop(Op::Read), b"", &read, &mut [0; 48]);
+    let read = Message::Read(Read { known: 0, target: NodeId(0) });
+    write_frame::<Software>(&hop(Op::Read), b"", &read, &mut [0; 56]);
 }

@@ -18,6 +18,7 @@ fn record() -> (PlacePart, Vec<u8>) {
         offset: OFFSET,
         mine: Some(5),
         flags: 0x0708,
+        target: NodeId(0),
     };
     let mut out = vec![0xee; place.record_bytes()];
     let (first, body) = out.split_at_mut(PLACE_BYTES);
@@ -34,7 +35,10 @@ fn check(bytes: &[u8]) -> Result<PlacePart, PlaceError> {
 /// `bytes` with a guard that matches again.
 fn guarded(mut bytes: Vec<u8>) -> Vec<u8> {
     use crate::checksum::Checksum;
-    let guard = Software::crc32c(Software::crc32c(0, &bytes[..24]), &bytes[32..36]);
+    let mut guard = Software::crc32c(Software::crc32c(0, &bytes[..24]), &bytes[32..36]);
+    if bytes[3] == 3 {
+        guard = Software::crc32c(guard, &bytes[28..32]);
+    }
     bytes[24..28].copy_from_slice(&guard.to_le_bytes());
     bytes
 }
@@ -53,6 +57,23 @@ fn records_are_as_golden() {
     assert_eq!(place.kind, PlaceKind::Batch);
     assert_eq!(place.mine, None);
     assert_eq!(place.record_bytes(), batch.len());
+}
+
+#[test]
+fn hints_are_as_golden_and_name_a_node() {
+    let hint = golden("place_hint");
+    let place = PlacePart { kind: PlaceKind::Hint, target: NodeId(0x0102_0304), ..record().0 };
+    assert_eq!(check(&hint), Ok(place));
+    assert_eq!(hint[PLACE_BYTES..], golden("place_record")[PLACE_BYTES..], "the same body");
+    let mut stamped = [0xee; PLACE_BYTES];
+    let crc32c = Body::new_checked::<Software>(&hint[PLACE_BYTES..]).unwrap().crc32c();
+    place.stamp::<Software>(crc32c, &mut stamped);
+    assert_eq!(stamped, hint[..PLACE_BYTES]);
+    for bit in 0..PLACE_CHECKED_BYTES * 8 {
+        let mut flipped = hint.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(check(&flipped).is_err(), "the target, too");
+    }
 }
 
 #[test]
@@ -119,7 +140,8 @@ fn what_a_guard_cannot_see_is_checked() {
     };
     assert_eq!(with(2, 2), Err(PlaceError::UnknownVersion(2)));
     assert_eq!(with(3, 0), Err(PlaceError::Malformed), "no such kind");
-    assert_eq!(with(3, 3), Err(PlaceError::Malformed), "no such kind");
+    assert_eq!(with(3, 3), Err(PlaceError::Malformed), "a hint for no node");
+    assert_eq!(with(3, 4), Err(PlaceError::Malformed), "no such kind");
     assert_eq!(with(4, 7), Err(PlaceError::Malformed), "shorter than a header");
     for (body, sound) in [(BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false)] {
         let mut changed = bytes.clone();

@@ -148,7 +148,8 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
     let key = some_bytes(prng, 40);
     let reason = RejectReason::ALL[prng.below(RejectReason::ALL.len() as u64) as usize];
     let order = prng.next_u64();
-    match prng.below(15) {
+    let target = NodeId(1 + prng.below(u64::from(u32::MAX)) as u32);
+    match prng.below(17) {
         0 => (b"", Message::Hello(random_hello(prng))),
         1 => (b"", Message::HelloReply(random_hello_reply(prng))),
         2 => {
@@ -163,8 +164,10 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
         8 => (b"", Message::Ack(Ack { order, durable: prng.chance(50) })),
         9 => (b"", Message::Reject(Reject { reason, order })),
         10 => (b"", Message::ReadSame(ReadSame { order, version: prng.next_u64() })),
-        11 => (b"", Message::Topology(random_topology(prng))),
-        12 | 13 => (b"", Message::Gossip(random_gossip(prng))),
+        11 => (key, Message::Read(Read { known: order, target })),
+        12 => (key, Message::Hint(Hint { target, record: some_bytes(prng, 200) })),
+        13 => (b"", Message::Topology(random_topology(prng))),
+        14 | 15 => (b"", Message::Gossip(random_gossip(prng))),
         _ => {
             let operation = some_bytes(prng, 256);
             (b"", Message::Held(Answer { verdict: order as u8, operation }))
@@ -198,6 +201,7 @@ fn random_place_parts_come_back() {
     let mut prng = Prng::new(6);
     for _ in 0..2_000 {
         let place = PlacePart {
+            target: NodeId(0),
             kind: PlaceKind::ALL[prng.below(2) as usize],
             body_bytes: 8 + prng.below(1 << 24) as u32,
             segment: prng.next_u64() as u32,

@@ -69,6 +69,7 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("READ_REPLY=36", &[]),
         ("REJECT=37", layout::Reject::FIELDS),
         ("READ_SAME=38", layout::ReadSame::FIELDS),
+        ("HINT=39 HINT_SYNC=40", layout::Hint::FIELDS),
         ("TOPOLOGY=48", layout::Topology::FIELDS),
         ("HOLD=49 COMMIT=51 ABORT=53", &[]),
         ("HELD=50 COMMITTED=52 ABORTED=54", layout::Answer::FIELDS),

@@ -14,7 +14,10 @@ pub(super) struct World {
     rig: Rig,
     prng: Prng,
     setup: Setup,
+    partition: Partition,
     owners: Vec<NodeId>,
+    /// Who stands in for owners, in that order.
+    fallbacks: Vec<NodeId>,
     reachable: BTreeSet<NodeId>,
     /// In flight.
     models: BTreeMap<RequestId, Model>,
@@ -27,27 +30,60 @@ pub(super) struct World {
 impl World {
     fn new(seed: u64) -> World {
         let mut prng = Prng::new(seed);
-        let nodes = 3 + prng.below(3) as u32;
+        let nodes = 3 + prng.below(4) as u32;
         let n = if prng.chance(50) { 3 } else { nodes as usize };
         let (r, w) = (1 + prng.below(3) as u8, 1 + prng.below(3) as u8);
         let sync_before_ack = prng.chance(50);
         let (slots, unsynced) = (4, 64);
         let written = if prng.chance(50) { AT_ONCE } else { Place(100) };
         let (shard, shards) = (0, 1);
-        let setup =
-            Setup { nodes, n, r, w, shard, shards, slots, unsynced, sync_before_ack, written };
+        let setup = Setup {
+            nodes,
+            n,
+            r,
+            w,
+            shard,
+            shards,
+            slots,
+            unsynced,
+            sync_before_ack,
+            written,
+            ..Setup::default()
+        };
         let mut rig = Rig::new(setup);
         rig.now = Instant(prng.below(1 << 40));
-        let partition = (0..1 << BITS).map(Partition).find(|p| rig.shard.owns(*p)).unwrap();
+        let is_owner = n == nodes as usize || prng.chance(60);
+        let wanted = |partition: &Partition| rig.shard.owns(*partition) == is_owner;
+        let partition = (0..1 << BITS).map(Partition).find(wanted).unwrap();
         let owners = rig.shard.ring().owners(partition).to_vec();
-        assert!(owners.contains(&ME));
+        let fallbacks = rig.shard.ring().fallbacks(partition).to_vec();
+        assert_eq!(owners.contains(&ME), is_owner);
         let reachable = (1..=nodes).map(NodeId).collect();
         let (models, known, replies) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        World { rig, prng, setup, owners, reachable, models, known, replies }
+        World { rig, prng, setup, partition, owners, fallbacks, reachable, models, known, replies }
     }
 
-    fn reachable_owners(&self) -> u8 {
-        self.owners.iter().filter(|owner| self.reachable.contains(owner)).count() as u8
+    fn is_owner(&self) -> bool {
+        self.owners.contains(&ME)
+    }
+
+    fn first_reachable(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        nodes.iter().copied().find(|node| self.reachable.contains(node))
+    }
+
+    /// To whom this node hands a request on, if it does not coordinate it.
+    fn handed_to(&self, forwarded: bool) -> Option<NodeId> {
+        if self.is_owner() || forwarded {
+            return None;
+        }
+        let owner = self.first_reachable(&self.owners);
+        owner.or(self.first_reachable(&self.fallbacks)).filter(|node| *node != ME)
+    }
+
+    /// For which owner this node coordinates, if it is none itself.
+    fn target(&self) -> Option<NodeId> {
+        let away = self.owners.iter().copied().find(|owner| !self.reachable.contains(owner));
+        (!self.is_owner()).then_some(away.unwrap_or(self.owners[0]))
     }
 
     fn any_kind(&mut self) -> Kind {
@@ -70,7 +106,7 @@ impl World {
     }
 
     /// Why a request of `kind` is refused before it begins.
-    fn refusal(&self, kind: Kind) -> Option<Failure> {
+    fn refusal(&self, kind: Kind, forwarded: bool) -> Option<Failure> {
         let got = self.owners.len() as u8;
         let (asked, read) = match kind {
             Kind::Get { asked, .. } => (asked, Asked::default()),
@@ -82,6 +118,7 @@ impl World {
             return Some(Failure::Unavailable { needed, got });
         }
         if matches!(kind, Kind::Put { .. })
+            && self.handed_to(forwarded).is_none()
             && let Some(failure) = self.write_refusal(asked)
         {
             return Some(failure);
@@ -90,26 +127,34 @@ impl World {
     }
 
     fn write_refusal(&self, asked: Asked) -> Option<Failure> {
+        let count = self.owners.len();
         let nodes = if asked.nodes == 0 { self.setup.w } else { asked.nodes };
-        let needed = nodes.min(self.owners.len() as u8).max(asked.primaries).max(asked.durable);
-        let got = self.reachable_owners();
+        let needed = nodes.min(count as u8).max(asked.durable);
+        let got = self.reachable.len().min(count) as u8;
+        if got < needed {
+            return Some(Failure::Unavailable { needed, got });
+        }
+        let owners = self.owners.iter().filter(|owner| self.reachable.contains(owner));
+        let (needed, got) = (asked.primaries, owners.count() as u8);
         (got < needed).then_some(Failure::Unavailable { needed, got })
     }
 
     fn begin(&mut self) {
         let kind = self.any_kind();
-        let refusal = self.refusal(kind);
-        let partition = (0..1 << BITS).map(Partition).find(|p| self.rig.shard.owns(*p)).unwrap();
-        let key = KeyPlace { partition, order: self.prng.below(2) };
-        let request = Request { key, ..self.rig.new_request(kind) };
+        let forwarded = self.prng.chance(50);
+        let refusal = self.refusal(kind, forwarded);
+        let key = KeyPlace { partition: self.partition, order: self.prng.below(2) };
+        let request = Request { key, forwarded, ..self.rig.new_request(kind) };
         let outputs = self.rig.input(Input::Request(request));
         if let Some(failure) = refusal {
             assert_eq!(outputs, self.rig.refused(failure), "{kind:?}");
             return self.replied(self.rig.ticket);
         }
-        let op = match outputs[..] {
-            [Output::Look { op } | Output::Apply { op, .. }, ..] => op,
-            _ => panic!("{outputs:?}"),
+        let op = match outputs[0] {
+            Output::Look { op, .. } | Output::Apply { op, .. } => op,
+            Output::Ask { op, .. } | Output::Forward { op, .. } => op,
+            Output::Reply { op: Some(op), .. } => op,
+            other => panic!("{other:?}"),
         };
         self.known.push((op, key.order));
         let mut model = Model::new(self, op, request);
@@ -134,7 +179,8 @@ impl World {
         assert_eq!(effects, expected);
         for output in outputs {
             match output {
-                Output::Reply { origin: Origin::Session(ticket), .. } => self.replied(ticket),
+                Output::Reply { origin: Origin::Session(ticket), .. }
+                | Output::Relay { origin: Origin::Session(ticket), .. } => self.replied(ticket),
                 Output::Apply { op, gathered, .. } => self.apply(op, gathered),
                 _ => {}
             }
@@ -157,7 +203,14 @@ impl World {
                 model.end(world, effects, Outcome::Failed(Failure::Siblings));
             });
         }
-        if outcome <= 3 {
+        if outcome == 2 {
+            let result = Err(Refusal::Unread(Unread::Damaged));
+            let outputs = self.rig.input(Input::Applied { op, result });
+            return self.event(op, outputs, |model, world, effects| {
+                model.on_damaged(world, effects);
+            });
+        }
+        if outcome <= 4 {
             return self.models.get_mut(&op).expect("it is in flight").wait();
         }
         let outputs = self.rig.applied(op);
@@ -230,7 +283,7 @@ impl World {
             7 => {
                 let outputs = self.rig.input(Input::Unsent { node, op });
                 self.event(op, outputs, |model, world, effects| {
-                    model.on_failure(world, effects, node);
+                    model.on_unsent(world, effects, node);
                 });
             }
             8 => {
@@ -267,7 +320,7 @@ impl World {
         let outputs = self.rig.input(Input::Looked { op, result });
         self.event(op, outputs, |model, world, effects| match result {
             Ok(found) => model.on_answered(world, effects, true, ME, found),
-            Err(_) => model.on_failure(world, effects, ME),
+            Err(_) => model.on_refused(world, effects, ME),
         });
     }
 
@@ -282,6 +335,18 @@ impl World {
                 model.on_fetched(world, effects);
             }
         });
+    }
+
+    /// What was handed on is answered, or could not be sent after all.
+    fn reply(&mut self) {
+        let Some((op, order)) = self.known.last().copied() else { return };
+        let node = NodeId(2 + self.prng.below(u64::from(self.setup.nodes)) as u32);
+        if self.prng.chance(80) {
+            let outputs = self.rig.input(Input::ForwardReplied { op, node, order });
+            return self.event(op, outputs, |model, _, effects| model.on_reply(effects, node));
+        }
+        let outputs = self.rig.input(Input::ForwardLost { op });
+        self.event(op, outputs, |model, world, effects| model.on_forward_lost(world, effects));
     }
 
     fn peer(&mut self) {
@@ -313,12 +378,17 @@ impl World {
 /// One output, in words; what time is left does not matter.
 fn effect(output: &Output) -> String {
     match output {
-        Output::Look { op } => format!("look {op:?}"),
-        Output::Ask { op, node, .. } => format!("ask {op:?} {node:?}"),
+        Output::Look { op, target } => format!("look {op:?} {target:?}"),
+        Output::Ask { op, node, target, .. } => format!("ask {op:?} {node:?} {target:?}"),
+        Output::Forward { op, target: Target::Node(node), forwarded: true, .. } => {
+            format!("forward {op:?} {node:?}")
+        }
+        Output::Relay { op, .. } => format!("relay {op:?}"),
+        Output::Keep { place, target } => format!("keep {place:?} {target:?}"),
         Output::Repair { op, node, version, .. } => format!("repair {op:?} {node:?} {version}"),
-        Output::Apply { op, gathered, .. } => format!("apply {op:?} {gathered}"),
-        Output::Replicate { op, node, place, sync, .. } => {
-            format!("replicate {op:?} {node:?} {place:?} {sync}")
+        Output::Apply { op, gathered, target, .. } => format!("apply {op:?} {gathered} {target:?}"),
+        Output::Replicate { op, node, place, sync, target, .. } => {
+            format!("replicate {op:?} {node:?} {place:?} {sync} {target:?}")
         }
         Output::Reply { op: Some(op), outcome, .. } => format!("reply {op:?} {outcome:?}"),
         Output::Sync => String::from("sync"),
@@ -331,7 +401,10 @@ fn every_request_gets_the_one_reply_that_the_model_gives() {
     for seed in 0..400 {
         let mut world = World::new(seed);
         for _ in 0..150 {
-            match world.prng.below(22) {
+            match world.prng.below(25) {
+                22 => world.reply(),
+                23 => world.peer(),
+                24 => world.begin(),
                 20 | 21 => world.fetched(),
                 0..=3 => world.begin(),
                 4..=7 => world.look(),
@@ -348,7 +421,7 @@ fn every_request_gets_the_one_reply_that_the_model_gives() {
                 }
             }
         }
-        world.pass(TIMEOUT);
+        world.pass(TIMEOUT + crate::limits::FORWARD_GRACE);
         assert_eq!(world.rig.shard.request_count(), 0, "seed {seed}");
         assert_eq!(world.replies.len() as u64, world.rig.ticket);
         assert!(world.replies.values().all(|replies| *replies == 1), "seed {seed}");

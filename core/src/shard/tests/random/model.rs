@@ -1,18 +1,22 @@
-//! What one request should do: sets of nodes, and the rules of Dynamo §4.5 on them.
+//! What one request should do: sets of nodes, and the rules of Dynamo §4.5 and §4.6 on them.
+
+mod answers;
 
 use super::*;
-use crate::limits::{READ_HEDGE, TOPOLOGY_RETRY};
+use crate::limits::{FORWARD_GRACE, READ_HEDGE};
 
 /// What a request makes the machine ask for, in words.
 pub(super) type Effects = Vec<String>;
 
 /// Whether one of them is a reply.
 pub(super) fn ended(effects: &Effects) -> bool {
-    effects.iter().any(|effect| effect.starts_with("reply"))
+    effects.iter().any(|effect| effect.starts_with("reply") || effect.starts_with("relay"))
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
+    /// That node has it.
+    Forwarded(NodeId),
     Reading,
     /// Its apply waits for a cold record.
     Waiting,
@@ -26,21 +30,27 @@ pub(super) struct Model {
     asked: Asked,
     is_get: bool,
     reads_first: bool,
+    forwarded: bool,
     stage: Stage,
     deadline: Instant,
     timer: Instant,
+    /// The owner for which this node coordinates.
+    target: Option<NodeId>,
     /// In the order in which a read asks them.
     owners: Vec<NodeId>,
+    /// Who stands in, for whom.
+    stand_ins: Vec<(NodeId, NodeId)>,
     waited: BTreeSet<NodeId>,
     again: BTreeSet<NodeId>,
     done: BTreeSet<NodeId>,
     versions: BTreeMap<NodeId, u64>,
     durable: BTreeSet<NodeId>,
     failed: BTreeSet<NodeId>,
-    /// Owners whose answer to the read has not come when the write begins.
+    /// Nodes whose answer to the read has not come when the write begins.
     owed: BTreeSet<NodeId>,
     uncovered: bool,
-    need: u8,
+    /// Nodes, owners and synced nodes.
+    need: [u8; 3],
     place: Place,
 }
 
@@ -51,32 +61,41 @@ impl Model {
             Kind::Get { asked, cover } => (asked, Some(asked), true, cover),
             Kind::Put { asked, read } => (asked, read, false, false),
         };
-        let stage = if read.is_some() { Stage::Reading } else { Stage::Writing };
         let nodes = match read {
             Some(Asked { nodes: 0, .. }) => world.setup.r.min(count),
             Some(Asked { nodes, .. }) => nodes,
             None => 0,
         };
-        let need = nodes.max(read.map_or(0, |read| read.primaries));
+        let need = [nodes, read.map_or(0, |read| read.primaries), 0];
         let far = |node: &NodeId| (*node != ME, !world.reachable.contains(node));
         let mut owners = world.owners.clone();
         owners.sort_by_key(far);
+        let target = world.target();
+        let stand_ins: Vec<_> = target.map(|target| (ME, target)).into_iter().collect();
         let mut timer = request.deadline;
-        if read.is_some() && owners.len() > usize::from(need) {
+        if read.is_some() && owners.len() + stand_ins.len() > usize::from(nodes.max(need[1])) {
             timer = timer.min(world.rig.now + READ_HEDGE);
+        }
+        let mut stage = if read.is_some() { Stage::Reading } else { Stage::Writing };
+        if let Some(node) = world.handed_to(request.forwarded) {
+            (stage, timer) = (Stage::Forwarded(node), request.deadline + FORWARD_GRACE);
         }
         let none = BTreeSet::new;
         let (waited, again, done, durable, failed) = (none(), none(), none(), none(), none());
         let (deadline, owed, place) = (request.deadline, none(), Place(0));
+        let (reads_first, forwarded) = (!is_get && read.is_some(), request.forwarded);
         Model {
             op,
             asked,
             is_get,
-            reads_first: !is_get && read.is_some(),
+            reads_first,
+            forwarded,
             stage,
             deadline,
             timer,
+            target,
             owners,
+            stand_ins,
             waited,
             again,
             done,
@@ -94,18 +113,44 @@ impl Model {
         self.stage == Stage::Reading && self.waited.contains(&ME)
     }
 
+    /// All that may be asked, owners first.
+    fn nodes(&self) -> Vec<NodeId> {
+        let stand_ins = self.stand_ins.iter().map(|(node, _)| *node);
+        self.owners.iter().copied().chain(stand_ins).collect()
+    }
+
+    /// The owner whose share `node` does.
+    fn owner_of(&self, node: NodeId) -> NodeId {
+        self.kept_for(node).unwrap_or(node)
+    }
+
+    fn kept_for(&self, node: NodeId) -> Option<NodeId> {
+        self.stand_ins.iter().find(|(known, _)| *known == node).map(|(_, owner)| *owner)
+    }
+
     fn next_unasked(&self) -> Option<NodeId> {
         let sets = [&self.waited, &self.again, &self.done, &self.failed];
         let asked = |node: &NodeId| sets.iter().any(|set| set.contains(node));
-        self.owners.iter().copied().find(|node| !asked(node))
+        self.nodes().into_iter().find(|node| !asked(node))
     }
 
     fn is_open(&self, node: NodeId) -> bool {
-        self.owners.contains(&node) && !self.done.contains(&node) && !self.failed.contains(&node)
+        let is_known = self.nodes().contains(&node);
+        is_known && !self.done.contains(&node) && !self.failed.contains(&node)
     }
 
-    fn open(&self) -> u8 {
-        self.owners.iter().filter(|node| self.is_open(**node)).count() as u8
+    /// How many owners, or others in their stead, and how many owners.
+    fn count(&self, is: impl Fn(&NodeId) -> bool) -> [u8; 2] {
+        let shares = self.nodes().into_iter().filter(&is).map(|node| self.owner_of(node));
+        let owners = self.owners.iter().filter(|owner| is(owner));
+        [shares.collect::<BTreeSet<_>>().len() as u8, owners.count() as u8]
+    }
+
+    /// Whether it is enough if `more` nodes do it, too.
+    fn is_met_with(&self, more: impl Fn(&NodeId) -> bool) -> bool {
+        let [nodes, owners] = self.count(|node| self.done.contains(node) || more(node));
+        let [durable, _] = self.count(|node| self.durable.contains(node) || more(node));
+        nodes >= self.need[0] && owners >= self.need[1] && durable >= self.need[2]
     }
 
     pub(super) fn end(&mut self, _: &World, effects: &mut Effects, outcome: Outcome) {
@@ -113,42 +158,47 @@ impl Model {
     }
 
     fn fail(&mut self, world: &World, effects: &mut Effects, failure: Failure) {
+        if self.stage == Stage::Writing {
+            for node in self.nodes().into_iter().filter(|node| self.is_open(*node)) {
+                self.keep(world, effects, self.owner_of(node));
+            }
+        }
         self.end(world, effects, Outcome::Failed(failure));
     }
 
     /// The failure of a quorum that cannot be met.
     fn short(&self) -> Failure {
-        let got = self.done.len() as u8;
+        let [nodes, owners] = self.count(|node| self.done.contains(node));
+        let most = self.need.into_iter().max().unwrap();
+        let only_owners = owners < self.need[1] && nodes >= most;
+        let (needed, got) = if only_owners { (self.need[1], owners) } else { (most, nodes) };
         if self.stage == Stage::Reading && !self.is_get {
-            return Failure::Unavailable { needed: self.need, got };
+            return Failure::Unavailable { needed, got };
         }
-        let durable = if self.stage == Stage::Writing { self.asked.durable } else { 0 };
-        Failure::NoQuorum { needed: self.need.max(durable), got }
+        Failure::NoQuorum { needed, got }
     }
 
     /// Asks whom it must, and ends if it can.
     pub(super) fn go_on(&mut self, world: &World, effects: &mut Effects) {
         match self.stage {
+            Stage::Forwarded(node) => effects.push(format!("forward {:?} {node:?}", self.op)),
             Stage::Reading => self.read_on(world, effects),
             Stage::Waiting => {}
-            Stage::Writing if self.place == Place(0) => {
-                effects.push(format!("apply {:?} false", self.op));
-            }
-            Stage::Writing => self.write_on(world, effects),
+            Stage::Writing => self.ask_to_apply(effects),
         }
+    }
+
+    fn ask_to_apply(&self, effects: &mut Effects) {
+        let (op, target) = (self.op, self.target.unwrap_or_default());
+        effects.push(format!("apply {op:?} {} {target:?}", self.reads_first));
     }
 
     fn read_on(&mut self, world: &World, effects: &mut Effects) {
         while !ended(effects) {
-            let (got, open) = (self.done.len() as u8, self.open());
-            let asked = got + (self.waited.len() + self.again.len()) as u8;
-            if got >= self.need && !self.uncovered {
-                return self.on_read(world, effects);
-            } else if got >= self.need && open == 0 {
-                return self.fail(world, effects, Failure::NotCovered);
-            } else if got + open < self.need {
-                return self.fail(world, effects, self.short());
-            } else if got < self.need && asked >= self.need {
+            self.end_read(world, effects);
+            let is_asked = |node: &NodeId| self.waited.contains(node) || self.again.contains(node);
+            let is_enough = !self.is_met_with(|_| false) && self.is_met_with(is_asked);
+            if ended(effects) || self.stage != Stage::Reading || is_enough {
                 return;
             }
             let Some(node) = self.next_unasked() else { return };
@@ -156,34 +206,86 @@ impl Model {
         }
     }
 
+    /// Ends the read if it can end.
+    fn end_read(&mut self, world: &World, effects: &mut Effects) {
+        let is_met = self.is_met_with(|_| false);
+        if is_met && !self.uncovered {
+            self.on_read(world, effects);
+        } else if is_met && self.count(|node| self.is_open(*node))[0] == 0 {
+            self.fail(world, effects, Failure::NotCovered);
+        } else if !self.is_met_with(|node| self.is_open(*node)) {
+            self.fail(world, effects, self.short());
+        }
+    }
+
     /// Asks `node`, or finds it out of reach.
     fn ask(&mut self, world: &World, effects: &mut Effects, node: NodeId) -> bool {
         self.again.remove(&node);
-        if !world.reachable.contains(&node) {
-            self.failed.insert(node);
+        self.waited.insert(node);
+        let is_reached = world.reachable.contains(&node);
+        if !is_reached {
+            self.on_away(world, effects, node);
             return false;
         }
-        self.waited.insert(node);
+        let (op, target) = (self.op, self.kept_for(node).unwrap_or_default());
         match (self.stage, node) {
-            (Stage::Reading, ME) => effects.push(format!("look {:?}", self.op)),
-            (Stage::Reading, _) => effects.push(format!("ask {:?} {node:?}", self.op)),
-            (Stage::Waiting, _) => unreachable!("it asks nobody"),
+            (Stage::Reading, ME) => effects.push(format!("look {op:?} {target:?}")),
+            (Stage::Reading, _) => effects.push(format!("ask {op:?} {node:?} {target:?}")),
             (Stage::Writing, _) => {
                 let (place, sync) = (self.place, self.sync(world));
-                effects.push(format!("replicate {:?} {node:?} {place:?} {sync}", self.op));
+                effects.push(format!("replicate {op:?} {node:?} {place:?} {sync} {target:?}"));
             }
+            _ => unreachable!("it asks nobody"),
         }
         true
+    }
+
+    /// `node` does nothing for this request: another one may do it in its stead.
+    fn on_away(&mut self, world: &World, effects: &mut Effects, node: NodeId) {
+        if !self.is_open(node) || ended(effects) {
+            return;
+        }
+        let owner = self.owner_of(node);
+        let (nodes, free) = (self.nodes(), world.fallbacks.iter().copied());
+        let mut free = free.filter(|node| *node != ME && world.reachable.contains(node));
+        let is_stood_for = self.stand_ins.iter().any(|(_, known)| *known == owner);
+        let stand_in = free.find(|node| !nodes.contains(node));
+        let stand_in = stand_in.filter(|_| owner != ME && !is_stood_for);
+        self.stand_ins.extend(stand_in.map(|node| (node, owner)));
+        self.set_failed(node);
+        if self.stage == Stage::Reading {
+            return self.end_read(world, effects);
+        }
+        match stand_in {
+            Some(node) => _ = self.ask(world, effects, node),
+            None => self.keep(world, effects, owner),
+        }
+        self.write_on(world, effects);
+    }
+
+    /// Keeps in mind that `owner` lacks the write.
+    fn keep(&self, world: &World, effects: &mut Effects, owner: NodeId) {
+        if world.is_owner() && owner != ME && !self.done.contains(&owner) {
+            effects.push(format!("keep {:?} {owner:?}", self.place));
+        }
+    }
+
+    fn set_failed(&mut self, node: NodeId) {
+        self.waited.remove(&node);
+        self.again.remove(&node);
+        self.failed.insert(node);
     }
 
     /// The read has its quorum.
     fn on_read(&mut self, world: &World, effects: &mut Effects) {
         if self.is_get {
-            self.versions.retain(|node, _| self.owners.contains(node));
-            let versions: BTreeSet<u64> = self.versions.values().copied().collect();
+            let is_owner = |node: &NodeId| self.owners.contains(node);
+            let answers = self.versions.iter().filter(|(node, _)| self.done.contains(node));
+            let told = answers.filter(|(node, has)| is_owner(node) || **has != 0);
+            let versions: BTreeSet<u64> = told.map(|(_, has)| *has).collect();
             if versions.len() > 1 {
                 // Some have less than others, and the driver knows which.
-                let repairs = self.versions.iter();
+                let repairs = self.versions.iter().filter(|(node, _)| is_owner(node));
                 let op = self.op;
                 effects.extend(repairs.map(|(node, has)| format!("repair {op:?} {node:?} {has}")));
             }
@@ -198,7 +300,7 @@ impl Model {
         for set in [&mut self.waited, &mut self.again, &mut self.done, &mut self.failed] {
             set.clear();
         }
-        effects.push(format!("apply {:?} true", self.op));
+        self.ask_to_apply(effects);
     }
 
     /// The record is cold; only what the read is owed can change meanwhile.
@@ -219,7 +321,19 @@ impl Model {
             return self.fail(world, effects, failure);
         }
         self.stage = Stage::Writing;
-        effects.push(format!("apply {:?} {}", self.op, self.reads_first));
+        self.ask_to_apply(effects);
+    }
+
+    /// The record cannot be read: another owner may have a better one.
+    pub(super) fn on_damaged(&mut self, world: &World, effects: &mut Effects) {
+        let others: Vec<_> = world.owners.iter().copied().filter(|node| *node != ME).collect();
+        match world.first_reachable(&others).filter(|_| !self.forwarded) {
+            Some(node) => {
+                (self.stage, self.timer) = (Stage::Forwarded(node), self.deadline + FORWARD_GRACE);
+                self.go_on(world, effects);
+            }
+            None => self.end(world, effects, Outcome::Failed(Failure::Damaged)),
+        }
     }
 
     /// Nothing was written.
@@ -237,9 +351,11 @@ impl Model {
     pub(super) fn on_applied(&mut self, world: &World, effects: &mut Effects, place: Place) {
         self.place = place;
         self.owners = world.owners.clone();
+        self.stand_ins = self.target.map(|target| (ME, target)).into_iter().collect();
         let count = self.owners.len() as u8;
         let nodes = if self.asked.nodes == 0 { world.setup.w.min(count) } else { self.asked.nodes };
-        self.need = nodes.max(self.asked.primaries);
+        self.need = [nodes, self.asked.primaries, self.asked.durable];
+        self.waited.extend(&self.owners);
         for node in world.owners.iter().copied().filter(|node| *node != ME) {
             self.ask(world, effects, node);
         }
@@ -247,7 +363,9 @@ impl Model {
             self.on_success(ME, self.sync(world));
         } else {
             self.waited.insert(ME);
-            if self.sync(world) && !world.setup.sync_before_ack {
+            // Who stands in for an owner that is there, too, may be one too few from the start.
+            let may_end_well = self.is_met_with(|node| self.is_open(*node));
+            if self.sync(world) && !world.setup.sync_before_ack && may_end_well {
                 effects.push(String::from("sync"));
             }
         }
@@ -255,162 +373,11 @@ impl Model {
     }
 
     fn write_on(&mut self, world: &World, effects: &mut Effects) {
-        let (done, durable) = (self.done.len() as u8, self.durable.len() as u8);
-        let met = |done, durable| done >= self.need && durable >= self.asked.durable;
-        if met(done, durable) {
+        if ended(effects) {
+        } else if self.is_met_with(|_| false) {
             self.end(world, effects, Outcome::Stored(applied(self.place)));
-        } else if !met(done + self.open(), durable + self.open()) {
+        } else if !self.is_met_with(|node| self.is_open(*node)) {
             self.fail(world, effects, self.short());
-        }
-    }
-
-    pub(super) fn on_acked(
-        &mut self,
-        world: &World,
-        effects: &mut Effects,
-        right: bool,
-        node: NodeId,
-        durable: bool,
-    ) {
-        if self.stage == Stage::Writing && right {
-            self.on_success(node, durable);
-            self.write_on(world, effects);
-        }
-    }
-
-    fn on_success(&mut self, node: NodeId, durable: bool) {
-        if !self.owners.contains(&node) {
-            return;
-        }
-        for set in [&mut self.waited, &mut self.again, &mut self.failed] {
-            set.remove(&node);
-        }
-        self.done.insert(node);
-        if durable {
-            self.durable.insert(node);
-        }
-    }
-
-    pub(super) fn on_answered(
-        &mut self,
-        world: &World,
-        effects: &mut Effects,
-        right: bool,
-        node: NodeId,
-        found: Found,
-    ) {
-        match self.stage {
-            _ if !right => {}
-            Stage::Waiting | Stage::Writing => {
-                self.owed.remove(&node);
-            }
-            Stage::Reading => {
-                self.uncovered &= !found.covered;
-                self.versions.insert(node, found.version);
-                self.on_success(node, false);
-                self.read_on(world, effects);
-            }
-        }
-    }
-
-    pub(super) fn on_failure(&mut self, world: &World, effects: &mut Effects, node: NodeId) {
-        if self.is_open(node) && !self.is_waiting() {
-            self.waited.remove(&node);
-            self.again.remove(&node);
-            self.failed.insert(node);
-        }
-        self.go_on(world, effects);
-    }
-
-    pub(super) fn on_rejected(
-        &mut self,
-        world: &World,
-        effects: &mut Effects,
-        right: bool,
-        node: NodeId,
-    ) {
-        if right && !self.owed.remove(&node) {
-            self.on_failure(world, effects, node);
-        }
-    }
-
-    pub(super) fn on_stale(&mut self, world: &World, right: bool, node: NodeId) {
-        if !right || self.owed.remove(&node) || self.is_waiting() {
-            return;
-        }
-        if self.is_open(node) {
-            self.waited.remove(&node);
-            self.again.insert(node);
-        }
-        self.timer = self.deadline.min(world.rig.now + TOPOLOGY_RETRY);
-    }
-
-    /// Some peer cannot be reached any more.
-    pub(super) fn on_lost(&mut self, world: &World, effects: &mut Effects) {
-        let lost = |node: &&NodeId| !world.reachable.contains(node);
-        if self.is_waiting() {
-            self.owed.retain(|node| world.reachable.contains(node));
-        }
-        for node in Vec::from_iter(self.waited.iter().filter(lost).copied()) {
-            self.waited.remove(&node);
-            self.failed.insert(node);
-        }
-        self.go_on(world, effects);
-    }
-
-    /// This node's own share is done.
-    fn is_stored(&self, world: &World) -> bool {
-        self.place < if self.sync(world) { world.rig.synced } else { world.rig.written }
-    }
-
-    /// The log has come further.
-    pub(super) fn on_stored(&mut self, world: &World, effects: &mut Effects) {
-        let own = self.stage == Stage::Writing && self.waited.contains(&ME);
-        if own && self.is_stored(world) {
-            self.on_success(ME, self.sync(world));
-            self.write_on(world, effects);
-        }
-    }
-
-    /// Time has passed.
-    pub(super) fn on_time(&mut self, world: &World, effects: &mut Effects) {
-        let now = world.rig.now;
-        if self.timer.0.div_ceil(4096) > now.0 / 4096 {
-            return;
-        }
-        if now >= self.deadline && self.is_waiting() {
-            return self.fail(world, effects, self.late(world));
-        }
-        if now >= self.deadline {
-            let enough = self.stage == Stage::Reading && self.done.len() as u8 >= self.need;
-            let failure = if enough { Failure::NotCovered } else { self.short() };
-            return self.fail(world, effects, failure);
-        }
-        self.timer = self.deadline;
-        let again = self.owners.iter().copied().filter(|node| self.again.contains(node));
-        for node in Vec::from_iter(again) {
-            if !self.ask(world, effects, node) {
-                self.go_on(world, effects);
-            }
-            if ended(effects) {
-                return;
-            }
-        }
-        self.go_on(world, effects);
-        self.hedge(world, effects);
-    }
-
-    fn hedge(&mut self, world: &World, effects: &mut Effects) {
-        while self.stage == Stage::Reading && !ended(effects) {
-            let Some(node) = self.next_unasked() else { return };
-            let reached = self.ask(world, effects, node);
-            if self.next_unasked().is_some() {
-                self.timer = self.deadline.min(world.rig.now + READ_HEDGE);
-            }
-            if reached {
-                return;
-            }
-            self.read_on(world, effects);
         }
     }
 }
