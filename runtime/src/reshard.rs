@@ -29,7 +29,7 @@ use crate::log_files::{LogFiles, SegmentMaps, free_bytes};
 use crate::start::{StartError, check_begun};
 use crate::sys::raise_nofile;
 use ringmain_core::hash::Key;
-use ringmain_core::id::{Partition, ShardIndex};
+use ringmain_core::id::{NodeId, Partition, ShardIndex};
 use ringmain_core::records::{Full, Place, Records, Unread};
 use ringmain_core::time::Instant;
 use std::collections::VecDeque;
@@ -136,11 +136,13 @@ fn copy(
                 pause()?;
             }
             while olds[0].shard != holder {
+                new.copy_hints(&olds[0], &mut progress)?;
                 olds.pop_front();
             }
             places.extend(olds[0].log.keys_from(partition, 0).map(|(_, place)| place));
         }
         new.copy(&olds[0], &mut places, &mut progress)?;
+        new.copy_hints(&olds[0], &mut progress)?;
         pause()?;
         new.finish()?;
     }
@@ -209,6 +211,7 @@ impl Old {
 /// The log of a shard of the new layout.
 struct New {
     shard: ShardIndex,
+    shards: u16,
     log: Log<SegmentMaps>,
     files: LogFiles,
     hash_seed: u64,
@@ -236,6 +239,7 @@ impl New {
         }
         Ok(New {
             shard,
+            shards: identity.shards,
             log,
             files,
             hash_seed: identity.cluster.hash_seed(),
@@ -253,21 +257,45 @@ impl New {
     ) -> Result<(), StartError> {
         places.sort_unstable();
         for place in places.drain(..) {
-            let copied = self.copy_record(old, place);
-            let bytes = copied.map_err(|error| error.at(old.shard, self.shard, place))?;
-            self.unwritten_bytes += bytes;
-            if self.unwritten_bytes >= BATCH_BYTES {
-                self.write_out().map_err(|error| self.failed(error))?;
-            }
-            progress.add(bytes);
+            self.copy_one(old, (NodeId(0), place), progress)?;
         }
         Ok(())
     }
 
-    fn copy_record(&mut self, old: &Old, place: Place) -> Result<usize, CopyError> {
+    /// What is kept for other nodes of keys that lie here from now on.
+    fn copy_hints(&mut self, old: &Old, progress: &mut Progress) -> Result<(), StartError> {
+        for (target, ..) in old.log.hint_targets().collect::<Vec<_>>() {
+            for place in old.log.hints_of(target).collect::<Vec<_>>() {
+                self.copy_one(old, (target, place), progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_one(
+        &mut self,
+        old: &Old,
+        (target, place): (NodeId, Place),
+        progress: &mut Progress,
+    ) -> Result<(), StartError> {
+        let copied = self.copy_record(old, target, place);
+        let bytes = copied.map_err(|error| error.at(old.shard, self.shard, place))?;
+        self.unwritten_bytes += bytes;
+        if self.unwritten_bytes >= BATCH_BYTES {
+            self.write_out().map_err(|error| self.failed(error))?;
+        }
+        progress.add(bytes);
+        Ok(())
+    }
+
+    /// Says how many bytes were copied: none of a key that lies elsewhere.
+    fn copy_record(&mut self, old: &Old, target: NodeId, place: Place) -> Result<usize, CopyError> {
         let body = old.log.body(place)?;
         let (key, stored) = old.log.record_at(place)?;
-        let key = Key::new(key, self.hash_seed, self.partition_bits);
+        let key = Key::new(key, self.hash_seed, self.partition_bits).kept_for(target);
+        if ShardIndex::of(key.partition, self.shards, self.partition_bits) != self.shard {
+            return Ok(0);
+        }
         let record = stored.record.bytes();
         let copied = loop {
             let bytes = record.len();

@@ -80,6 +80,10 @@ fn check(stopped: &Stopped, shard: &Shard, findings: &mut Findings<'_>) -> Resul
     }
     let identity = stopped.log_identity(shard.index);
     let mut places: Vec<Place> = shard.places(&identity).map(|(_, place)| place).collect();
+    let keys = places.len() as u64;
+    for (target, ..) in shard.log.hint_targets() {
+        places.extend(shard.log.hints_of(target));
+    }
     places.sort_unstable();
     let mut progress = Progress::begin(number, stopped.identity.shards, places.len());
     let mut tombstones = 0;
@@ -98,7 +102,7 @@ fn check(stopped: &Stopped, shard: &Shard, findings: &mut Findings<'_>) -> Resul
         segments: shard.segment_count as u64,
         file_bytes: shard.file_bytes,
         live_bytes: shard.log.live_bytes(),
-        keys: places.len() as u64,
+        keys,
         tombstones,
         damaged: 0,
     })

@@ -115,6 +115,8 @@ pub(super) enum Halt {
     Over,
     /// There is no room for what it moves.
     Full,
+    /// A snapshot met a hint, which it has no room for: the segment is scanned at a start.
+    Hint,
 }
 
 impl Background {
@@ -255,6 +257,11 @@ impl<M: Maps> Log<M> {
             self.writer.segments.set_state(walk.segment(), State::Damaged);
             self.background.counts.damaged += 1;
         }
+        if let Job::Snapshot(walk, _) = job
+            && matches!(halt, Halt::Hint)
+        {
+            self.writer.segments.set_state(walk.segment(), State::Done);
+        }
     }
 
     /// Takes out of the log what was merged and may leave by now.
@@ -348,7 +355,7 @@ impl<M: Maps> Log<M> {
             let is_live = self.writer.segments.is_live(frame.place());
             let key = is_live.then(|| self.key_of(&frame));
             if let Some(Some(key)) = &key {
-                self.index.table(key.partition).prefetch(key.order);
+                self.index.of(key).prefetch(key.order);
             }
             let pushed = frames.push((frame, key));
             assert!(pushed.is_ok(), "no more are taken than there is room for");
@@ -376,7 +383,7 @@ impl<M: Maps> Log<M> {
     pub(super) fn move_record(&mut self, frame: &Frame<'_>, key: &Key<'_>) -> Result<usize, Halt> {
         let place = frame.place();
         // A key that has rotted is another one.
-        if !self.index.table(key.partition).holds_at(key.order, place) || !frame.is_intact() {
+        if !self.index.of(key).holds_at(key.order, place) || !frame.is_intact() {
             return Err(Halt::Damaged);
         }
         let body = frame.body();
@@ -390,7 +397,7 @@ impl<M: Maps> Log<M> {
             self.writer.segments.note_bytes(padded);
         }
         let moved = moved?;
-        let table = self.index.table_mut(key.partition);
+        let table = self.index.of_mut(key);
         let is_replaced = table.replace(key.order, place, moved);
         assert!(is_replaced, "it was there just now");
         let (_, free) = self.writer.tail.parts();
@@ -398,9 +405,12 @@ impl<M: Maps> Log<M> {
         let (out, padding) = rest.split_at_mut(body.bytes().len());
         out.copy_from_slice(body.bytes());
         padding.fill(0);
-        let flags = (frame.mine(), table.has_twin(key.order));
+        let flags = (frame.mine(), table.has_twin(key.order), key.target);
         record::stamp_record(part, moved, out.len(), flags, body.crc32c());
         self.writer.tail.commit(padded);
+        if key.is_hint() {
+            self.index.hints.on_kept(key.target, moved, padded, Some(padded));
+        }
         self.writer.segments.on_dead(place, padded);
         self.writer.segments.on_live(moved, padded);
         self.background.counts.moved_bytes += padded as u64;
@@ -464,6 +474,9 @@ impl<M: Maps> Log<M> {
             return Ok(None);
         }
         let key = self.key_of(frame).ok_or(Halt::Damaged)?;
+        if key.is_hint() {
+            return Err(Halt::Hint);
+        }
         if !self.index.table(key.partition).holds_at(key.order, place) || !frame.is_intact() {
             return Err(Halt::Damaged);
         }
@@ -475,15 +488,7 @@ impl<M: Maps> Log<M> {
             offset: place.offset(),
             bytes: record::padded_bytes(frame.body().bytes().len()) as u32,
             is_twin: frame.is_twin(),
+            target: key.target,
         }))
-    }
-
-    /// The key of a record, if it is of this shard. The record's checksum is for the caller to
-    /// check: one whose key has rotted looks dead.
-    pub(super) fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
-        let identity = self.writer.identity();
-        let seed = identity.cluster.hash_seed();
-        let key = Key::new(frame.key(), seed, identity.partition_bits);
-        (!key.bytes.is_empty() && self.index.holds(key.partition)).then_some(key)
     }
 }

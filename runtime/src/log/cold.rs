@@ -23,6 +23,8 @@ pub struct Wanted {
     pub place: Place,
     /// How much is to be read, bytes: what is known of it so far; 0 if it is in memory after all.
     pub bytes: u32,
+    /// An operation waits for it; else it is only to be sent to another node soon.
+    pub is_awaited: bool,
 }
 
 /// Keys whose writes wait for room, in the order of their asking.
@@ -80,14 +82,19 @@ impl<M: Maps> Log<M> {
         self.roomless.keys.retain(|key| is_awaited(*key));
     }
 
-    /// Has the cold record of `key` read.
-    pub(super) fn want(&mut self, key: &Key<'_>) {
+    /// Has the cold record of `key` read, for which an operation waits, or none yet.
+    pub(super) fn want(&mut self, key: &Key<'_>, is_awaited: bool) {
         // Pages come and go: what was not in memory a moment ago may be.
         let Some(place) = self.cold_place(key) else {
             let (key, place) = (KeyPlace::of(key), Place(0));
-            return self.wanted.push(Wanted { key, place, bytes: 0 });
+            return self.wanted.push(Wanted { key, place, bytes: 0, is_awaited });
         };
         self.doubt(key, place);
+        self.want_place(KeyPlace::of(key), place, is_awaited);
+    }
+
+    /// Has what lies at `place` read, if it is cold.
+    pub(super) fn want_place(&mut self, key: KeyPlace, place: Place, is_awaited: bool) {
         let (segment, offset) = (place.segment(), place.offset());
         let part = self.maps.bytes(segment, offset, PLACE_CHECKED_BYTES);
         let part = part.and_then(|part| record::part_at(part, place));
@@ -95,7 +102,7 @@ impl<M: Maps> Log<M> {
         let page = READ_BYTES_MIN - offset % READ_BYTES_MIN;
         let page = page.max(PLACE_CHECKED_BYTES as u32);
         let bytes = part.map_or(page, |part| part.record_bytes() as u32);
-        let wanted = Wanted { key: KeyPlace::of(key), place, bytes };
+        let wanted = Wanted { key, place, bytes, is_awaited };
         if !self.wanted.contains(&wanted) {
             self.wanted.push(wanted);
         }
@@ -104,7 +111,7 @@ impl<M: Maps> Log<M> {
     /// Has the record at `place` checked when it is read next: it comes from the disk anew, and
     /// may have rotted there.
     fn doubt(&mut self, key: &Key<'_>, place: Place) {
-        let table = self.index.table_mut(key.partition);
+        let table = self.index.of_mut(key);
         let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
         if let Ok(probe @ Probe::Found(_)) = found {
             table.put(probe, key.order, place, false);
@@ -115,7 +122,7 @@ impl<M: Maps> Log<M> {
     pub(super) fn cold_place(&self, key: &Key<'_>) -> Option<Place> {
         let source = self.source();
         let mut cold = None;
-        let table = self.index.table(key.partition);
+        let table = self.index.of(key);
         let search = table.find(key.order, |place, _| match source.frame(place) {
             Ok(frame) => Ok(frame.key() == key.bytes),
             Err(Unread::Damaged) => Err(()),

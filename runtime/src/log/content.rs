@@ -8,11 +8,12 @@ use ringmain_core::wire::place::PlaceKind;
 
 use super::record::{BatchHeader, Frame};
 use super::segment::Identity;
+use super::{Log, Maps};
 
 /// What lies in a frame that holds: checksum, contents and whose it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
-    /// A record of a key of this shard.
+    /// A record of a key of this shard, or a hint of one.
     Record(Key<'a>, Stored<'a>),
     /// A batch header of the segment.
     Batch(BatchHeader<'a>),
@@ -35,7 +36,19 @@ impl<'a> Content<'a> {
         let stored = frame.stored().ok()?;
         let &Identity { cluster, shard, shards, partition_bits } = identity;
         let key = Key::new(frame.key(), cluster.hash_seed(), partition_bits);
+        let key = key.kept_for(frame.target());
         let is_own = ShardIndex::of(key.partition, shards, partition_bits) == shard;
         (!key.bytes.is_empty() && is_own).then_some(Content::Record(key, stored))
+    }
+}
+
+impl<M: Maps> Log<M> {
+    /// The key of a record, if it is of this shard. The record's checksum is for the caller to
+    /// check: one whose key has rotted looks dead.
+    pub(super) fn key_of<'f>(&self, frame: &Frame<'f>) -> Option<Key<'f>> {
+        let identity = self.writer.identity();
+        let seed = identity.cluster.hash_seed();
+        let key = Key::new(frame.key(), seed, identity.partition_bits).kept_for(frame.target());
+        (!key.bytes.is_empty() && self.index.holds(key.partition)).then_some(key)
     }
 }

@@ -20,11 +20,13 @@
 
 use std::cell::Cell;
 
+use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::records::Place;
 use slots::Slots;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::hints::Hints;
 use crate::sys::prefetch;
 
 mod removal;
@@ -54,18 +56,20 @@ pub(super) struct Spot {
     at: usize,
 }
 
-/// The index of a shard: one table for each of its partitions.
+/// The index of a shard: one table for each of its partitions, and those of its hints.
 #[derive(Debug)]
 pub(super) struct Index {
     first: Partition,
     tables: Vec<Table>,
+    pub(super) hints: Hints,
 }
 
 impl Index {
     /// An empty index for `count` partitions from `first` on.
     pub(super) fn new(first: Partition, count: usize) -> Index {
         let partitions = (0..count).map(|n| Partition(first.0.wrapping_add(n as u16)));
-        Index { first, tables: partitions.map(Table::new).collect() }
+        let tables = partitions.map(Table::new).collect();
+        Index { first, tables, hints: Hints::default() }
     }
 
     /// Whether `partition` belongs to this shard.
@@ -81,6 +85,19 @@ impl Index {
         &self.tables[usize::from(partition.0) - usize::from(self.first.0)]
     }
 
+    /// The table that has `key`: of its partition, or of the node for which it is kept.
+    ///
+    /// # Panics
+    /// If the partition is not of this shard.
+    pub(super) fn of(&self, key: &Key<'_>) -> &Table {
+        if key.is_hint() { self.hints.table(key.target) } else { self.table(key.partition) }
+    }
+
+    /// As [`Index::of`], to change it.
+    pub(super) fn of_mut(&mut self, key: &Key<'_>) -> &mut Table {
+        if key.is_hint() { self.hints.table_mut(key.target) } else { self.table_mut(key.partition) }
+    }
+
     /// As [`Index::table`], to change it.
     pub(super) fn table_mut(&mut self, partition: Partition) -> &mut Table {
         &mut self.tables[usize::from(partition.0) - usize::from(self.first.0)]
@@ -92,7 +109,7 @@ impl Index {
         self.tables.iter_mut().for_each(|table| table.reserve(count));
     }
 
-    /// Keys in all tables.
+    /// Keys in the tables of all partitions.
     pub(super) fn key_count(&self) -> usize {
         self.tables.iter().map(|table| table.count).sum()
     }

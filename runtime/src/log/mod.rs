@@ -21,11 +21,13 @@
 mod background;
 mod cold;
 mod content;
+mod hints;
 mod index;
 mod leaves;
 pub mod limits;
 mod live;
 pub mod record;
+mod records;
 mod recovery;
 mod request;
 mod scrub;
@@ -47,10 +49,8 @@ use std::ops::Range;
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
-use ringmain_core::records::{Full, Place, Records, Stored, Unread};
-use ringmain_core::request::KeyPlace;
+use ringmain_core::records::{Full, Place, Stored, Unread};
 use ringmain_core::time::Instant;
-use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use background::Background;
@@ -69,8 +69,6 @@ pub use source::DamageMet;
 use source::Source;
 pub use tail::Buffer;
 use writer::{Claim, Settings, Writer};
-
-use crate::checksum::Hardware;
 
 /// Reads the written part of segments as memory.
 pub trait Maps {
@@ -327,11 +325,11 @@ impl<M: Maps> Log<M> {
     pub fn prefetch(&self, keys: &[Key<'_>]) {
         let own = || keys.iter().filter(|key| self.index.holds(key.partition));
         for key in own() {
-            self.index.table(key.partition).prefetch(key.order);
+            self.index.of(key).prefetch(key.order);
             self.leaves.prefetch(key.partition, key.order);
         }
         for key in own() {
-            if let Some(place) = self.index.table(key.partition).guess(key.order) {
+            if let Some(place) = self.index.of(key).guess(key.order) {
                 self.source().prefetch(place);
                 self.writer.segments.prefetch(place);
             }
@@ -378,7 +376,7 @@ impl<M: Maps> Log<M> {
         let (suspect, met, doubted) = (self.suspect, &self.met, self.writer.segments.doubted());
         let source =
             Source { maps: &self.maps, tail, written, served_below, suspect, doubted, met };
-        let table = self.index.table_mut(key.partition);
+        let table = self.index.of_mut(key);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
         let replaced = current.map(|frame| (frame.place(), frame.padded_bytes()));
 
@@ -388,10 +386,14 @@ impl<M: Maps> Log<M> {
         let (mine, checksum) = fill(current.map_err(|_| Refusal::Unread)?, body);
         padding.fill(0);
         table.put(probe, key.order, place, true);
-        let flags = (mine, table.has_twin(key.order));
+        let flags = (mine, table.has_twin(key.order), key.target);
         record::stamp_record(part, place, body_bytes, flags, checksum);
 
         self.writer.tail.commit(padded);
+        if key.is_hint() {
+            let replaced = replaced.map(|(_, bytes)| bytes);
+            self.index.hints.on_kept(key.target, place, padded, replaced);
+        }
         let segments = &mut self.writer.segments;
         if let Some((place, bytes)) = replaced {
             segments.on_dead(place, bytes);
@@ -405,11 +407,14 @@ impl<M: Maps> Log<M> {
     /// Room for a new record of `key`, of `padded` bytes. What is kept of a full disk is for
     /// records that are smaller than the one that they replace.
     fn reserve(&mut self, key: &Key<'_>, padded: usize) -> Result<Place, Refusal> {
+        if key.is_hint() && !self.has_room_for_hint(padded) {
+            return Err(Refusal::NoSpace);
+        }
         match self.writer.reserve(padded, Claim::Growth) {
             Err(Refusal::NoSpace) => {}
             reserved => return reserved,
         }
-        let found = self.source().find(self.index.table(key.partition), key);
+        let found = self.source().find(self.index.of(key), key);
         let (_, current) = found.map_err(|_| Refusal::Unread)?;
         match current {
             Some(frame) if padded < frame.padded_bytes() => {
@@ -426,65 +431,5 @@ impl<M: Maps> Log<M> {
             self.background.on_full(self.writer.active_bytes());
         }
         result.map_err(Refusal::full)
-    }
-}
-
-impl<M: Maps> Records for Log<M> {
-    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        let (_, frame) = self.source().find(self.index.table(key.partition), key)?;
-        frame.map(|frame| frame.stored()).transpose()
-    }
-
-    fn is_cold(&self, key: &Key<'_>) -> bool {
-        !self.maps.are_resident()
-            && self.index.holds(key.partition)
-            && self.cold_place(key).is_some()
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.writer.is_stalled()
-    }
-
-    fn is_room_awaited(&self) -> bool {
-        self.roomless.is_awaited()
-    }
-
-    fn fetch(&mut self, key: &Key<'_>) {
-        self.want(key);
-    }
-
-    fn await_room(&mut self, key: &Key<'_>) {
-        self.roomless.add(KeyPlace::of(key));
-    }
-
-    fn append(
-        &mut self,
-        key: &Key<'_>,
-        mine: Option<u16>,
-        bytes: usize,
-        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
-    ) -> Result<Place, Full> {
-        let bytes = body_bytes(key.bytes.len(), bytes);
-        let result = self.append_body(key, bytes, |current, out| {
-            (mine, write_body::<Hardware>(key.bytes, out, |record| fill(current, record)))
-        });
-        self.noted(result)
-    }
-
-    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
-        assert!(body.key() == key.bytes);
-        let result = self.append_body(key, body.bytes().len(), |_, out| {
-            out.copy_from_slice(body.bytes());
-            (None, body.crc32c())
-        });
-        self.noted(result)
-    }
-
-    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
-        Ok(self.source().frame(place)?.body())
-    }
-
-    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
-        self.leaves.of(partition)
     }
 }

@@ -23,6 +23,7 @@
 //! Flag 1 of a record: when it was appended, another key with the same order was in the index.
 
 use ringmain_core::causality::Record;
+use ringmain_core::id::NodeId;
 use ringmain_core::records::{Place, Stored, Unread};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::place::{PLACE_BYTES, PlaceKind, PlacePart};
@@ -86,7 +87,7 @@ impl<'a> Frame<'a> {
 
     /// The record of a record frame.
     pub(super) fn stored(&self) -> Result<Stored<'a>, Unread> {
-        if self.part.kind != PlaceKind::Record {
+        if self.part.kind == PlaceKind::Batch {
             return Err(Unread::Damaged);
         }
         let record = Record::new_checked(self.body.payload()).map_err(|_| Unread::Damaged)?;
@@ -110,6 +111,11 @@ impl<'a> Frame<'a> {
     /// Bytes that it takes in the log.
     pub(super) fn padded_bytes(&self) -> usize {
         padded_bytes(self.body.bytes().len())
+    }
+
+    /// The node for which it is kept; 0 of the own copy.
+    pub(super) fn target(&self) -> NodeId {
+        self.part.target
     }
 
     /// The node's own actor, as [`Stored::mine`].
@@ -183,19 +189,21 @@ pub(super) fn write_batch_header(
     let first = if is_first { FLAG_FIRST } else { 0 };
     let stop = if is_stop { FLAG_STOP } else { 0 };
     let kind = PlaceKind::Batch;
-    stamp(part, kind, place, body.len(), None, first | stop, checksum);
+    stamp(part, (kind, NodeId(0)), place, body.len(), None, first | stop, checksum);
 }
 
-/// Writes the place part of a record, whose body has this length and checksum, into `out`.
+/// Writes the place part of a record, kept for `target` (0 for this node itself), whose body has
+/// this length and checksum, into `out`.
 pub(super) fn stamp_record(
     out: &mut [u8],
     place: Place,
     body_bytes: usize,
-    (mine, is_twin): (Option<u16>, bool),
+    (mine, is_twin, target): (Option<u16>, bool, NodeId),
     checksum: u32,
 ) {
     let flags = if is_twin { FLAG_TWIN } else { 0 };
-    stamp(out, PlaceKind::Record, place, body_bytes, mine, flags, checksum);
+    let kind = if target == NodeId(0) { PlaceKind::Record } else { PlaceKind::Hint };
+    stamp(out, (kind, target), place, body_bytes, mine, flags, checksum);
 }
 
 /// The place part of what lies at `place`, if `bytes` begin with it and the body's checksum.
@@ -217,7 +225,7 @@ pub(super) fn after(place: Place, bytes: usize) -> Place {
 
 fn stamp(
     out: &mut [u8],
-    kind: PlaceKind,
+    (kind, target): (PlaceKind, NodeId),
     place: Place,
     body_bytes: usize,
     mine: Option<u16>,
@@ -226,7 +234,8 @@ fn stamp(
 ) {
     let (segment, offset) = (place.segment(), u64::from(place.offset()));
     let body_bytes = body_bytes as u32;
-    PlacePart { kind, body_bytes, segment, offset, mine, flags }.stamp::<Hardware>(checksum, out);
+    let part = PlacePart { kind, body_bytes, segment, offset, mine, flags, target };
+    part.stamp::<Hardware>(checksum, out);
 }
 
 /// Reads the u64 at `at`.

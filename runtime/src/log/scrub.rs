@@ -297,7 +297,7 @@ impl<M: Maps> Log<M> {
                 self.scrubber.is_waiting = true;
                 return false;
             }
-            Err(Halt::Damaged | Halt::Over) => self.end_sweep(),
+            Err(Halt::Damaged | Halt::Over | Halt::Hint) => self.end_sweep(),
         }
         if matches!(self.scrubber.stage, Stage::Idle) {
             self.end_sweep();

@@ -22,7 +22,7 @@
 //! segment first, and of each key the first record it meets, finds what is current.
 
 use ringmain_core::checksum::Checksum;
-use ringmain_core::id::Partition;
+use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::limits::PARTITION_BITS_MAX;
 
 use super::limits::{FRAME_BYTES_MAX, RECORD_ALIGN, SEGMENT_BYTES_MAX};
@@ -42,6 +42,8 @@ pub(super) struct Entry {
     /// With place part and padding.
     pub(super) bytes: u32,
     pub(super) is_twin: bool,
+    /// The node for which it is kept, 0 for this one: only those are in a snapshot.
+    pub(super) target: NodeId,
 }
 
 /// Whose snapshot it is.
@@ -66,6 +68,7 @@ impl Head {
 
 impl Entry {
     fn encode(&self) -> [u8; ENTRY_BYTES] {
+        assert!(self.target == NodeId(0));
         let units = |bytes: u32| u64::from(bytes) / RECORD_ALIGN as u64;
         let word = u64::from(self.partition.0) << PARTITION_SHIFT
             | u64::from(self.is_twin) << TWIN_SHIFT
@@ -88,6 +91,7 @@ impl Entry {
             offset: field(0, LENGTH_SHIFT) as u32 * RECORD_ALIGN as u32,
             bytes: field(LENGTH_SHIFT, TWIN_SHIFT - LENGTH_SHIFT) as u32 * RECORD_ALIGN as u32,
             is_twin: field(TWIN_SHIFT, 1) == 1,
+            target: NodeId(0),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ringmain_core::id::Partition;
+use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::records::Place;
 
 use super::super::index::{Index, Probe};
@@ -29,7 +29,8 @@ impl Builder {
         Builder { index, leaves, twins: HashSet::default() }
     }
 
-    pub(super) fn into_parts(self) -> (Index, Leaves) {
+    pub(super) fn into_parts(mut self) -> (Index, Leaves) {
+        self.index.hints.on_recovered();
         (self.index, self.leaves)
     }
 
@@ -51,7 +52,9 @@ impl Builder {
                 return Ok((count, live));
             }
             count += ahead.len() as u64;
-            for entry in ahead.iter().filter(|entry| self.index.holds(entry.partition)) {
+            let own =
+                |entry: &&Entry| entry.target == NodeId(0) && self.index.holds(entry.partition);
+            for entry in ahead.iter().filter(own) {
                 self.index.table(entry.partition).prefetch(entry.order);
                 self.leaves.prefetch(entry.partition, entry.order);
             }
@@ -72,13 +75,18 @@ impl Builder {
         entry: &Entry,
         is_verified: bool,
     ) -> Result<bool, OpenError> {
-        let &Entry { partition, order, version, is_twin, .. } = entry;
+        let &Entry { partition, order, version, is_twin, target, .. } = entry;
         let damaged = || OpenError::Damaged { segment: place.segment(), offset: place.offset() };
         if !self.index.holds(partition) {
             return Err(damaged());
         }
         let is_among_twins = !self.twins.is_empty() && self.twins.contains(&(partition, order));
-        let table = self.index.table_mut(partition);
+        let is_hint = target != NodeId(0);
+        let is_among_twins = is_among_twins || is_hint;
+        let table = match is_hint {
+            true => self.index.hints.table_mut(target),
+            false => self.index.table_mut(partition),
+        };
         let probe = if is_among_twins {
             let key = frame_at(segments, place).ok_or_else(damaged)?.key();
             table.find(order, |other, _| {
@@ -87,14 +95,18 @@ impl Builder {
         } else {
             table.find(order, |_, _| Ok(true))?
         };
-        if is_twin {
+        if is_twin && !is_hint {
             self.twins.insert((partition, order));
         }
         if matches!(probe, Probe::Found(..)) {
             return Ok(false);
         }
         table.put(probe, order, place, is_verified);
-        self.leaves.add(partition, order, version);
+        if is_hint {
+            self.index.hints.on_found(target, place, entry.bytes as usize);
+        } else {
+            self.leaves.add(partition, order, version);
+        }
         Ok(true)
     }
 }

@@ -90,6 +90,7 @@ impl Scan<'_> {
                     offset: at as u32,
                     bytes: frame.padded_bytes() as u32,
                     is_twin: frame.is_twin(),
+                    target: key.target,
                 });
                 scanned.is_clean = false;
             }

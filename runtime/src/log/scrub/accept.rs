@@ -256,6 +256,9 @@ impl<M: Maps> Log<M> {
             let older = finished.filter(|one| *one < newest && !damaged.contains(one));
             return Some(Phase::Look(Passes::over(older)));
         }
+        // Nobody keeps those of other nodes as well: anti-entropy finds what they lack.
+        let is_lost = |place: Place| damaged.contains(&place.segment());
+        self.scrubber.report.keys_lost += self.index.hints.lose(is_lost);
         self.writer.sync_wanted();
         self.suspect = Place(0);
         Some(Phase::Leave(self.writer.end()))
@@ -268,7 +271,9 @@ impl<M: Maps> Log<M> {
     ) -> Result<Option<Phase>, Halt> {
         let Acceptance { lost, stale, .. } = all;
         let is_over = self.step_passes(passes, |log, content, frame| {
-            if let Content::Record(key, _) = content {
+            if let Content::Record(key, _) = content
+                && !key.is_hint()
+            {
                 let wanted = (key.partition, key.order);
                 let at = lost.partition_point(|one| (one.0, one.1) < wanted);
                 let is_lost = lost.get(at).is_some_and(|one| (one.0, one.1) == wanted);

@@ -152,7 +152,7 @@ fn a_damaged_record_is_never_moved() {
 }
 
 fn a_record_damaged_at_is_never_moved(at: u32) {
-    let names = names(60);
+    let names = with_hints(names(60));
     let mut world = World::ready(config(Durability::Always));
     for name in &names {
         while world.append(name, &[7; 200]).is_err() {
@@ -246,7 +246,15 @@ fn a_snapshot_with_an_entry_behind_the_end_is_none() {
     for (offset, bytes, is_good) in [(64, 128, true), (3968, 128, true), (3976, 128, false)] {
         let mut encoder = Encoder::new(&head);
         let (partition, order, version) = (Partition(5), 9, 11);
-        encoder.push(&Entry { partition, order, version, offset, bytes, is_twin: false });
+        encoder.push(&Entry {
+            partition,
+            order,
+            version,
+            offset,
+            bytes,
+            is_twin: false,
+            target: NodeId(0),
+        });
         let (_, written) = encoder.take(true);
         assert_eq!(entries(&written, &head).is_some(), is_good, "{offset}");
     }

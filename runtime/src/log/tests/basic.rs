@@ -48,9 +48,10 @@ fn a_cold_record_is_wanted_once() {
         world.log.fetch(wanted);
     }
     let bytes = 4096 - place.offset() % 4096;
-    let cold = Wanted { key: KeyPlace::of(&key), place, bytes };
+    let cold = Wanted { key: KeyPlace::of(&key), place, bytes, is_awaited: true };
     // Whoever waits for what is there after all must hear of it, too.
-    let there = |key| Wanted { key: KeyPlace::of(key), place: Place(0), bytes: 0 };
+    let there =
+        |key| Wanted { key: KeyPlace::of(key), place: Place(0), bytes: 0, is_awaited: true };
     assert_eq!(world.log.take_wanted(), [cold, there(&absent)]);
     assert_eq!(world.log.take_wanted(), []);
     world.log.maps_mut().is_cold = false;

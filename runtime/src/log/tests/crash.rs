@@ -216,7 +216,7 @@ impl Run {
 
 fn run(durability: Durability, seed: u64, seen: Seen) -> Seen {
     let world = World::new(config(durability));
-    let mut run = Run { world, prng: Prng::new(seed), names: names(12), seen };
+    let mut run = Run { world, prng: Prng::new(seed), names: with_hints(names(12)), seen };
     for _ in 0..900 {
         run.step();
     }

@@ -5,6 +5,7 @@ mod basic;
 mod crash;
 mod damage;
 mod disk;
+mod hints;
 mod scrub;
 mod space;
 
@@ -13,11 +14,14 @@ use std::time::Duration;
 
 use ringmain_core::causality::Record;
 use ringmain_core::hash::Key;
-use ringmain_core::id::{ClusterId, ShardIndex};
+use ringmain_core::id::{ClusterId, NodeId, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::prng::Prng;
+use ringmain_core::records::Records;
+use ringmain_core::wire::body::{Body, body_bytes, write_body};
 
 use super::*;
+use crate::checksum::Hardware;
 use disk::{Disk, Ended, Fate};
 
 pub(super) const BITS: u32 = 6;
@@ -36,8 +40,12 @@ pub(super) fn config(durability: Durability) -> Config {
 pub(super) const MODES: [Durability; 3] =
     [Durability::Always, Durability::Interval(Duration::from_millis(10)), Durability::None];
 
-pub(super) fn key(bytes: &[u8]) -> Key<'_> {
-    Key::new(bytes, identity().cluster.hash_seed(), BITS)
+/// The key of a name; `name@7` is the hint of `name` that is kept for node 7.
+pub(super) fn key(name: &[u8]) -> Key<'_> {
+    let at = name.iter().rposition(|byte| *byte == b'@');
+    let (bytes, target) = name.split_at(at.unwrap_or(name.len()));
+    let digit = target.get(1).map_or(0, |digit| u32::from(digit - b'0'));
+    Key::new(bytes, identity().cluster.hash_seed(), BITS).kept_for(NodeId(digit))
 }
 
 /// `count` keys that belong to the shard.
@@ -45,6 +53,13 @@ pub(super) fn names(count: usize) -> Vec<Vec<u8>> {
     let all = (0..).map(|n| format!("key-{n}").into_bytes());
     let of_shard = |name: &Vec<u8>| ShardIndex::of(key(name).partition, 2, BITS) == ShardIndex(1);
     all.filter(of_shard).take(count).collect()
+}
+
+/// The same keys, every third of them kept for other nodes as well.
+pub(super) fn with_hints(names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let kept = |(at, name): (usize, &Vec<u8>)| [name, &b"@3@4@5"[at % 9 / 3 * 2..][..2]].concat();
+    let hints: Vec<_> = names.iter().enumerate().step_by(3).map(kept).collect();
+    [names, hints].concat()
 }
 
 /// A Record v1 with one actor and one sibling: write number `n`, 1..2^28.
@@ -142,8 +157,9 @@ impl World {
     pub(super) fn append_received(&mut self, name: &[u8], value: &[u8]) -> Result<Place, Full> {
         self.number += 1;
         let record = record_of(self.number, value);
-        let mut body = vec![0; body_bytes(name.len(), record.len())];
-        write_body::<Hardware>(name, &mut body, |out| out.copy_from_slice(&record));
+        let bytes = key(name).bytes;
+        let mut body = vec![0; body_bytes(bytes.len(), record.len())];
+        write_body::<Hardware>(bytes, &mut body, |out| out.copy_from_slice(&record));
         let place = self.log.append_received(&key(name), Body::without_checksum(&body).unwrap())?;
         let frame = self.log.frame(place).unwrap();
         assert_eq!(&frame[PLACE_BYTES..], body, "stored unchanged");
@@ -236,7 +252,11 @@ impl World {
     pub(super) fn check(&mut self) {
         let expected: BTreeMap<_, _> =
             self.expected().into_iter().map(|(name, entry)| (name, entry.clone())).collect();
-        assert_eq!(self.log.key_count(), expected.len());
+        let is_hint = |name: &&Vec<u8>| key(name).is_hint();
+        let hint_count = expected.keys().filter(is_hint).count();
+        assert_eq!(self.log.key_count(), expected.len() - hint_count);
+        let kept: usize = self.log.hint_targets().map(|(_, count, _)| count).sum();
+        assert_eq!(kept, hint_count);
         // A hint may name any key at any time; what follows must find everything as it was.
         let names: Vec<_> = (0..64).map(|n| format!("key-{n}").into_bytes()).collect();
         self.log.prefetch(&names.iter().map(|name| key(name)).collect::<Vec<_>>());
@@ -245,6 +265,9 @@ impl World {
         for entry in expected.values() {
             self.check_read(&entry.name, Some(entry));
             let key = key(&entry.name);
+            if key.is_hint() {
+                continue;
+            }
             let of_partition =
                 leaves.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
             let leaf = &mut of_partition[(key.order >> 52) as usize];
@@ -267,7 +290,7 @@ impl World {
         for entry in &self.history {
             // Segments that were merged away are gone.
             let Ok((name, stored)) = self.log.record_at(entry.place) else { continue };
-            assert_eq!((name, stored.record.bytes()), (&entry.name[..], &entry.record[..]));
+            assert_eq!((name, stored.record.bytes()), (key(&entry.name).bytes, &entry.record[..]));
         }
     }
 

@@ -9,6 +9,11 @@ use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
 use super::{Claim, Settings, Stop, Writer, start_of};
 
 impl Writer {
+    /// Free space of the file system as it was last told, less what was taken since, bytes.
+    pub(in crate::log) fn free_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+
     /// Whether records that take more space than they free are or will be refused: the last
     /// Create failed, or the segment made ready is the last that the disk has room for.
     pub(in crate::log) fn is_refused(&self) -> bool {

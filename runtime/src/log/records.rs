@@ -1,0 +1,88 @@
+//! The log as the protocol sees it.
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::{NodeId, Partition};
+use ringmain_core::records::{Full, Place, Records, Stored, Unread};
+use ringmain_core::request::KeyPlace;
+use ringmain_core::wire::body::{Body, body_bytes, write_body};
+
+use super::{Log, Maps};
+use crate::checksum::Hardware;
+
+impl<M: Maps> Records for Log<M> {
+    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        let (_, frame) = self.source().find(self.index.of(key), key)?;
+        frame.map(|frame| frame.stored()).transpose()
+    }
+
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        !self.maps.are_resident()
+            && self.index.holds(key.partition)
+            && self.cold_place(key).is_some()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.writer.is_stalled()
+    }
+
+    fn is_room_awaited(&self) -> bool {
+        self.roomless.is_awaited()
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.want(key, true);
+    }
+
+    fn fetch_ahead(&mut self, key: &Key<'_>) {
+        self.want(key, false);
+    }
+
+    fn next_hint(&self, target: NodeId, after: Place) -> Option<Place> {
+        self.oldest_hint(target, after)
+    }
+
+    fn fetch_hint(&mut self, place: Place) {
+        // Nobody waits for it by its key, which is not known yet.
+        let key = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
+        self.want_place(key, place, false);
+    }
+
+    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
+        self.forget_hint(key, place);
+    }
+
+    fn await_room(&mut self, key: &Key<'_>) {
+        self.roomless.add(KeyPlace::of(key));
+    }
+
+    fn append(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
+    ) -> Result<Place, Full> {
+        let bytes = body_bytes(key.bytes.len(), bytes);
+        let result = self.append_body(key, bytes, |current, out| {
+            (mine, write_body::<Hardware>(key.bytes, out, |record| fill(current, record)))
+        });
+        self.noted(result)
+    }
+
+    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
+        assert!(body.key() == key.bytes);
+        let result = self.append_body(key, body.bytes().len(), |_, out| {
+            out.copy_from_slice(body.bytes());
+            (None, body.crc32c())
+        });
+        self.noted(result)
+    }
+
+    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
+        Ok(self.source().frame(place)?.body())
+    }
+
+    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
+        self.leaves.of(partition)
+    }
+}
