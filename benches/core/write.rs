@@ -102,6 +102,8 @@ impl Coordinator {
             r: 1,
             w: nodes.len().div_ceil(2) as u8,
             sync_before_ack: false,
+            keeps_hints: false,
+            hint_interval: ringmain_core::limits::HINT_INTERVAL,
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 1024].leak(),

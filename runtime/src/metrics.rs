@@ -82,6 +82,8 @@ measured! {
         LogFailed "log_failed" "1 once a write or sync has failed: the shard takes no writes.",
         LogDamagedRanges "log_damaged_ranges" "Damaged ranges that the last whole sweep met.",
         LogLostKeys "log_lost_keys" "Keys in them, which cannot be read here.",
+        Hints "hints" "Records kept for other nodes, which lack them.",
+        HintBytes "hint_bytes" "Bytes of the log that those take.",
         PeersReachable "peers_reachable" "Peers to which all links of the shard stand.",
         InRing "in_ring" "1 while the shard works for a ring that this node is in.",
         MembersAlive "members_alive" "Members that the cluster holds for alive.",
@@ -159,6 +161,11 @@ impl Metrics {
     /// A counter of the node: the sum over its shards.
     pub fn counter_total(&self, counter: Counter) -> u64 {
         (0..self.shard_count()).map(|shard| self.counter(shard, counter)).sum()
+    }
+
+    /// A gauge of all shards, added up.
+    pub fn gauge_total(&self, gauge: Gauge) -> u64 {
+        (0..self.shard_count()).map(|shard| self.gauge(shard, gauge)).sum()
     }
 
     /// A gauge of one shard.

@@ -36,7 +36,8 @@ struct Member {
     native: String,
     owned: u64,
     leads: u64,
-    hints_held: u64,
+    /// None where the node that was asked does not know it.
+    hints_held: Option<u64>,
 }
 
 pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failure> {
@@ -96,7 +97,7 @@ impl Status {
                 &member.weight.to_string(),
                 &member.owned.to_string(),
                 &member.leads.to_string(),
-                &member.hints_held.to_string(),
+                &member.hints_held.map_or("?".into(), |count| count.to_string()),
                 &member.resp,
                 &member.native,
             ]);

@@ -69,6 +69,7 @@ impl State {
     pub(crate) fn begin(&mut self, contact: Contact, members: &Members) {
         self.engine.now = self.now();
         self.tell_stored();
+        self.tell_hints();
         if self.members.is_none() {
             return;
         }

@@ -318,6 +318,9 @@ impl State {
             match notice {
                 Notice::Sync => self.engine.log.sync_wanted(),
                 Notice::TopologyDiffers(node) => self.tell_members(Control::TopologyDiffers(node)),
+                Notice::HintUnsendable { target, place } => {
+                    self.tell_unread(place, &format!("is kept for node {target}, unreadable"));
+                }
                 Notice::LostOwnEvents => {
                     tracing::error!("events of this process life were lost: restart the node");
                     std::process::abort();

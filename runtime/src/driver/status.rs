@@ -3,6 +3,7 @@
 use super::membership::Membership;
 use super::peers::ip;
 use super::resp::About;
+use crate::metrics::Gauge;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::member::{Contact, Member};
 use ringmain_core::ring::Ring;
@@ -15,9 +16,13 @@ pub(crate) fn status(members: &Membership, about: &About) -> String {
     let node = &members.node;
     let ring = node.ring();
     let seats = node.operations().members();
-    let nodes: Vec<Value> = seats.iter().map(|seat| of_member(members, ring, seat)).collect();
+    // What other nodes keep is not known here.
+    let hints = about.metrics.gauge_total(Gauge::Hints);
+    let of_member =
+        |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(hints));
+    let nodes: Vec<Value> = seats.iter().map(of_member).collect();
     let all_alive = seats.iter().all(|seat| state(members, seat.node) == "alive");
-    let is_settled = all_alive && !seats.is_empty() && !node.is_holding();
+    let is_settled = all_alive && !seats.is_empty() && !node.is_holding() && hints == 0;
     json!({
         "cluster": format!("{:032x}", about.cluster.0),
         "topology": format!("{:016x}", node.published().0),
@@ -28,13 +33,13 @@ pub(crate) fn status(members: &Membership, about: &About) -> String {
         "w": about.w,
         "nodes": nodes,
         "active_topologies": 1,
-        "hints_pending": 0,
+        "hints_pending": hints,
         "converged": is_settled,
     })
     .to_string()
 }
 
-fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
+fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, hints: Option<u64>) -> Value {
     let contact = members.node.contacts().iter().find(|contact| contact.node == seat.node);
     let address = |port: fn(&Contact) -> u16| {
         contact.map_or(Value::Null, |contact| {
@@ -52,7 +57,7 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member) -> Value {
         "admin": address(|contact| contact.admin_port),
         "owned": ring.owned_count(seat.node),
         "leads": ring.led_count(seat.node),
-        "hints_held": 0,
+        "hints_held": hints,
         "oldest_hint_s": Value::Null,
     })
 }

@@ -177,10 +177,11 @@ impl Driver {
         self.state.forget_wanted();
         while self.state.reads.open.len() < COLD_READ_COUNT_MAX
             && self.state.reads.open_bytes < COLD_READ_BYTES_MAX
-            && let Some(Wanted { key, place, bytes }) = self.state.reads.wanted.pop_front()
+            && let Some(wanted) = self.state.reads.wanted.pop_front()
         {
+            let Wanted { key, place, bytes, is_awaited } = wanted;
             // It reached its deadline, or who asked is gone.
-            if !self.state.engine.waiting.contains(key) {
+            if is_awaited && !self.state.engine.waiting.contains(key) {
                 continue;
             }
             if bytes == 0 {
@@ -202,7 +203,7 @@ impl State {
         let mut seen = BTreeSet::new();
         let mut is_awaited = |key| waiting.contains(key) && seen.insert(key);
         if self.reads.wanted.len() > WANTED_COUNT_MAX {
-            self.reads.wanted.retain(|one| is_awaited(one.key));
+            self.reads.wanted.retain(|one| one.is_awaited && is_awaited(one.key));
         } else if log.roomless_count() > WANTED_COUNT_MAX {
             log.forget_roomless(is_awaited);
         }
@@ -263,7 +264,18 @@ impl State {
             self.engine.log.maps_mut().begin_landing(read, bytes);
         }
         self.engine.resume(&mut self.io, key);
+        if !self.engine.waiting.contains(key) {
+            // It may be a hint, or what one refers to, and be gone from memory again soon.
+            self.tell_hints();
+        }
         self.engine.log.maps_mut().end_landing();
+    }
+
+    /// Tells the machine for which nodes hints are kept.
+    pub(super) fn tell_hints(&mut self) {
+        for (target, ..) in self.engine.log.hint_targets().collect::<Vec<_>>() {
+            self.engine.turn(&mut self.io).input(Input::Hinted { target });
+        }
     }
 
     /// Does background work of the log: some of what is due, or a step if there is nothing else to

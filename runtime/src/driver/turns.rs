@@ -116,6 +116,10 @@ impl State {
         recorder.set(Gauge::LogLiveBytes, log.live_bytes());
         recorder.set(Gauge::LogFileBytes, log.file_bytes());
         recorder.set(Gauge::LogFailed, u64::from(log.failure().is_some()));
+        let hints = log.hint_targets().map(|(_, count, bytes)| (count as u64, bytes));
+        let (hints, bytes) = hints.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        recorder.set(Gauge::Hints, hints);
+        recorder.set(Gauge::HintBytes, bytes);
         recorder.set(Gauge::PeersReachable, self.io.peers.up_count() as u64);
         let sweep = log.sweep_report();
         if !sweep.is_running {

@@ -105,6 +105,8 @@ impl Plan {
             r,
             w,
             sync_before_ack: self.start.settings.durability == Durability::Always,
+            keeps_hints: true,
+            hint_interval: self.start.settings.hint_interval,
         }
     }
 

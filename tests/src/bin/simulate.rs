@@ -18,7 +18,7 @@ example: simulate --seeds 0..100
   --verbose       print what each seed did, and the coverage of the whole range";
 
 /// Lines of the trace that are shown in front of a violation.
-const TRACE_LINES: usize = 80;
+const TRACE_LINES: usize = 8000;
 
 struct Arguments {
     seeds: Range<u64>,

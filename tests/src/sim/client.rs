@@ -194,6 +194,8 @@ pub(super) struct Clients {
     stamp: u64,
     /// Operations that ended well.
     pub(super) acknowledged: u64,
+    /// Writes that were refused since their key had all the siblings that it may have.
+    pub(super) crowded: u64,
 }
 
 impl Clients {
@@ -211,7 +213,14 @@ impl Clients {
             again: None,
         };
         let clients = (0..options.count).map(client).collect();
-        Clients { swarm: swarm.clone(), keys, clients, stamp: FIRST_STAMP, acknowledged: 0 }
+        Clients {
+            swarm: swarm.clone(),
+            keys,
+            clients,
+            stamp: FIRST_STAMP,
+            acknowledged: 0,
+            crowded: 0,
+        }
     }
 
     /// The keys.
@@ -309,7 +318,7 @@ impl Clients {
 
     /// A read of all owners.
     pub(super) fn get_all(&self, key: usize, r: u8) -> Operation {
-        Operation { key, action: Action::Get { r, pr: 0, cover: None } }
+        Operation { key, action: Action::Get { r, pr: r, cover: None } }
     }
 
     /// A write to all owners that replaces what a read found.
@@ -320,7 +329,7 @@ impl Clients {
             value: Some(self.value(usize::MAX, self.stamp, key)),
             replaces: Replace::Given(read.clone()),
             w,
-            pw: 0,
+            pw: w,
             dw: 0,
             want_context: true,
         };

@@ -41,6 +41,11 @@ impl Cold {
         self.fetched.insert(place, self.now + self.stay);
     }
 
+    /// There is memory for all from now on.
+    pub(super) fn warm(&mut self) {
+        self.share = 0;
+    }
+
     /// Whether a read of the record at `place` has to wait.
     pub(super) fn contains(&self, place: Place) -> bool {
         if self.share == 0 || self.fetched.get(&place).is_some_and(|until| self.now < *until) {

@@ -3,7 +3,7 @@
 
 use ringmain_core::Unsynced;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
-use ringmain_core::limits::PROBE_INTERVAL;
+use ringmain_core::limits::{HINT_INTERVAL, PROBE_INTERVAL};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Encoded;
@@ -240,6 +240,8 @@ fn shard_machine<'m>(
         r: swarm.r,
         w: swarm.w,
         sync_before_ack: swarm.durability == Durability::Always,
+        keeps_hints: true,
+        hint_interval: HINT_INTERVAL,
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
     let ring = Ring::new(&mut memory.owners, ring_config(swarm));

@@ -25,6 +25,8 @@ struct Acked {
     stamp: u64,
     /// Nodes that must have stored it.
     w: u8,
+    /// Owners among them.
+    pw: u8,
     /// A node had it on disk, or held it if the mode asks for no more, whose disks were sound.
     is_held: bool,
 }
@@ -141,14 +143,14 @@ impl Judge {
         let fewest = owners.filter(|count| *count > 0).min().unwrap_or(0);
         let default = self.swarm.w.min(fewest);
         let w = (if put.w == 0 { default } else { put.w }).max(put.pw).max(put.dw);
-        let covers = |set: Option<&Set>| set.is_some_and(|set| history.holds(put.stamp, set));
+        let covers =
+            |entry: &Entry| entry.history.as_ref().is_some_and(|set| history.holds(put.stamp, set));
         let (mut stored, mut synced, mut is_held) = (0, 0, false);
         let always = self.swarm.durability == Durability::Always;
         for host in hosts {
-            let written = host.stores.iter().find_map(|store| store.get_written(key_bytes));
-            let durable = host.stores.iter().find_map(|store| store.get_synced(key_bytes));
-            let is_stored = covers(written.and_then(|entry| entry.history.as_ref()));
-            let is_synced = covers(durable.and_then(|entry| entry.history.as_ref()));
+            let mut written = host.stores.iter().flat_map(|store| store.written_copies(key_bytes));
+            let mut durable = host.stores.iter().flat_map(|store| store.synced_copies(key_bytes));
+            let (is_stored, is_synced) = (written.any(covers), durable.any(covers));
             stored += u8::from(is_stored);
             synced += u8::from(is_synced);
             is_held |= !host.is_damaged && if always { is_synced } else { is_stored };
@@ -162,7 +164,7 @@ impl Judge {
             );
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
-        self.acked[key].push(Acked { stamp: put.stamp, w, is_held });
+        self.acked[key].push(Acked { stamp: put.stamp, w, pw: put.pw, is_held });
         Ok(())
     }
 
@@ -179,7 +181,12 @@ impl Judge {
     pub(super) fn required(&self, key: usize, r: u8, pr: u8) -> Set {
         let n = self.owner_count();
         let r = (if r == 0 { self.swarm.r.min(n) } else { r }).max(pr);
-        let meets = |acked: &&Acked| acked.w + r > n;
+        // Where others may stand in for owners, only the owners asked for meet.
+        let is_sloppy = self.member_count > usize::from(n);
+        let meets = |acked: &&Acked| match is_sloppy {
+            true => acked.pw + pr > n,
+            false => acked.w + r > n,
+        };
         let events = self.acked[key].iter().filter(meets);
         let single = events.filter_map(|acked| self.histories[key].only_event(acked.stamp));
         single.collect()
@@ -272,10 +279,10 @@ impl Judge {
     pub(super) fn on_damage(&mut self, hosts: &[Host<'_>]) {
         let always = self.swarm.durability == Durability::Always;
         for (key_bytes, &key) in &self.index {
-            let held = held(hosts, |store| match always {
-                true => store.get_synced(key_bytes),
-                false => store.get_written(key_bytes),
-            });
+            let held = match always {
+                true => held(hosts, |store| store.synced_copies(key_bytes)),
+                false => held(hosts, |store| store.written_copies(key_bytes)),
+            };
             for acked in &mut self.acked[key] {
                 acked.is_held &= self.histories[key].holds(acked.stamp, &held);
             }
@@ -285,7 +292,7 @@ impl Judge {
     /// S1: some copy that is not destroyed covers every acknowledged write.
     pub(super) fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
         for (key_bytes, &key) in &self.index {
-            let held = held(hosts, |store| store.get(key_bytes));
+            let held = held(hosts, |store| store.copies(key_bytes));
             self.check_covered(key, &held, "no copy")?;
         }
         Ok(())
@@ -352,9 +359,12 @@ impl Judge {
 }
 
 /// What the entries that `find` names cover in all hosts with sound disks.
-fn held<'h>(hosts: &'h [Host<'_>], find: impl Fn(&'h Store) -> Option<&'h Entry>) -> Set {
+fn held<'h, I: Iterator<Item = &'h Entry>>(
+    hosts: &'h [Host<'_>],
+    find: impl Fn(&'h Store) -> I,
+) -> Set {
     let sound = hosts.iter().filter(|host| !host.is_damaged);
-    let entries = sound.flat_map(|host| &host.stores).filter_map(find);
+    let entries = sound.flat_map(|host| &host.stores).flat_map(find);
     let mut held = Set::default();
     entries.filter_map(|entry| entry.history.as_ref()).for_each(|history| held.extend(history));
     held

@@ -119,6 +119,12 @@ marks! {
     ReadSame,
     /// A read found another node's copy behind and sent it what it lacks.
     ReadRepaired,
+    /// A record was kept for an owner that was away.
+    HintKept,
+    /// What was kept for an owner has come home.
+    HintDelivered,
+    /// A hint was damaged.
+    HintUnsendable,
     /// A member was suspected.
     MemberSuspected,
     /// A member was held for down.

@@ -1,13 +1,16 @@
 //! A shard's store: the shipped log on a simulated disk, beside a plain list of everything that
 //! was appended to it, against which every read is compared.
 
+mod copies;
+mod records;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmain_core::causality::Record;
 use ringmain_core::hash::Key;
-use ringmain_core::id::{ClusterId, Partition, ShardIndex};
+use ringmain_core::id::{ClusterId, NodeId, Partition, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
 use ringmain_core::time::Instant;
@@ -33,14 +36,17 @@ const STEP_COUNT: usize = 2;
 /// Appends between two sweeps.
 const SWEEP_PAUSE: usize = 40;
 
+/// Whose record: a key, and the node for which it is kept, 0 for the own copy.
+type Whose = (Vec<u8>, NodeId);
+
 /// A record that was appended.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     place: Place,
-    key: Vec<u8>,
+    whose: Whose,
     record: Vec<u8>,
     mine: Option<u16>,
-    /// The entry of the same key that it replaced.
+    /// The entry of the same key and node that it replaced.
     before: Option<usize>,
     /// Its exact history, once the oracle has seen it.
     pub(super) history: Option<Set>,
@@ -49,7 +55,12 @@ pub(super) struct Entry {
 impl Entry {
     /// The key.
     pub(super) fn key(&self) -> &[u8] {
-        &self.key
+        &self.whose.0
+    }
+
+    /// The node for which it is kept; 0 for the own copy.
+    pub(super) fn target(&self) -> NodeId {
+        self.whose.1
     }
 
     /// The record.
@@ -63,7 +74,7 @@ pub(super) struct Store {
     log: Log<Disk>,
     config: Config,
     entries: Vec<Entry>,
-    current: BTreeMap<Vec<u8>, usize>,
+    current: BTreeMap<Whose, usize>,
     /// Entries that the oracle has seen.
     seen: usize,
     /// Everything below was claimed to be on disk, in this life or an earlier one.
@@ -81,6 +92,8 @@ pub(super) struct Store {
     unread: Cell<u32>,
     /// The next sweep begins with so many entries.
     next_sweep: usize,
+    /// A hint was dropped that is where it should be.
+    pub(super) has_dropped: bool,
     /// Appends, per mille, that are refused for now.
     pub(super) busy: u32,
     random: Random,
@@ -129,6 +142,7 @@ impl Store {
             told_damage: false,
             unread: Cell::new(0),
             next_sweep: SWEEP_PAUSE,
+            has_dropped: false,
             busy: swarm.disk.busy,
             random,
         }
@@ -290,7 +304,14 @@ impl Store {
         let end = recovered.end();
         let kept = self.entries.partition_point(|entry| entry.place < end);
         let claimed = if power_loss { self.claimed } else { self.written };
-        let claimed = self.entries.partition_point(|entry| entry.place < claimed);
+        // Hints that were dropped may be gone, the last of all records among them.
+        let own = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.target() == NodeId(0) && entry.place < claimed);
+        let hints = self.current.iter().filter(|(whose, _)| whose.1 != NodeId(0));
+        let hint = hints.filter_map(|(_, index)| self.index_below(*index, claimed)).max();
+        let claimed = own.max(hint).map_or(0, |last| last + 1);
         self.config.seed = seed;
         let (free_bytes, is_cut) = (disk.free_bytes(), kept < claimed);
         // Of what no later header vouches for, damage looks like a torn tail.
@@ -305,7 +326,8 @@ impl Store {
         let lost = self.entries.len() - kept;
         self.entries.truncate(kept);
         self.seen = self.seen.min(kept);
-        self.current = self.entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
+        self.current = self.entries.iter().map(|entry| entry.whose.clone()).zip(0..).collect();
+        self.find_hints();
         (self.told, self.told_failure, self.next_space) = Default::default();
         self.written = end;
         Ok(Some(lost))
@@ -318,7 +340,8 @@ impl Store {
         let hash_seed = self.config.identity.cluster.hash_seed();
         let (left, cut) = self.entries.split_at(kept);
         let mut unread = 0;
-        for key in self.current.keys() {
+        for whose in self.current.keys().filter(|whose| whose.1 == NodeId(0)) {
+            let key = &whose.0;
             let found = match self.log.record(&Key::new(key, hash_seed, PARTITION_BITS)) {
                 Err(Unread::Cold) => continue,
                 Err(Unread::Damaged) => {
@@ -327,9 +350,10 @@ impl Store {
                 }
                 Ok(found) => found.map(|one| (one.record.bytes(), one.mine)),
             };
-            let of_key = left.iter().rev().filter(|entry| entry.key == *key);
+            let of_key = left.iter().rev().filter(|entry| entry.whose == *whose);
             let mut older = of_key.map(|entry| (&entry.record[..], entry.mine));
-            let is_cut = cut.iter().any(|entry| entry.key == *key && entry.place < self.claimed);
+            let is_cut = |entry: &Entry| entry.whose == *whose && entry.place < self.claimed;
+            let is_cut = cut.iter().any(is_cut);
             let is_known = match is_cut {
                 true => found.is_none_or(|found| older.any(|one| one == found)),
                 false => found == older.next(),
@@ -359,7 +383,7 @@ impl Store {
         hash_seed: u64,
     ) -> Result<BTreeMap<Partition, Vec<u64>>, Violation> {
         let mut trees: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
-        for (key, index) in &self.current {
+        for ((key, _), index) in self.current.iter().filter(|(whose, _)| whose.1 == NodeId(0)) {
             let key = Key::new(key, hash_seed, PARTITION_BITS);
             let tree = trees.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
             let leaf = &mut tree[leaf_index(&key)];
@@ -376,25 +400,8 @@ impl Store {
 
     /// The current record of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.current.get(key).map(|index| &self.entries[*index])
-    }
-
-    /// The latest record of `key` that is claimed to outlive the process.
-    pub(super) fn get_written(&self, key: &[u8]) -> Option<&Entry> {
-        self.get_below(key, self.written)
-    }
-
-    /// The latest record of `key` that is claimed to be on disk.
-    pub(super) fn get_synced(&self, key: &[u8]) -> Option<&Entry> {
-        self.get_below(key, self.claimed)
-    }
-
-    fn get_below(&self, key: &[u8], end: Place) -> Option<&Entry> {
-        let mut index = *self.current.get(key)?;
-        while self.entries[index].place >= end {
-            index = self.entries[index].before?;
-        }
-        Some(&self.entries[index])
+        let index = self.current.get(&(key.to_vec(), NodeId(0)))?;
+        Some(&self.entries[*index])
     }
 
     /// The next entry that the oracle has not seen: it, and the one that it replaced.
@@ -409,87 +416,24 @@ impl Store {
         self.seen += 1;
     }
 
-    fn push(&mut self, key: &Key<'_>, mine: Option<u16>, record: Vec<u8>, place: Place) -> Place {
+    fn push(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        new: (Vec<u8>, Option<usize>),
+        place: Place,
+    ) -> Place {
         assert!(self.entries.last().is_none_or(|last| last.place < place), "places only grow");
-        let before = self.current.insert(key.bytes.to_vec(), self.entries.len());
-        let key = key.bytes.to_vec();
-        self.entries.push(Entry { place, key, record, mine, before, history: None });
+        let whose = (key.bytes.to_vec(), key.target);
+        let current = self.current.insert(whose.clone(), self.entries.len());
+        let (record, hint) = new;
+        let before = if key.is_hint() { hint } else { current };
+        self.entries.push(Entry { place, whose, record, mine, before, history: None });
         place
     }
 
     fn refuses(&mut self) -> bool {
         self.busy > 0 && self.random.chance(self.busy)
-    }
-}
-
-impl Records for Store {
-    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        let found = self.log.record(key).inspect_err(|unread| {
-            let is_damaged = *unread == Unread::Damaged;
-            assert!(!is_damaged || self.told_damage || self.has_failed(), "on a sound disk");
-            self.unread.set(self.unread.get() + u32::from(is_damaged && self.told_damage));
-        })?;
-        let found_parts = found.map(|one| (one.record.bytes(), one.mine));
-        let expected = self.get(key.bytes);
-        let expected_parts = expected.map(|one| (&one.record[..], one.mine));
-        assert!(found_parts == expected_parts, "the log lends what was appended last");
-        let (found_place, place) = (found.map(|one| one.place), expected.map(|one| one.place));
-        assert!(found_place >= place, "where it was appended, or moved");
-        Ok(found)
-    }
-
-    fn is_cold(&self, key: &Key<'_>) -> bool {
-        self.log.is_cold(key)
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.log.is_stalled()
-    }
-
-    fn is_room_awaited(&self) -> bool {
-        self.log.is_room_awaited()
-    }
-
-    fn fetch(&mut self, key: &Key<'_>) {
-        self.log.fetch(key);
-    }
-
-    fn await_room(&mut self, key: &Key<'_>) {
-        self.log.await_room(key);
-    }
-
-    fn append(
-        &mut self,
-        key: &Key<'_>,
-        mine: Option<u16>,
-        bytes: usize,
-        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
-    ) -> Result<Place, Full> {
-        if self.refuses() {
-            return Err(Full::Busy);
-        }
-        let mut record = Vec::new();
-        let place = self.log.append(key, mine, bytes, |old, out| {
-            fill(old, out);
-            record.extend_from_slice(out);
-        })?;
-        Ok(self.push(key, mine, record, place))
-    }
-
-    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
-        if self.refuses() {
-            return Err(Full::Busy);
-        }
-        let place = self.log.append_received(key, body)?;
-        Ok(self.push(key, None, body.payload().to_vec(), place))
-    }
-
-    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
-        self.log.body(place)
-    }
-
-    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
-        self.log.leaves(partition)
     }
 }
 

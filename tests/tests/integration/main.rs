@@ -9,6 +9,7 @@ mod damage;
 mod demo;
 mod faults;
 mod full_disk;
+mod handoff;
 mod kills;
 mod lent;
 mod liveness;

@@ -113,6 +113,7 @@ impl Disk {
     /// Nothing goes wrong from now on, crashes aside.
     pub(in super::super) fn calm(&mut self) {
         (self.faults.failing, self.faults.misdirected) = (None, None);
+        self.cold.warm();
         self.set_free_bytes(None);
     }
 

@@ -271,6 +271,7 @@ impl World<'_> {
         let key = open.operation.key;
         if !self.check_status(open, reply, false)? {
             let unknown = reply.status == Status::NoQuorum;
+            self.clients.crowded += u64::from(reply.status == Status::Siblings);
             self.marks.hit(if unknown { Mark::PutUnknown } else { Mark::PutRefused });
             if !unknown {
                 self.judge.on_refused(key, put.stamp)?;

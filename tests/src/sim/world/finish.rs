@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmain_core::hash::Key;
-use ringmain_core::id::Partition;
+use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::wire::gossip::Liveness;
 
 use super::super::Figures;
@@ -75,14 +75,18 @@ impl World<'_> {
                 if enough
                     && self.clients.are_idle()
                     && self.tickets.is_empty()
-                    && self.agrees() =>
+                    && self.agrees()
+                    && self.hints_are_delivered() =>
             {
                 self.enter(Stage::Closing);
                 self.after(Duration::ZERO, Event::Close);
             }
             Stage::Healing if passed > PATIENCE => {
                 let open = self.tickets.numbers();
-                return self.stuck(&format!("requests fail although all is well, open: {open:?}"));
+                let kept = if self.hints_are_delivered() { "none" } else { "some" };
+                return self.stuck(&format!(
+                    "requests fail although all is well, open: {open:?}, hints kept: {kept}"
+                ));
             }
             Stage::Closing if self.closing.done && passed > QUIET && self.all_are_alive() => {
                 self.check_end()?;
@@ -115,7 +119,9 @@ impl World<'_> {
     /// any more.
     pub(super) fn has_enough(&self) -> bool {
         let is_lame = self.stage != Stage::Running && self.hosts.iter().any(|host| host.is_gone);
-        is_lame || self.clients.acknowledged >= self.swarm.clients.acknowledged
+        // Clients that never read fill their keys; then a refusal is an answer, too.
+        let answered = self.clients.acknowledged + self.clients.crowded;
+        is_lame || answered >= self.swarm.clients.acknowledged
     }
 
     fn effective_faults(&self) -> u64 {
@@ -186,7 +192,8 @@ impl World<'_> {
 
     /// S1: a read of all owners covers every acknowledged write.
     pub(super) fn on_closing_read(&mut self, key: usize, read: Known) -> Result<(), Violation> {
-        self.judge.check_covered(key, &read.events, "no owner")?;
+        let covered = self.with_kept_for_gone(key, &read.events);
+        self.judge.check_covered(key, &covered, "no owner")?;
         self.closing.read = Some(read);
         self.closing.waits = None;
         self.on_close()
@@ -235,6 +242,29 @@ impl World<'_> {
         self.check_trees()
     }
 
+    /// `events`, and what is kept of a key for nodes that never come back: it goes to the other
+    /// owners once people say that these are gone.
+    fn with_kept_for_gone(&self, key: usize, events: &Set) -> Set {
+        let mut covered = events.clone();
+        let stores = self.hosts.iter().flat_map(|host| &host.stores);
+        let kept = stores.flat_map(|store| store.copies(self.clients.key(key)));
+        let of_gone = kept.filter(|entry| self.is_gone(entry.target()));
+        of_gone.filter_map(|entry| entry.history.as_ref()).for_each(|set| covered.extend(set));
+        covered
+    }
+
+    fn is_gone(&self, node: NodeId) -> bool {
+        node != NodeId(0) && self.hosts[node_index(node)].is_gone
+    }
+
+    /// L2: nobody keeps anything for a node that is there.
+    fn hints_are_delivered(&self) -> bool {
+        let sound = self.hosts.iter().filter(|host| !host.is_gone);
+        let mut targets =
+            sound.flat_map(|host| &host.stores).flat_map(|store| store.hint_targets());
+        targets.all(|target| self.is_gone(target))
+    }
+
     /// L4: every member that runs is alive in every view.
     fn all_are_alive(&self) -> bool {
         let running = || (0..self.hosts.len()).filter(|node| !self.hosts[*node].is_gone);
@@ -274,7 +304,8 @@ impl World<'_> {
             };
             let history = entry.history.clone().expect("the oracle has seen it");
             let version = entry.record().version(&placed);
-            self.judge.check_covered(key, &history, &format!("n{node} does not"))?;
+            let covered = self.with_kept_for_gone(key, &history);
+            self.judge.check_covered(key, &covered, &format!("n{node} does not"))?;
             if entry.record().sibling_count() != 1 || entries.next().is_some() {
                 return self.diverged(format!("n{node} has more of k{key} than one sibling"));
             }

@@ -28,7 +28,13 @@ impl World<'_> {
         } else if node == 0 {
             self.node_turn(node, NodeInput::Found)?;
         }
-        self.node_turn(node, NodeInput::Contact(own))
+        self.node_turn(node, NodeInput::Contact(own))?;
+        for shard in 0..self.hosts[node].stores.len() {
+            for target in self.hosts[node].stores[shard].hint_targets() {
+                self.turn(Site { node, shard }, |turn| turn.input(Input::Hinted { target }))?;
+            }
+        }
+        Ok(())
     }
 
     /// Feeds the machine of `node` and does what it asks for.

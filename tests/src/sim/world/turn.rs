@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringmain_core::checksum::Software;
 use ringmain_core::drive::{Command, Notice, Turn, Waiting};
+use ringmain_core::id::NodeId;
 use ringmain_core::request::{KeyPlace, Origin};
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -96,9 +97,17 @@ impl<'m> World<'m> {
             let (history, text) = self.judge.on_append(key, &seen, &mut self.marks)?;
             let now = self.now;
             let mut trace = self.trace.borrow_mut();
-            trace.note(now, format_args!("{site:?} stores k{key}: {text}"));
+            match entry.target() {
+                NodeId(0) => trace.note(now, format_args!("{site:?} stores k{key}: {text}")),
+                target => {
+                    let target = node_index(target);
+                    trace.note(now, format_args!("{site:?} keeps k{key} for n{target}: {text}"));
+                    self.marks.hit(Mark::HintKept);
+                }
+            }
             store.on_seen(history);
         }
+        let has_dropped = std::mem::take(&mut store.has_dropped);
         bodies.forget_released();
         let (kept, in_flight) = (bodies.count(), machine.request_count());
         if waiting.count() > self.swarm.waiting_count {
@@ -108,6 +117,11 @@ impl<'m> World<'m> {
         if kept > in_flight || in_flight > self.swarm.slot_count {
             let detail = format!("{site:?} keeps {kept} of {in_flight} requests in flight");
             return Err(Violation::new(Invariant::Bounds, detail));
+        }
+        if has_dropped {
+            self.marks.hit(Mark::HintDelivered);
+            // What a damaged node has got may be lost with it.
+            self.judge.on_damage(&self.hosts);
         }
         Ok(())
     }
@@ -131,6 +145,11 @@ impl<'m> World<'m> {
                     note!(self, "{site:?} and n{} differ in topology", node_index(peer));
                     let (node, life) = (site.node, self.life(site.node));
                     self.after(Duration::ZERO, Event::Differs { node, life, peer });
+                }
+                Notice::HintUnsendable { target, place } => {
+                    let target = node_index(target);
+                    note!(self, "{site:?} cannot send the hint at {place:?} to n{target}");
+                    self.marks.hit(Mark::HintUnsendable);
                 }
                 Notice::LostOwnEvents => {
                     // Disks keep what was synced, and boots never return: nothing is lost.
@@ -228,6 +247,13 @@ impl<'m> World<'m> {
             let store = &mut self.hosts[site.node].stores[site.shard];
             store.set_now(self.now);
             store.on_fetched(wanted.place);
+        }
+        if !wanted.is_awaited {
+            // It may be gone from memory again soon.
+            let targets = self.hosts[site.node].stores[site.shard].hint_targets();
+            return self.turn(site, |turn| {
+                targets.iter().for_each(|target| turn.input(Input::Hinted { target: *target }));
+            });
         }
         self.on_roomy(site, wanted.key)
     }

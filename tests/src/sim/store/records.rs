@@ -1,0 +1,102 @@
+//! The store as the protocol sees it: what the log lends is compared with what was appended.
+
+use super::*;
+
+impl Records for Store {
+    fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        let found = self.log.record(key).inspect_err(|unread| {
+            let is_damaged = *unread == Unread::Damaged;
+            assert!(!is_damaged || self.told_damage || self.has_failed(), "on a sound disk");
+            self.unread.set(self.unread.get() + u32::from(is_damaged && self.told_damage));
+        })?;
+        if key.is_hint() {
+            let is_known = found.is_none() || self.find_hint(key).is_some();
+            assert!(is_known, "what is kept was appended once");
+            return Ok(found);
+        }
+        let found_parts = found.map(|one| (one.record.bytes(), one.mine));
+        let expected = self.get(key.bytes);
+        let expected_parts = expected.map(|one| (&one.record[..], one.mine));
+        assert!(found_parts == expected_parts, "the log lends what was appended last");
+        let (found_place, place) = (found.map(|one| one.place), expected.map(|one| one.place));
+        assert!(found_place >= place, "where it was appended, or moved");
+        Ok(found)
+    }
+
+    fn is_cold(&self, key: &Key<'_>) -> bool {
+        self.log.is_cold(key)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.log.is_stalled()
+    }
+
+    fn is_room_awaited(&self) -> bool {
+        self.log.is_room_awaited()
+    }
+
+    fn fetch(&mut self, key: &Key<'_>) {
+        self.log.fetch(key);
+    }
+
+    fn await_room(&mut self, key: &Key<'_>) {
+        self.log.await_room(key);
+    }
+
+    fn fetch_ahead(&mut self, key: &Key<'_>) {
+        self.log.fetch_ahead(key);
+    }
+
+    fn next_hint(&self, target: NodeId, after: Place) -> Option<Place> {
+        self.log.next_hint(target, after)
+    }
+
+    fn fetch_hint(&mut self, place: Place) {
+        self.log.fetch_hint(place);
+    }
+
+    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
+        let count = self.log.hints_of(key.target).count();
+        self.log.drop_hint(key, place);
+        if self.log.hints_of(key.target).count() < count {
+            self.current.remove(&(key.bytes.to_vec(), key.target));
+            self.has_dropped = true;
+        }
+    }
+
+    fn append(
+        &mut self,
+        key: &Key<'_>,
+        mine: Option<u16>,
+        bytes: usize,
+        fill: impl FnOnce(Option<Stored<'_>>, &mut [u8]),
+    ) -> Result<Place, Full> {
+        if self.refuses() {
+            return Err(Full::Busy);
+        }
+        let mut record = Vec::new();
+        let before = self.hint_before(key);
+        let place = self.log.append(key, mine, bytes, |old, out| {
+            fill(old, out);
+            record.extend_from_slice(out);
+        })?;
+        Ok(self.push(key, mine, (record, before), place))
+    }
+
+    fn append_received(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Place, Full> {
+        if self.refuses() {
+            return Err(Full::Busy);
+        }
+        let before = self.hint_before(key);
+        let place = self.log.append_received(key, body)?;
+        Ok(self.push(key, None, (body.payload().to_vec(), before), place))
+    }
+
+    fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
+        self.log.body(place)
+    }
+
+    fn leaves(&mut self, partition: Partition) -> &mut [u64] {
+        self.log.leaves(partition)
+    }
+}
