@@ -12,6 +12,7 @@
 //! | which node owns a key | [`hash`], [`ring`], [`membership`] |
 //! | how versions and conflicts are told apart | [`causality`], [`records`] |
 //! | what travels and what lies on disk | [`wire`] |
+//! | how replicas find what they differ in | [`merkle`] |
 //! | every bound | [`limits`] |
 //!
 //! To drive it from another runtime, lend a store, connections and some memory, as here:
@@ -32,6 +33,7 @@ pub mod hash;
 pub mod id;
 pub mod limits;
 pub mod membership;
+pub mod merkle;
 pub mod node;
 #[cfg(feature = "plant")]
 pub mod plant;

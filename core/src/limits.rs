@@ -30,6 +30,8 @@ pub const SHARD_COUNT_MAX: usize = 256;
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// Leaves of a partition's Merkle tree: a constant of the cluster.
 pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
+/// Children of a node of that tree.
+pub const MERKLE_FANOUT: usize = 16;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
@@ -59,3 +61,4 @@ const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
 const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
 const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");
+const _: () = assert!(MERKLE_FANOUT.pow(3) == MERKLE_LEAF_COUNT, "three levels lead to a leaf");
