@@ -32,6 +32,16 @@ pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
 /// Children of a node of that tree.
 pub const MERKLE_FANOUT: usize = 16;
+/// Nodes of a Merkle tree whose children one frame of an exchange asks for.
+pub const EXCHANGE_NODE_COUNT_MAX: usize = 16;
+/// Hashes in one frame of an exchange.
+pub const EXCHANGE_HASH_COUNT_MAX: usize = EXCHANGE_NODE_COUNT_MAX * MERKLE_FANOUT;
+/// Ranges that one frame of an exchange asks to be listed: leaves, or single orders.
+pub const EXCHANGE_RANGE_COUNT_MAX: usize = 256;
+/// Keys in one list of an exchange.
+pub const EXCHANGE_ENTRY_COUNT_MAX: usize = 512;
+/// Orders whose records one frame of an exchange asks for, and pushes that one confirms.
+pub const EXCHANGE_FETCH_COUNT_MAX: usize = 64;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 

@@ -1,6 +1,7 @@
 //! All payloads in one closed enum: what a checked frame says.
 
 use super::admin::{AdminReply, Scrub};
+use super::exchange;
 use super::frame::Frame;
 use super::get::GetRequest;
 use super::hello::{Hello, HelloReply, Proof, Refused};
@@ -66,6 +67,30 @@ pub enum Message<'a> {
     Scrub(Scrub),
     /// SCRUB_STATUS.
     ScrubStatus,
+    /// EXCHANGE_OPEN.
+    ExchangeOpen(exchange::Open),
+    /// EXCHANGE_SAME.
+    ExchangeSame,
+    /// EXCHANGE_NODES.
+    ExchangeNodes(exchange::Nodes),
+    /// EXCHANGE_HASHES.
+    ExchangeHashes(exchange::Hashes<'a>),
+    /// EXCHANGE_LIST.
+    ExchangeList(exchange::List<'a>),
+    /// EXCHANGE_LISTED.
+    ExchangeListed(exchange::Listed<'a>),
+    /// EXCHANGE_RECORD, with a Record v1 that is not checked here.
+    ExchangeRecord(&'a [u8]),
+    /// EXCHANGE_FETCH.
+    ExchangeFetch(exchange::Fetch<'a>),
+    /// EXCHANGE_FETCHED.
+    ExchangeFetched(exchange::Fetched),
+    /// EXCHANGE_STREAM.
+    ExchangeStream(exchange::Stream),
+    /// EXCHANGE_STREAMED.
+    ExchangeStreamed(exchange::Streamed),
+    /// EXCHANGE_END.
+    ExchangeEnd(exchange::End),
 }
 
 impl<'a> Message<'a> {
@@ -99,6 +124,28 @@ impl<'a> Message<'a> {
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
             Op::Scrub => Scrub::new_checked(payload).map(Message::Scrub),
             Op::ScrubStatus => empty(payload, Message::ScrubStatus),
+            Op::ExchangeOpen => exchange::Open::new_checked(payload).map(Message::ExchangeOpen),
+            Op::ExchangeSame => empty(payload, Message::ExchangeSame),
+            Op::ExchangeNodes => exchange::Nodes::new_checked(payload).map(Message::ExchangeNodes),
+            Op::ExchangeHashes => {
+                exchange::Hashes::new_checked(payload).map(Message::ExchangeHashes)
+            }
+            Op::ExchangeList => exchange::List::new_checked(payload).map(Message::ExchangeList),
+            Op::ExchangeListed => {
+                exchange::Listed::new_checked(payload).map(Message::ExchangeListed)
+            }
+            Op::ExchangeRecord => present(payload).map(Message::ExchangeRecord),
+            Op::ExchangeFetch => exchange::Fetch::new_checked(payload).map(Message::ExchangeFetch),
+            Op::ExchangeFetched => {
+                exchange::Fetched::new_checked(payload).map(Message::ExchangeFetched)
+            }
+            Op::ExchangeStream => {
+                exchange::Stream::new_checked(payload).map(Message::ExchangeStream)
+            }
+            Op::ExchangeStreamed => {
+                exchange::Streamed::new_checked(payload).map(Message::ExchangeStreamed)
+            }
+            Op::ExchangeEnd => exchange::End::new_checked(payload).map(Message::ExchangeEnd),
         }
     }
 
@@ -131,6 +178,18 @@ impl<'a> Message<'a> {
             Message::AdminReply(_) => Op::AdminReply,
             Message::Scrub(_) => Op::Scrub,
             Message::ScrubStatus => Op::ScrubStatus,
+            Message::ExchangeOpen(_) => Op::ExchangeOpen,
+            Message::ExchangeSame => Op::ExchangeSame,
+            Message::ExchangeNodes(_) => Op::ExchangeNodes,
+            Message::ExchangeHashes(_) => Op::ExchangeHashes,
+            Message::ExchangeList(_) => Op::ExchangeList,
+            Message::ExchangeListed(_) => Op::ExchangeListed,
+            Message::ExchangeRecord(_) => Op::ExchangeRecord,
+            Message::ExchangeFetch(_) => Op::ExchangeFetch,
+            Message::ExchangeFetched(_) => Op::ExchangeFetched,
+            Message::ExchangeStream(_) => Op::ExchangeStream,
+            Message::ExchangeStreamed(_) => Op::ExchangeStreamed,
+            Message::ExchangeEnd(_) => Op::ExchangeEnd,
         }
     }
 
@@ -140,9 +199,11 @@ impl<'a> Message<'a> {
             Message::Hello(payload) => visit(payload),
             Message::HelloReply(payload) => visit(payload),
             Message::Proof(payload) => visit(payload),
-            Message::Welcome | Message::Status | Message::Ring | Message::ScrubStatus => {
-                visit(&[].as_slice())
-            }
+            Message::Welcome
+            | Message::Status
+            | Message::Ring
+            | Message::ScrubStatus
+            | Message::ExchangeSame => visit(&[].as_slice()),
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),
             Message::Put(payload) => visit(payload),
@@ -150,7 +211,7 @@ impl<'a> Message<'a> {
             Message::Replicate(record) | Message::ReplicateSync(record) => visit(record),
             Message::Ack(payload) => visit(payload),
             Message::Read(payload) => visit(payload),
-            Message::ReadReply(record) => visit(record),
+            Message::ReadReply(record) | Message::ExchangeRecord(record) => visit(record),
             Message::Reject(payload) => visit(payload),
             Message::Topology(payload) => visit(payload),
             Message::Hold(payload) | Message::Commit(payload) | Message::Abort(payload) => {
@@ -161,6 +222,16 @@ impl<'a> Message<'a> {
             }
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
+            Message::ExchangeOpen(payload) => visit(payload),
+            Message::ExchangeNodes(payload) => visit(payload),
+            Message::ExchangeHashes(payload) => visit(payload),
+            Message::ExchangeList(payload) => visit(payload),
+            Message::ExchangeListed(payload) => visit(payload),
+            Message::ExchangeFetch(payload) => visit(payload),
+            Message::ExchangeFetched(payload) => visit(payload),
+            Message::ExchangeStream(payload) => visit(payload),
+            Message::ExchangeStreamed(payload) => visit(payload),
+            Message::ExchangeEnd(payload) => visit(payload),
         }
     }
 }

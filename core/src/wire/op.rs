@@ -3,7 +3,9 @@
 use super::layout;
 use super::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, ITEM_BYTES_MAX, SECRET_BYTES_MAX};
 use crate::limits::{
-    BODY_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, VALUE_BYTES_MAX,
+    BODY_BYTES_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
+    EXCHANGE_RANGE_COUNT_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX,
+    VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -61,6 +63,30 @@ codes! {
         Scrub = 67,
         /// How far that is, and what it has found.
         ScrubStatus = 68,
+        /// Are our copies of a partition equal?
+        ExchangeOpen = 96,
+        /// They are.
+        ExchangeSame = 97,
+        /// Send me the children of these nodes of the tree.
+        ExchangeNodes = 98,
+        /// Here they are.
+        ExchangeHashes = 99,
+        /// Send me the keys and versions in these ranges.
+        ExchangeList = 100,
+        /// Here they are, or some.
+        ExchangeListed = 101,
+        /// Join this record with yours.
+        ExchangeRecord = 102,
+        /// Confirm what I sent, and send me the records of these orders.
+        ExchangeFetch = 103,
+        /// It is done.
+        ExchangeFetched = 104,
+        /// Send me all records from here on.
+        ExchangeStream = 105,
+        /// Here were some, and where to go on.
+        ExchangeStreamed = 106,
+        /// The exchange is over.
+        ExchangeEnd = 107,
     }
 }
 
@@ -74,11 +100,13 @@ impl Op {
             Op::Hello => COVERED_BYTES + size_of::<layout::Hello>(),
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
-            Op::Welcome | Op::Status | Op::ScrubStatus => COVERED_BYTES,
+            Op::Welcome | Op::Status | Op::ScrubStatus | Op::ExchangeSame => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
             Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
-            Op::Reply | Op::Replicate | Op::ReplicateSync | Op::ReadReply => BODY_BYTES_MAX,
+            Op::Reply | Op::Replicate | Op::ReplicateSync | Op::ReadReply | Op::ExchangeRecord => {
+                BODY_BYTES_MAX
+            }
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
@@ -90,6 +118,22 @@ impl Op {
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
             Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
+            Op::ExchangeOpen => COVERED_BYTES + size_of::<layout::ExchangeOpen>(),
+            Op::ExchangeNodes => COVERED_BYTES + size_of::<layout::ExchangeNodes>(),
+            Op::ExchangeHashes => {
+                COVERED_BYTES + size_of::<layout::ExchangeHashes>() + 8 * EXCHANGE_HASH_COUNT_MAX
+            }
+            Op::ExchangeList => COVERED_BYTES + 16 + 16 * EXCHANGE_RANGE_COUNT_MAX,
+            Op::ExchangeListed => {
+                COVERED_BYTES + size_of::<layout::ExchangeListed>() + 16 * EXCHANGE_ENTRY_COUNT_MAX
+            }
+            Op::ExchangeFetch => {
+                COVERED_BYTES + size_of::<layout::ExchangeFetch>() + 8 * EXCHANGE_FETCH_COUNT_MAX
+            }
+            Op::ExchangeFetched => COVERED_BYTES + size_of::<layout::ExchangeFetched>(),
+            Op::ExchangeStream => COVERED_BYTES + size_of::<layout::ExchangeStream>(),
+            Op::ExchangeStreamed => COVERED_BYTES + size_of::<layout::ExchangeStreamed>(),
+            Op::ExchangeEnd => COVERED_BYTES + size_of::<layout::ExchangeEnd>(),
         }
     }
 
@@ -97,9 +141,13 @@ impl Op {
     /// is `KEY_BYTES_MAX` for all.
     pub fn takes_key(self, key_bytes: usize) -> bool {
         match self {
-            Op::Get | Op::Put | Op::Replicate | Op::ReplicateSync | Op::Read | Op::ReadReply => {
-                (1..=KEY_BYTES_MAX).contains(&key_bytes)
-            }
+            Op::Get
+            | Op::Put
+            | Op::Replicate
+            | Op::ReplicateSync
+            | Op::Read
+            | Op::ReadReply
+            | Op::ExchangeRecord => (1..=KEY_BYTES_MAX).contains(&key_bytes),
             Op::Ring => key_bytes <= KEY_BYTES_MAX,
             _ => key_bytes == 0,
         }

@@ -20,6 +20,7 @@ use crate::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use crate::time::UnixMs;
 
 mod damage;
+mod exchange;
 mod golden;
 mod handshake;
 mod payloads;
@@ -88,6 +89,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(client_samples());
     all.extend(peer_samples());
     all.extend(topology_samples());
+    all.extend(exchange::samples());
     all
 }
 
