@@ -12,7 +12,7 @@
 //! | which node owns a key | [`hash`], [`ring`], [`membership`] |
 //! | how versions and conflicts are told apart | [`causality`], [`records`] |
 //! | what travels and what lies on disk | [`wire`] |
-//! | how replicas find what they differ in | [`merkle`] |
+//! | how replicas find what they differ in | [`exchange`], [`merkle`] |
 //! | every bound | [`limits`] |
 //!
 //! To drive it from another runtime, lend a store, connections and some memory, as here:
@@ -29,6 +29,7 @@ extern crate std;
 pub mod causality;
 pub mod checksum;
 pub mod drive;
+pub mod exchange;
 pub mod hash;
 pub mod id;
 pub mod limits;
