@@ -33,12 +33,14 @@ mod descent;
 mod differences;
 mod initiator;
 mod responder;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub use differences::Difference;
 pub use initiator::Initiator;
 pub use responder::Responder;
+pub use schedule::{Pair, Schedule, Start};
 
 use core::time::Duration;
 

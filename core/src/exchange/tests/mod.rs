@@ -7,6 +7,7 @@ mod lists;
 mod plants;
 mod random;
 mod refusals;
+mod schedule;
 mod store;
 
 use std::boxed::Box;
