@@ -13,6 +13,7 @@
 //! | how versions and conflicts are told apart | [`causality`], [`records`] |
 //! | how hints go home | [`handoff`] |
 //! | what travels and what lies on disk | [`wire`] |
+//! | how replicas find what they differ in | [`exchange`], [`merkle`] |
 //! | every bound | [`limits`] |
 //!
 //! To drive it from another runtime, lend a store, connections and some memory, as here:
@@ -29,11 +30,13 @@ extern crate std;
 pub mod causality;
 pub mod checksum;
 pub mod drive;
+pub mod exchange;
 pub mod handoff;
 pub mod hash;
 pub mod id;
 pub mod limits;
 pub mod membership;
+pub mod merkle;
 pub mod node;
 pub mod pace;
 #[cfg(feature = "plant")]

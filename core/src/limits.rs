@@ -30,6 +30,30 @@ pub const SHARD_COUNT_MAX: usize = 256;
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// Leaves of a partition's Merkle tree: a constant of the cluster.
 pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
+/// Children of a node of that tree.
+pub const MERKLE_FANOUT: usize = 16;
+/// Nodes of a Merkle tree whose children one frame of an exchange asks for.
+pub const EXCHANGE_NODE_COUNT_MAX: usize = 16;
+/// Hashes in one frame of an exchange.
+pub const EXCHANGE_HASH_COUNT_MAX: usize = EXCHANGE_NODE_COUNT_MAX * MERKLE_FANOUT;
+/// Ranges that one frame of an exchange asks to be listed: leaves, or single orders.
+pub const EXCHANGE_RANGE_COUNT_MAX: usize = 256;
+/// Keys in one list of an exchange.
+pub const EXCHANGE_ENTRY_COUNT_MAX: usize = 512;
+/// Orders whose records one frame of an exchange asks for, and pushes that one confirms.
+pub const EXCHANGE_FETCH_COUNT_MAX: usize = 64;
+/// Records of an exchange that travel before the receiver confirms them, about, bytes.
+pub const EXCHANGE_WINDOW_BYTES: usize = 256 << 10;
+/// How often one exchange sends the records of one order, when each join says something new.
+pub const EXCHANGE_PUSH_COUNT_MAX: u8 = 3;
+/// After this long without a word of the peer, an exchange ends.
+pub const EXCHANGE_SILENCE: Duration = Duration::from_secs(10);
+/// How often every pair of owners of a partition has an exchange.
+pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
+/// Pause before an exchange that ended early is tried again.
+pub const EXCHANGE_RETRY: Duration = Duration::from_secs(1);
+/// With fewer keys on both sides, differences are found one by one, never by streaming all.
+pub const EXCHANGE_BULK_KEYS_MIN: u64 = 512;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
@@ -109,3 +133,6 @@ const _: () = assert!(HANDOFF_TIMEOUT.as_nanos() <= REQUEST_TIMEOUT_MAX.as_nanos
 const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indices of 8 bits");
 const _: () = assert!(CONFIRMATION_COUNT_MAX == 2, "the fractions of their logarithm are listed");
 const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");
+const _: () = assert!(EXCHANGE_RANGE_COUNT_MAX <= MERKLE_LEAF_COUNT);
+const _: () = assert!(EXCHANGE_WINDOW_BYTES <= u32::MAX as usize, "it travels in 32 bits");
+const _: () = assert!(MERKLE_FANOUT.pow(3) == MERKLE_LEAF_COUNT, "three levels lead to a leaf");

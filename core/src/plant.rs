@@ -37,6 +37,12 @@ pub enum Plant {
     DownNotProbed,
     /// A hint is dropped when it is sent, not when it is acknowledged.
     HintDroppedEarly,
+    /// An exchange never compares the last child of a node of the tree.
+    LastChildSkipped,
+    /// An exchange takes every difference for one that stays, and sends what is in flight again.
+    RecheckSkipped,
+    /// A pulled record that was joined with another one is not sent back.
+    JoinNotReturned,
 }
 
 impl Plant {
@@ -57,6 +63,10 @@ impl Plant {
         Plant::SuspicionNotRefuted,
     ];
 
+    /// Bugs of exchanges, which no simulator runs yet: core's tests find them.
+    pub const OF_EXCHANGES: [Plant; 3] =
+        [Plant::LastChildSkipped, Plant::RecheckSkipped, Plant::JoinNotReturned];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,6 +85,9 @@ impl Plant {
             Plant::BootIgnored => "boot-ignored",
             Plant::DownNotProbed => "down-not-probed",
             Plant::HintDroppedEarly => "hint-dropped-early",
+            Plant::LastChildSkipped => "last-child-skipped",
+            Plant::RecheckSkipped => "recheck-skipped",
+            Plant::JoinNotReturned => "join-not-returned",
         }
     }
 }

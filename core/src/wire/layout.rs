@@ -246,6 +246,60 @@ layouts! {
         status: u8,
         reserved: [u8; 3],
     }
+    /// EXCHANGE_OPEN.
+    ExchangeOpen {
+        partition: U16,
+        reserved: [u8; 6],
+        root: U64,
+        keys: U64,
+    }
+    /// EXCHANGE_NODES.
+    ExchangeNodes {
+        level: u8,
+        reserved: [u8; 7],
+        bits: [U64; 4],
+    }
+    /// EXCHANGE_HASHES without the hashes.
+    ExchangeHashes {
+        level: u8,
+        reserved: [u8; 7],
+        keys: U64,
+    }
+    /// EXCHANGE_LISTED without the entries.
+    ExchangeListed {
+        flags: u8,
+        reserved: [u8; 7],
+    }
+    /// EXCHANGE_FETCH without the orders.
+    ExchangeFetch {
+        bytes: U32,
+        reserved: U32,
+    }
+    /// EXCHANGE_FETCHED.
+    ExchangeFetched {
+        served: U32,
+        refused: U32,
+    }
+    /// EXCHANGE_STREAM.
+    ExchangeStream {
+        from: U64,
+        bytes: U32,
+        reserved: U32,
+    }
+    /// EXCHANGE_STREAMED.
+    ExchangeStreamed {
+        next: U64,
+        flags: u8,
+        reserved: [u8; 7],
+    }
+    /// EXCHANGE_END.
+    ExchangeEnd {
+        reason: u8,
+        reserved: [u8; 3],
+        differences: U32,
+        sent: U64,
+        got: U64,
+    }
 }
 
 const _: () = assert!(size_of::<Hop>() == super::FIRST_BYTES);

@@ -1,6 +1,7 @@
 //! All payloads in one closed enum: what a checked frame says.
 
 use super::admin::{AdminReply, Scrub};
+use super::exchange;
 use super::frame::Frame;
 use super::get::GetRequest;
 use super::gossip::Gossip;
@@ -75,6 +76,30 @@ pub enum Message<'a> {
     ScrubStatus,
     /// PING, PING_REQUEST, PONG, RELAYING, SYNC or SYNC_TABLE.
     Gossip(Gossip<'a>),
+    /// EXCHANGE_OPEN.
+    ExchangeOpen(exchange::Open),
+    /// EXCHANGE_SAME.
+    ExchangeSame,
+    /// EXCHANGE_NODES.
+    ExchangeNodes(exchange::Nodes),
+    /// EXCHANGE_HASHES.
+    ExchangeHashes(exchange::Hashes<'a>),
+    /// EXCHANGE_LIST.
+    ExchangeList(exchange::List<'a>),
+    /// EXCHANGE_LISTED.
+    ExchangeListed(exchange::Listed<'a>),
+    /// EXCHANGE_RECORD, with a Record v1 that is not checked here.
+    ExchangeRecord(&'a [u8]),
+    /// EXCHANGE_FETCH.
+    ExchangeFetch(exchange::Fetch<'a>),
+    /// EXCHANGE_FETCHED.
+    ExchangeFetched(exchange::Fetched),
+    /// EXCHANGE_STREAM.
+    ExchangeStream(exchange::Stream),
+    /// EXCHANGE_STREAMED.
+    ExchangeStreamed(exchange::Streamed),
+    /// EXCHANGE_END.
+    ExchangeEnd(exchange::End),
 }
 
 impl<'a> Message<'a> {
@@ -117,6 +142,28 @@ impl<'a> Message<'a> {
             op @ (Op::Sync | Op::SyncTable) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
+            Op::ExchangeOpen => exchange::Open::new_checked(payload).map(Message::ExchangeOpen),
+            Op::ExchangeSame => empty(payload, Message::ExchangeSame),
+            Op::ExchangeNodes => exchange::Nodes::new_checked(payload).map(Message::ExchangeNodes),
+            Op::ExchangeHashes => {
+                exchange::Hashes::new_checked(payload).map(Message::ExchangeHashes)
+            }
+            Op::ExchangeList => exchange::List::new_checked(payload).map(Message::ExchangeList),
+            Op::ExchangeListed => {
+                exchange::Listed::new_checked(payload).map(Message::ExchangeListed)
+            }
+            Op::ExchangeRecord => present(payload).map(Message::ExchangeRecord),
+            Op::ExchangeFetch => exchange::Fetch::new_checked(payload).map(Message::ExchangeFetch),
+            Op::ExchangeFetched => {
+                exchange::Fetched::new_checked(payload).map(Message::ExchangeFetched)
+            }
+            Op::ExchangeStream => {
+                exchange::Stream::new_checked(payload).map(Message::ExchangeStream)
+            }
+            Op::ExchangeStreamed => {
+                exchange::Streamed::new_checked(payload).map(Message::ExchangeStreamed)
+            }
+            Op::ExchangeEnd => exchange::End::new_checked(payload).map(Message::ExchangeEnd),
         }
     }
 
@@ -153,6 +200,18 @@ impl<'a> Message<'a> {
             Message::Scrub(_) => Op::Scrub,
             Message::ScrubStatus => Op::ScrubStatus,
             Message::Gossip(payload) => payload.signal.op(),
+            Message::ExchangeOpen(_) => Op::ExchangeOpen,
+            Message::ExchangeSame => Op::ExchangeSame,
+            Message::ExchangeNodes(_) => Op::ExchangeNodes,
+            Message::ExchangeHashes(_) => Op::ExchangeHashes,
+            Message::ExchangeList(_) => Op::ExchangeList,
+            Message::ExchangeListed(_) => Op::ExchangeListed,
+            Message::ExchangeRecord(_) => Op::ExchangeRecord,
+            Message::ExchangeFetch(_) => Op::ExchangeFetch,
+            Message::ExchangeFetched(_) => Op::ExchangeFetched,
+            Message::ExchangeStream(_) => Op::ExchangeStream,
+            Message::ExchangeStreamed(_) => Op::ExchangeStreamed,
+            Message::ExchangeEnd(_) => Op::ExchangeEnd,
         }
     }
 
@@ -162,9 +221,11 @@ impl<'a> Message<'a> {
             Message::Hello(payload) => visit(payload),
             Message::HelloReply(payload) => visit(payload),
             Message::Proof(payload) => visit(payload),
-            Message::Welcome | Message::Status | Message::Ring | Message::ScrubStatus => {
-                visit(&[].as_slice())
-            }
+            Message::Welcome
+            | Message::Status
+            | Message::Ring
+            | Message::ScrubStatus
+            | Message::ExchangeSame => visit(&[].as_slice()),
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),
             Message::Put(payload) => visit(payload),
@@ -172,7 +233,7 @@ impl<'a> Message<'a> {
             Message::Replicate(record) | Message::ReplicateSync(record) => visit(record),
             Message::Ack(payload) => visit(payload),
             Message::Read(payload) => visit(payload),
-            Message::ReadReply(record) => visit(record),
+            Message::ReadReply(record) | Message::ExchangeRecord(record) => visit(record),
             Message::Reject(payload) => visit(payload),
             Message::ReadSame(payload) => visit(payload),
             Message::Hint(payload) | Message::HintSync(payload) => visit(payload),
@@ -186,6 +247,16 @@ impl<'a> Message<'a> {
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
             Message::Gossip(payload) => visit(payload),
+            Message::ExchangeOpen(payload) => visit(payload),
+            Message::ExchangeNodes(payload) => visit(payload),
+            Message::ExchangeHashes(payload) => visit(payload),
+            Message::ExchangeList(payload) => visit(payload),
+            Message::ExchangeListed(payload) => visit(payload),
+            Message::ExchangeFetch(payload) => visit(payload),
+            Message::ExchangeFetched(payload) => visit(payload),
+            Message::ExchangeStream(payload) => visit(payload),
+            Message::ExchangeStreamed(payload) => visit(payload),
+            Message::ExchangeEnd(payload) => visit(payload),
         }
     }
 }

@@ -178,6 +178,51 @@
 //!   16   4  accuser          who suspects it, 0 if it is not suspect
 //!   20   1  status           see gossip::Liveness
 //!   21   3  reserved
+//! EXCHANGE_OPEN=96: 24 bytes
+//!    0   2  partition
+//!    2   6  reserved
+//!    8   8  root             of the sender's tree
+//!   16   8  keys             that the sender holds in the partition
+//! EXCHANGE_SAME=97: 0 bytes
+//! EXCHANGE_NODES=98: 40 bytes
+//!    0   1  level            0..=2, the root's being 0
+//!    1   7  reserved
+//!    8  32  bits             of node i: bit i mod 64 of the u64 at 8 x (i / 64); 1..=16 are set
+//! EXCHANGE_HASHES=99: 16 bytes, then the hashes of children, 16 for each node
+//!    0   1  level            of the nodes
+//!    1   7  reserved
+//!    8   8  keys             that the sender holds in the partition
+//!   16 rest  hashes          8 bytes each, 16..=256
+//! EXCHANGE_LIST=100: 16 bytes, then ranges
+//!    0   8  order            entries above this and the version are wanted
+//!    8   8  version
+//!   16 rest  ranges          first u64 and last u64 of each, 1..=256, ascending, apart
+//! EXCHANGE_LISTED=101: 8 bytes, then entries
+//!    0   1  flags            1 DONE; if not, there is at least one entry
+//!    1   7  reserved
+//!    8 rest  entries         order u64 and version u64 of each, 0..=512, ascending
+//! EXCHANGE_RECORD=102: 0 bytes, then Record v1; has a key
+//! EXCHANGE_FETCH=103: 8 bytes, then orders
+//!    0   4  bytes            of records that are enough for one answer, >= 1
+//!    4   4  reserved
+//!    8 rest  orders          8 bytes each, 0..=64
+//! EXCHANGE_FETCHED=104: 8 bytes
+//!    0   4  served           orders, from the first on
+//!    4   4  refused          records that could not be joined
+//! EXCHANGE_STREAM=105: 16 bytes
+//!    0   8  from             the first order
+//!    8   4  bytes            of records that are enough for one answer, >= 1
+//!   12   4  reserved
+//! EXCHANGE_STREAMED=106: 16 bytes
+//!    0   8  next             order to go on from; 0 without MORE
+//!    8   1  flags            1 MORE
+//!    9   7  reserved
+//! EXCHANGE_END=107: 24 bytes
+//!    0   1  reason           see exchange::EndReason
+//!    1   3  reserved
+//!    4   4  differences      keys in which the two differ still
+//!    8   8  sent             records
+//!   16   8  got              records
 //! ```
 
 use crate::limits::{
@@ -190,6 +235,7 @@ mod codes;
 
 pub mod admin;
 pub mod body;
+pub mod exchange;
 pub mod frame;
 pub mod get;
 pub mod gossip;

@@ -6,8 +6,9 @@ use super::{
     SECRET_BYTES_MAX,
 };
 use crate::limits::{
-    BODY_BYTES_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX,
-    UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
+    BODY_BYTES_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
+    EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX,
+    OPERATION_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -83,6 +84,30 @@ codes! {
         Sync = 84,
         /// All that is known of who is alive.
         SyncTable = 85,
+        /// Are our copies of a partition equal?
+        ExchangeOpen = 96,
+        /// They are.
+        ExchangeSame = 97,
+        /// Send me the children of these nodes of the tree.
+        ExchangeNodes = 98,
+        /// Here they are.
+        ExchangeHashes = 99,
+        /// Send me the keys and versions in these ranges.
+        ExchangeList = 100,
+        /// Here they are, or some.
+        ExchangeListed = 101,
+        /// Join this record with yours.
+        ExchangeRecord = 102,
+        /// Confirm what I sent, and send me the records of these orders.
+        ExchangeFetch = 103,
+        /// It is done.
+        ExchangeFetched = 104,
+        /// Send me all records from here on.
+        ExchangeStream = 105,
+        /// Here were some, and where to go on.
+        ExchangeStreamed = 106,
+        /// The exchange is over.
+        ExchangeEnd = 107,
     }
 }
 
@@ -102,7 +127,7 @@ impl Op {
             Op::Hello => COVERED_BYTES + size_of::<layout::Hello>(),
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
-            Op::Welcome | Op::Status | Op::ScrubStatus => COVERED_BYTES,
+            Op::Welcome | Op::Status | Op::ScrubStatus | Op::ExchangeSame => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
             Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
@@ -111,7 +136,8 @@ impl Op {
             | Op::ReplicateSync
             | Op::ReadReply
             | Op::Hint
-            | Op::HintSync => BODY_BYTES_MAX,
+            | Op::HintSync
+            | Op::ExchangeRecord => BODY_BYTES_MAX,
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
@@ -131,6 +157,22 @@ impl Op {
                 COVERED_BYTES + size_of::<layout::SyncTable>() + updates
             }
             Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
+            Op::ExchangeOpen => COVERED_BYTES + size_of::<layout::ExchangeOpen>(),
+            Op::ExchangeNodes => COVERED_BYTES + size_of::<layout::ExchangeNodes>(),
+            Op::ExchangeHashes => {
+                COVERED_BYTES + size_of::<layout::ExchangeHashes>() + 8 * EXCHANGE_HASH_COUNT_MAX
+            }
+            Op::ExchangeList => COVERED_BYTES + 16 + 16 * EXCHANGE_RANGE_COUNT_MAX,
+            Op::ExchangeListed => {
+                COVERED_BYTES + size_of::<layout::ExchangeListed>() + 16 * EXCHANGE_ENTRY_COUNT_MAX
+            }
+            Op::ExchangeFetch => {
+                COVERED_BYTES + size_of::<layout::ExchangeFetch>() + 8 * EXCHANGE_FETCH_COUNT_MAX
+            }
+            Op::ExchangeFetched => COVERED_BYTES + size_of::<layout::ExchangeFetched>(),
+            Op::ExchangeStream => COVERED_BYTES + size_of::<layout::ExchangeStream>(),
+            Op::ExchangeStreamed => COVERED_BYTES + size_of::<layout::ExchangeStreamed>(),
+            Op::ExchangeEnd => COVERED_BYTES + size_of::<layout::ExchangeEnd>(),
         }
     }
 
@@ -151,7 +193,8 @@ impl Op {
             | Op::Read
             | Op::ReadReply
             | Op::Hint
-            | Op::HintSync => (1..=KEY_BYTES_MAX).contains(&key_bytes),
+            | Op::HintSync
+            | Op::ExchangeRecord => (1..=KEY_BYTES_MAX).contains(&key_bytes),
             Op::Ring => key_bytes <= KEY_BYTES_MAX,
             _ => key_bytes == 0,
         }

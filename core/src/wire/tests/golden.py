@@ -164,6 +164,20 @@ FRAMES = [
     ("sync", 84, b"", ORDER),
     ("sync_table", 85, b"", b"\0" * 8 + UPDATES),
     ("sync_table_request", 85, b"", b"\1" + b"\0" * 7 + UPDATES),
+    ("exchange_open", 96, b"", pack("<H6xQQ", 0x3132, 0x4142434445464748, 1000)),
+    ("exchange_same", 97, b"", b""),
+    ("exchange_nodes", 98, b"", pack("<B7xQQQQ", 2, 1 << 63, 1, 0, 1 << 63)),
+    ("exchange_hashes", 99, b"", pack("<B7xQ", 2, 77) + pack("<16Q", *range(16))),
+    ("exchange_list", 100, b"", pack("<QQ", 5, 9) + pack("<QQQQ", 4, 6, 8, 2**64 - 1)),
+    ("exchange_listed", 101, b"", pack("<B7x", 0) + pack("<QQQQQQ", 5, 10, 5, 10, 6, 1)),
+    ("exchange_listed_none", 101, b"", pack("<B7x", 1)),
+    ("exchange_record", 102, KEY, RECORD),
+    ("exchange_fetch", 103, b"", pack("<II", 1 << 18, 0) + pack("<QQ", 7, 3)),
+    ("exchange_fetched", 104, b"", pack("<II", 2, 1)),
+    ("exchange_stream", 105, b"", pack("<QII", 7, 1 << 18, 0)),
+    ("exchange_streamed", 106, b"", pack("<QB7x", 9, 1)),
+    ("exchange_streamed_all", 106, b"", pack("<QB7x", 0, 0)),
+    ("exchange_end", 107, b"", pack("<B3xIQQ", 1, 3, 40, 50)),
 ]
 
 

@@ -21,6 +21,7 @@ use crate::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use crate::time::UnixMs;
 
 mod damage;
+mod exchange;
 mod golden;
 mod gossip;
 mod handshake;
@@ -91,6 +92,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(peer_samples());
     all.extend(topology_samples());
     all.extend(gossip_samples());
+    all.extend(exchange::samples());
     all
 }
 

@@ -82,6 +82,18 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("SYNC=84", layout::Sync::FIELDS),
         ("SYNC_TABLE=85", layout::SyncTable::FIELDS),
         ("update in a PING to SYNC_TABLE", layout::Update::FIELDS),
+        ("EXCHANGE_OPEN=96", layout::ExchangeOpen::FIELDS),
+        ("EXCHANGE_SAME=97", &[]),
+        ("EXCHANGE_NODES=98", layout::ExchangeNodes::FIELDS),
+        ("EXCHANGE_HASHES=99", layout::ExchangeHashes::FIELDS),
+        ("EXCHANGE_LIST=100", &[(0, 8, "order"), (8, 8, "version")]),
+        ("EXCHANGE_LISTED=101", layout::ExchangeListed::FIELDS),
+        ("EXCHANGE_RECORD=102", &[]),
+        ("EXCHANGE_FETCH=103", layout::ExchangeFetch::FIELDS),
+        ("EXCHANGE_FETCHED=104", layout::ExchangeFetched::FIELDS),
+        ("EXCHANGE_STREAM=105", layout::ExchangeStream::FIELDS),
+        ("EXCHANGE_STREAMED=106", layout::ExchangeStreamed::FIELDS),
+        ("EXCHANGE_END=107", layout::ExchangeEnd::FIELDS),
     ]
 }
 

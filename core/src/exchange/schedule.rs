@@ -1,0 +1,216 @@
+//! Which exchange begins when: every pair of owners of a partition once per interval, the lower
+//! node asking, the one that waited longest first, few at a time.
+
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use super::{Resume, Summary};
+use crate::id::{NodeId, Partition};
+use crate::limits::EXCHANGE_RETRY;
+use crate::prng::Prng;
+use crate::ring::Ring;
+use crate::time::Instant;
+use crate::wire::exchange::EndReason;
+
+/// A partition and the other owner of a pair, and what is known of it. Memory is lent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pair {
+    /// The partition.
+    pub partition: Partition,
+    /// The other owner, whose id is above this node's.
+    pub peer: NodeId,
+    /// When an exchange last found the two equal, or made them so.
+    pub last_equal: Option<Instant>,
+    /// Keys in which they still differed when the last exchange finished.
+    pub differences: u32,
+    due: Instant,
+    is_running: bool,
+    resume: Option<Resume>,
+}
+
+/// An exchange that begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Start {
+    /// Of this partition.
+    pub partition: Partition,
+    /// With this owner.
+    pub peer: NodeId,
+    /// For [`Initiator::start`](super::Initiator::start).
+    pub resume: Option<Resume>,
+}
+
+/// The exchanges that a shard begins, over lent memory.
+#[derive(Debug)]
+pub struct Schedule<'a> {
+    /// Ascending by partition and peer.
+    pairs: &'a mut [Pair],
+    count: usize,
+    interval: Duration,
+    running: usize,
+    running_max: usize,
+    prng: Prng,
+    /// No pair that may begin is due earlier.
+    next_due: Option<Instant>,
+}
+
+impl<'a> Schedule<'a> {
+    /// A schedule without pairs: `running_max` exchanges at a time, each pair once per `interval`.
+    ///
+    /// # Panics
+    /// If nothing may run, or the interval is below a millisecond.
+    pub fn new(
+        pairs: &'a mut [Pair],
+        interval: Duration,
+        running_max: usize,
+        seed: u64,
+    ) -> Schedule<'a> {
+        assert!(running_max > 0);
+        assert!(interval >= Duration::from_millis(1));
+        let prng = Prng::new(seed);
+        Schedule { pairs, count: 0, interval, running: 0, running_max, prng, next_due: None }
+    }
+
+    /// Takes the pairs of `partitions` in which `me` is the lower owner. Those that were known
+    /// keep what is known of them; new ones are due within one interval. Exchanges that run are
+    /// to be ended by the caller: they are of another topology. O(pairs × log pairs).
+    ///
+    /// # Panics
+    /// If there is no room for all pairs: partitions × (`limits::REPLICA_COUNT_MAX` - 1).
+    pub fn on_ring(
+        &mut self,
+        now: Instant,
+        ring: &Ring<'_>,
+        me: NodeId,
+        partitions: RangeInclusive<u16>,
+    ) {
+        let is_pair = |partition: Partition, peer: NodeId| {
+            partitions.contains(&partition.0)
+                && ring.is_owner(partition, me)
+                && ring.is_owner(partition, peer)
+                && me < peer
+        };
+        let mut kept = 0;
+        for index in 0..self.count {
+            let pair = self.pairs[index];
+            if is_pair(pair.partition, pair.peer) {
+                self.pairs[kept] = Pair { is_running: false, ..pair };
+                kept += 1;
+            }
+        }
+        (self.running, self.count) = (0, kept);
+        for partition in partitions.clone().map(Partition) {
+            for &peer in ring.owners(partition) {
+                let known = &self.pairs[..kept];
+                let is_new = known.binary_search_by_key(&(partition, peer), key_of).is_err();
+                if is_new && is_pair(partition, peer) {
+                    let due = now + self.fraction(self.interval);
+                    assert!(self.count < self.pairs.len());
+                    self.pairs[self.count] = Pair { partition, peer, due, ..Pair::default() };
+                    self.count += 1;
+                }
+            }
+        }
+        self.pairs[..self.count].sort_unstable_by_key(key_of);
+        self.update_next_due();
+    }
+
+    /// The next exchange to begin, if one is due and may; O(pairs) if so. A pair whose peer
+    /// `is_reachable` denies waits for its next turn.
+    pub fn next(&mut self, now: Instant, is_reachable: impl Fn(NodeId) -> bool) -> Option<Start> {
+        while self.timeout().is_some_and(|due| due <= now) {
+            let waiting = self.pairs[..self.count].iter().enumerate();
+            let waiting = waiting.filter(|(_, pair)| !pair.is_running);
+            let oldest = waiting.min_by_key(|(_, pair)| pair.due).map(|(index, _)| index);
+            let index = oldest.expect("a pair is due");
+            if !is_reachable(self.pairs[index].peer) {
+                self.pairs[index].due = now + self.jittered();
+                self.update_next_due();
+                continue;
+            }
+            let pair = &mut self.pairs[index];
+            pair.is_running = true;
+            let Pair { partition, peer, resume, .. } = *pair;
+            self.running += 1;
+            self.update_next_due();
+            return Some(Start { partition, peer, resume });
+        }
+        None
+    }
+
+    /// When [`Schedule::next`] may have one; none while as many run as may.
+    pub fn timeout(&self) -> Option<Instant> {
+        self.next_due.filter(|_| self.running < self.running_max)
+    }
+
+    /// An exchange that [`Schedule::next`] gave has ended. If early, it is tried again soon.
+    pub fn on_end(&mut self, now: Instant, partition: Partition, peer: NodeId, end: &Summary) {
+        let jittered = now + self.jittered();
+        let retry = now + EXCHANGE_RETRY + self.fraction(EXCHANGE_RETRY);
+        let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
+        pair.is_running = false;
+        pair.resume = end.resume;
+        if end.reason == EndReason::Finished {
+            pair.due = jittered;
+            pair.differences = end.differences;
+            if end.is_equal() {
+                pair.last_equal = Some(now);
+            }
+        } else {
+            pair.due = retry.min(jittered);
+        }
+        self.running -= 1;
+        self.update_next_due();
+    }
+
+    /// All pairs, or those of one partition, are due now, in order.
+    pub fn repair(&mut self, now: Instant, partition: Option<Partition>) {
+        for pair in &mut self.pairs[..self.count] {
+            if partition.is_none_or(|partition| partition == pair.partition) {
+                pair.due = pair.due.min(now);
+            }
+        }
+        self.update_next_due();
+    }
+
+    /// The pairs with `peer` are due within a tenth of an interval: it is back.
+    pub fn on_peer_up(&mut self, now: Instant, peer: NodeId) {
+        for index in 0..self.count {
+            let soon = now + self.fraction(self.interval / 10);
+            let pair = &mut self.pairs[index];
+            if pair.peer == peer {
+                pair.due = pair.due.min(soon);
+            }
+        }
+        self.update_next_due();
+    }
+
+    /// All pairs, ascending by partition and peer.
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs[..self.count]
+    }
+
+    fn pair(&mut self, partition: Partition, peer: NodeId) -> Option<&mut Pair> {
+        let pairs = &mut self.pairs[..self.count];
+        let index = pairs.binary_search_by_key(&(partition, peer), key_of).ok()?;
+        Some(&mut pairs[index])
+    }
+
+    fn update_next_due(&mut self) {
+        let waiting = self.pairs[..self.count].iter().filter(|pair| !pair.is_running);
+        self.next_due = waiting.map(|pair| pair.due).min();
+    }
+
+    /// An interval, give or take a tenth.
+    fn jittered(&mut self) -> Duration {
+        self.interval * 9 / 10 + self.fraction(self.interval / 5)
+    }
+
+    /// Up to `whole`.
+    fn fraction(&mut self, whole: Duration) -> Duration {
+        Duration::from_micros(self.prng.below(whole.as_micros() as u64 + 1))
+    }
+}
+
+fn key_of(pair: &Pair) -> (Partition, NodeId) {
+    (pair.partition, pair.peer)
+}

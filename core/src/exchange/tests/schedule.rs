@@ -1,0 +1,158 @@
+//! Which exchange begins when.
+
+use super::*;
+use crate::limits::EXCHANGE_RETRY;
+use crate::membership::member::{Member, Name};
+use crate::ring::{Ring, RingConfig};
+use crate::wire::exchange::EndReason;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const RINGS: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 42 };
+
+fn with_ring<T>(nodes: &[u32], check: impl FnOnce(&Ring<'_>) -> T) -> T {
+    let member = |node: &u32| Member {
+        node: NodeId(*node),
+        uuid: u128::from(*node),
+        weight: 100,
+        zone: Name::new("zone").unwrap(),
+    };
+    let members: Vec<Member> = nodes.iter().map(member).collect();
+    let mut storage = vec![NodeId(0); RINGS.slot_count()];
+    let mut ring = Ring::new(&mut storage, RINGS);
+    ring.rebuild(&members);
+    check(&ring)
+}
+
+fn ended(reason: EndReason, differences: u32, resume: Option<Resume>) -> Summary {
+    Summary { reason, repaired: 0, differences, sent: 0, got: 0, resume }
+}
+
+#[test]
+fn every_pair_has_its_turn_in_every_interval_and_few_at_a_time() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 3, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    assert_eq!(schedule.pairs().len(), 128, "the lowest node asks both others");
+    let mut begun: BTreeMap<(Partition, NodeId), Vec<Instant>> = BTreeMap::new();
+    let mut running = VecDeque::new();
+    let mut now = Instant(0);
+    while now < Instant(300_000_000) {
+        while let Some(start) = schedule.next(now, |_| true) {
+            begun.entry((start.partition, start.peer)).or_default().push(now);
+            running.push_back((now + Duration::from_millis(200), start));
+            assert!(running.len() <= 3);
+        }
+        let ends = running.front().map(|(at, _)| *at);
+        now = schedule.timeout().into_iter().chain(ends).min().unwrap();
+        if ends == Some(now) {
+            let (_, start) = running.pop_front().unwrap();
+            let end = ended(EndReason::Finished, 0, None);
+            schedule.on_end(now, start.partition, start.peer, &end);
+        }
+    }
+    assert_eq!(begun.len(), 128);
+    for times in begun.values() {
+        assert!(times[0] <= Instant(62_000_000), "{times:?}");
+        for pair in times.windows(2) {
+            let pause = pair[1].since(pair[0]).as_secs();
+            assert!((54..=68).contains(&pause), "{pause}");
+        }
+    }
+    assert!(schedule.pairs().iter().all(|pair| pair.last_equal.is_some()));
+}
+
+#[test]
+fn the_lower_owner_begins() {
+    for me in 1..=4 {
+        with_ring(&[1, 2, 3, 4], |ring| {
+            let mut memory = vec![Pair::default(); 128];
+            let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
+            schedule.on_ring(Instant(0), ring, NodeId(me), 16..=40);
+            let mut expected = Vec::new();
+            for partition in (16..=40).map(Partition) {
+                let mut owners = ring.owners(partition).to_vec();
+                owners.sort_unstable();
+                let is_mine = owners.contains(&NodeId(me));
+                let peers = owners.into_iter().filter(|peer| is_mine && peer.0 > me);
+                expected.extend(peers.map(|peer| (partition, peer)));
+            }
+            let pairs = schedule.pairs().iter().map(|pair| (pair.partition, pair.peer));
+            assert!(pairs.eq(expected));
+        });
+    }
+}
+
+#[test]
+fn the_oldest_goes_first_and_a_repair_goes_now() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    assert_eq!(schedule.next(Instant(0), |_| true), None);
+    schedule.repair(Instant(5), Some(Partition(9)));
+    let first = schedule.next(Instant(5), |_| true).unwrap();
+    assert_eq!(first.partition, Partition(9));
+    assert_eq!(schedule.next(Instant(5), |_| true), None, "one at a time");
+    let resume = Some(Resume { from: 7, to_peer: true });
+    let lost = ended(EndReason::Disconnected, 0, resume);
+    schedule.on_end(Instant(6), first.partition, first.peer, &lost);
+    let second = schedule.next(Instant(6), |_| true).unwrap();
+    assert_eq!((second.partition, second.peer == first.peer), (Partition(9), false));
+    let differs = ended(EndReason::Finished, 3, None);
+    schedule.on_end(Instant(6), second.partition, second.peer, &differs);
+    schedule.repair(Instant(7), None);
+    let soon = Instant(6) + 2 * EXCHANGE_RETRY;
+    let mut resumed = 0;
+    while let Some(start) = schedule.next(soon, |_| true) {
+        resumed += usize::from(start.resume == resume);
+        let end = ended(EndReason::Finished, 0, None);
+        schedule.on_end(soon, start.partition, start.peer, &end);
+    }
+    assert_eq!(resumed, 1, "streaming goes on");
+    assert!(schedule.pairs().iter().all(|pair| pair.last_equal == Some(soon)));
+}
+
+#[test]
+fn what_is_known_of_a_pair_outlives_a_new_ring() {
+    let mut memory = vec![Pair::default(); 192];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 2, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    schedule.repair(Instant(5), None);
+    let running = schedule.next(Instant(5), |_| true).unwrap();
+    for _ in 0..100 {
+        let start = schedule.next(Instant(5), |_| true).unwrap();
+        let end = ended(EndReason::Finished, 2, None);
+        schedule.on_end(Instant(5), start.partition, start.peer, &end);
+    }
+    with_ring(&[1, 2, 3, 4], |ring| {
+        schedule.on_ring(Instant(9), ring, NodeId(1), 0..=63);
+        let keys = schedule.pairs().iter().map(|pair| (pair.partition, pair.peer));
+        let pairs = (0..64).map(Partition).map(|partition| {
+            ring.owners(partition).iter().filter(|_| ring.is_owner(partition, NodeId(1))).count()
+        });
+        assert_eq!(keys.len(), pairs.map(|owners| owners.saturating_sub(1)).sum());
+        assert!(keys.is_sorted());
+    });
+    assert!(schedule.pairs().iter().any(|pair| pair.differences == 2));
+    // The exchange that ran was of the other topology.
+    let stale = ended(EndReason::StaleTopology, 0, None);
+    schedule.on_end(Instant(9), running.partition, running.peer, &stale);
+    with_ring(&[2, 3], |ring| schedule.on_ring(Instant(9), ring, NodeId(1), 0..=63));
+    assert!(schedule.pairs().is_empty());
+    assert_eq!((schedule.timeout(), schedule.next(Instant(99), |_| true)), (None, None));
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    let late = Instant(0) + INTERVAL;
+    while let Some(start) = schedule.next(late, |peer| peer == NodeId(2)) {
+        assert_eq!(start.peer, NodeId(2));
+    }
+    assert!(schedule.timeout().unwrap() > late);
+    schedule.on_peer_up(late, NodeId(3));
+    let soon = late + INTERVAL / 10;
+    let begun = core::iter::from_fn(|| schedule.next(soon, |_| true)).count();
+    assert_eq!(begun, 64);
+}
