@@ -27,6 +27,8 @@
 //! streamed to a copy that has less than half; memory and traffic are bounded by `limits`. Two
 //! keys of one order are two entries, and travel together. Sources: range reconciliation (Meyer,
 //! arXiv 2212.13567); repeated differences alone count (Riak's Tictac AAE).
+//!
+//! No [`Shard`](crate::shard::Shard) holds one yet; until then it refuses their frames.
 
 mod comparison;
 mod descent;

@@ -13,7 +13,7 @@
 //!
 //! One turn of the driver:
 //! 1. [`Log::handle_completion`] for what has ended, [`Log::handle_timeout`] if due;
-//! 2. reads and appends ([`Records`]);
+//! 2. reads and appends ([`Records`](ringmain_core::records::Records));
 //! 3. [`Log::poll_request`] until `None`;
 //! 4. acknowledge what lies before [`Log::synced`] (or was appended, as the durability says);
 //! 5. sleep until a completion or [`Log::poll_timeout`].
