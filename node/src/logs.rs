@@ -14,6 +14,7 @@ pub(crate) fn start(level: LogLevel) -> Result<LogQueue, Failure> {
         Failure::new(Exit::Host, format!("cannot start the log: {error}"), "raise ulimit -u")
     };
     let queue = LogQueue::start(io::stderr()).map_err(|error| failed(error.to_string()))?;
+    queue.serve_process();
     // One leaked queue handle: lines borrow it for as long as the process lives.
     let lines: &'static LogQueue = Box::leak(Box::new(queue.clone()));
     tracing_subscriber::fmt()

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use ringmain_core::id::NodeId;
 use ringmain_runtime::data_dir::Identity;
 use ringmain_runtime::log::OpenError;
-use ringmain_runtime::log_writer::LogQueue;
+use ringmain_runtime::log_writer::{FLUSH_PATIENCE, LogQueue};
 use ringmain_runtime::reshard::reshard;
 use ringmain_runtime::session::native::bootstrap::{Bootstrap, Newcomer, bootstrap};
 use ringmain_runtime::settings::{Secret, Settings};
@@ -93,8 +93,6 @@ fn no_thread(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Host, format!("cannot watch signals: {error}"), "raise ulimit -u")
 }
 
-/// How long the last log lines may take to be written.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 const _: () = assert!(
     start::STOP_TIME_MAX.as_millis() + FLUSH_PATIENCE.as_millis() < 10_000,
     "supervisors are promised an end within 10 s"

@@ -7,9 +7,9 @@
 //! closure that calls [`LogQueue::line`] is a `MakeWriter`.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,11 @@ use std::time::{Duration, Instant};
 pub const LINE_COUNT_MAX: usize = 1024;
 /// Longest line; the rest is cut off.
 pub const LINE_BYTES_MAX: usize = 4096;
+/// How long the last log lines of a process may take to be written.
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The queue of this process's own log.
+static OF_PROCESS: OnceLock<LogQueue> = OnceLock::new();
 
 /// Where shards put their lines. Clones share one queue.
 #[derive(Clone, Debug)]
@@ -55,6 +60,11 @@ impl LogQueue {
         Ok(queue)
     }
 
+    /// Makes this the queue that [`end_process`] flushes. The first one stays.
+    pub fn serve_process(&self) {
+        let _ = OF_PROCESS.set(self.clone());
+    }
+
     /// An empty line to write into. Never waits, and neither does its drop.
     pub fn line(&self) -> LogLine<'_> {
         LogLine { queue: self, bytes: Vec::with_capacity(256) }
@@ -81,6 +91,15 @@ impl LogQueue {
         }
         flushed.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok()
     }
+}
+
+/// Ends the process where it stands, as a crash would, but once the lines that say why are
+/// written, or after [`FLUSH_PATIENCE`] if they cannot be.
+pub fn end_process() -> ! {
+    if let Some(queue) = OF_PROCESS.get() {
+        queue.flush(FLUSH_PATIENCE);
+    }
+    std::process::abort();
 }
 
 impl Write for LogLine<'_> {

@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::checksum::Hardware;
+use crate::log_writer::end_process;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::NodeId;
@@ -65,6 +66,6 @@ impl State {
             "a younger process runs as this node, from a copy of its data directory: this one \
              stops; enter the copy as a new node, or remove it"
         );
-        std::process::abort();
+        end_process();
     }
 }

@@ -5,6 +5,7 @@ use super::peers::Dial;
 use super::{State, status};
 use crate::checksum::Hardware;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::log_writer::end_process;
 use crate::metrics::Gauge;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
@@ -159,7 +160,7 @@ impl State {
         if let Err(error) = self.try_write_members() {
             // Without it, a restart could break a promise: better none.
             tracing::error!("the members cannot be written: {error}");
-            std::process::abort();
+            end_process();
         }
     }
 

@@ -48,6 +48,7 @@ pub(crate) use scrub::{Board, Scrub};
 
 use crate::log::Completion;
 use crate::log_files::LogFiles;
+use crate::log_writer::end_process;
 use crate::metrics::{Counter, Recorder};
 use crate::net::{ConnectionId, HotRing, RingError};
 use crate::session::native::frames::Flow;
@@ -323,7 +324,7 @@ impl State {
                 }
                 Notice::LostOwnEvents => {
                     tracing::error!("events of this process life were lost: restart the node");
-                    std::process::abort();
+                    end_process();
                 }
             }
         }
