@@ -232,6 +232,7 @@ impl New {
         let sizes = SegmentSizes::default();
         let config = Config { identity, durability: Durability::None, sizes, seed };
         let mut log = Log::new(config, maps, recovered, free_bytes(&path));
+        log.take_all_hints();
         files.make_ready(&mut log).map_err(failed)?;
         if !log.is_ready() {
             // A folder without a segment has lost its log.

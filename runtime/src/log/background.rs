@@ -413,6 +413,9 @@ impl<M: Maps> Log<M> {
         }
         self.writer.segments.on_dead(place, padded);
         self.writer.segments.on_live(moved, padded);
+        if key.is_hint() {
+            self.sweep_hints(key.target);
+        }
         self.background.counts.moved_bytes += padded as u64;
         Ok(padded)
     }

@@ -26,6 +26,8 @@ pub(super) struct Hints {
     kept: BTreeMap<NodeId, Kept>,
     /// For nodes for which nothing is.
     nothing: Table,
+    /// Not only as many as [`Log::has_room_for_hint`] says.
+    takes_all: bool,
 }
 
 /// What is kept for one node.
@@ -35,12 +37,13 @@ pub(super) struct Kept {
     /// Ascending; those of hints that are gone are among them.
     places: VecDeque<Place>,
     count: usize,
+    /// What was lost counted as the average ([`Hints::lose`]), so this may be too small.
     bytes: u64,
 }
 
 impl Default for Hints {
     fn default() -> Hints {
-        Hints { kept: BTreeMap::new(), nothing: Table::new(Partition(0)) }
+        Hints { kept: BTreeMap::new(), nothing: Table::new(Partition(0)), takes_all: false }
     }
 }
 
@@ -68,15 +71,15 @@ impl Hints {
         debug_assert!(kept.places.back().is_none_or(|last| *last < place));
         kept.places.push_back(place);
         kept.count += usize::from(replaced.is_none());
-        kept.bytes += bytes as u64;
-        kept.bytes -= replaced.unwrap_or_default() as u64;
+        kept.bytes =
+            (kept.bytes + bytes as u64).saturating_sub(replaced.unwrap_or_default() as u64);
     }
 
     /// The hint of so many bytes is kept no longer.
     pub(super) fn on_dropped(&mut self, target: NodeId, bytes: usize) {
         let Some(kept) = self.kept.get_mut(&target) else { return };
         kept.count -= 1;
-        kept.bytes -= bytes as u64;
+        kept.bytes = kept.bytes.saturating_sub(bytes as u64);
         if kept.count == 0 {
             self.kept.remove(&target);
         }
@@ -136,6 +139,12 @@ impl Hints {
         count
     }
 
+    /// Places listed for `target`, live or not.
+    #[cfg(test)]
+    pub(super) fn place_count(&self, target: NodeId) -> usize {
+        self.kept.get(&target).map_or(0, |kept| kept.places.len())
+    }
+
     /// Bytes of all hints.
     pub(super) fn bytes(&self) -> u64 {
         self.kept.values().map(|kept| kept.bytes).sum()
@@ -172,14 +181,25 @@ impl<M: Maps> Log<M> {
         }
         self.writer.segments.on_dead(place, bytes);
         self.index.hints.on_dropped(key.target, bytes);
+        self.sweep_hints(key.target);
+    }
+
+    /// Forgets places of hints for `target` that were dropped or replaced, if they are many.
+    /// Amortized O(1) for each that became so.
+    pub(super) fn sweep_hints(&mut self, target: NodeId) {
         let segments = &self.writer.segments;
-        self.index.hints.sweep(key.target, |place| segments.is_live(place));
+        self.index.hints.sweep(target, |place| segments.is_live(place));
+    }
+
+    /// Takes hints whatever room they need, from a log that had room for them.
+    pub fn take_all_hints(&mut self) {
+        self.index.hints.takes_all = true;
     }
 
     /// Whether hints may take so many bytes more.
     pub(super) fn has_room_for_hint(&self, bytes: usize) -> bool {
         let most = (self.writer.free_bytes() + self.writer.file_bytes()) / HINT_BYTES_PART;
-        self.index.hints.bytes() + bytes as u64 <= most
+        self.index.hints.takes_all || self.index.hints.bytes() + bytes as u64 <= most
     }
 }
 
@@ -191,4 +211,4 @@ impl Kept {
 }
 
 /// Fewer places than this are not worth a sweep.
-const PLACE_COUNT_MIN: usize = 1024;
+pub(super) const PLACE_COUNT_MIN: usize = 1024;

@@ -400,6 +400,9 @@ impl<M: Maps> Log<M> {
         }
         segments.on_live(place, padded);
         let is_full = segments.is_full_of_garbage();
+        if key.is_hint() {
+            self.sweep_hints(key.target);
+        }
         self.background.on_appended(place, padded, is_full);
         Ok(place)
     }

@@ -1,5 +1,6 @@
 //! What is kept for other nodes: in the order of writing, until it is dropped.
 
+use super::super::hints::{Hints, PLACE_COUNT_MIN};
 use super::super::limits::HINT_BYTES_PART;
 use super::*;
 
@@ -114,4 +115,46 @@ fn hints_take_no_more_than_their_part() {
     let most = ((1 << 20) + world.log.file_bytes()) / HINT_BYTES_PART;
     assert!(refused.is_some() && kept <= most && kept + 200 > most / 2, "{kept} of {most}");
     world.append(&names(1)[0], &[7; 100]).unwrap();
+}
+
+/// Of the place list nothing shows but its memory.
+#[test]
+fn a_hint_replaced_for_ever_keeps_few_places() {
+    let mut world = World::ready(config(Durability::None));
+    let name = &hints(1)[0];
+    for _ in 0..5000 {
+        world.append(name, &[7; 10]).unwrap();
+        world.work();
+        assert!(world.log.index.hints.place_count(THREE) <= PLACE_COUNT_MIN + 3);
+    }
+    assert_eq!(oldest_first(&world).len(), 1);
+}
+
+#[test]
+fn a_log_that_takes_over_hints_takes_more_than_their_part() {
+    let mut world = World::ready(config(Durability::None));
+    world.log.offer_space(1 << 20);
+    world.log.take_all_hints();
+    for name in &hints(2000) {
+        world.append(name, &[7; 100]).unwrap();
+        world.settle();
+    }
+    assert_eq!(oldest_first(&world).len(), 2000);
+}
+
+/// What is lost counts as the average: what is left may be counted too low, but never below zero.
+#[test]
+fn large_hints_outlive_small_ones_that_were_lost() {
+    let mut hints = Hints::default();
+    let places: Vec<_> = (1..=10).map(|number| Place(number * 4096)).collect();
+    for (order, &place) in places.iter().enumerate() {
+        let table = hints.table_mut(THREE);
+        let probe = table.find(order as u64, |_, _| Ok::<_, ()>(false)).unwrap();
+        table.put(probe, order as u64, place, true);
+        hints.on_kept(THREE, place, if order == 9 { 4096 } else { 32 }, None);
+    }
+    assert_eq!(hints.lose(|place| place < places[9]), 9);
+    hints.on_kept(THREE, Place(1 << 20), 32, Some(4096));
+    hints.on_dropped(THREE, 4096);
+    assert_eq!(hints.targets().count(), 0);
 }
