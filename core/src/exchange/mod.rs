@@ -49,6 +49,9 @@ use core::time::Duration;
 use crate::id::{NodeId, Partition, TopologyId};
 use crate::merkle::Tree;
 use crate::wire::exchange::{EndReason, Entry};
+use crate::wire::frame::frame_length;
+use crate::wire::message::Message;
+use crate::wire::payload::Payload;
 
 /// The bounds that a node configures.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +115,17 @@ pub enum Step {
         /// Enough bytes.
         bytes: u32,
     },
+}
+
+impl Step {
+    /// What it costs at least, in bytes to send, if `message` is at hand.
+    fn least_bytes<'a>(self, message: impl FnOnce() -> Message<'a>) -> usize {
+        match self {
+            Step::Send => frame_length(0, message().bytes()),
+            Step::Push { .. } | Step::Stream { .. } => frame_length(1, 1),
+            Step::List { .. } => 0,
+        }
+    }
 }
 
 /// What the driver sent.

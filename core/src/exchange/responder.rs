@@ -15,9 +15,7 @@ use crate::time::Instant;
 use crate::wire::exchange::{
     End, EndReason, Entry, Fetched, Hashes, List, Listed, Nodes, Range, Stream, Streamed,
 };
-use crate::wire::frame::frame_length;
 use crate::wire::message::Message;
-use crate::wire::payload::Payload;
 
 /// What it waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -130,11 +128,7 @@ impl Responder {
     /// As [`Initiator::want`](super::Initiator::want).
     pub fn want(&self) -> Option<usize> {
         let Next::Grant(step) = self.next else { return None };
-        Some(match step {
-            Step::Send => frame_length(0, self.message().bytes()),
-            Step::Push { .. } | Step::Stream { .. } => frame_length(1, 1),
-            Step::List { .. } => 0,
-        })
+        Some(step.least_bytes(|| self.message()))
     }
 
     /// Lets it go on: what is returned has to be done.

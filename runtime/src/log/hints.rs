@@ -198,7 +198,9 @@ impl<M: Maps> Log<M> {
 
     /// Whether hints may take so many bytes more.
     pub(super) fn has_room_for_hint(&self, bytes: usize) -> bool {
-        let most = (self.writer.free_bytes() + self.writer.file_bytes()) / HINT_BYTES_PART;
+        let shards = u64::from(self.writer.identity().shards);
+        let room = self.writer.free_bytes() / shards + self.writer.file_bytes();
+        let most = room / HINT_BYTES_PART;
         self.index.hints.takes_all || self.index.hints.bytes() + bytes as u64 <= most
     }
 }

@@ -24,7 +24,7 @@ pub const TAIL_BYTES_MAX: usize = 32 << 20;
 /// With less room than this an append may have to wait, bytes: more than one turn appends from
 /// what it has begun to parse.
 pub const STALL_BYTES: usize = 2 << 20;
-/// Hints take at most one part in so many of what the log and the free space are together: who
+/// Hints take at most one part in so many of the log and its shard's share of the free space: who
 /// stands in for others goes on serving what it owns.
 pub const HINT_BYTES_PART: u64 = 10;
 /// Empty tail buffers kept for reuse.

@@ -411,7 +411,7 @@ impl<M: Maps> Log<M> {
     /// records that are smaller than the one that they replace.
     fn reserve(&mut self, key: &Key<'_>, padded: usize) -> Result<Place, Refusal> {
         if key.is_hint() && !self.has_room_for_hint(padded) {
-            return Err(Refusal::NoSpace);
+            return Err(Refusal::HintsFull);
         }
         match self.writer.reserve(padded, Claim::Growth) {
             Err(Refusal::NoSpace) => {}

@@ -158,6 +158,8 @@ pub enum Refusal {
     Busy,
     /// The next segment could not be made: wait for [`Log::offer_space`](super::Log::offer_space).
     NoSpace,
+    /// Hints take their part of the space: it is a fallback no more until some are gone.
+    HintsFull,
     /// The record is larger than any frame.
     TooLarge,
     /// The current record of the key is not in memory or damaged.
@@ -173,7 +175,7 @@ impl Refusal {
     pub(super) fn full(self) -> Full {
         match self {
             Refusal::Busy | Refusal::Unread => Full::Busy,
-            Refusal::NoSpace | Refusal::TooLarge => Full::NoSpace,
+            Refusal::NoSpace | Refusal::HintsFull | Refusal::TooLarge => Full::NoSpace,
             Refusal::Stopping | Refusal::Failed(_) => Full::ReadOnly,
         }
     }

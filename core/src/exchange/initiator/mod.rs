@@ -16,9 +16,7 @@ use crate::time::Instant;
 use crate::wire::exchange::{
     End, EndReason, Entry, Fetch, Hashes, Listed, Open, Range, Stream, Streamed,
 };
-use crate::wire::frame::frame_length;
 use crate::wire::message::Message;
-use crate::wire::payload::Payload;
 
 /// What the exchange is about, top-down as it lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,11 +149,7 @@ impl<'a> Initiator<'a> {
     /// What the next step costs at least, in bytes to send; none while it waits for an event.
     pub fn want(&self) -> Option<usize> {
         let Next::Grant(step) = self.next else { return None };
-        Some(match step {
-            Step::Send => frame_length(0, self.message().bytes()),
-            Step::Push { .. } | Step::Stream { .. } => frame_length(1, 1),
-            Step::List { .. } => 0,
-        })
+        Some(step.least_bytes(|| self.message()))
     }
 
     /// Lets it go on: what is returned has to be done.
