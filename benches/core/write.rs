@@ -10,6 +10,7 @@ use criterion::{Criterion, Throughput};
 use ringmain_core::Unsynced;
 use ringmain_core::causality::{Context, Record, Write};
 use ringmain_core::drive::{Answer, Command, Links, Lost, Notice, To, Turn, TurnSettings};
+use ringmain_core::exchange;
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
@@ -104,11 +105,13 @@ impl Coordinator {
             sync_before_ack: false,
             keeps_hints: false,
             hint_interval: ringmain_core::limits::HINT_INTERVAL,
+            exchanges: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 1024].leak(),
             unsynced: vec![Unsynced::default(); 1024].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            exchanges: exchange::Memory::none(),
         };
         let mut coordinator = Coordinator {
             shard: Shard::new(config, memory, Ring::new(storage(), ring)),

@@ -4,6 +4,7 @@ use ringmain_core::checksum::{Checksum, Software};
 use ringmain_core::drive::{
     Answer, Bodies, Command, Links, Lost, NeverCold, Notice, To, Turn, TurnSettings,
 };
+use ringmain_core::exchange;
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::{Member, Name};
@@ -160,11 +161,13 @@ impl Server {
             sync_before_ack: false,
             keeps_hints: false,
             hint_interval: limits::HINT_INTERVAL,
+            exchanges: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 16].leak(),
             unsynced: vec![Unsynced::default(); 16].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            exchanges: exchange::Memory::none(),
         };
         let owners = vec![NodeId(0); ring.slot_count()].leak();
         let shard = Shard::new(config, memory, Ring::new(owners, ring));

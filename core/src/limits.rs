@@ -43,7 +43,9 @@ pub const EXCHANGE_ENTRY_COUNT_MAX: usize = 512;
 /// Orders whose records one frame of an exchange asks for, and pushes that one confirms.
 pub const EXCHANGE_FETCH_COUNT_MAX: usize = 64;
 /// Records of an exchange that travel before the receiver confirms them, about, bytes.
-pub const EXCHANGE_WINDOW_BYTES: usize = 256 << 10;
+pub const EXCHANGE_WINDOW_BYTES: usize = 64 << 10;
+/// Differences that one exchange knows at once.
+pub const EXCHANGE_DIFFERENCE_COUNT_MAX: usize = 512;
 /// How often one exchange sends the records of one order, when each join says something new.
 pub const EXCHANGE_PUSH_COUNT_MAX: u8 = 3;
 /// After this long without a word of the peer, an exchange ends.
@@ -54,6 +56,23 @@ pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(1);
 /// With fewer keys on both sides, differences are found one by one, never by streaming all.
 pub const EXCHANGE_BULK_KEYS_MIN: u64 = 512;
+/// Exchanges that one shard asks for at once. Where writes go on, most wait for those in flight, so
+/// few would not come round in an interval.
+pub const EXCHANGE_ASKING_COUNT_MAX: usize = 32;
+/// Exchanges that one shard answers at once: as many as two others ask for.
+pub const EXCHANGE_ANSWERING_COUNT_MAX: usize = 64;
+/// Bytes that the exchanges of one shard send in a second, in the long run.
+pub const EXCHANGE_BYTES_PER_SECOND: u64 = 8 << 20;
+/// As many more at once, bytes.
+pub const EXCHANGE_BURST_BYTES: u64 = 256 << 10;
+/// Own keys that one step of an exchange lists, or sends: it takes some microseconds.
+pub const EXCHANGE_STEP_COUNT: usize = 64;
+/// Records that are read into memory ahead when a step of an exchange meets a cold one.
+pub const EXCHANGE_READ_AHEAD_COUNT: usize = 128;
+/// Pause before that step is done again: a read of a slow disk.
+pub const EXCHANGE_FETCH_PAUSE: Duration = Duration::from_millis(10);
+/// How often that happens before the exchange ends: for three seconds.
+pub const EXCHANGE_FETCH_COUNT: u32 = 300;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
@@ -134,5 +153,7 @@ const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indice
 const _: () = assert!(CONFIRMATION_COUNT_MAX == 2, "the fractions of their logarithm are listed");
 const _: () = assert!(PARTITION_BITS_MAX <= 16, "a partition is a u16");
 const _: () = assert!(EXCHANGE_RANGE_COUNT_MAX <= MERKLE_LEAF_COUNT);
+const _: () = assert!(EXCHANGE_ASKING_COUNT_MAX <= 1 << 8, "a session has a slot of 8 bits");
+const _: () = assert!(EXCHANGE_ANSWERING_COUNT_MAX <= 1 << 8);
 const _: () = assert!(EXCHANGE_WINDOW_BYTES <= u32::MAX as usize, "it travels in 32 bits");
 const _: () = assert!(MERKLE_FANOUT.pow(3) == MERKLE_LEAF_COUNT, "three levels lead to a leaf");

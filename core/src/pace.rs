@@ -35,11 +35,16 @@ impl Pace {
         if self.next() > now {
             return false;
         }
+        self.pay(now, units);
+        true
+    }
+
+    /// Takes `units` that were used already, whether the bucket is empty or not.
+    pub fn pay(&mut self, now: Instant, units: u64) {
         let cost_ns = time_ns(units, self.per_second);
         // A rest longer than the burst saves up no more than that.
         let full_at_ns = (now.0 * NS_PER_US).saturating_sub(self.burst_ns);
         self.paid_at_ns = self.paid_at_ns.max(full_at_ns).saturating_add(cost_ns);
-        true
     }
 
     /// When [`Pace::take`] says yes; not after the present if it does so now.

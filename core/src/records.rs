@@ -20,6 +20,7 @@ use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition};
 use crate::limits;
 use crate::wire::body::{Body, body_bytes};
+use core::ops::RangeInclusive;
 
 /// A position in a shard's log: segment << 32 | offset. Ordered; what lies at a place never
 /// changes. A record is durable once the log's synced position is above its place.
@@ -170,13 +171,63 @@ pub trait Records {
     ///
     /// # Panics
     /// A store whose hints are never cold need not implement it.
-    fn fetch_hint(&mut self, place: Place) {
+    fn fetch_place(&mut self, place: Place) {
         unreachable!("a store whose hints are cold can fetch them, here at {place:?}");
     }
 
     /// `key` is a hint, and what lies at `place` has reached all that should have it: the hint is
     /// kept no longer, unless a newer one of the same key has taken its place.
     fn drop_hint(&mut self, _key: &Key<'_>, _place: Place) {}
+
+    /// How many own copies there are in `partition`.
+    ///
+    /// # Panics
+    /// A store whose shard has no exchanges need not implement it.
+    fn key_count(&self, partition: Partition) -> u64 {
+        unreachable!("a store whose shard has exchanges counts its keys, here of {partition:?}");
+    }
+
+    /// Orders and places of the own copies in `partition` from `order` on, ascending by order.
+    ///
+    /// # Panics
+    /// As [`Records::key_count`].
+    fn keys_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        let keys = self.key_count(partition);
+        assert!(keys == 0, "a store whose shard has exchanges lists its keys, here from {order}");
+        core::iter::empty()
+    }
+
+    /// As [`Records::record`], for what another owner sends: an older record of this node is
+    /// joined with it even if what came behind it here is lost.
+    ///
+    /// # Errors
+    /// As [`Records::record`].
+    fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        self.record(key)
+    }
+
+    /// Another owner has sent its copy of `key`, whose own one is damaged: that is given up. Whether
+    /// anything was.
+    fn give_up_damaged(&mut self, _key: &Key<'_>) -> bool {
+        false
+    }
+
+    /// The leaves that hold these orders are about to be listed: what damage has left in them that
+    /// is no sum of versions is put right, if all of their records can be read.
+    ///
+    /// # Errors
+    /// [`Unread::Cold`] if it must be tried again once records are in memory.
+    fn mend_leaves(
+        &mut self,
+        _partition: Partition,
+        _orders: RangeInclusive<u64>,
+    ) -> Result<(), Unread> {
+        Ok(())
+    }
+
+    /// An exchange has found this node's copy of `partition` equal to another owner's: what damage
+    /// of unknown extent took from it is known again.
+    fn on_equal(&mut self, _partition: Partition) {}
 
     /// The Merkle leaves of `partition`: `limits::MERKLE_LEAF_COUNT` of them.
     fn leaves(&mut self, partition: Partition) -> &mut [u64];
@@ -263,6 +314,10 @@ pub struct Joined {
     /// This node had lost events of its own actor of that process life. A life that has ended
     /// may lose what it had not synced; the one that runs must end.
     pub lost_mine: Option<Boot>,
+    /// Version of the record that was there; 0 = none.
+    pub before: u64,
+    /// Version of the record that is there now.
+    pub after: u64,
 }
 
 /// Joins a received record into the store (replication, repair, handoff, hints: always the same).
@@ -277,7 +332,25 @@ pub fn join<R: Records>(
     received: Record<'_>,
     body: Body<'_>,
 ) -> Result<Joined, Refusal> {
-    join_from(records, key, received, Some(body))
+    join_from(records, key, received, Some(body), Believed::Certain)
+}
+
+/// As [`join`], of a record that another owner sent in an exchange: what this node has lost of it
+/// is given up for it.
+///
+/// # Errors
+/// As [`join`].
+pub fn join_exchanged<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    received: Record<'_>,
+    body: Body<'_>,
+) -> Result<Joined, Refusal> {
+    let result = join_from(records, key, received, Some(body), Believed::Left);
+    if result == Err(Refusal::Unread(Unread::Damaged)) && records.give_up_damaged(key) {
+        return join_from(records, key, received, Some(body), Believed::Left);
+    }
+    result
 }
 
 /// As [`join`], of a record that has no body, since it was joined from what several nodes sent.
@@ -289,7 +362,16 @@ pub fn join_record<R: Records>(
     key: &Key<'_>,
     received: Record<'_>,
 ) -> Result<Joined, Refusal> {
-    join_from(records, key, received, None)
+    join_from(records, key, received, None, Believed::Certain)
+}
+
+/// Which of this node's records a join believes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Believed {
+    /// Those that were certainly the last.
+    Certain,
+    /// What is left.
+    Left,
 }
 
 fn join_from<R: Records>(
@@ -297,13 +379,17 @@ fn join_from<R: Records>(
     key: &Key<'_>,
     received: Record<'_>,
     body: Option<Body<'_>>,
+    believed: Believed,
 ) -> Result<Joined, Refusal> {
-    let old = records.record(key).map_err(Refusal::Unread)?;
-    let Some(old) = old else {
+    let old = match believed {
+        Believed::Certain => records.record(key),
+        Believed::Left => records.record_left(key),
+    };
+    let Some(old) = old.map_err(Refusal::Unread)? else {
         let after = received.version(key);
         let place = append_whole(records, key, None, received, body).map_err(Refusal::Full)?;
         update_leaf(records, key, 0, after);
-        return Ok(Joined { place, lost_mine: None });
+        return Ok(Joined { place, lost_mine: None, before: 0, after });
     };
     let before = old.record.version(key);
     let actor = old.mine.map(|mine| old.record.version_vector().dot(usize::from(mine)).actor());
@@ -317,7 +403,10 @@ fn join_from<R: Records>(
         return Err(Refusal::TooLarge);
     }
     let place = match join {
-        Join::KeepLeft => return Ok(Joined { place: old.place, lost_mine: None }),
+        Join::KeepLeft => {
+            let place = old.place;
+            return Ok(Joined { place, lost_mine: None, before, after: before });
+        }
         Join::TakeRight => {
             after = received.version(key);
             append_whole(records, key, mine, received, body)
@@ -330,7 +419,7 @@ fn join_from<R: Records>(
     };
     let place = place.map_err(Refusal::Full)?;
     update_leaf(records, key, before, after);
-    Ok(Joined { place, lost_mine })
+    Ok(Joined { place, lost_mine, before, after })
 }
 
 /// Appends `received` as it is: its body unchanged, if it has one and this node no actor in it.

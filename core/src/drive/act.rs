@@ -4,7 +4,7 @@ use super::answer::{self, Answer, Token};
 use super::hints::record_of;
 use super::kept::{kept, kept_bytes, write_kept};
 use super::park::{Lack, Wait};
-use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
+use super::{AtHand, Bodies, Command, Due, Links, Notice, To, Turn, Waiting};
 use crate::causality::{self, Context, Join, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
@@ -23,7 +23,18 @@ use crate::wire::reply::Reply;
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
     /// Does one output; what it returns is fed back once all outputs are drained.
-    pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
+    pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Due> {
+        match output {
+            Output::Exchange { session, partition, step } => {
+                Some(Due::Exchange(session, partition, step))
+            }
+            Output::ExchangeJoin { link, node } => Some(Due::ExchangeJoin(link, node)),
+            output => self.answer(output, hand).map(Due::Result),
+        }
+    }
+
+    /// Does one output and says how it went, if that is of interest.
+    fn answer(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
         match output {
             Output::Look { op, target } => Some(self.look(op, target, hand)),
             Output::Apply { op, birth, gathered, target } => {
@@ -92,6 +103,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 self.reply(op, origin, outcome, want_context, hand);
             }
             Output::Relay { op, origin } => self.relay(op, origin, hand),
+            Output::ExchangeRefuse { link, number, reason } => {
+                self.refuse_exchange(link, number, reason);
+            }
+            Output::Exchanged(finished) => self.on_exchanged(finished),
             Output::Sync => self.links.notice(Notice::Sync),
             Output::TopologyDiffers { node } => self.links.notice(Notice::TopologyDiffers(node)),
             Output::LostOwnEvents => self.links.notice(Notice::LostOwnEvents),
@@ -101,6 +116,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             | Output::Replicate { .. }
             | Output::Ask { .. }
             | Output::SeekHint { .. }
+            | Output::Exchange { .. }
+            | Output::ExchangeJoin { .. }
             | Output::Forward { .. } => unreachable!("`act` does what is answered"),
         }
     }
@@ -236,7 +253,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// What the store lacks for now, if that is why it refuses.
-    fn lack_of(&self, refusal: Refusal) -> Option<Lack> {
+    pub(super) fn lack_of(&self, refusal: Refusal) -> Option<Lack> {
         match refusal {
             Refusal::Unread(Unread::Cold) => Some(Lack::Record),
             Refusal::Full(Full::Busy) if self.store.is_stalled() => Some(Lack::Room),
@@ -274,7 +291,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// Whether the body at `place` was sent; none if it could not be read.
-    fn copy_body(&mut self, to: To, hop: Hop, place: Place) -> Option<bool> {
+    pub(super) fn copy_body(&mut self, to: To, hop: Hop, place: Place) -> Option<bool> {
         let body = self.store.body(place).ok()?.bytes();
         let sent = self.links.send(to, FIRST_BYTES + body.len(), |out| {
             let (first, rest) = out.split_at_mut(FIRST_BYTES);
@@ -359,7 +376,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         sent.is_err().then_some(Input::ForwardLost { op })
     }
 
-    fn send(&mut self, to: To, hop: Hop, key: &[u8], payload: &impl Payload) {
+    pub(super) fn send(&mut self, to: To, hop: Hop, key: &[u8], payload: &impl Payload) {
         let bytes = frame_length(key.len(), payload.bytes());
         // Who does not get an answer finds out by the deadline or by the lost connection.
         let _lost = self.links.send(to, bytes, |out| write_frame::<C>(&hop, key, payload, out));

@@ -49,6 +49,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Op::Replicate | Op::ReplicateSync | Op::Read | Op::Hint | Op::HintSync => {
                 self.on_data(link, node, frame)
             }
+            op if op.is_exchange() => self.on_exchange(link, node, frame),
             _ => Err(FrameRefused::NotForShard),
         }
     }

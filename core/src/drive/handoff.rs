@@ -125,7 +125,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             let Some(place) = self.store.next_hint(target, after) else { return };
             after = place;
             match self.read_hint(place) {
-                Err(Unread::Cold) => self.store.fetch_hint(place),
+                Err(Unread::Cold) => self.store.fetch_place(place),
                 Ok((bytes, HintKind::Reference)) => {
                     let own = self.place(&bytes);
                     if self.store.is_cold(&own) {

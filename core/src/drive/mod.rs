@@ -16,6 +16,7 @@
 
 mod act;
 mod answer;
+mod exchange;
 mod frame;
 mod handoff;
 mod hints;
@@ -31,6 +32,7 @@ pub use waiting::{End, Late, NeverCold, NoRoom, Parked, Waiter, Waiting};
 
 use crate::causality;
 use crate::checksum::Checksum;
+use crate::exchange::{Finished, Session, Step};
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId, ShardIndex};
 use crate::limits::REQUEST_TIMEOUT_MAX;
@@ -74,6 +76,8 @@ pub enum Notice {
     TopologyDiffers(NodeId),
     /// This node lost events of its own actors: the process must restart with a new boot.
     LostOwnEvents,
+    /// An exchange has found differences.
+    Exchanged(Finished),
     /// A hint, or the own copy that it refers to, is damaged, or too large for a frame: it is kept,
     /// but does not reach the node that lacks it.
     HintUnsendable {
@@ -187,6 +191,17 @@ enum AtHand<'a> {
     Command(Key<'a>, Command<'a>),
     /// With the time when its sender gives it up.
     Frame(Key<'a>, Frame<'a>, Instant),
+}
+
+/// What follows once all outputs of a drain are done.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// It is fed back.
+    Result(Input<'static>),
+    /// A step of an exchange, whose result lends bytes.
+    Exchange(Session, Partition, Step),
+    /// The record at hand is joined.
+    ExchangeJoin(Link, NodeId),
 }
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
@@ -311,15 +326,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// Does what the machine asks for, and feeds the results back, until both are quiet.
     fn drain(&mut self, hand: AtHand<'_>) {
-        let mut results: Deque<Input<'static>, RESULT_COUNT_MAX> = Deque::new();
+        let mut results: Deque<Due, RESULT_COUNT_MAX> = Deque::new();
         loop {
             while let Some(output) = self.shard.poll_output() {
                 if let Some(result) = self.act(output, hand) {
                     results.push_back(result).expect("one result for each output of a drain");
                 }
             }
-            let Some(result) = results.pop_front() else { return };
-            self.shard.handle_input(self.now, result);
+            match results.pop_front() {
+                None => return,
+                Some(Due::Result(result)) => self.shard.handle_input(self.now, result),
+                Some(Due::Exchange(session, partition, step)) => {
+                    self.exchange(session, partition, step);
+                }
+                Some(Due::ExchangeJoin(link, node)) => self.join_exchanged((link, node), hand),
+            }
         }
     }
 

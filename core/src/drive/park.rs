@@ -125,7 +125,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let bytes = FIRST_BYTES + body.len();
         let parked = park((self.store, self.waiting), key, wait, waiter, bytes, fill);
         if parked.is_err() {
-            self.reject(link, hop.request.0, key.order, RejectReason::Busy);
+            self.refuse_parked((link, node), hop, key.order);
         }
     }
 
@@ -169,12 +169,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let failure = self.shard.late(command.kind());
                 self.answer_failure(origin, failure);
             }
-            Parked::Frame { link, .. } => {
+            Parked::Frame { link, node } => {
                 let (hop, key) = self.parked_frame(bytes);
-                self.reject(link, hop.request.0, key.order, RejectReason::Busy);
+                self.refuse_parked((link, node), &hop, key.order);
             }
             // The machine ends it by its own deadline.
             Parked::Write(_) => {}
+        }
+    }
+
+    /// A frame that waits, or would, is refused: its record was not joined.
+    fn refuse_parked(&mut self, from: (Link, NodeId), hop: &Hop, order: u64) {
+        if hop.op == Op::ExchangeRecord {
+            self.tell_joined(from, hop, order, None);
+        } else {
+            self.reject(from.0, hop.request.0, order, RejectReason::Busy);
         }
     }
 
@@ -190,6 +199,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             }
             Parked::Frame { link, node } => {
                 let frame = frame_of(bytes);
+                if frame.op() == Op::ExchangeRecord {
+                    let key = self.place(frame.key());
+                    return self.join_exchanged_now((link, node), key, frame, waiter.deadline);
+                }
                 let data = self.data_input(link, node, frame);
                 let (key, input) = data.expect("its payload was checked before it was parked");
                 self.run(input, AtHand::Frame(key, frame, waiter.deadline));

@@ -1,8 +1,10 @@
 //! Orders in which two copies differ, and how far the repair of each is.
 
+use heapless::Vec;
+
 use super::Versions;
 use super::comparison::Side;
-use crate::limits::EXCHANGE_PUSH_COUNT_MAX;
+use crate::limits::{EXCHANGE_DIFFERENCE_COUNT_MAX, EXCHANGE_PUSH_COUNT_MAX};
 use crate::wire::exchange::Entry;
 
 /// What one side alone has of an order: how many entries, and the wrapping sum of their versions.
@@ -24,9 +26,9 @@ impl Alone {
     }
 }
 
-/// One order in which the copies differ. Memory for these is lent.
+/// One order in which the copies differ.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Difference {
+struct Difference {
     order: u64,
     mine: Alone,
     theirs: Alone,
@@ -61,30 +63,32 @@ enum State {
 
 /// The differences of one round, ascending.
 #[derive(Debug)]
-pub(super) struct Differences<'a> {
-    rows: &'a mut [Difference],
-    count: usize,
+pub(super) struct Differences {
+    rows: Vec<Difference, EXCHANGE_DIFFERENCE_COUNT_MAX>,
+    count_max: usize,
     pulls: usize,
     pushes: usize,
 }
 
-impl<'a> Differences<'a> {
-    pub(super) fn new(rows: &'a mut [Difference]) -> Differences<'a> {
-        assert!(!rows.is_empty());
-        Differences { rows, count: 0, pulls: 0, pushes: 0 }
+impl Differences {
+    /// None; room for `count_max`.
+    pub(super) fn new(count_max: usize) -> Differences {
+        assert!((1..=EXCHANGE_DIFFERENCE_COUNT_MAX).contains(&count_max));
+        Differences { rows: Vec::new(), count_max, pulls: 0, pushes: 0 }
     }
 
     pub(super) fn clear(&mut self) {
-        (self.count, self.pulls, self.pushes) = (0, 0, 0);
+        self.rows.clear();
+        (self.pulls, self.pushes) = (0, 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.rows.is_empty()
     }
 
     /// The orders, from row `first` on.
     pub(super) fn orders_from(&self, first: usize) -> impl Iterator<Item = u64> + '_ {
-        self.rows[first..self.count].iter().map(|row| row.order)
+        self.rows[first..].iter().map(|row| row.order)
     }
 
     /// `side` alone has `entry`. False if there is no room for one more order.
@@ -92,14 +96,16 @@ impl<'a> Differences<'a> {
     /// # Panics
     /// If the orders do not ascend.
     pub(super) fn note(&mut self, side: Side, entry: Entry) -> bool {
-        let last = self.rows[..self.count].last().map(|row| row.order);
+        let last = self.rows.last().map(|row| row.order);
         assert!(last.is_none_or(|last| last <= entry.order()));
         if last != Some(entry.order()) {
-            let Some(row) = self.rows.get_mut(self.count) else { return false };
-            *row = Difference { order: entry.order(), ..Difference::default() };
-            self.count += 1;
+            if self.rows.len() == self.count_max {
+                return false;
+            }
+            let row = Difference { order: entry.order(), ..Difference::default() };
+            self.rows.push(row).expect("no more than the capacity");
         }
-        let row = &mut self.rows[self.count - 1];
+        let row = self.rows.last_mut().expect("the order's row");
         match side {
             Side::Mine => row.mine.add(entry),
             Side::Theirs => row.theirs.add(entry),
@@ -120,7 +126,7 @@ impl<'a> Differences<'a> {
     /// many. A key that was written meanwhile on the side that was ahead is in flight again.
     pub(super) fn confirm(&mut self) -> u32 {
         let mut confirmed = 0;
-        for row in &mut self.rows[..self.count] {
+        for row in &mut self.rows {
             let mine = row.mine_again.stays(&row.mine);
             let theirs = row.theirs_again.stays(&row.theirs);
             if !mine && !theirs {
@@ -140,7 +146,7 @@ impl<'a> Differences<'a> {
     /// Takes every difference for one that stays, as if it had been listed again.
     #[cfg(feature = "plant")]
     pub(super) fn repeat(&mut self) {
-        for row in &mut self.rows[..self.count] {
+        for row in &mut self.rows {
             (row.mine_again, row.theirs_again) = (row.mine, row.theirs);
         }
     }
@@ -152,7 +158,7 @@ impl<'a> Differences<'a> {
 
     /// The next order to push, if any. O(rows).
     pub(super) fn next_push(&self) -> Option<u64> {
-        let mut rows = self.rows[..self.count].iter();
+        let mut rows = self.rows.iter();
         if self.pushes == 0 {
             return None;
         }
@@ -174,7 +180,7 @@ impl<'a> Differences<'a> {
         if self.pulls == 0 {
             return None;
         }
-        let row = self.rows[..self.count].iter_mut().find(|row| row.state == State::Pull)?;
+        let row = self.rows.iter_mut().find(|row| row.state == State::Pull)?;
         row.state = State::Pulling;
         self.pulls -= 1;
         Some(row.order)
@@ -246,7 +252,7 @@ impl<'a> Differences<'a> {
     }
 
     fn row(&mut self, order: u64) -> Option<&mut Difference> {
-        let rows = &mut self.rows[..self.count];
+        let rows = &mut self.rows;
         let index = rows.binary_search_by_key(&order, |row| row.order).ok()?;
         Some(&mut rows[index])
     }

@@ -19,8 +19,8 @@
 //! order first (EXCHANGE_STREAM), and what differs then is found as above. How far that came
 //! outlives the exchange ([`Resume`]).
 //!
-//! Both are values: they say what they want next and what it costs ([`Initiator::want`]), and
-//! their shard grants it when its budget allows ([`Initiator::grant`]). Records and cold reads are
+//! Both are values: they say what they want next and what it costs ([`Machine::want`]), and
+//! their shard grants it when its budget allows ([`Machine::grant`]). Records and cold reads are
 //! the driver's, so a [`Step`] is answered by a later event.
 //!
 //! Invariants: nothing is removed, only joined; whatever is sent was found different twice, or is
@@ -28,21 +28,28 @@
 //! keys of one order are two entries, and travel together. Sources: range reconciliation (Meyer,
 //! arXiv 2212.13567); repeated differences alone count (Riak's Tictac AAE).
 //!
-//! No [`Shard`](crate::shard::Shard) holds one yet; until then it refuses their frames.
+//! A [`Shard`](crate::shard::Shard) has many at once: [`Exchanges`].
 
 mod comparison;
 mod descent;
 mod differences;
 mod initiator;
+mod machine;
 mod responder;
 mod schedule;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
-pub use differences::Difference;
 pub use initiator::Initiator;
+pub use machine::Machine;
 pub use responder::Responder;
 pub use schedule::{Pair, Schedule, Start};
+pub(crate) use sessions::Heard;
+pub use sessions::{
+    Answering, Asking, Counts, ExchangeFrame, Exchanges, Finished, Memory, Role, Session, Settings,
+    Way,
+};
 
 use core::time::Duration;
 
@@ -64,6 +71,8 @@ pub struct Config {
     pub window_bytes: u32,
     /// With fewer keys on both sides, nothing is streamed.
     pub bulk_keys_min: u64,
+    /// Differences that are known at once: more are found in several rounds.
+    pub difference_count_max: usize,
 }
 
 /// Between whom an exchange is.
@@ -91,6 +100,8 @@ pub struct Held<'a> {
 /// events of an earlier exchange apart: they go nowhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
+    /// Hash the own tree and count the keys; answer with `on_summarized`.
+    Summarize,
     /// Send a frame with the message at hand.
     Send,
     /// List entries above `after` of orders up to `last`, ascending, equal ones together, without
@@ -123,7 +134,7 @@ impl Step {
         match self {
             Step::Send => frame_length(0, message().bytes()),
             Step::Push { .. } | Step::Stream { .. } => frame_length(1, 1),
-            Step::List { .. } => 0,
+            Step::Summarize | Step::List { .. } => 0,
         }
     }
 }

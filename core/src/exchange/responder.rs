@@ -5,7 +5,7 @@ use core::time::Duration;
 use heapless::Vec;
 use zerocopy::little_endian::U64;
 
-use super::{Config, Held, Parties, Sent, Step, Summary, Versions};
+use super::{Config, Held, Machine, Parties, Sent, Step, Summary, Versions};
 use crate::id::TopologyId;
 use crate::limits::{
     EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
@@ -114,28 +114,23 @@ impl Responder {
         (self.joining, self.refused) = (0, 0);
         self.summary = Summary::NONE;
     }
+}
 
-    /// Between whom the exchange is.
-    pub fn parties(&self) -> &Parties {
+impl Machine for Responder {
+    fn parties(&self) -> &Parties {
         &self.parties
     }
 
-    /// How it ended, if it has. `differences` are those that the initiator told.
-    pub fn summary(&self) -> Option<&Summary> {
+    fn summary(&self) -> Option<&Summary> {
         (self.next == Next::Nothing).then_some(&self.summary)
     }
 
-    /// As [`Initiator::want`](super::Initiator::want).
-    pub fn want(&self) -> Option<usize> {
+    fn want(&self) -> Option<usize> {
         let Next::Grant(step) = self.next else { return None };
         Some(step.least_bytes(|| self.message()))
     }
 
-    /// Lets it go on: what is returned has to be done.
-    ///
-    /// # Panics
-    /// If it wants nothing.
-    pub fn grant(&mut self, now: Instant) -> Step {
+    fn grant(&mut self, now: Instant) -> Step {
         let Next::Grant(step) = self.next else { panic!("a grant that was not wanted") };
         if step == Step::Send && self.answer == Answer::Fetched {
             self.told = core::mem::take(&mut self.refused);
@@ -149,8 +144,7 @@ impl Responder {
         step
     }
 
-    /// The message of a [`Step::Send`].
-    pub fn message(&self) -> Message<'_> {
+    fn message(&self) -> Message<'_> {
         match self.answer {
             Answer::Same => Message::ExchangeSame,
             Answer::Hashes(level) => {
@@ -172,28 +166,30 @@ impl Responder {
         }
     }
 
-    /// When [`Responder::on_timeout`] is due.
-    pub fn timeout(&self) -> Option<Instant> {
+    fn timeout(&self) -> Option<Instant> {
         (self.next == Next::Question).then_some(self.deadline)
     }
 
-    /// The initiator was silent for too long.
-    pub fn on_timeout(&mut self, now: Instant) {
+    fn on_timeout(&mut self, now: Instant) {
         if self.next == Next::Question && now >= self.deadline {
             self.end(EndReason::Silent);
         }
     }
 
-    /// The connection is gone, and the exchange with it: nothing is sent any more.
-    pub fn on_disconnected(&mut self) {
+    fn on_disconnected(&mut self) {
         if self.next != Next::Nothing {
             self.summary.reason = EndReason::Disconnected;
             self.next = Next::Nothing;
         }
     }
 
-    /// A frame of the exchange came, other than EXCHANGE_RECORD.
-    pub fn on_frame(
+    fn give_up(&mut self, reason: EndReason) {
+        if self.next != Next::Nothing && !self.is_ending() {
+            self.end(reason);
+        }
+    }
+
+    fn on_frame(
         &mut self,
         now: Instant,
         topology: TopologyId,
@@ -238,8 +234,7 @@ impl Responder {
         }
     }
 
-    /// An EXCHANGE_RECORD came and goes to be joined, unless this says no: then it is dropped.
-    pub fn on_record(&mut self, now: Instant, topology: TopologyId) -> bool {
+    fn on_record(&mut self, now: Instant, topology: TopologyId) -> bool {
         if self.next == Next::Nothing || self.is_ending() {
             return false;
         }
@@ -254,8 +249,7 @@ impl Responder {
         true
     }
 
-    /// A record of `order` was joined; none: it could not be.
-    pub fn on_joined(&mut self, order: u64, versions: Option<Versions>) {
+    fn on_joined(&mut self, order: u64, versions: Option<Versions>) {
         self.joining = self.joining.saturating_sub(1);
         match versions {
             None => self.refused += 1,
@@ -272,8 +266,11 @@ impl Responder {
         }
     }
 
-    /// What a [`Step::List`] asked for; with `more`, there may be further ones.
-    pub fn on_listed(&mut self, entries: &[Entry], more: bool) {
+    fn on_summarized(&mut self, _: u64, _: u64) {
+        unreachable!("only the initiator summarizes");
+    }
+
+    fn on_listed(&mut self, _: Instant, entries: &[Entry], more: bool) {
         if self.next != Next::Driver {
             return;
         }
@@ -291,8 +288,7 @@ impl Responder {
         self.list();
     }
 
-    /// A [`Step::Push`] was done; no records if there are none any more.
-    pub fn on_pushed(&mut self, sent: Sent) {
+    fn on_pushed(&mut self, _: u64, sent: Sent) {
         if self.next != Next::Driver {
             return;
         }
@@ -306,14 +302,15 @@ impl Responder {
         self.serve();
     }
 
-    /// A [`Step::Stream`] was done; `next` is the order to go on from, if there is more.
-    pub fn on_streamed(&mut self, next: Option<u64>, sent: Sent) {
+    fn on_streamed(&mut self, next: Option<u64>, sent: Sent) {
         if self.next == Next::Driver {
             self.summary.sent += u64::from(sent.records);
             self.send(Answer::Streamed(next));
         }
     }
+}
 
+impl Responder {
     fn on_nodes(&mut self, nodes: &Nodes, held: Held<'_>) {
         self.keys = held.keys;
         self.hashes.clear();

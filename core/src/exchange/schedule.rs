@@ -23,6 +23,10 @@ pub struct Pair {
     pub last_equal: Option<Instant>,
     /// Keys in which they still differed when the last exchange finished.
     pub differences: u32,
+    /// An exchange was asked for (`Schedule::repair`) and has not finished.
+    pub is_asked: bool,
+    /// The last one that was asked for did not come about: the peer could not be reached.
+    pub is_deferred: bool,
     due: Instant,
     is_running: bool,
     resume: Option<Resume>,
@@ -123,7 +127,11 @@ impl<'a> Schedule<'a> {
             let oldest = waiting.min_by_key(|(_, pair)| pair.due).map(|(index, _)| index);
             let index = oldest.expect("a pair is due");
             if !is_reachable(self.pairs[index].peer) {
-                self.pairs[index].due = now + self.jittered();
+                let due = now + self.jittered();
+                let pair = &mut self.pairs[index];
+                pair.due = due;
+                pair.is_deferred = pair.is_asked;
+                pair.is_asked = false;
                 self.update_next_due();
                 continue;
             }
@@ -150,6 +158,7 @@ impl<'a> Schedule<'a> {
         pair.is_running = false;
         pair.resume = end.resume;
         if end.reason == EndReason::Finished {
+            (pair.is_asked, pair.is_deferred) = (false, false);
             pair.due = jittered;
             pair.differences = end.differences;
             if end.is_equal() {
@@ -167,6 +176,7 @@ impl<'a> Schedule<'a> {
         for pair in &mut self.pairs[..self.count] {
             if partition.is_none_or(|partition| partition == pair.partition) {
                 pair.due = pair.due.min(now);
+                (pair.is_asked, pair.is_deferred) = (true, false);
             }
         }
         self.update_next_due();

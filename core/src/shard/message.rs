@@ -1,9 +1,12 @@
 //! What a shard is told and what it asks for: two closed sets.
 
+use super::exchange::ExchangeEvent;
+use crate::exchange::{Finished, Session, Step};
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Ring;
+use crate::wire::exchange::EndReason;
 use crate::wire::peer::RejectReason;
 
 /// A data frame of a coordinator, without its bytes.
@@ -153,6 +156,8 @@ pub enum Input<'a> {
         /// What was found.
         result: Sought,
     },
+    /// See [`ExchangeEvent`].
+    Exchange(ExchangeEvent<'a>),
     /// The node has a new ring; the shard keeps a copy.
     Ring {
         /// The ring.
@@ -370,6 +375,33 @@ pub enum Output {
         /// changed since, the target may lack the change: then the hint is kept.
         sent: Place,
     },
+    /// Do a step of an exchange; answer with the [`ExchangeEvent`] that belongs to it.
+    Exchange {
+        /// The exchange.
+        session: Session,
+        /// The partition that it is about.
+        partition: Partition,
+        /// What is to be done.
+        step: Step,
+    },
+    /// Join the record at hand, which came in an exchange; answer with [`ExchangeEvent::Joined`].
+    ExchangeJoin {
+        /// The connection it came over.
+        link: Link,
+        /// The node behind it.
+        node: NodeId,
+    },
+    /// Answer a frame of an exchange with EXCHANGE_END.
+    ExchangeRefuse {
+        /// The connection it came over.
+        link: Link,
+        /// As in the frame.
+        number: u32,
+        /// Why.
+        reason: EndReason,
+    },
+    /// An exchange has finished.
+    Exchanged(Finished),
     /// A write wants the log synced although its durability mode would not.
     Sync,
     /// A peer knows another topology: the node machine must exchange them.

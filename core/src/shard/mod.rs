@@ -18,6 +18,7 @@
 
 mod apply;
 mod coordinate;
+mod exchange;
 mod handoff;
 mod message;
 mod read;
@@ -27,8 +28,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use exchange::ExchangeEvent;
 pub use message::{DataFrame, FoundHint, Input, Output, Sought};
 
+use crate::exchange::{self as exchanges, Exchanges};
 use crate::handoff::Handoff;
 use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
@@ -73,6 +76,8 @@ pub struct ShardConfig {
     pub keeps_hints: bool,
     /// How often nodes are looked at for which hints are left (`limits::HINT_INTERVAL`).
     pub hint_interval: Duration,
+    /// Of its anti-entropy.
+    pub exchanges: exchanges::Settings,
 }
 
 /// The memory that a shard works in, lent once.
@@ -84,6 +89,8 @@ pub struct ShardMemory<'a> {
     pub unsynced: &'a mut [Unsynced],
     /// Births used in each partition of this shard (see [`Shard::partition_count`]).
     pub births: &'a mut [u32],
+    /// Exchanges.
+    pub exchanges: exchanges::Memory<'a>,
 }
 
 /// The machine. See the module's page.
@@ -108,6 +115,7 @@ pub struct Shard<'a> {
     read_only: bool,
     read_repair: Pace,
     handoff: Handoff,
+    exchanges: Exchanges<'a>,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
 
@@ -135,6 +143,7 @@ impl<'a> Shard<'a> {
             read_only: false,
             read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
             handoff: Handoff::new(config.hint_interval),
+            exchanges: Exchanges::new(&config.exchanges, memory.exchanges),
             outputs: Deque::new(),
         }
     }
@@ -177,19 +186,26 @@ impl<'a> Shard<'a> {
             Input::ForwardReplied { op, node, order } => self.on_forward_replied(op, node, order),
             Input::ForwardLost { op } => self.on_forward_lost(op),
             Input::PeerUp(node) => self.on_peer_up(now, node),
-            Input::PeerDown(node) => self.on_peer_down(node),
+            Input::PeerDown(node) => self.on_peer_down(now, node),
             Input::Stored { written, synced } => self.on_stored(now, written, synced),
             Input::LogFailed => self.on_log_failed(now),
             Input::Hinted { target } => self.on_hinted(now, target),
             Input::Sought { op, result } => self.on_sought(now, op, result),
-            Input::Ring { ring, topology } => self.on_ring(ring, topology),
-            Input::Hold => self.holding = true,
-            Input::Release => self.holding = false,
+            Input::Exchange(event) => self.on_exchange(now, event),
+            Input::Ring { ring, topology } => self.on_ring(now, ring, topology),
+            Input::Hold => {
+                self.holding = true;
+                self.hold_exchanges(now);
+            }
+            Input::Release => {
+                self.holding = false;
+                self.hold_exchanges(now);
+            }
         }
         self.check_invariants();
     }
 
-    /// One bounded step: an expired deadline, a piece of a walk, or a hint.
+    /// One bounded step: an expired deadline, a piece of a walk, a hint, a step of an exchange.
     ///
     /// # Panics
     /// If the outputs were not drained.
@@ -209,6 +225,9 @@ impl<'a> Shard<'a> {
         if self.has_room() {
             self.hand_off(now);
         }
+        if self.has_room() {
+            self.exchange(now);
+        }
         self.check_invariants();
     }
 
@@ -225,7 +244,7 @@ impl<'a> Shard<'a> {
         {
             return Some(Instant(0));
         }
-        self.table.next().into_iter().chain(self.next_handoff()).min()
+        [self.table.next(), self.next_handoff(), self.next_exchange()].into_iter().flatten().min()
     }
 
     /// The ring this shard works on.

@@ -101,6 +101,7 @@ impl Shard<'_> {
 
     pub(super) fn on_log_failed(&mut self, now: Instant) {
         self.read_only = true;
+        self.hold_exchanges(now);
         self.release_acks(now);
     }
 
@@ -155,6 +156,7 @@ impl Shard<'_> {
             return;
         }
         self.handoff.on_reachable(now, node);
+        self.exchanges.on_peer_up(now, node);
         if self.walk.is_some() {
             self.returning.push(node).expect("no more peers than members");
         } else {
@@ -162,18 +164,22 @@ impl Shard<'_> {
         }
     }
 
-    pub(super) fn on_peer_down(&mut self, node: NodeId) {
+    pub(super) fn on_peer_down(&mut self, now: Instant, node: NodeId) {
         assert!(node != self.config.node);
         if let Ok(index) = self.reachable.binary_search(&node) {
             self.reachable.remove(index);
         }
         self.returning.retain(|returning| *returning != node);
+        self.exchanges.on_peer_down(now, node);
         self.walk = Some(0);
     }
 
-    pub(super) fn on_ring(&mut self, ring: &Ring<'_>, topology: TopologyId) {
+    pub(super) fn on_ring(&mut self, now: Instant, ring: &Ring<'_>, topology: TopologyId) {
         self.ring.copy_from(ring);
         self.topology = topology;
+        let last = self.first_partition + (self.births.len() - 1) as u16;
+        let partitions = self.first_partition..=last;
+        self.exchanges.on_ring(now, &self.ring, self.config.node, partitions);
         self.walk = Some(0);
     }
 

@@ -182,6 +182,11 @@ impl Op {
         matches!(self, Ping | PingRequest | Pong | Relaying | Sync | SyncTable)
     }
 
+    /// Whether it belongs to an exchange.
+    pub fn is_exchange(self) -> bool {
+        (Op::ExchangeOpen.number()..=Op::ExchangeEnd.number()).contains(&self.number())
+    }
+
     /// Whether a frame of this op may carry a key of `key_bytes` (0: no key). The upper bound
     /// is `KEY_BYTES_MAX` for all.
     pub fn takes_key(self, key_bytes: usize) -> bool {

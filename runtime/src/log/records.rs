@@ -41,7 +41,7 @@ impl<M: Maps> Records for Log<M> {
         self.oldest_hint(target, after)
     }
 
-    fn fetch_hint(&mut self, place: Place) {
+    fn fetch_place(&mut self, place: Place) {
         // Nobody waits for it by its key, which is not known yet.
         let key = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
         self.want_place(key, place, false);

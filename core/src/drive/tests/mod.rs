@@ -3,6 +3,7 @@
 mod causal;
 mod cold;
 mod conditions;
+mod exchanges;
 mod frames;
 mod handoff;
 mod hints;
@@ -17,8 +18,9 @@ mod sessions;
 use super::*;
 use crate::Unsynced;
 use crate::checksum::Software;
+use crate::exchange::{self, Answering, Asking, Pair};
 use crate::id::{Boot, ClusterId, TopologyId};
-use crate::limits::HINT_INTERVAL;
+use crate::limits::{EXCHANGE_INTERVAL, HINT_INTERVAL};
 use crate::membership::member::{Member, Name};
 use crate::records::Place;
 use crate::records::tests::store::Store;
@@ -226,10 +228,12 @@ struct Setup {
     r: u8,
     w: u8,
     sync_before_ack: bool,
+    /// Of exchanges; none: there are none.
+    interval: Option<Duration>,
 }
 
 const THREE: Setup =
-    Setup { nodes: 3, shards: 1, mixed: false, r: 2, w: 2, sync_before_ack: false };
+    Setup { nodes: 3, shards: 1, mixed: false, r: 2, w: 2, sync_before_ack: false, interval: None };
 
 impl Setup {
     fn shards_of(&self, node: u32) -> u16 {
@@ -408,6 +412,11 @@ impl Cluster {
 
 impl Site {
     fn new(at: At, setup: &Setup) -> Site {
+        let exchanges = exchange::Settings {
+            interval: setup.interval.unwrap_or(EXCHANGE_INTERVAL),
+            request_timeout: TIMEOUT,
+            seed: at.link().0,
+        };
         let config = ShardConfig {
             node: NodeId(at.node),
             boot: Boot(1),
@@ -419,11 +428,17 @@ impl Site {
             sync_before_ack: setup.sync_before_ack,
             keeps_hints: true,
             hint_interval: HINT_INTERVAL,
+            exchanges,
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 200].leak(),
             unsynced: vec![Unsynced::default(); 200].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            exchanges: setup.interval.map_or(exchange::Memory::none(), |_| exchange::Memory {
+                pairs: vec![Pair::default(); 3 << BITS].leak(),
+                asking: Vec::from_iter((0..32).map(|_| Asking::asking(&exchanges))).leak(),
+                answering: Vec::from_iter((0..64).map(|_| Answering::answering(&exchanges))).leak(),
+            }),
         };
         let shard = Shard::new(config, memory, ring(&[]));
         let (store, bodies) = (Store::default(), Memory::default());

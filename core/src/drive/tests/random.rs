@@ -34,6 +34,7 @@ impl World {
             r: 1 + prng.below(3) as u8,
             w: 1 + prng.below(3) as u8,
             sync_before_ack: prng.chance(30),
+            interval: None,
         };
         World { cluster: Cluster::new(setup), prng, held: Vec::new(), ended: 0 }
     }

@@ -7,8 +7,8 @@ use zerocopy::little_endian::U64;
 
 use super::comparison::{Comparison, Need};
 use super::descent::Descent;
-use super::differences::{Difference, Differences};
-use super::{Config, Held, Parties, Resume, Sent, Step, Summary, Versions};
+use super::differences::Differences;
+use super::{Config, Held, Machine, Parties, Resume, Sent, Step, Summary, Versions};
 use crate::id::TopologyId;
 use crate::limits::EXCHANGE_FETCH_COUNT_MAX;
 use crate::records::{leaf_of, leaf_orders};
@@ -62,9 +62,9 @@ enum After {
     Streamed(Option<u64>),
 }
 
-/// The asking side of one exchange; see [`exchange`](super). 20 KiB, and the differences lent.
+/// The asking side of one exchange; see [`exchange`](super). 60 KiB.
 #[derive(Debug)]
-pub struct Initiator<'a> {
+pub struct Initiator {
     config: Config,
     parties: Parties,
     phase: Phase,
@@ -74,7 +74,7 @@ pub struct Initiator<'a> {
     open: Open,
     descent: Descent,
     comparison: Comparison,
-    differences: Differences<'a>,
+    differences: Differences,
     /// From this order on, nothing is compared, or streamed, yet; none = all is.
     left: Option<u64>,
     /// Rows before this one are rechecked, or asked to be.
@@ -92,13 +92,12 @@ pub struct Initiator<'a> {
     summary: Summary,
 }
 
-impl<'a> Initiator<'a> {
-    /// One that has ended; [`Initiator::start`] brings it to life, again and again. `differences`
-    /// is how many it can hold at once: more are found in several rounds.
+impl Initiator {
+    /// One that has ended; [`Initiator::start`] brings it to life, again and again.
     ///
     /// # Panics
-    /// If no difference fits.
-    pub fn new(config: Config, differences: &'a mut [Difference]) -> Initiator<'a> {
+    /// If no difference fits, or more than `limits::EXCHANGE_DIFFERENCE_COUNT_MAX`.
+    pub fn new(config: Config) -> Initiator {
         Initiator {
             config,
             parties: Parties::default(),
@@ -108,7 +107,7 @@ impl<'a> Initiator<'a> {
             open: Open { partition: Default::default(), root: 0, keys: 0 },
             descent: Descent::new(),
             comparison: Comparison::new(),
-            differences: Differences::new(differences),
+            differences: Differences::new(config.difference_count_max),
             left: None,
             rechecked: 0,
             fetched: Vec::new(),
@@ -128,44 +127,34 @@ impl<'a> Initiator<'a> {
     pub fn start(&mut self, parties: Parties, resume: Option<Resume>) {
         assert!(self.phase == Phase::Ended);
         (self.parties, self.phase) = (parties, Phase::Opening);
-        self.next = Next::Grant(Step::Send);
+        self.next = Next::Grant(Step::Summarize);
         self.differences.clear();
         self.fetched.clear();
         (self.pushed, self.pushed_bytes, self.joining) = (0, 0, 0);
         (self.streamed, self.confirmed) = (None, 0);
         self.summary = Summary { resume, ..Summary::NONE };
     }
+}
 
-    /// Between whom the exchange is.
-    pub fn parties(&self) -> &Parties {
+impl Machine for Initiator {
+    fn parties(&self) -> &Parties {
         &self.parties
     }
 
-    /// How it ended, if it has.
-    pub fn summary(&self) -> Option<&Summary> {
+    fn summary(&self) -> Option<&Summary> {
         (self.phase == Phase::Ended).then_some(&self.summary)
     }
 
-    /// What the next step costs at least, in bytes to send; none while it waits for an event.
-    pub fn want(&self) -> Option<usize> {
+    fn want(&self) -> Option<usize> {
         let Next::Grant(step) = self.next else { return None };
         Some(step.least_bytes(|| self.message()))
     }
 
-    /// Lets it go on: what is returned has to be done.
-    ///
-    /// # Panics
-    /// If it wants nothing.
-    pub fn grant(&mut self, now: Instant, held: Held<'_>) -> Step {
+    fn grant(&mut self, now: Instant) -> Step {
         let Next::Grant(step) = self.next else { panic!("a grant that was not wanted") };
         self.next = if step == Step::Send { Next::Answer } else { Next::Driver };
-        match self.phase {
-            Phase::Opening => {
-                let (partition, root) = (self.parties.partition, held.tree.root());
-                self.open = Open { partition, root, keys: held.keys };
-            }
-            Phase::Ending => (self.phase, self.next) = (Phase::Ended, Next::Nothing),
-            _ => {}
+        if self.phase == Phase::Ending {
+            (self.phase, self.next) = (Phase::Ended, Next::Nothing);
         }
         if self.next == Next::Answer {
             self.deadline = now + self.config.silence;
@@ -173,8 +162,7 @@ impl<'a> Initiator<'a> {
         step
     }
 
-    /// The message of a [`Step::Send`].
-    pub fn message(&self) -> Message<'_> {
+    fn message(&self) -> Message<'_> {
         let bytes = self.config.window_bytes;
         match self.phase {
             Phase::Opening => Message::ExchangeOpen(self.open),
@@ -194,13 +182,11 @@ impl<'a> Initiator<'a> {
         }
     }
 
-    /// When [`Initiator::on_timeout`] is due.
-    pub fn timeout(&self) -> Option<Instant> {
+    fn timeout(&self) -> Option<Instant> {
         matches!(self.next, Next::Answer | Next::Pause).then_some(self.deadline)
     }
 
-    /// The pause is over, or the peer was silent for too long.
-    pub fn on_timeout(&mut self, now: Instant) {
+    fn on_timeout(&mut self, now: Instant) {
         match self.next {
             Next::Answer if now >= self.deadline => self.end(EndReason::Silent),
             Next::Pause if now >= self.deadline => self.recheck(),
@@ -208,16 +194,27 @@ impl<'a> Initiator<'a> {
         }
     }
 
-    /// The connection is gone, and the exchange with it: nothing is sent any more.
-    pub fn on_disconnected(&mut self) {
+    fn on_disconnected(&mut self) {
         if self.phase != Phase::Ended {
             self.end(EndReason::Disconnected);
             (self.phase, self.next) = (Phase::Ended, Next::Nothing);
         }
     }
 
-    /// A frame of the exchange came, other than EXCHANGE_RECORD.
-    pub fn on_frame(
+    fn give_up(&mut self, reason: EndReason) {
+        if !matches!(self.phase, Phase::Ended | Phase::Ending) {
+            self.end(reason);
+        }
+    }
+
+    fn on_summarized(&mut self, root: u64, keys: u64) {
+        if self.next == Next::Driver && self.phase == Phase::Opening {
+            self.open = Open { partition: self.parties.partition, root, keys };
+            self.next = Next::Grant(Step::Send);
+        }
+    }
+
+    fn on_frame(
         &mut self,
         now: Instant,
         topology: TopologyId,
@@ -269,8 +266,7 @@ impl<'a> Initiator<'a> {
         }
     }
 
-    /// An EXCHANGE_RECORD came and goes to be joined, unless this says no: then it is dropped.
-    pub fn on_record(&mut self, now: Instant, topology: TopologyId) -> bool {
+    fn on_record(&mut self, now: Instant, topology: TopologyId) -> bool {
         if matches!(self.phase, Phase::Ended | Phase::Ending) {
             return false;
         }
@@ -286,8 +282,7 @@ impl<'a> Initiator<'a> {
         true
     }
 
-    /// A record of `order` was joined; none: it could not be.
-    pub fn on_joined(&mut self, order: u64, versions: Option<Versions>) {
+    fn on_joined(&mut self, order: u64, versions: Option<Versions>) {
         // What came before a disconnect or an end may be joined after it.
         self.joining = self.joining.saturating_sub(1);
         match self.phase {
@@ -304,8 +299,7 @@ impl<'a> Initiator<'a> {
         }
     }
 
-    /// What a [`Step::List`] asked for; with `more`, there may be further ones.
-    pub fn on_listed(&mut self, now: Instant, entries: &[Entry], more: bool) {
+    fn on_listed(&mut self, now: Instant, entries: &[Entry], more: bool) {
         if self.next != Next::Driver {
             return;
         }
@@ -323,8 +317,7 @@ impl<'a> Initiator<'a> {
         self.on_need(now, need);
     }
 
-    /// A [`Step::Push`] was done; no records if there are none any more.
-    pub fn on_pushed(&mut self, order: u64, sent: Sent) {
+    fn on_pushed(&mut self, order: u64, sent: Sent) {
         if self.next != Next::Driver {
             return;
         }
@@ -335,15 +328,16 @@ impl<'a> Initiator<'a> {
         self.repair();
     }
 
-    /// A [`Step::Stream`] was done; `next` is the order to go on from, if there is more.
-    pub fn on_streamed(&mut self, next: Option<u64>, sent: Sent) {
+    fn on_streamed(&mut self, next: Option<u64>, sent: Sent) {
         let (Next::Driver, Phase::Streaming(resume)) = (self.next, self.phase) else { return };
         assert!(next.is_none_or(|next| next > resume.from));
         self.summary.sent += u64::from(sent.records);
         self.left = next;
         self.next = Next::Grant(Step::Send);
     }
+}
 
+impl Initiator {
     fn add_differences(&mut self, count: u32) {
         self.summary.differences = self.summary.differences.saturating_add(count);
     }

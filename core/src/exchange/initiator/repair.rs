@@ -7,7 +7,7 @@ use super::{After, Initiator, Next, Phase};
 use crate::limits::EXCHANGE_FETCH_COUNT_MAX;
 use crate::wire::exchange::{EndReason, Range};
 
-impl Initiator<'_> {
+impl Initiator {
     /// All leaves are compared, or no more differences fit.
     pub(super) fn settle_or_finish(&mut self) {
         if self.differences.is_empty() {
@@ -103,7 +103,7 @@ impl Initiator<'_> {
         match next {
             Some(from) => self.stream(Resume { from, ..resume }),
             None => {
-                (self.phase, self.next) = (Phase::Opening, Next::Grant(Step::Send));
+                (self.phase, self.next) = (Phase::Opening, Next::Grant(Step::Summarize));
             }
         }
     }

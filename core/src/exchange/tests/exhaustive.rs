@@ -29,7 +29,7 @@ fn every_placement_is_repaired_by_one_exchange() {
             }
             let mut world = World::new(1, 2);
             world.list_max = 1 + placement[0] % 3;
-            world.differences_max = 1 + placement[1] % 3;
+            world.config.difference_count_max = 1 + placement[1] % 3;
             let mut differing = 0;
             for (id, (order, placement)) in choice.into_iter().zip(placement).enumerate() {
                 let key = (orders[order], id as u64);

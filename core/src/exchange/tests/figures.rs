@@ -3,11 +3,13 @@
 use super::*;
 use std::println;
 
+use crate::limits::EXCHANGE_DIFFERENCE_COUNT_MAX;
+
 /// A world of two equal stores with `keys` keys of random orders.
 fn equal_stores(keys: u64) -> World {
     let mut world = World::new(1, 2);
     world.list_max = 512;
-    world.differences_max = 2048;
+    world.config.difference_count_max = EXCHANGE_DIFFERENCE_COUNT_MAX;
     for number in 0..keys {
         let key = (Prng::new(number).next_u64(), number);
         world.put(0, key, [1, 0, 0]);

@@ -31,6 +31,7 @@ const CONFIG: Config = Config {
     silence: Duration::from_secs(10),
     window_bytes: 16 << 10,
     bulk_keys_min: 512,
+    difference_count_max: 64,
 };
 
 /// Which end of an exchange.
@@ -63,7 +64,7 @@ struct Traffic {
 struct Session {
     /// The nodes of its initiator and its responder.
     nodes: [usize; 2],
-    initiator: Box<Initiator<'static>>,
+    initiator: Box<Initiator>,
     responder: Box<Responder>,
     /// Frames to the initiator, and to the responder, by arrival.
     queues: [VecDeque<(Instant, Vec<u8>)>; 2],
@@ -87,7 +88,6 @@ struct World {
     delay_max: u64,
     /// Most entries that a driver lists at once.
     list_max: usize,
-    differences_max: usize,
     record_bytes: usize,
     config: Config,
 }
@@ -105,7 +105,6 @@ impl World {
             truth: BTreeMap::new(),
             delay_max: 1_000,
             list_max: 64,
-            differences_max: 64,
             record_bytes: 100,
             config: CONFIG,
         }
@@ -135,8 +134,7 @@ impl World {
     /// Begins an exchange; the lower node asks.
     fn begin(&mut self, a: usize, b: usize, resume: Option<Resume>, cut: Option<usize>) {
         assert!(a < b);
-        let memory = vec![Difference::default(); self.differences_max].into_boxed_slice();
-        let mut initiator = Box::new(Initiator::new(self.config, Box::leak(memory)));
+        let mut initiator = Box::new(Initiator::new(self.config));
         let mut responder = Box::new(Responder::new(self.config));
         initiator.start(parties(b), resume);
         responder.start(self.now, parties(a));
@@ -196,10 +194,9 @@ impl World {
         for index in 0..self.sessions.len() {
             loop {
                 let session = &mut self.sessions[index];
-                let (now, [a, _]) = (self.now, session.nodes);
+                let now = self.now;
                 let (end, step, bytes) = if let Some(bytes) = session.initiator.want() {
-                    let held = self.stores[a].held();
-                    (End::Initiator, session.initiator.grant(now, held), bytes)
+                    (End::Initiator, session.initiator.grant(now), bytes)
                 } else if let Some(bytes) = session.responder.want() {
                     (End::Responder, session.responder.grant(now), bytes)
                 } else {
@@ -268,10 +265,7 @@ impl World {
                 Task::Join(key, record) => {
                     let versions = self.stores[node].join(key, record);
                     let session = &mut self.sessions[index];
-                    match end {
-                        End::Initiator => session.initiator.on_joined(key.0, Some(versions)),
-                        End::Responder => session.responder.on_joined(key.0, Some(versions)),
-                    }
+                    session.machine(end).on_joined(key.0, Some(versions));
                 }
                 Task::Step(step) => self.run_step(index, end, node, step),
             }
@@ -281,31 +275,26 @@ impl World {
     fn run_step(&mut self, index: usize, end: End, node: usize, step: Step) {
         match step {
             Step::Send => unreachable!("it was sent at once"),
+            Step::Summarize => {
+                let Held { tree, keys } = self.stores[node].held();
+                self.sessions[index].initiator.on_summarized(tree.root(), keys);
+            }
             Step::List { after, last } => {
                 let most = 1 + self.prng.below(self.list_max as u64) as usize;
                 let (entries, more) = self.stores[node].list(after, last, most);
                 let session = &mut self.sessions[index];
-                match end {
-                    End::Initiator => session.initiator.on_listed(self.now, &entries, more),
-                    End::Responder => session.responder.on_listed(&entries, more),
-                }
+                session.machine(end).on_listed(self.now, &entries, more);
             }
             Step::Push { order } => {
                 let sent = self.send_orders(index, end, node, order..=order, u64::MAX).1;
                 let session = &mut self.sessions[index];
-                match end {
-                    End::Initiator => session.initiator.on_pushed(order, sent),
-                    End::Responder => session.responder.on_pushed(sent),
-                }
+                session.machine(end).on_pushed(order, sent);
             }
             Step::Stream { from, bytes } => {
                 let orders = from..=u64::MAX;
                 let (next, sent) = self.send_orders(index, end, node, orders, bytes.into());
                 let session = &mut self.sessions[index];
-                match end {
-                    End::Initiator => session.initiator.on_streamed(next, sent),
-                    End::Responder => session.responder.on_streamed(next, sent),
-                }
+                session.machine(end).on_streamed(next, sent);
             }
         }
     }
@@ -352,6 +341,13 @@ impl World {
 }
 
 impl Session {
+    fn machine(&mut self, end: End) -> &mut dyn Machine {
+        match end {
+            End::Initiator => &mut *self.initiator,
+            End::Responder => &mut *self.responder,
+        }
+    }
+
     fn is_over(&self) -> bool {
         let over = self.initiator.summary().is_some() && self.responder.summary().is_some();
         over && self.tasks.iter().all(|(_, _, task)| !matches!(task, Task::Join(..)))
@@ -384,16 +380,9 @@ impl Session {
         let message = Message::new_checked(&frame).unwrap();
         let topology = frame.hop().topology;
         let Message::ExchangeRecord(record) = message else {
-            return match end {
-                End::Initiator => self.initiator.on_frame(now, topology, &message, held),
-                End::Responder => self.responder.on_frame(now, topology, &message, held),
-            };
+            return self.machine(end).on_frame(now, topology, &message, held);
         };
-        let taken = match end {
-            End::Initiator => self.initiator.on_record(now, topology),
-            End::Responder => self.responder.on_record(now, topology),
-        };
-        if taken {
+        if self.machine(end).on_record(now, topology) {
             let (halves, _) = frame.key().as_chunks::<8>();
             let key = (u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1]));
             self.tasks.push((join, end, Task::Join(key, store::decode(record))));

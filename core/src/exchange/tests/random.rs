@@ -28,7 +28,7 @@ fn run(seed: u64) {
     let keys = 1 + world.prng.below(3000);
     let lost_percent = world.prng.below(60);
     world.list_max = 1 + world.prng.below(300) as usize;
-    world.differences_max = 1 + world.prng.below(300) as usize;
+    world.config.difference_count_max = 1 + world.prng.below(300) as usize;
     world.delay_max = 1 + world.prng.below(20_000);
     world.config.bulk_keys_min = world.prng.below(1000);
     for _ in 0..world.prng.below(300) {

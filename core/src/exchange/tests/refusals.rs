@@ -3,9 +3,8 @@
 use super::*;
 use crate::wire::exchange::{EndReason, Fetched, Stream, Streamed};
 
-fn ends() -> (Box<Initiator<'static>>, Box<Responder>) {
-    let memory = Box::leak(Box::new([Difference::default(); 4]));
-    let mut initiator = Box::new(Initiator::new(CONFIG, memory));
+fn ends() -> (Box<Initiator>, Box<Responder>) {
+    let mut initiator = Box::new(Initiator::new(CONFIG));
     let mut responder = Box::new(Responder::new(CONFIG));
     initiator.start(parties(1), None);
     responder.start(Instant(0), parties(0));
@@ -13,26 +12,33 @@ fn ends() -> (Box<Initiator<'static>>, Box<Responder>) {
 }
 
 /// Lets the end go out, and says why.
-fn reason(initiator: &mut Initiator<'_>, held: Held<'_>) -> EndReason {
+fn reason(initiator: &mut Initiator) -> EndReason {
     assert_eq!(initiator.summary(), None);
-    assert_eq!(initiator.grant(Instant(0), held), Step::Send);
+    assert_eq!(initiator.grant(Instant(0)), Step::Send);
     let Message::ExchangeEnd(end) = initiator.message() else { panic!("an end is sent") };
     assert_eq!(initiator.summary().unwrap().reason, end.reason);
     assert_eq!((initiator.want(), initiator.timeout()), (None, None));
     end.reason
 }
 
+/// Has the EXCHANGE_OPEN sent.
+fn open(initiator: &mut Initiator, store: &Store) {
+    assert_eq!(initiator.grant(Instant(0)), Step::Summarize);
+    initiator.on_summarized(store.held().tree.root(), store.held().keys);
+    assert_eq!(initiator.grant(Instant(0)), Step::Send);
+}
+
 #[test]
 fn a_silent_peer_ends_it() {
     let store = Store::default();
     let (mut initiator, mut responder) = ends();
-    initiator.grant(Instant(0), store.held());
+    open(&mut initiator, &store);
     let due = initiator.timeout().unwrap();
     assert_eq!(due, Instant(0) + CONFIG.silence);
     initiator.on_timeout(due - Duration::from_micros(1));
     assert_eq!(initiator.timeout(), Some(due));
     initiator.on_timeout(due);
-    assert_eq!(reason(&mut initiator, store.held()), EndReason::Silent);
+    assert_eq!(reason(&mut initiator), EndReason::Silent);
     let message = Message::ExchangeSame;
     responder.on_frame(Instant(0), TOPOLOGY, &message, store.held());
     assert_eq!(responder.grant(Instant(0)), Step::Send);
@@ -43,7 +49,7 @@ fn a_silent_peer_ends_it() {
 fn a_responder_waits_longer_than_any_pause() {
     let store = Store::default();
     let (mut initiator, mut responder) = ends();
-    initiator.grant(Instant(0), store.held());
+    open(&mut initiator, &store);
     responder.on_frame(Instant(0), TOPOLOGY, &initiator.message(), store.held());
     assert_eq!(responder.grant(Instant(0)), Step::Send);
     assert_eq!(responder.message(), Message::ExchangeSame);
@@ -58,10 +64,10 @@ fn a_responder_waits_longer_than_any_pause() {
 fn frames_of_another_topology_end_it() {
     let store = Store::default();
     let (mut initiator, mut responder) = ends();
-    initiator.grant(Instant(0), store.held());
+    open(&mut initiator, &store);
     let other = TopologyId(8);
     initiator.on_frame(Instant(0), other, &Message::ExchangeSame, store.held());
-    assert_eq!(reason(&mut initiator, store.held()), EndReason::StaleTopology);
+    assert_eq!(reason(&mut initiator), EndReason::StaleTopology);
     assert!(!initiator.on_record(Instant(0), TOPOLOGY));
     assert!(!responder.on_record(Instant(0), other));
     assert_eq!(responder.grant(Instant(0)), Step::Send);
@@ -79,14 +85,14 @@ fn answers_to_what_was_not_asked_end_it() {
         Message::Welcome,
     ] {
         let (mut initiator, _) = ends();
-        initiator.grant(Instant(0), store.held());
+        open(&mut initiator, &store);
         initiator.on_frame(Instant(0), TOPOLOGY, &message, store.held());
-        assert_eq!(reason(&mut initiator, store.held()), EndReason::Malformed);
+        assert_eq!(reason(&mut initiator), EndReason::Malformed);
     }
     let (mut initiator, _) = ends();
-    initiator.grant(Instant(0), store.held());
+    open(&mut initiator, &store);
     assert!(!initiator.on_record(Instant(0), TOPOLOGY), "no record was asked for");
-    assert_eq!(reason(&mut initiator, store.held()), EndReason::Malformed);
+    assert_eq!(reason(&mut initiator), EndReason::Malformed);
 }
 
 #[test]
@@ -94,7 +100,7 @@ fn a_responder_can_end_it_but_not_call_it_finished() {
     let store = Store::default();
     for reason in EndReason::ALL.iter().copied() {
         let (mut initiator, _) = ends();
-        initiator.grant(Instant(0), store.held());
+        open(&mut initiator, &store);
         let end = crate::wire::exchange::End { reason, differences: 0, sent: 0, got: 0 };
         initiator.on_frame(Instant(0), TOPOLOGY, &Message::ExchangeEnd(end), store.held());
         let summary = initiator.summary().unwrap();

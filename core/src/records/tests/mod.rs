@@ -78,7 +78,8 @@ fn a_received_record_is_stored_unchanged_where_it_wins() {
     let (mut a, mut b) = (Store::default(), Store::default());
     put(&mut a, ME, &blind(b"one")).unwrap();
     let joined = send(&a, &mut b, b"k").unwrap();
-    assert_eq!(joined, Joined { place: Place(1), lost_mine: None });
+    let after = a.record(&key(b"k")).unwrap().unwrap().record.version(&key(b"k"));
+    assert_eq!(joined, Joined { place: Place(1), lost_mine: None, before: 0, after });
     assert_eq!(record_of(&b, b"k"), record_of(&a, b"k"));
     assert_eq!(mine(&b), None, "the right to extend never travels");
 
@@ -100,7 +101,8 @@ fn a_join_that_changes_nothing_appends_nothing() {
     let before = b.clone();
     for _ in 0..2 {
         let joined = receive(&mut b, b"k", &old).unwrap();
-        assert_eq!(joined, Joined { place: Place(2), lost_mine: None });
+        assert_eq!((joined.place, joined.lost_mine), (Place(2), None));
+        assert_eq!(joined.before, joined.after);
         assert_eq!(b, before);
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::checksum::Software;
 use crate::wire::body::write_body;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 use std::vec::Vec;
 
@@ -15,6 +15,8 @@ pub(crate) struct Store {
     /// By key and for whom they are kept.
     pub(crate) hints: BTreeMap<(Vec<u8>, NodeId), (Place, Option<u16>)>,
     leaves: BTreeMap<Partition, Vec<u64>>,
+    /// The keys of `current`, in the order of their partitions.
+    orders: BTreeSet<(Partition, u64, Vec<u8>)>,
     /// Bodies that were stored as they were received.
     pub(crate) received: usize,
     /// Appends would be refused for a while; and they are.
@@ -45,6 +47,7 @@ impl Store {
     pub(crate) fn drop_record(&mut self, key: &Key<'_>) {
         let before = self.record(key).unwrap().map_or(0, |old| old.record.version(key));
         self.current.remove(key.bytes);
+        self.orders.remove(&(key.partition, key.order, key.bytes.to_vec()));
         update_leaf(self, key, before, 0);
     }
 
@@ -78,6 +81,7 @@ impl Store {
         if key.is_hint() {
             self.hints.insert((bytes, key.target), (place, mine));
         } else {
+            self.orders.insert((key.partition, key.order, bytes.clone()));
             self.current.insert(bytes, (place, mine));
         }
         place
@@ -141,7 +145,7 @@ impl Records for Store {
         hints.map(|(_, (place, _))| *place).filter(|place| *place > after).min()
     }
 
-    fn fetch_hint(&mut self, place: Place) {
+    fn fetch_place(&mut self, place: Place) {
         if !self.fetched_hints.contains(&place) {
             self.fetched_hints.push(place);
         }
@@ -159,6 +163,16 @@ impl Records for Store {
             return Err(*unread);
         }
         Ok(Body::without_checksum(&self.bodies[place.0 as usize - 1]).unwrap())
+    }
+
+    fn key_count(&self, partition: Partition) -> u64 {
+        self.keys_from(partition, 0).count() as u64
+    }
+
+    fn keys_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        let keys = self.orders.range((partition, order, Vec::new())..);
+        let keys = keys.take_while(move |key| key.0 == partition);
+        keys.map(|(_, order, bytes)| (*order, self.current[bytes].0))
     }
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {

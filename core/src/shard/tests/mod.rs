@@ -15,6 +15,7 @@ mod stored;
 mod topology;
 
 use super::*;
+use crate::exchange;
 use crate::id::RequestId;
 use crate::limits::HINT_INTERVAL;
 use crate::membership::member::{Member, Name};
@@ -126,11 +127,13 @@ impl Rig {
             sync_before_ack: setup.sync_before_ack,
             keeps_hints: setup.keeps_hints,
             hint_interval: HINT_INTERVAL,
+            exchanges: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); setup.slots].leak(),
             unsynced: vec![Unsynced::default(); setup.unsynced].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            exchanges: exchange::Memory::none(),
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
         let (now, place) = (Instant(1_000_000), Place(100));

@@ -51,8 +51,8 @@ impl Records for Store {
         self.log.next_hint(target, after)
     }
 
-    fn fetch_hint(&mut self, place: Place) {
-        self.log.fetch_hint(place);
+    fn fetch_place(&mut self, place: Place) {
+        self.log.fetch_place(place);
     }
 
     fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
