@@ -66,7 +66,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Step::Send => self.send_message(session),
             Step::Summarize => {
                 let keys = self.store.key_count(partition);
-                let root = Tree::new(self.store.leaves(partition)).root();
+                let root = Held { tree: Tree::new(self.store.leaves(partition)), keys }.root();
                 self.tell_exchange(ExchangeEvent::Summarized { session, root, keys });
             }
             Step::List { after, last } => match self.list(partition, after, last) {

@@ -54,7 +54,7 @@ pub use sessions::{
 use core::time::Duration;
 
 use crate::id::{NodeId, Partition, TopologyId};
-use crate::merkle::Tree;
+use crate::merkle::{EMPTY_ROOT, Tree};
 use crate::wire::exchange::{EndReason, Entry};
 use crate::wire::frame::frame_length;
 use crate::wire::message::Message;
@@ -93,6 +93,13 @@ pub struct Held<'a> {
     pub tree: Tree<'a>,
     /// Its keys.
     pub keys: u64,
+}
+
+impl Held<'_> {
+    /// The root of its tree. O(1) without keys: then all leaves are 0.
+    pub fn root(&self) -> u64 {
+        if self.keys == 0 { EMPTY_ROOT } else { self.tree.root() }
+    }
 }
 
 /// What the driver has to do. Each but `Send` is answered by one event, unless the exchange ends

@@ -213,7 +213,7 @@ impl Machine for Responder {
         self.deadline = now + self.patience();
         match message {
             Message::ExchangeOpen(open) if open.partition == self.parties.partition => {
-                if open.root == held.tree.root() {
+                if open.root == held.root() {
                     self.send(Answer::Same);
                 } else {
                     self.on_nodes(&Nodes { level: 0, bits: [1, 0, 0, 0] }, held);

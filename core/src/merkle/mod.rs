@@ -17,6 +17,9 @@ use crate::limits::{MERKLE_FANOUT, MERKLE_LEAF_COUNT};
 /// The level of the leaves.
 pub const LEAF_LEVEL: u8 = 3;
 
+/// The root over leaves that are all 0.
+pub const EMPTY_ROOT: u64 = 15_169_293_184_170_851_677;
+
 /// How many nodes `level` has.
 pub const fn node_count(level: u8) -> usize {
     MERKLE_FANOUT.pow(level as u32)

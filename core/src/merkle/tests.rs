@@ -82,3 +82,8 @@ fn a_tree_has_all_its_leaves() {
 fn leaves_have_no_children() {
     Tree::new(&[0; MERKLE_LEAF_COUNT]).children(LEAF_LEVEL, 0);
 }
+
+#[test]
+fn the_root_of_nothing_is_known() {
+    assert_eq!(Tree::new(&[0; MERKLE_LEAF_COUNT]).root(), EMPTY_ROOT);
+}

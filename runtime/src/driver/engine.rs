@@ -8,7 +8,9 @@ use crate::log_files::SegmentMaps;
 use crate::waiting::WaitingOperations;
 use ringmain_core::Unsynced;
 use ringmain_core::drive::{Turn, TurnSettings, Waiting};
+use ringmain_core::exchange::{self, Answering, Asking, Pair};
 use ringmain_core::id::NodeId;
+use ringmain_core::limits::{EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX};
 use ringmain_core::request::{KeyPlace, Slot};
 use ringmain_core::ring::{Ring, RingConfig};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
@@ -46,6 +48,7 @@ impl Engine {
             slots: vec![Slot::default(); REQUEST_COUNT_MAX].leak(),
             unsynced: vec![Unsynced::default(); UNSYNCED_COUNT_MAX].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            exchanges: exchange_memory(&config, &ring),
         };
         let owners = vec![NodeId(0); ring.slot_count()].leak();
         let shard = Box::new(Shard::new(config, memory, Ring::new(owners, ring)));
@@ -106,5 +109,19 @@ impl Engine {
             wall: self.wall,
             checksum: PhantomData,
         }
+    }
+}
+
+/// Memory for as many exchanges as a shard may have: about 3 MiB, of which what is never used stays
+/// untouched for the most part.
+fn exchange_memory(config: &ShardConfig, ring: &RingConfig) -> exchange::Memory<'static> {
+    let pairs = Shard::partition_count(config) * ring.n.saturating_sub(1);
+    let asking = (0..EXCHANGE_ASKING_COUNT_MAX).map(|_| Asking::asking(&config.exchanges));
+    let answering =
+        (0..EXCHANGE_ANSWERING_COUNT_MAX).map(|_| Answering::answering(&config.exchanges));
+    exchange::Memory {
+        pairs: vec![Pair::default(); pairs].leak(),
+        asking: asking.collect::<Vec<_>>().leak(),
+        answering: answering.collect::<Vec<_>>().leak(),
     }
 }

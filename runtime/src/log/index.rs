@@ -218,6 +218,11 @@ impl Table {
         place.set(place.get() | VERIFIED);
     }
 
+    /// How many keys there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Orders and places of the keys from `order` on, ascending.
     pub(super) fn iter_from(&self, order: u64) -> impl Iterator<Item = (u64, Place)> + '_ {
         let moved = if order < self.frontier { self.grown.slots_from(order) } else { &[] };

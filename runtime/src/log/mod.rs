@@ -26,6 +26,7 @@ mod index;
 mod leaves;
 pub mod limits;
 mod live;
+mod mending;
 pub mod record;
 mod records;
 mod recovery;
@@ -59,6 +60,7 @@ use cold::Roomless;
 pub use cold::Wanted;
 use index::Index;
 use leaves::Leaves;
+use mending::Mending;
 pub use recovery::{Cut, Damage, File, OpenError, Recovered, recover};
 pub use request::{Completion, Durability, Errno, Failure, Read, Refusal, Request};
 use scrub::Scrubber;
@@ -114,6 +116,9 @@ pub struct Log<M> {
     /// A record that cannot be read any more lay before this place, and nobody knows of which
     /// key: keys that were written last before it may have a newer value.
     suspect: Place,
+    mending: Mending,
+    /// A key that a read could not read, to be marked: its partition and order.
+    unreadable: Cell<Option<(Partition, u64)>>,
     met: Cell<DamageMet>,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
@@ -140,6 +145,8 @@ impl<M: Maps> Log<M> {
             background: Background::default(),
             scrubber: Scrubber::default(),
             suspect,
+            mending: Mending::default(),
+            unreadable: Cell::default(),
             met: Cell::default(),
             refusal: None,
             wanted: Vec::new(),
@@ -149,6 +156,7 @@ impl<M: Maps> Log<M> {
 
     /// The next thing to do on disk; call it until `None` at the end of each turn.
     pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
+        self.mark_unreadable();
         let request = self.writer.poll_request(now);
         let request = request.or_else(|| {
             let may_read = !self.scrubber.is_reading();
@@ -353,6 +361,8 @@ impl<M: Maps> Log<M> {
             written: self.writer.written(),
             served_below: self.writer.served_below(),
             suspect: self.suspect,
+            mending: &self.mending,
+            unreadable: &self.unreadable,
             doubted: self.writer.segments.doubted(),
             met: &self.met,
         }
@@ -373,9 +383,21 @@ impl<M: Maps> Log<M> {
         let place = self.reserve(key, padded)?;
         let (written, served_below) = (self.writer.written(), self.writer.served_below());
         let (tail, free) = self.writer.tail.parts();
-        let (suspect, met, doubted) = (self.suspect, &self.met, self.writer.segments.doubted());
-        let source =
-            Source { maps: &self.maps, tail, written, served_below, suspect, doubted, met };
+        let (met, doubted) = (&self.met, self.writer.segments.doubted());
+        let (mending, unreadable, maps) = (&self.mending, &self.unreadable, &self.maps);
+        // Whoever asks for an append has read what is to be replaced, and may believe more of it.
+        let suspect = Place(0);
+        let source = Source {
+            maps,
+            tail,
+            written,
+            served_below,
+            suspect,
+            mending,
+            doubted,
+            met,
+            unreadable,
+        };
         let table = self.index.of_mut(key);
         let (probe, current) = source.find(table, key).map_err(|_| Refusal::Unread)?;
         let replaced = current.map(|frame| (frame.place(), frame.padded_bytes()));
@@ -417,7 +439,8 @@ impl<M: Maps> Log<M> {
             Err(Refusal::NoSpace) => {}
             reserved => return reserved,
         }
-        let found = self.source().find(self.index.of(key), key);
+        let source = Source { suspect: Place(0), ..self.source() };
+        let found = source.find(self.index.of(key), key);
         let (_, current) = found.map_err(|_| Refusal::Unread)?;
         match current {
             Some(frame) if padded < frame.padded_bytes() => {

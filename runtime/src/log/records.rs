@@ -1,5 +1,7 @@
 //! The log as the protocol sees it.
 
+use std::ops::RangeInclusive;
+
 use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
@@ -80,6 +82,34 @@ impl<M: Maps> Records for Log<M> {
 
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {
         Ok(self.source().frame(place)?.body())
+    }
+
+    fn key_count(&self, partition: Partition) -> u64 {
+        self.index.table(partition).count() as u64
+    }
+
+    fn keys_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        self.index.table(partition).iter_from(order)
+    }
+
+    fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        self.find_left(key)
+    }
+
+    fn give_up_damaged(&mut self, key: &Key<'_>) -> bool {
+        self.give_up(key)
+    }
+
+    fn mend_leaves(
+        &mut self,
+        partition: Partition,
+        orders: RangeInclusive<u64>,
+    ) -> Result<(), Unread> {
+        self.mend(partition, orders)
+    }
+
+    fn on_equal(&mut self, partition: Partition) {
+        self.believe(partition);
     }
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {

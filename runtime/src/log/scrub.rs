@@ -371,14 +371,22 @@ impl<M: Maps> Log<M> {
 
     fn step_count(&mut self, cursor: &mut Cursor) -> Option<Stage> {
         let report = &mut self.scrubber.report;
+        let mut lost = Vec::new();
         let is_more = !report.damage.is_empty()
-            && cursor.step(&self.index, self.writer.identity(), |_, _, place| {
+            && cursor.step(&self.index, self.writer.identity(), |partition, order, place| {
                 let behind = |one: &Damage| Place::new(one.segment, one.end) <= place;
                 let at = report.damage.partition_point(behind);
                 let damage = report.damage.get(at);
                 let is_in = |one: &Damage| Place::new(one.segment, one.offset) <= place;
-                report.keys_lost += u64::from(damage.is_some_and(is_in));
+                if damage.is_some_and(is_in) {
+                    report.keys_lost += 1;
+                    lost.push((partition, order));
+                }
             });
+        for (partition, order) in lost {
+            self.on_unreadable(partition, order);
+        }
+        let report = &self.scrubber.report;
         if is_more {
             return None;
         }

@@ -3,11 +3,13 @@
 use std::cell::Cell;
 
 use ringmain_core::hash::Key;
+use ringmain_core::id::Partition;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::Maps;
 use super::index::{Probe, Table};
+use super::mending::Mending;
 use super::record::{self, Frame};
 use super::tail::Filled;
 use crate::sys::prefetch;
@@ -23,8 +25,11 @@ pub(super) struct Source<'a, M> {
     pub(super) written: Place,
     pub(super) served_below: Place,
     pub(super) suspect: Place,
+    pub(super) mending: &'a Mending,
     pub(super) doubted: &'a [u32],
     pub(super) met: &'a Cell<DamageMet>,
+    /// The last key that could not be read.
+    pub(super) unreadable: &'a Cell<Option<(Partition, u64)>>,
 }
 
 /// Damaged records that reads and writes of their keys have met since the start.
@@ -75,10 +80,10 @@ impl<'a, M: Maps> Source<'a, M> {
     ) -> Result<(Probe, Option<Frame<'a>>), Unread> {
         let mut found = None;
         let probe = table.find(key.order, |place, is_verified| {
-            let frame = self.frame(place).inspect_err(|unread| self.note(*unread, place))?;
+            let frame = self.frame(place).inspect_err(|unread| self.note(*unread, place, key))?;
             let is_checked = is_verified && !self.doubted.contains(&place.segment());
             if !is_checked && !frame.is_intact() {
-                self.note(Unread::Damaged, place);
+                self.note(Unread::Damaged, place, key);
                 return Err(Unread::Damaged);
             }
             let is_same = frame.key() == key.bytes;
@@ -87,7 +92,8 @@ impl<'a, M: Maps> Source<'a, M> {
             }
             Ok(is_same)
         })?;
-        if found.map_or(Place(0), |frame| frame.place()) < self.suspect {
+        let is_suspect = found.map_or(Place(0), |frame| frame.place()) < self.suspect;
+        if is_suspect && !self.mending.is_equal(key.partition) {
             return Err(Unread::Damaged);
         }
         if let Probe::Found(at) = probe {
@@ -96,8 +102,11 @@ impl<'a, M: Maps> Source<'a, M> {
         Ok((probe, found))
     }
 
-    fn note(&self, unread: Unread, place: Place) {
+    fn note(&self, unread: Unread, place: Place, key: &Key<'_>) {
         if unread == Unread::Damaged {
+            if !key.is_hint() {
+                self.unreadable.set(Some((key.partition, key.order)));
+            }
             let count = self.met.get().count + 1;
             self.met.set(DamageMet { count, place });
         }

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::settings::{Durability, Settings};
 use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
+use ringmain_core::exchange;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
 use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX};
 use ringmain_core::membership::detector::Entry;
@@ -107,6 +108,11 @@ impl Plan {
             sync_before_ack: self.start.settings.durability == Durability::Always,
             keeps_hints: true,
             hint_interval: self.start.settings.hint_interval,
+            exchanges: exchange::Settings {
+                interval: self.start.settings.anti_entropy_interval,
+                request_timeout: self.start.settings.request_timeout,
+                seed: self.start.boot.0 ^ u64::from(shard.0) << 48 ^ u64::from(node.0),
+            },
         }
     }
 

@@ -2,8 +2,9 @@
 //! shipped `Node` and some shipped `Shard`s.
 
 use ringmain_core::Unsynced;
+use ringmain_core::exchange::{self, Answering, Asking, Pair};
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
-use ringmain_core::limits::{HINT_INTERVAL, PROBE_INTERVAL};
+use ringmain_core::limits::{EXCHANGE_INTERVAL, HINT_INTERVAL, PROBE_INTERVAL};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::topology::Encoded;
@@ -34,16 +35,20 @@ const OPERATION_COUNT: usize = 8;
 /// The memory of all processes of a run: machines borrow theirs for as long as the run lasts.
 #[derive(Debug)]
 pub(super) struct Memory {
-    shards: Vec<ShardPart>,
+    /// Made when they are handed out: most runs use few.
+    shards: Vec<Option<ShardPart>>,
     nodes: Vec<NodePart>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct ShardPart {
     slots: Vec<Slot>,
     unsynced: Vec<Unsynced>,
     births: Vec<u32>,
     owners: Vec<NodeId>,
+    pairs: Vec<Pair>,
+    asking: Vec<Asking>,
+    answering: Vec<Answering>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,21 +58,32 @@ struct NodePart {
     entries: Vec<Entry>,
 }
 
+impl ShardPart {
+    fn new(swarm: &Swarm) -> ShardPart {
+        let (asking, answering) =
+            swarm.anti_entropy.map_or((0, 0), |options| (options.asking, options.answering));
+        let settings = exchange_settings(swarm, 0);
+        ShardPart {
+            slots: vec![Slot::default(); swarm.slot_count],
+            unsynced: vec![Unsynced::default(); swarm.unsynced_count],
+            births: vec![0; 1 << PARTITION_BITS],
+            owners: vec![NodeId::default(); ring_config(swarm).slot_count()],
+            pairs: vec![Pair::default(); usize::from(swarm.n) << PARTITION_BITS],
+            asking: (0..asking).map(|_| Asking::asking(&settings)).collect(),
+            answering: (0..answering).map(|_| Answering::answering(&settings)).collect(),
+        }
+    }
+}
+
 impl Memory {
     /// Enough for `swarm`.
     pub(super) fn new(swarm: &Swarm) -> Memory {
         let owners = vec![NodeId::default(); ring_config(swarm).slot_count()];
-        let shard = ShardPart {
-            slots: vec![Slot::default(); swarm.slot_count],
-            unsynced: vec![Unsynced::default(); swarm.unsynced_count],
-            births: vec![0; 1 << PARTITION_BITS],
-            owners: owners.clone(),
-        };
         let entries = vec![Entry::EMPTY; swarm.shards.len()];
         let node = NodePart { operations: vec![[0; _]; OPERATION_COUNT], owners, entries };
         let shard_count: usize = swarm.shards.iter().map(|shards| usize::from(*shards)).sum();
         Memory {
-            shards: vec![shard; shard_count * LIFE_COUNT_MAX],
+            shards: (0..shard_count * LIFE_COUNT_MAX).map(|_| None).collect(),
             nodes: vec![node; swarm.shards.len() * LIFE_COUNT_MAX],
         }
     }
@@ -81,7 +97,7 @@ impl Memory {
 /// Memory that no process has used yet.
 #[derive(Debug)]
 pub(super) struct Pool<'m> {
-    shards: std::slice::IterMut<'m, ShardPart>,
+    shards: std::slice::IterMut<'m, Option<ShardPart>>,
     nodes: std::slice::IterMut<'m, NodePart>,
 }
 
@@ -215,6 +231,7 @@ impl<'m> Host<'m> {
         let machine = Box::new(Node::new(config, NodeMemory { operations, owners, entries }));
         let shards = (0..swarm.shards[node]).map(|shard| {
             let memory = pool.shards.next().expect("there is memory for every life");
+            let memory = memory.insert(ShardPart::new(swarm));
             let machine = shard_machine(swarm, node, shard, boot, memory);
             let (bodies, waiting) = (Kept::default(), Parking::new(swarm));
             ShardProcess { machine: Box::new(machine), bodies, waiting, wake: None }
@@ -242,11 +259,19 @@ fn shard_machine<'m>(
         sync_before_ack: swarm.durability == Durability::Always,
         keeps_hints: true,
         hint_interval: HINT_INTERVAL,
+        exchanges: exchange_settings(swarm, boot.0 << 16 ^ (node as u64) << 8 ^ u64::from(shard)),
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
     let ring = Ring::new(&mut memory.owners, ring_config(swarm));
     let (slots, unsynced) = (&mut memory.slots[..], &mut memory.unsynced[..]);
-    Shard::new(config, ShardMemory { slots, unsynced, births }, ring)
+    let ShardPart { pairs, asking, answering, .. } = memory;
+    let exchanges = exchange::Memory { pairs, asking, answering };
+    Shard::new(config, ShardMemory { slots, unsynced, births, exchanges }, ring)
+}
+
+fn exchange_settings(swarm: &Swarm, seed: u64) -> exchange::Settings {
+    let interval = swarm.anti_entropy.map_or(EXCHANGE_INTERVAL, |options| options.interval);
+    exchange::Settings { interval, request_timeout: swarm.request_timeout, seed }
 }
 
 fn ring_config(swarm: &Swarm) -> RingConfig {

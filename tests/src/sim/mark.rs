@@ -125,6 +125,14 @@ marks! {
     HintDelivered,
     /// A hint was damaged.
     HintUnsendable,
+    /// An exchange made two copies equal that were not.
+    ExchangeRepaired,
+    /// An exchange left differences.
+    ExchangeUnrepaired,
+    /// A node replaced a damaged record by another owner's.
+    DamageRepaired,
+    /// All owners agreed before anybody read or wrote.
+    Converged,
     /// A member was suspected.
     MemberSuspected,
     /// A member was held for down.

@@ -94,6 +94,8 @@ pub(super) struct Store {
     next_sweep: usize,
     /// A hint was dropped that is where it should be.
     pub(super) has_dropped: bool,
+    /// A damaged record was given up for another owner's.
+    pub(super) has_given_up: bool,
     /// Appends, per mille, that are refused for now.
     pub(super) busy: u32,
     random: Random,
@@ -143,6 +145,7 @@ impl Store {
             unread: Cell::new(0),
             next_sweep: SWEEP_PAUSE,
             has_dropped: false,
+            has_given_up: false,
             busy: swarm.disk.busy,
             random,
         }
@@ -427,7 +430,7 @@ impl Store {
         let whose = (key.bytes.to_vec(), key.target);
         let current = self.current.insert(whose.clone(), self.entries.len());
         let (record, hint) = new;
-        let before = if key.is_hint() { hint } else { current };
+        let before = if key.is_hint() || self.told_damage { hint } else { current };
         self.entries.push(Entry { place, whose, record, mine, before, history: None });
         place
     }

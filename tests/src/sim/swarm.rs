@@ -30,6 +30,8 @@ pub struct Swarm {
     pub waiting_bytes: usize,
     /// Deadline of a request.
     pub request_timeout: Duration,
+    /// Copies are compared; none = only hints and reads bring them together.
+    pub anti_entropy: Option<AntiEntropy>,
     /// See there.
     pub network: NetworkOptions,
     /// See there.
@@ -38,6 +40,17 @@ pub struct Swarm {
     pub faults: FaultOptions,
     /// See there.
     pub clients: ClientOptions,
+}
+
+/// How copies are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct AntiEntropy {
+    /// Of each pair of owners.
+    pub interval: Duration,
+    /// Exchanges that a shard asks for at once.
+    pub asking: usize,
+    /// Exchanges that it answers at once.
+    pub answering: usize,
 }
 
 /// `--durability`.
@@ -235,6 +248,7 @@ impl Swarm {
             waiting_count: [2, 8, 64][random.below(3)],
             waiting_bytes: [8 << 10, 1 << 20][random.below(2)],
             request_timeout: Duration::from_millis(random.between(100, 2000)),
+            anti_entropy: None,
             network: network(random, calm),
             disk: DiskOptions {
                 sync: Duration::from_micros(random.between(20, 10_000)),
@@ -255,6 +269,7 @@ impl Swarm {
             faults,
             clients,
         };
+        swarm.anti_entropy = AntiEntropy::draw(&mut random.clone().fork().fork());
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.
             swarm.draw_rare(&mut random.clone().fork(), length);
@@ -299,6 +314,17 @@ impl Swarm {
             && self.disk.victims == 0
             && self.disk.cold + self.disk.unread + self.disk.short + self.disk.errors == 0
             && faults.iter().all(Option::is_none)
+    }
+}
+
+impl AntiEntropy {
+    fn draw(random: &mut Random) -> Option<AntiEntropy> {
+        let options = AntiEntropy {
+            interval: Duration::from_millis(random.between(200, 5_000)),
+            asking: random.between(1, 3) as usize,
+            answering: random.between(1, 4) as usize,
+        };
+        random.chance(600).then_some(options)
     }
 }
 

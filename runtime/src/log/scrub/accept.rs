@@ -350,6 +350,7 @@ impl<M: Maps> Log<M> {
         }
         self.scrubber.report.keys_lost += lost.len() as u64;
         self.leaves.of(partition)[leaf] = sum;
+        self.on_summed(partition, leaf);
         let is_same = |one: &(Partition, u64, Place)| one.0 == partition && leaf_of(one.1) == leaf;
         while all.lost.front().is_some_and(is_same) {
             all.lost.pop_front();
@@ -376,7 +377,7 @@ impl<M: Maps> Log<M> {
         Ok(None)
     }
 
-    fn version_of(&self, frame: &Frame<'_>) -> Option<u64> {
+    pub(in crate::log) fn version_of(&self, frame: &Frame<'_>) -> Option<u64> {
         if frame.kind() != PlaceKind::Record {
             return None;
         }

@@ -38,9 +38,9 @@ impl Store {
         self.log.hint_targets().map(|(target, ..)| target).collect()
     }
 
-    /// The hint that the log has for `key`, as it was appended.
-    pub(super) fn find_hint(&self, key: &Key<'_>) -> Option<usize> {
-        let found = self.log.record(key).ok().flatten()?;
+    /// What the log has for `key`, as it was appended.
+    pub(super) fn find(&self, key: &Key<'_>) -> Option<usize> {
+        let found = self.log.record_left(key).ok().flatten()?;
         let whose = (key.bytes.to_vec(), key.target);
         let is_it = |entry: &Entry| {
             // An equal one that came later may be gone.
@@ -61,7 +61,7 @@ impl Store {
             match self.log.record(&key) {
                 Ok(None) => drop(self.current.remove(&whose)),
                 Ok(Some(_)) => {
-                    let index = self.find_hint(&key).expect("it was appended once");
+                    let index = self.find(&key).expect("it was appended once");
                     self.current.insert(whose, index);
                 }
                 // Nobody can tell yet; the latest is most likely.
@@ -70,8 +70,9 @@ impl Store {
         }
     }
 
-    /// The hint that an append of `key` is about to replace.
-    pub(super) fn hint_before(&self, key: &Key<'_>) -> Option<usize> {
-        if key.is_hint() { self.find_hint(key) } else { None }
+    /// What an append of `key` is about to replace, if that may be another one than the latest: a
+    /// hint, or on a damaged disk.
+    pub(super) fn found_before(&self, key: &Key<'_>) -> Option<usize> {
+        if key.is_hint() || self.told_damage { self.find(key) } else { None }
     }
 }

@@ -1,6 +1,7 @@
 //! The store as the protocol sees it: what the log lends is compared with what was appended.
 
 use super::*;
+use std::ops::RangeInclusive;
 
 impl Records for Store {
     fn record(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
@@ -10,7 +11,7 @@ impl Records for Store {
             self.unread.set(self.unread.get() + u32::from(is_damaged && self.told_damage));
         })?;
         if key.is_hint() {
-            let is_known = found.is_none() || self.find_hint(key).is_some();
+            let is_known = found.is_none() || self.find(key).is_some();
             assert!(is_known, "what is kept was appended once");
             return Ok(found);
         }
@@ -75,7 +76,7 @@ impl Records for Store {
             return Err(Full::Busy);
         }
         let mut record = Vec::new();
-        let before = self.hint_before(key);
+        let before = self.found_before(key);
         let place = self.log.append(key, mine, bytes, |old, out| {
             fill(old, out);
             record.extend_from_slice(out);
@@ -87,9 +88,43 @@ impl Records for Store {
         if self.refuses() {
             return Err(Full::Busy);
         }
-        let before = self.hint_before(key);
+        let before = self.found_before(key);
         let place = self.log.append_received(key, body)?;
         Ok(self.push(key, None, (body.payload().to_vec(), before), place))
+    }
+
+    fn key_count(&self, partition: Partition) -> u64 {
+        Records::key_count(&self.log, partition)
+    }
+
+    fn keys_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        Records::keys_from(&self.log, partition, order)
+    }
+
+    fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        if !self.told_damage {
+            return self.record(key);
+        }
+        self.log.record_left(key)
+    }
+
+    fn give_up_damaged(&mut self, key: &Key<'_>) -> bool {
+        let has_given_up = self.log.give_up_damaged(key);
+        assert!(!has_given_up || self.told_damage, "on a sound disk");
+        self.has_given_up |= has_given_up;
+        has_given_up
+    }
+
+    fn mend_leaves(
+        &mut self,
+        partition: Partition,
+        orders: RangeInclusive<u64>,
+    ) -> Result<(), Unread> {
+        self.log.mend_leaves(partition, orders)
+    }
+
+    fn on_equal(&mut self, partition: Partition) {
+        self.log.on_equal(partition);
     }
 
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {

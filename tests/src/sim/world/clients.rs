@@ -248,13 +248,15 @@ impl World<'_> {
         }
     }
 
-    /// S6, in runs without faults whose quorums always meet.
+    /// S6, in runs without faults whose quorums always meet: as long as no owner was so busy that
+    /// another node stood in for it.
     fn check_sequential(&self, client: usize, key: usize, read: &Known) -> Result<(), Violation> {
         let options = &self.swarm.clients;
         let n = self.judge.owner_count();
         let meet = options.explicit == 0 && self.swarm.r.min(n) + self.swarm.w.min(n) > n;
         let own = options.sequential && client == key;
-        if own && meet && self.swarm.is_calm() && !self.clients.is_unsure(client) {
+        let strict = self.marks.count(Mark::HintKept) == 0;
+        if own && meet && strict && self.swarm.is_calm() && !self.clients.is_unsure(client) {
             self.judge.on_sequential(key, read)?;
         }
         Ok(())

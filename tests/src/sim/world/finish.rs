@@ -11,7 +11,7 @@ use ringmain_core::wire::gossip::Liveness;
 use super::super::Figures;
 use super::super::client::Known;
 use super::super::host::Host;
-use super::super::mark::EFFECTIVE;
+use super::super::mark::{EFFECTIVE, Mark};
 use super::super::oracle::{Invariant, Set, Violation};
 use super::super::outbox::{PARTITION_BITS, node_id, node_index};
 use super::clients::Sender;
@@ -76,16 +76,22 @@ impl World<'_> {
                     && self.clients.are_idle()
                     && self.tickets.is_empty()
                     && self.agrees()
-                    && self.hints_are_delivered() =>
+                    && self.hints_are_delivered()
+                    && (self.swarm.anti_entropy.is_none() || self.copies_are_equal()) =>
             {
+                if self.swarm.anti_entropy.is_some() {
+                    self.marks.hit(Mark::Converged);
+                }
                 self.enter(Stage::Closing);
                 self.after(Duration::ZERO, Event::Close);
             }
             Stage::Healing if passed > PATIENCE => {
                 let open = self.tickets.numbers();
                 let kept = if self.hints_are_delivered() { "none" } else { "some" };
+                let equal = self.copies_are_equal();
                 return self.stuck(&format!(
-                    "requests fail although all is well, open: {open:?}, hints kept: {kept}"
+                    "not healed although all is well, open: {open:?}, hints kept: {kept}, \
+                     copies equal: {equal}"
                 ));
             }
             Stage::Closing if self.closing.done && passed > QUIET && self.all_are_alive() => {
@@ -263,6 +269,21 @@ impl World<'_> {
         let mut targets =
             sound.flat_map(|host| &host.stores).flat_map(|store| store.hint_targets());
         targets.all(|target| self.is_gone(target))
+    }
+
+    /// L6: all owners that run have the same of every key, though nobody asked for it.
+    fn copies_are_equal(&self) -> bool {
+        (0..self.clients.keys().len()).all(|key| {
+            let bytes = self.clients.key(key);
+            let placed = Key::new(bytes, self.settings.hash_seed, PARTITION_BITS);
+            let owners = self.owners(placed.partition);
+            let mut versions = owners.iter().map(|node| {
+                let mut entries = self.hosts[*node].stores.iter().filter_map(|s| s.get(bytes));
+                entries.next().map(|entry| entry.record().version(&placed))
+            });
+            let first = versions.next();
+            versions.all(|version| Some(version) == first)
+        })
     }
 
     /// L4: every member that runs is alive in every view.

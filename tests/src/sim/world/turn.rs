@@ -108,6 +108,7 @@ impl<'m> World<'m> {
             store.on_seen(history);
         }
         let has_dropped = std::mem::take(&mut store.has_dropped);
+        let has_given_up = std::mem::take(&mut store.has_given_up);
         bodies.forget_released();
         let (kept, in_flight) = (bodies.count(), machine.request_count());
         if waiting.count() > self.swarm.waiting_count {
@@ -117,6 +118,9 @@ impl<'m> World<'m> {
         if kept > in_flight || in_flight > self.swarm.slot_count {
             let detail = format!("{site:?} keeps {kept} of {in_flight} requests in flight");
             return Err(Violation::new(Invariant::Bounds, detail));
+        }
+        if has_given_up {
+            self.marks.hit(Mark::DamageRepaired);
         }
         if has_dropped {
             self.marks.hit(Mark::HintDelivered);
@@ -145,6 +149,13 @@ impl<'m> World<'m> {
                     note!(self, "{site:?} and n{} differ in topology", node_index(peer));
                     let (node, life) = (site.node, self.life(site.node));
                     self.after(Duration::ZERO, Event::Differs { node, life, peer });
+                }
+                Notice::Exchanged(finished) => {
+                    note!(self, "{site:?}: {finished:?}");
+                    self.marks.hit(match finished.differences {
+                        0 => Mark::ExchangeRepaired,
+                        _ => Mark::ExchangeUnrepaired,
+                    });
                 }
                 Notice::HintUnsendable { target, place } => {
                     let target = node_index(target);

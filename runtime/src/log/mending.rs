@@ -1,0 +1,177 @@
+//! What damage has left that anti-entropy puts right.
+//!
+//! *Problem.* A record that cannot be read any more is at other owners, but this node's tree still
+//! says that it has it, so no exchange would look. *Answer.* Its leaf is made to differ from all
+//! others until the record was replaced; then the leaf is summed anew from the records in it.
+//! *Invariant.* A leaf is the sum of the versions of its keys, or one of [`Mending`]'s; nothing is
+//! given up before another owner has sent its copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use ringmain_core::hash::Key;
+use ringmain_core::id::Partition;
+use ringmain_core::limits::MERKLE_LEAF_COUNT;
+use ringmain_core::records::{Place, Stored, Unread, leaf_of, leaf_orders};
+use ringmain_core::request::KeyPlace;
+
+use super::{Log, Maps, Source};
+
+/// Added to a leaf once that is no sum: any odd number would do.
+const DIFFERENT: u64 = 1;
+
+/// What is to be mended.
+#[derive(Debug, Default)]
+pub(super) struct Mending {
+    /// Leaves that are no sums, by partition: a bit for each.
+    leaves: BTreeMap<Partition, Box<[u64; MERKLE_LEAF_COUNT / 64]>>,
+    /// Partitions that were found equal to another owner's copy since the start: what was doubted
+    /// in them since records of unknown keys are lost is believed again.
+    equal: BTreeSet<Partition>,
+}
+
+impl Mending {
+    /// Whether the copy of `partition` was found equal to another owner's.
+    pub(super) fn is_equal(&self, partition: Partition) -> bool {
+        self.equal.contains(&partition)
+    }
+
+    /// Whether there is nothing to mend.
+    fn is_none(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
+    /// Whether the leaf is no sum.
+    fn contains(&self, partition: Partition, leaf: usize) -> bool {
+        self.leaves.get(&partition).is_some_and(|bits| bits[leaf / 64] >> (leaf % 64) & 1 == 1)
+    }
+
+    /// Notes a leaf; whether it is new.
+    fn insert(&mut self, partition: Partition, leaf: usize) -> bool {
+        let bits = self.leaves.entry(partition).or_insert_with(|| Box::new([0; _]));
+        let before = bits[leaf / 64];
+        bits[leaf / 64] |= 1 << (leaf % 64);
+        bits[leaf / 64] != before
+    }
+
+    fn remove(&mut self, partition: Partition, leaf: usize) {
+        let Some(bits) = self.leaves.get_mut(&partition) else { return };
+        bits[leaf / 64] &= !(1 << (leaf % 64));
+        if bits.iter().all(|word| *word == 0) {
+            self.leaves.remove(&partition);
+        }
+    }
+}
+
+impl<M: Maps> Log<M> {
+    /// A key of `order` cannot be read: the next exchange is to find that.
+    pub(super) fn on_unreadable(&mut self, partition: Partition, order: u64) {
+        let leaf = leaf_of(order);
+        if self.mending.insert(partition, leaf) {
+            let leaf = &mut self.leaves.of(partition)[leaf];
+            *leaf = leaf.wrapping_add(DIFFERENT);
+        }
+    }
+
+    /// A leaf is the sum of what is in it again.
+    pub(super) fn on_summed(&mut self, partition: Partition, leaf: usize) {
+        self.mending.remove(partition, leaf);
+    }
+
+    /// Reads note what they cannot read; here its leaf is marked.
+    pub(super) fn mark_unreadable(&mut self) {
+        if let Some((partition, order)) = self.unreadable.take() {
+            self.on_unreadable(partition, order);
+        }
+    }
+
+    /// Leaves that are no sums, in all partitions.
+    pub fn unmended_count(&self) -> usize {
+        let bits = self.mending.leaves.values().flat_map(|bits| bits.iter());
+        bits.map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// See [`Records::record_left`](ringmain_core::records::Records::record_left).
+    pub(super) fn find_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
+        let source = Source { suspect: Place(0), ..self.source() };
+        let (_, frame) = source.find(self.index.of(key), key)?;
+        frame.map(|frame| frame.stored()).transpose()
+    }
+
+    /// See [`Records::give_up_damaged`](ringmain_core::records::Records::give_up_damaged).
+    pub(super) fn give_up(&mut self, key: &Key<'_>) -> bool {
+        let source = self.source();
+        let of_order = self.index.table(key.partition).iter_from(key.order);
+        let of_order = of_order.take_while(|(order, _)| *order == key.order);
+        let is_damaged = |place: &Place| match source.frame(*place) {
+            Ok(frame) => !frame.is_intact(),
+            Err(unread) => unread == Unread::Damaged,
+        };
+        let damaged: Vec<Place> = of_order.map(|(_, place)| place).filter(is_damaged).collect();
+        for place in &damaged {
+            self.on_unreadable(key.partition, key.order);
+            self.index.table_mut(key.partition).remove_at(key.order, *place);
+        }
+        !damaged.is_empty()
+    }
+
+    /// See [`Records::mend_leaves`](ringmain_core::records::Records::mend_leaves).
+    pub(super) fn mend(
+        &mut self,
+        partition: Partition,
+        orders: RangeInclusive<u64>,
+    ) -> Result<(), Unread> {
+        if self.mending.is_none() {
+            return Ok(());
+        }
+        for leaf in leaf_of(*orders.start())..=leaf_of(*orders.end()) {
+            if self.mending.contains(partition, leaf) {
+                self.mend_leaf(partition, leaf)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mend_leaf(&mut self, partition: Partition, leaf: usize) -> Result<(), Unread> {
+        let (first, last) = leaf_orders(leaf);
+        let keys = self.index.table(partition).iter_from(first);
+        let keys: Vec<Place> =
+            keys.take_while(|(order, _)| *order <= last).map(|(_, place)| place).collect();
+        let mut sum = 0_u64;
+        let mut cold = Vec::new();
+        for place in keys {
+            match self.version_at(place) {
+                Ok(version) => sum = sum.wrapping_add(version),
+                Err(Unread::Cold) => cold.push(place),
+                // It is to be replaced first.
+                Err(Unread::Damaged) => return Ok(()),
+            }
+        }
+        if cold.is_empty() {
+            self.leaves.of(partition)[leaf] = sum;
+            self.on_summed(partition, leaf);
+            return Ok(());
+        }
+        for place in cold {
+            // Nobody waits for it by its key.
+            let key = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
+            self.want_place(key, place, false);
+        }
+        Err(Unread::Cold)
+    }
+
+    fn version_at(&self, place: Place) -> Result<u64, Unread> {
+        let frame = self.source().frame(place)?;
+        if !frame.is_intact() {
+            return Err(Unread::Damaged);
+        }
+        self.version_of(&frame).ok_or(Unread::Damaged)
+    }
+
+    /// See [`Records::on_equal`](ringmain_core::records::Records::on_equal).
+    pub(super) fn believe(&mut self, partition: Partition) {
+        if self.suspect > Place(0) {
+            self.mending.equal.insert(partition);
+        }
+    }
+}
