@@ -19,6 +19,7 @@ use crate::causality::{self, Event, Join, Record, Write};
 use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition};
 use crate::limits;
+use crate::request::KeyPlace;
 use crate::wire::body::{Body, body_bytes};
 use core::ops::RangeInclusive;
 
@@ -197,6 +198,12 @@ pub trait Records {
         core::iter::empty()
     }
 
+    /// The own copy of a key that [`Records::keys_from`] listed is to be read, but cold: it is read
+    /// into memory, as by [`Records::fetch_place`].
+    fn fetch_listed(&mut self, _key: KeyPlace, place: Place) {
+        self.fetch_place(place);
+    }
+
     /// As [`Records::record`], for what another owner sends: an older record of this node is
     /// joined with it even if what came behind it here is lost.
     ///
@@ -206,10 +213,13 @@ pub trait Records {
         self.record(key)
     }
 
-    /// Another owner has sent its copy of `key`, whose own one is damaged: that is given up. Whether
-    /// anything was.
-    fn give_up_damaged(&mut self, _key: &Key<'_>) -> bool {
-        false
+    /// Another owner has sent `body`, its copy of `key`. Is the own one damaged, it is given up, and
+    /// `body` appended in its place, as by [`Records::append_received`]; none if it is not.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing changed.
+    fn replace_damaged(&mut self, _key: &Key<'_>, _body: Body<'_>) -> Result<Option<Place>, Full> {
+        Ok(None)
     }
 
     /// The leaves that hold these orders are about to be listed: what damage has left in them that
@@ -347,10 +357,15 @@ pub fn join_exchanged<R: Records>(
     body: Body<'_>,
 ) -> Result<Joined, Refusal> {
     let result = join_from(records, key, received, Some(body), Believed::Left);
-    if result == Err(Refusal::Unread(Unread::Damaged)) && records.give_up_damaged(key) {
-        return join_from(records, key, received, Some(body), Believed::Left);
+    if result != Err(Refusal::Unread(Unread::Damaged)) {
+        return result;
     }
-    result
+    let Some(place) = records.replace_damaged(key, body).map_err(Refusal::Full)? else {
+        return result;
+    };
+    let after = received.version(key);
+    update_leaf(records, key, 0, after);
+    Ok(Joined { place, lost_mine: None, before: 0, after })
 }
 
 /// As [`join`], of a record that has no body, since it was joined from what several nodes sent.

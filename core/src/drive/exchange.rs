@@ -10,7 +10,7 @@ use crate::id::{NodeId, Partition};
 use crate::limits::{EXCHANGE_READ_AHEAD_COUNT, EXCHANGE_STEP_COUNT};
 use crate::merkle::Tree;
 use crate::records::{self, Place, Records, Unread};
-use crate::request::Link;
+use crate::request::{KeyPlace, Link};
 use crate::shard::{ExchangeEvent, Input};
 use crate::time::Instant;
 use crate::wire::FIRST_BYTES;
@@ -301,14 +301,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Has the next records from `order` on read into memory.
     fn read_keys_ahead(&mut self, partition: Partition, order: u64, last: u64) -> Cold {
         let keys = self.store.keys_from(partition, order).take_while(|(order, _)| *order <= last);
-        let mut places = Vec::<Place, EXCHANGE_READ_AHEAD_COUNT>::new();
-        for (_, place) in keys {
-            if self.store.body(place).err() == Some(Unread::Cold) && places.push(place).is_err() {
+        let mut cold = Vec::<(u64, Place), EXCHANGE_READ_AHEAD_COUNT>::new();
+        for (order, place) in keys {
+            let is_cold = self.store.body(place).err() == Some(Unread::Cold);
+            if is_cold && cold.push((order, place)).is_err() {
                 break;
             }
         }
-        for place in places {
-            self.store.fetch_place(place);
+        for (order, place) in cold {
+            self.store.fetch_listed(KeyPlace { partition, order }, place);
         }
         Cold
     }

@@ -21,7 +21,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Looks for the oldest hint for `target` behind `after`.
     pub(super) fn seek_hint(&mut self, op: RequestId, target: NodeId, after: Place) -> Sought {
         let Some(place) = self.store.next_hint(target, after) else { return Sought::Nothing };
-        let found = match self.read_hint(place) {
+        let found = match self.read_hint(target, place) {
             Ok((key, kind)) => self.prepare_hint(op, place, &key, kind),
             Err(unread) => Err(Refusal::Unread(unread)),
         };
@@ -57,9 +57,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    /// The key of the hint at `place`, and what that is.
-    fn read_hint(&self, place: Place) -> Result<(KeyBytes, HintKind), Unread> {
+    /// The key of the hint for `target` at `place`, checked, and what that is.
+    fn read_hint(&self, target: NodeId, place: Place) -> Result<(KeyBytes, HintKind), Unread> {
         let body = self.store.body(place)?;
+        // What has rotted may show another key.
+        let key = self.place(body.key()).kept_for(target);
+        if self.store.record(&key)?.is_none_or(|stored| stored.place != place) {
+            return Err(Unread::Damaged);
+        }
         let record = Record::new_checked(body.payload()).map_err(|_| Unread::Damaged)?;
         let kind =
             if is_reference(record) { HintKind::Reference } else { HintKind::Full(size(body)) };
@@ -124,7 +129,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         for _ in 0..HANDOFF_COUNT_MAX {
             let Some(place) = self.store.next_hint(target, after) else { return };
             after = place;
-            match self.read_hint(place) {
+            match self.read_hint(target, place) {
                 Err(Unread::Cold) => self.store.fetch_place(place),
                 Ok((bytes, HintKind::Reference)) => {
                     let own = self.place(&bytes);

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
+use ringmain_core::id::Partition;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
-use super::index::Probe;
+use super::index::{Probe, Table};
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -89,8 +90,15 @@ impl<M: Maps> Log<M> {
             let (key, place) = (KeyPlace::of(key), Place(0));
             return self.wanted.push(Wanted { key, place, bytes: 0, is_awaited });
         };
-        self.doubt(key, place);
+        doubt(self.index.of_mut(key), key.order, place);
         self.want_place(KeyPlace::of(key), place, is_awaited);
+    }
+
+    /// Has the cold record of a key read that lies at `place`, though nobody waits for it by its key.
+    pub(super) fn want_listed(&mut self, key: KeyPlace, place: Place) {
+        doubt(self.index.table_mut(key.partition), key.order, place);
+        let nobodys = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
+        self.want_place(nobodys, place, false);
     }
 
     /// Has what lies at `place` read, if it is cold.
@@ -108,16 +116,6 @@ impl<M: Maps> Log<M> {
         }
     }
 
-    /// Has the record at `place` checked when it is read next: it comes from the disk anew, and
-    /// may have rotted there.
-    fn doubt(&mut self, key: &Key<'_>, place: Place) {
-        let table = self.index.of_mut(key);
-        let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
-        if let Ok(probe @ Probe::Found(_)) = found {
-            table.put(probe, key.order, place, false);
-        }
-    }
-
     /// The first cold record that a search for `key` meets.
     pub(super) fn cold_place(&self, key: &Key<'_>) -> Option<Place> {
         let source = self.source();
@@ -132,5 +130,14 @@ impl<M: Maps> Log<M> {
             }
         });
         search.err().and(cold)
+    }
+}
+
+/// Has the record at `place` checked when it is read next: it comes from the disk anew, and may
+/// have rotted there.
+fn doubt(table: &mut Table, order: u64, place: Place) {
+    let found = table.find(order, |other, _| Ok::<_, Infallible>(other == place));
+    if let Ok(probe @ Probe::Found(_)) = found {
+        table.put(probe, order, place, false);
     }
 }

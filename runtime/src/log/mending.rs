@@ -7,6 +7,7 @@
 //! given up before another owner has sent its copy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use ringmain_core::hash::Key;
@@ -98,8 +99,8 @@ impl<M: Maps> Log<M> {
         frame.map(|frame| frame.stored()).transpose()
     }
 
-    /// See [`Records::give_up_damaged`](ringmain_core::records::Records::give_up_damaged).
-    pub(super) fn give_up(&mut self, key: &Key<'_>) -> bool {
+    /// Where damaged records lie of keys of this order.
+    pub(super) fn damaged_places(&self, key: &Key<'_>) -> Vec<Place> {
         let source = self.source();
         let of_order = self.index.table(key.partition).iter_from(key.order);
         let of_order = of_order.take_while(|(order, _)| *order == key.order);
@@ -107,12 +108,24 @@ impl<M: Maps> Log<M> {
             Ok(frame) => !frame.is_intact(),
             Err(unread) => unread == Unread::Damaged,
         };
-        let damaged: Vec<Place> = of_order.map(|(_, place)| place).filter(is_damaged).collect();
-        for place in &damaged {
-            self.on_unreadable(key.partition, key.order);
+        of_order.map(|(_, place)| place).filter(is_damaged).collect()
+    }
+
+    /// The keys of this order at those places leave the index.
+    pub(super) fn give_up(&mut self, key: &Key<'_>, damaged: &[Place]) {
+        self.on_unreadable(key.partition, key.order);
+        for place in damaged {
             self.index.table_mut(key.partition).remove_at(key.order, *place);
         }
-        !damaged.is_empty()
+    }
+
+    /// They are back, unreadable as they were.
+    pub(super) fn take_back(&mut self, key: &Key<'_>, damaged: &[Place]) {
+        let table = self.index.table_mut(key.partition);
+        for place in damaged {
+            let Ok(probe) = table.find(key.order, |_, _| Ok::<_, Infallible>(false));
+            table.put(probe, key.order, *place, false);
+        }
     }
 
     /// See [`Records::mend_leaves`](ringmain_core::records::Records::mend_leaves).
@@ -135,14 +148,13 @@ impl<M: Maps> Log<M> {
     fn mend_leaf(&mut self, partition: Partition, leaf: usize) -> Result<(), Unread> {
         let (first, last) = leaf_orders(leaf);
         let keys = self.index.table(partition).iter_from(first);
-        let keys: Vec<Place> =
-            keys.take_while(|(order, _)| *order <= last).map(|(_, place)| place).collect();
+        let keys: Vec<(u64, Place)> = keys.take_while(|(order, _)| *order <= last).collect();
         let mut sum = 0_u64;
         let mut cold = Vec::new();
-        for place in keys {
+        for (order, place) in keys {
             match self.version_at(place) {
                 Ok(version) => sum = sum.wrapping_add(version),
-                Err(Unread::Cold) => cold.push(place),
+                Err(Unread::Cold) => cold.push((order, place)),
                 // It is to be replaced first.
                 Err(Unread::Damaged) => return Ok(()),
             }
@@ -152,10 +164,8 @@ impl<M: Maps> Log<M> {
             self.on_summed(partition, leaf);
             return Ok(());
         }
-        for place in cold {
-            // Nobody waits for it by its key.
-            let key = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
-            self.want_place(key, place, false);
+        for (order, place) in cold {
+            self.want_listed(KeyPlace { partition, order }, place);
         }
         Err(Unread::Cold)
     }

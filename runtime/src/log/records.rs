@@ -92,12 +92,25 @@ impl<M: Maps> Records for Log<M> {
         self.index.table(partition).iter_from(order)
     }
 
+    fn fetch_listed(&mut self, key: KeyPlace, place: Place) {
+        self.want_listed(key, place);
+    }
+
     fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
         self.find_left(key)
     }
 
-    fn give_up_damaged(&mut self, key: &Key<'_>) -> bool {
-        self.give_up(key)
+    fn replace_damaged(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Option<Place>, Full> {
+        let damaged = self.damaged_places(key);
+        if damaged.is_empty() {
+            return Ok(None);
+        }
+        self.give_up(key, &damaged);
+        let result = self.append_received(key, body);
+        if result.is_err() {
+            self.take_back(key, &damaged);
+        }
+        result.map(Some)
     }
 
     fn mend_leaves(

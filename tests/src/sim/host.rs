@@ -257,7 +257,7 @@ fn shard_machine<'m>(
         r: swarm.r,
         w: swarm.w,
         sync_before_ack: swarm.durability == Durability::Always,
-        keeps_hints: true,
+        keeps_hints: !swarm.anti_entropy.is_some_and(|options| options.is_alone),
         hint_interval: HINT_INTERVAL,
         exchanges: exchange_settings(swarm, boot.0 << 16 ^ (node as u64) << 8 ^ u64::from(shard)),
     };

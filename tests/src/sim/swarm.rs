@@ -51,6 +51,8 @@ pub struct AntiEntropy {
     pub asking: usize,
     /// Exchanges that it answers at once.
     pub answering: usize,
+    /// Nothing is kept for owners that are away: exchanges alone bring them what they lack.
+    pub is_alone: bool,
 }
 
 /// `--durability`.
@@ -320,9 +322,10 @@ impl Swarm {
 impl AntiEntropy {
     fn draw(random: &mut Random) -> Option<AntiEntropy> {
         let options = AntiEntropy {
-            interval: Duration::from_millis(random.between(200, 5_000)),
+            interval: Duration::from_millis(random.between(50, 2_000)),
             asking: random.between(1, 3) as usize,
             answering: random.between(1, 4) as usize,
+            is_alone: random.chance(400),
         };
         random.chance(600).then_some(options)
     }

@@ -1,6 +1,7 @@
 //! The store as the protocol sees it: what the log lends is compared with what was appended.
 
 use super::*;
+use ringmain_core::request::KeyPlace;
 use std::ops::RangeInclusive;
 
 impl Records for Store {
@@ -101,6 +102,10 @@ impl Records for Store {
         Records::keys_from(&self.log, partition, order)
     }
 
+    fn fetch_listed(&mut self, key: KeyPlace, place: Place) {
+        self.log.fetch_listed(key, place);
+    }
+
     fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
         if !self.told_damage {
             return self.record(key);
@@ -108,11 +113,14 @@ impl Records for Store {
         self.log.record_left(key)
     }
 
-    fn give_up_damaged(&mut self, key: &Key<'_>) -> bool {
-        let has_given_up = self.log.give_up_damaged(key);
-        assert!(!has_given_up || self.told_damage, "on a sound disk");
-        self.has_given_up |= has_given_up;
-        has_given_up
+    fn replace_damaged(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Option<Place>, Full> {
+        if self.refuses() {
+            return Err(Full::Busy);
+        }
+        let Some(place) = self.log.replace_damaged(key, body)? else { return Ok(None) };
+        assert!(self.told_damage, "on a sound disk");
+        self.has_given_up = true;
+        Ok(Some(self.push(key, None, (body.payload().to_vec(), None), place)))
     }
 
     fn mend_leaves(
