@@ -137,6 +137,10 @@ impl Handoff {
     /// When [`Handoff::seek`] names a target, if nothing else happens before; only those count that
     /// `is_near`.
     pub(crate) fn next(&self, is_near: impl Fn(NodeId) -> bool) -> Option<Instant> {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::HintNeverSent) {
+            return None;
+        }
         let near = self.targets.iter().filter(|target| is_near(target.node));
         let first = near.filter_map(Target::next).min()?;
         Some(first.max(self.pace.next()))
@@ -149,9 +153,7 @@ impl Handoff {
         now: Instant,
         is_near: impl Fn(NodeId) -> bool,
     ) -> Option<(NodeId, Place)> {
-        if self.pace.next() > now {
-            return None;
-        }
+        self.next(&is_near).filter(|at| *at <= now)?;
         let count = self.targets.len();
         let mut turns = (0..count).map(|step| (self.first + step) % count);
         let index = turns.find(|index| {

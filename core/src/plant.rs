@@ -37,6 +37,16 @@ pub enum Plant {
     DownNotProbed,
     /// A hint is dropped when it is sent, not when it is acknowledged.
     HintDroppedEarly,
+    /// Hints are never handed off.
+    HintNeverSent,
+    /// Whoever stands in for an owner counts as one to PW.
+    StandInCountedAsPrimary,
+    /// A join does not change the leaf of its key.
+    LeafForgotten,
+    /// A read with a context answers with what it has, whether that covers the context or not.
+    CoverIgnored,
+    /// Records that come in an exchange count as joined, and are not.
+    RecordNotJoined,
     /// An exchange never compares the last child of a node of the tree.
     LastChildSkipped,
     /// An exchange takes every difference for one that stays, and sends what is in flight again.
@@ -49,7 +59,7 @@ impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 11] = [
+    pub const ALL: [Plant; 17] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -61,9 +71,15 @@ impl Plant {
         Plant::ColdOvertaken,
         Plant::SameUnchecked,
         Plant::SuspicionNotRefuted,
+        Plant::HintNeverSent,
+        Plant::StandInCountedAsPrimary,
+        Plant::LeafForgotten,
+        Plant::CoverIgnored,
+        Plant::RecordNotJoined,
+        Plant::LastChildSkipped,
     ];
 
-    /// Bugs of exchanges, which no simulator runs yet: core's tests find them.
+    /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
     pub const OF_EXCHANGES: [Plant; 3] =
         [Plant::LastChildSkipped, Plant::RecheckSkipped, Plant::JoinNotReturned];
 
@@ -85,6 +101,11 @@ impl Plant {
             Plant::BootIgnored => "boot-ignored",
             Plant::DownNotProbed => "down-not-probed",
             Plant::HintDroppedEarly => "hint-dropped-early",
+            Plant::HintNeverSent => "hint-never-sent",
+            Plant::StandInCountedAsPrimary => "stand-in-counted-as-primary",
+            Plant::LeafForgotten => "leaf-forgotten",
+            Plant::CoverIgnored => "cover-ignored",
+            Plant::RecordNotJoined => "record-not-joined",
             Plant::LastChildSkipped => "last-child-skipped",
             Plant::RecheckSkipped => "recheck-skipped",
             Plant::JoinNotReturned => "join-not-returned",

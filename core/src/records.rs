@@ -433,6 +433,10 @@ fn join_from<R: Records>(
         }),
     };
     let place = place.map_err(Refusal::Full)?;
+    #[cfg(feature = "plant")]
+    if crate::plant::is(crate::plant::Plant::LeafForgotten) {
+        return Ok(Joined { place, lost_mine, before, after });
+    }
     update_leaf(records, key, before, after);
     Ok(Joined { place, lost_mine, before, after })
 }

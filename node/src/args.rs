@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Del(DelArgs),
     /// Look at the cluster
     Cluster(ClusterArgs),
+    /// Compare all copies, and make them equal, now
+    Repair(RepairArgs),
     /// Check all that a node stores, now
     Scrub(ScrubArgs),
     /// Check or list the records of a data directory whose node is stopped
@@ -303,6 +305,12 @@ pub(crate) enum ClusterCommand {
   ringmain cluster ring --key cart
   ringmain cluster ring --json")]
     Ring(RingArgs),
+    /// What nodes keep for others that lacked it
+    #[command(after_help = "Example: ringmain cluster hints")]
+    Hints(NodeArgs),
+    /// How long ago copies were found equal, and what differs
+    #[command(after_help = "Example: ringmain cluster exchanges")]
+    Exchanges(NodeArgs),
 }
 
 #[derive(Args, Debug)]
@@ -328,6 +336,23 @@ pub(crate) struct ScrubArgs {
     /// Give up what cannot be read
     #[arg(long)]
     pub(crate) accept_loss: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// File with the cluster's secret; needed from beyond loopback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_secret: Option<PathBuf>,
+}
+
+/// Has every node compare its copies with those of other owners, and repair what differs; waits for
+/// that. What cannot be compared now, since a member is away, is listed, and the exit code is 1.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain repair
+  ringmain repair --partition 17 --json")]
+pub(crate) struct RepairArgs {
+    /// Only this one
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) partition: Option<u16>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     /// File with the cluster's secret; needed from beyond loopback

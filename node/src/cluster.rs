@@ -11,9 +11,13 @@ use crate::config::given_secret;
 use crate::failure::Failure;
 use crate::operation::refused;
 
+mod everyone;
+mod exchanges;
+mod hints;
 mod ring;
 mod status;
 
+pub(crate) use everyone::Everyone;
 pub(crate) use status::Status;
 
 /// How long one look at the forming ring may take.
@@ -24,6 +28,8 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     match &args.command {
         ClusterCommand::Status(args) => status::run(args, secret.as_ref()),
         ClusterCommand::Ring(args) => ring::run(args, secret.as_ref()),
+        ClusterCommand::Hints(args) => hints::run(args, secret.as_ref()),
+        ClusterCommand::Exchanges(args) => exchanges::run(args, secret.as_ref()),
     }
 }
 
@@ -38,4 +44,10 @@ pub(crate) fn status_of(node: SocketAddr) -> Result<Status, Failure> {
 pub(crate) fn unreadable(error: &serde_json::Error) -> Failure {
     let what = format!("the node's answer is unreadable: {error}");
     Failure::failed(what, "check that node and command have the same version")
+}
+
+/// An answer put together from those of several nodes.
+pub(crate) fn json_text(answer: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string(answer);
+    text.map_err(|error| Failure::failed(format!("no JSON: {error}"), "report this as a defect"))
 }

@@ -29,7 +29,9 @@ mod logs;
 mod operation;
 mod output;
 mod parent;
+mod progress;
 mod put;
+mod repair;
 mod scrub;
 mod start;
 
@@ -69,6 +71,7 @@ fn run() -> Result<(), Failure> {
         Command::Del(args) => put::run_del(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Scrub(args) => scrub::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Log(args) => log::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -23,7 +23,12 @@ const TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Connects to the node that the flags name.
 pub(crate) fn connect(args: &NodeArgs, secret: Option<&Secret>) -> Result<Client, Failure> {
-    Client::connect(args.node, secret, TIMEOUT).map_err(|error| refused(args.node, &error))
+    connect_to(args.node, secret)
+}
+
+/// Connects to a node.
+pub(crate) fn connect_to(node: SocketAddr, secret: Option<&Secret>) -> Result<Client, Failure> {
+    Client::connect(node, secret, TIMEOUT).map_err(|error| refused(node, &error))
 }
 
 /// A key as the shell gave it.

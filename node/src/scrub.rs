@@ -1,8 +1,7 @@
 //! `ringmain scrub`: has a node check all that it stores, and waits for that.
 
-use std::io::{IsTerminal, Write};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use serde::Deserialize;
@@ -12,14 +11,11 @@ use crate::cluster::unreadable;
 use crate::config::given_secret;
 use crate::failure::Failure;
 use crate::operation::{connect, refused};
-use crate::output::{print_line, tell};
+use crate::output::print_line;
+use crate::progress::Progress;
 
 /// Pause between two looks at a sweep.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-/// Pause between two lines about it where they stay.
-const LINE_PAUSE: Duration = Duration::from_secs(5);
-/// Cells of the bar.
-const BAR_CELLS: u64 = 30;
 
 /// What a node has found, as far as people are shown it.
 #[derive(Debug, Deserialize)]
@@ -56,14 +52,15 @@ pub(crate) fn run(args: &ScrubArgs) -> Result<(), Failure> {
     let mut client = connect(&args.node, secret.as_ref())?;
     let failed = |error| refused(args.node.node, &error);
     client.scrub(args.accept_loss).map_err(failed)?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new("scrub", "MiB");
     let (text, sweep) = loop {
         let text = client.scrub_status().map_err(failed)?;
         let sweep = Sweep::parse(&text)?;
         if !sweep.is_running {
             break (text, sweep);
         }
-        progress.show(&sweep);
+        let sum = |of: fn(&Shard) -> u64| sweep.shards.iter().map(of).sum::<u64>() >> 20;
+        progress.show(sum(|one| one.bytes_checked), sum(|one| one.bytes));
         sleep(LOOK_PAUSE);
     };
     progress.end();
@@ -145,46 +142,6 @@ impl Shard {
             (0, true) => "unknown".into(),
             (count, true) => format!("{count} or more"),
             (count, false) => count.to_string(),
-        }
-    }
-}
-
-/// How far a sweep is, on stderr: a bar on a terminal, else a line from time to time.
-struct Progress {
-    is_terminal: bool,
-    next_line: Instant,
-    is_shown: bool,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        let is_terminal = std::io::stderr().is_terminal();
-        Progress { is_terminal, next_line: Instant::now() + LINE_PAUSE, is_shown: false }
-    }
-
-    fn show(&mut self, sweep: &Sweep) {
-        let all: u64 = sweep.shards.iter().map(|one| one.bytes).sum();
-        let checked: u64 = sweep.shards.iter().map(|one| one.bytes_checked).sum();
-        let parts = |of: u64| (checked * of).checked_div(all).unwrap_or(0).min(of);
-        let percent = parts(100);
-        if self.is_terminal {
-            let done = parts(BAR_CELLS) as usize;
-            let rest = BAR_CELLS as usize - done;
-            let (done, rest) = ("#".repeat(done), "-".repeat(rest));
-            let bar = format!("\r[{done}{rest}] {percent:3} % of {} MiB", all >> 20);
-            // Whoever does not see it loses nothing.
-            let _lost = std::io::stderr().lock().write_all(bar.as_bytes());
-            self.is_shown = true;
-        } else if Instant::now() >= self.next_line {
-            tell(&format!("scrub: {percent} % of {} MiB", all >> 20));
-            self.next_line = Instant::now() + LINE_PAUSE;
-        }
-    }
-
-    /// Leaves the bar's line.
-    fn end(&self) {
-        if self.is_shown {
-            let _lost = std::io::stderr().lock().write_all(b"\n");
         }
     }
 }

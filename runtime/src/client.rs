@@ -11,9 +11,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringmain_core::checksum::Software;
+use ringmain_core::id::Partition;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::time::UnixMs;
-use ringmain_core::wire::admin::Scrub;
+use ringmain_core::wire::admin::{Repair, Scrub};
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
@@ -212,6 +213,39 @@ impl Client {
     /// Any.
     pub fn scrub_status(&mut self) -> Result<String, ClientError> {
         self.ask_admin(Op::ScrubStatus, &[], &[].as_slice())
+    }
+
+    /// What the node keeps for others: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn hints(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::Hints, &[], &[].as_slice())
+    }
+
+    /// When the node's copies were last found equal to those of owners above it, and in how many
+    /// keys they differed: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn exchanges(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::Exchanges, &[], &[].as_slice())
+    }
+
+    /// Has the node compare its copies of `partition`, or all, with those of owners above it now.
+    ///
+    /// # Errors
+    /// Any. `Busy`: some have begun; try again.
+    pub fn repair(&mut self, partition: Option<Partition>) -> Result<(), ClientError> {
+        self.ask_admin(Op::Repair, &[], &Repair { partition }).map(drop)
+    }
+
+    /// How far that is: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn repair_status(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::RepairStatus, &[], &[].as_slice())
     }
 
     fn ask_admin(

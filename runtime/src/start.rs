@@ -6,8 +6,8 @@
 
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
-    Answers, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Latencies, Members,
-    MeshEndpoint, NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
+    Answers, Clerk, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Latencies,
+    Members, MeshEndpoint, NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -435,6 +435,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         files,
         reads: Default::default(),
         scrub: Scrub::new(plan.board.clone()),
+        clerk: Clerk::new(plan.ledger.clone()),
         members,
         is_member: false,
         source: (!is_wildcard).then_some(settings.listen),

@@ -183,6 +183,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// Whether what is gathered covers the context that the read was given.
     pub(super) fn covered(&self, op: RequestId, hand: AtHand<'_>) -> bool {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::CoverIgnored) {
+            return true;
+        }
         let (key, command) = match hand {
             AtHand::Command(key, command) => (key.bytes, command),
             _ => match kept(self.bodies, op) {

@@ -113,6 +113,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         deadline: Instant,
     ) {
         let record = Record::new_checked(frame.payload()).expect("checked at the border");
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::RecordNotJoined) {
+            let received = record.version(&key);
+            let versions = Versions { before: 0, received, after: received };
+            return self.tell_joined(from, frame.hop(), key.order, Some(versions));
+        }
         let joined = records::join_exchanged(self.store, &key, record, frame.body());
         if let Some(Lack::Room) = joined.err().and_then(|refusal| self.lack_of(refusal)) {
             return self.park_frame(from, &key, frame, (Wait::For(Lack::Room), deadline));

@@ -171,12 +171,13 @@ impl<'a> Schedule<'a> {
         self.update_next_due();
     }
 
-    /// All pairs, or those of one partition, are due now, in order.
-    pub fn repair(&mut self, now: Instant, partition: Option<Partition>) {
+    /// All pairs, or those of one partition, are due now, in order; or are deferred, if none `may`
+    /// begin.
+    pub fn repair(&mut self, now: Instant, partition: Option<Partition>, may: bool) {
         for pair in &mut self.pairs[..self.count] {
             if partition.is_none_or(|partition| partition == pair.partition) {
                 pair.due = pair.due.min(now);
-                (pair.is_asked, pair.is_deferred) = (true, false);
+                (pair.is_asked, pair.is_deferred) = (may, !may);
             }
         }
         self.update_next_due();

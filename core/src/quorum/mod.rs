@@ -290,6 +290,10 @@ impl Tally {
 
     /// How many owners have such an answer.
     fn owners_having(&self, is: impl Fn(Answer) -> bool) -> u8 {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::StandInCountedAsPrimary) {
+            return self.shares_having(is);
+        }
         let answers = &self.answers[..usize::from(self.owners)];
         answers.iter().filter(|answer| is(**answer)).count() as u8
     }

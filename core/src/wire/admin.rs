@@ -1,10 +1,11 @@
-//! What people ask of a node, and the answer to all of it. STATUS, RING and SCRUB_STATUS have no
-//! payload.
+//! What people ask of a node, and the answer to all of it. Questions that are not listed here have
+//! no payload.
 
 use super::ADMIN_BYTES_MAX;
 use super::layout;
 use super::payload::{Malformed, Payload};
 use super::reply::Status;
+use crate::id::Partition;
 
 /// The payload of an ADMIN_REPLY.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,5 +70,45 @@ impl Payload for Scrub {
     fn write(&self, out: &mut [u8]) {
         let flags = u8::from(self.accepts_loss) * ACCEPT_LOSS;
         assert!(layout::put(&layout::Scrub { flags, reserved: [0; 7] }, out).is_empty());
+    }
+}
+
+/// REPAIR: the node compares its copies with those of the other owners now, as far as it is the one
+/// that asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Repair {
+    /// Only this one.
+    pub partition: Option<Partition>,
+}
+
+const ONE_PARTITION: u8 = 1;
+
+impl Repair {
+    /// Reads the payload of a REPAIR.
+    pub fn new_checked(payload: &[u8]) -> Result<Repair, Malformed> {
+        let fixed = layout::exact::<layout::Repair>(payload)?;
+        let partition = Partition(fixed.partition.get());
+        let is_one = fixed.flags == ONE_PARTITION;
+        let is_known = is_one || fixed.flags == 0 && partition == Partition(0);
+        if !is_known || fixed.reserved != 0 || fixed.reserved_too.get() != 0 {
+            return Err(Malformed);
+        }
+        Ok(Repair { partition: is_one.then_some(partition) })
+    }
+}
+
+impl Payload for Repair {
+    fn bytes(&self) -> usize {
+        size_of::<layout::Repair>()
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let fixed = layout::Repair {
+            flags: u8::from(self.partition.is_some()) * ONE_PARTITION,
+            reserved: 0,
+            partition: self.partition.unwrap_or_default().0.into(),
+            reserved_too: 0.into(),
+        };
+        assert!(layout::put(&fixed, out).is_empty());
     }
 }

@@ -223,6 +223,13 @@ layouts! {
         flags: u8,
         reserved: [u8; 7],
     }
+    /// REPAIR.
+    Repair {
+        flags: u8,
+        reserved: u8,
+        partition: U16,
+        reserved_too: U32,
+    }
     /// PING, PING_REQUEST, PONG and RELAYING without the updates.
     Probe {
         sequence: U32,

@@ -1,6 +1,6 @@
 //! All payloads in one closed enum: what a checked frame says.
 
-use super::admin::{AdminReply, Scrub};
+use super::admin::{AdminReply, Repair, Scrub};
 use super::exchange;
 use super::frame::Frame;
 use super::get::GetRequest;
@@ -74,6 +74,14 @@ pub enum Message<'a> {
     Scrub(Scrub),
     /// SCRUB_STATUS.
     ScrubStatus,
+    /// HINTS.
+    Hints,
+    /// EXCHANGES.
+    Exchanges,
+    /// REPAIR.
+    Repair(Repair),
+    /// REPAIR_STATUS.
+    RepairStatus,
     /// PING, PING_REQUEST, PONG, RELAYING, SYNC or SYNC_TABLE.
     Gossip(Gossip<'a>),
     /// EXCHANGE_OPEN.
@@ -136,6 +144,10 @@ impl<'a> Message<'a> {
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
             Op::Scrub => Scrub::new_checked(payload).map(Message::Scrub),
             Op::ScrubStatus => empty(payload, Message::ScrubStatus),
+            Op::Hints => empty(payload, Message::Hints),
+            Op::Exchanges => empty(payload, Message::Exchanges),
+            Op::Repair => Repair::new_checked(payload).map(Message::Repair),
+            Op::RepairStatus => empty(payload, Message::RepairStatus),
             op @ (Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
@@ -199,6 +211,10 @@ impl<'a> Message<'a> {
             Message::AdminReply(_) => Op::AdminReply,
             Message::Scrub(_) => Op::Scrub,
             Message::ScrubStatus => Op::ScrubStatus,
+            Message::Hints => Op::Hints,
+            Message::Exchanges => Op::Exchanges,
+            Message::Repair(_) => Op::Repair,
+            Message::RepairStatus => Op::RepairStatus,
             Message::Gossip(payload) => payload.signal.op(),
             Message::ExchangeOpen(_) => Op::ExchangeOpen,
             Message::ExchangeSame => Op::ExchangeSame,
@@ -225,6 +241,9 @@ impl<'a> Message<'a> {
             | Message::Status
             | Message::Ring
             | Message::ScrubStatus
+            | Message::Hints
+            | Message::Exchanges
+            | Message::RepairStatus
             | Message::ExchangeSame => visit(&[].as_slice()),
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),
@@ -246,6 +265,7 @@ impl<'a> Message<'a> {
             }
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
+            Message::Repair(payload) => visit(payload),
             Message::Gossip(payload) => visit(payload),
             Message::ExchangeOpen(payload) => visit(payload),
             Message::ExchangeNodes(payload) => visit(payload),

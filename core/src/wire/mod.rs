@@ -162,6 +162,14 @@
 //!    0   1  flags            1 ACCEPT_LOSS
 //!    1   7  reserved
 //! SCRUB_STATUS=68: 0 bytes
+//! HINTS=69: 0 bytes
+//! EXCHANGES=70: 0 bytes
+//! REPAIR=71: 8 bytes
+//!    0   1  flags            1 ONE_PARTITION
+//!    1   1  reserved
+//!    2   2  partition        0 without the flag
+//!    4   4  reserved_too
+//! REPAIR_STATUS=72: 0 bytes
 //!
 //! PING=80 PING_REQUEST=81 PONG=82 RELAYING=83: 8 bytes, then at most UPDATE_COUNT_MAX updates
 //!    0   4  sequence         the prober's number of its probe

@@ -72,6 +72,14 @@ codes! {
         Scrub = 67,
         /// How far that is, and what it has found.
         ScrubStatus = 68,
+        /// What the node keeps for others.
+        Hints = 69,
+        /// When copies were last found equal, and what differs.
+        Exchanges = 70,
+        /// Compare copies now.
+        Repair = 71,
+        /// How far that is.
+        RepairStatus = 72,
         /// Are you there?
         Ping = 80,
         /// Ask another node that for me.
@@ -127,7 +135,13 @@ impl Op {
             Op::Hello => COVERED_BYTES + size_of::<layout::Hello>(),
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
-            Op::Welcome | Op::Status | Op::ScrubStatus | Op::ExchangeSame => COVERED_BYTES,
+            Op::Welcome
+            | Op::Status
+            | Op::ScrubStatus
+            | Op::Hints
+            | Op::Exchanges
+            | Op::RepairStatus
+            | Op::ExchangeSame => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
             Op::Put => keyed + size_of::<layout::Put>() + CONTEXT_BYTES_MAX + VALUE_BYTES_MAX,
@@ -149,6 +163,7 @@ impl Op {
             }
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
+            Op::Repair => COVERED_BYTES + size_of::<layout::Repair>(),
             Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying | Op::Sync => {
                 GOSSIP_BODY_BYTES_MAX
             }

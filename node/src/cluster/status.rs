@@ -1,5 +1,7 @@
 //! `ringmain cluster status`.
 
+use std::net::SocketAddr;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use ringmain_runtime::settings::Secret;
 use serde::Deserialize;
@@ -28,12 +30,13 @@ pub(crate) struct Status {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 struct Member {
     node: String,
-    name: String,
+    /// None, as the addresses are, of a member that never said it.
+    name: Option<String>,
     zone: String,
     weight: u32,
     state: String,
-    resp: String,
-    native: String,
+    resp: Option<String>,
+    native: Option<String>,
     owned: u64,
     leads: u64,
     /// None where the node that was asked does not know it.
@@ -51,6 +54,17 @@ impl Status {
     /// Reads the JSON of a node; fields that are not shown are left out.
     pub(crate) fn parse(text: &str) -> Result<Status, Failure> {
         serde_json::from_str(text).map_err(|error| unreadable(&error))
+    }
+
+    /// The members, each by its name and id, with their native addresses, if known.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, Option<SocketAddr>)> + '_ {
+        self.nodes.iter().map(|member| {
+            let name = match member.name.as_deref() {
+                Some(name) => format!("{name} ({})", member.node),
+                None => member.node.clone(),
+            };
+            (name, member.native.as_deref().and_then(|native| native.parse().ok()))
+        })
     }
 
     /// How many nodes are alive.
@@ -90,20 +104,24 @@ impl Status {
         ]);
         for member in &self.nodes {
             table.add_row([
-                &member.node,
-                &member.name,
+                member.node.as_str(),
+                known(&member.name),
                 &member.state,
                 &member.zone,
                 &member.weight.to_string(),
                 &member.owned.to_string(),
                 &member.leads.to_string(),
                 &member.hints_held.map_or("?".into(), |count| count.to_string()),
-                &member.resp,
-                &member.native,
+                known(&member.resp),
+                known(&member.native),
             ]);
         }
         table
     }
+}
+
+fn known(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or("?")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::log::Errno;
 use crate::log_files::Segment;
-use ringmain_core::id::{NodeId, TopologyId};
+use ringmain_core::id::{NodeId, Partition, TopologyId};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::ring::Ring;
 use std::os::fd::OwnedFd;
@@ -31,6 +31,8 @@ pub(crate) enum Control {
     Stored { result: Result<(), Errno> },
     /// Check all that the log holds, and then give up what is lost if that is said.
     Scrub { round: u64, accepts_loss: bool },
+    /// Compare all copies, or those of a partition, with other owners' now.
+    Repair { round: u64, partition: Option<Partition> },
     /// Stop: take nothing new, sync, end.
     Stop,
 }

@@ -19,6 +19,7 @@ mod gossip;
 mod held_back;
 mod io;
 mod latencies;
+mod ledger;
 mod members_file;
 mod membership;
 mod native;
@@ -41,6 +42,7 @@ pub(crate) use files::Files;
 pub(crate) use held_back::HeldBack;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use latencies::Latencies;
+pub(crate) use ledger::{Clerk, Ledger};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use resp::About;
@@ -120,6 +122,7 @@ pub(crate) struct State {
     /// What of the log is being read.
     pub(crate) reads: Reads,
     pub(crate) scrub: Scrub,
+    pub(crate) clerk: Clerk,
     /// On shard 0.
     pub(crate) members: Option<Membership>,
     /// This node is in the ring.
@@ -370,6 +373,7 @@ impl State {
                 self.engine.log.handle_completion(Completion::Stored { result });
             }
             Control::Scrub { round, accepts_loss } => self.on_scrub(round, accepts_loss),
+            Control::Repair { round, partition } => self.on_repair(round, partition),
             Control::Stop => self.on_stop(),
             Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

@@ -18,7 +18,7 @@ use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::Link;
 use ringmain_core::time::Instant;
-use ringmain_core::wire::admin::{AdminReply, Scrub};
+use ringmain_core::wire::admin::{AdminReply, Repair, Scrub};
 use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
@@ -256,9 +256,14 @@ impl State {
                 self.on_member_frame(node, frame)
             }
             Op::Proof if node.is_none() => self.on_client_proof(link, frame),
-            Op::Status | Op::Ring | Op::Scrub | Op::ScrubStatus => {
-                self.on_admin_frame(link, node, frame)
-            }
+            Op::Status
+            | Op::Ring
+            | Op::Scrub
+            | Op::ScrubStatus
+            | Op::Hints
+            | Op::Exchanges
+            | Op::Repair
+            | Op::RepairStatus => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
             _ => self.engine.turn(&mut self.io).frame(link, node, frame),
         }
@@ -318,6 +323,16 @@ impl State {
                 Some(String::new())
             }
             (Op::ScrubStatus, Some(_)) => Some(self.scrub_status()),
+            (Op::Hints, Some(_)) => Some(self.hints_json()),
+            (Op::Exchanges, Some(_)) => Some(self.exchanges_json()),
+            (Op::Repair, Some(_)) => {
+                let asked = Repair::new_checked(frame.payload());
+                let Repair { partition } = asked.map_err(|_| FrameRefused::Malformed)?;
+                let has_begun = self.begin_repair(partition);
+                status = if has_begun { Status::Ok } else { Status::Busy };
+                Some(String::new())
+            }
+            (Op::RepairStatus, Some(_)) => Some(self.repair_status_json()),
             (Op::Ring, _) => {
                 let key = frame.key();
                 let ring = self.engine.shard.ring();

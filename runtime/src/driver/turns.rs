@@ -120,6 +120,14 @@ impl State {
         let (hints, bytes) = hints.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         recorder.set(Gauge::Hints, hints);
         recorder.set(Gauge::HintBytes, bytes);
+        let counts = self.engine.shard.exchange_counts();
+        recorder.reach(Counter::Exchanges, counts.finished);
+        recorder.reach(Counter::ExchangesFailed, counts.failed);
+        recorder.reach(Counter::KeysRepaired, counts.repaired);
+        recorder.reach(Counter::KeysUnrepaired, counts.unrepaired);
+        recorder.reach(Counter::ExchangeRecords, counts.sent);
+        recorder.reach(Counter::ExchangeBytes, counts.bytes);
+        recorder.set(Gauge::Exchanging, self.engine.shard.exchange_count() as u64);
         recorder.set(Gauge::PeersReachable, self.io.peers.up_count() as u64);
         let sweep = log.sweep_report();
         if !sweep.is_running {
@@ -132,6 +140,7 @@ impl State {
             recorder.set(Gauge::MembersSuspect, suspect);
             recorder.set(Gauge::MembersDown, down);
         }
+        self.write_page();
     }
 
     /// Looks from time to time whether this thread has waited for the disk in page faults.

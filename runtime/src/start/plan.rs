@@ -2,7 +2,9 @@
 
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
-use crate::driver::{About, Board, ClientCount, ClusterInfo, Members, Membership, SharedRing};
+use crate::driver::{
+    About, Board, ClientCount, ClusterInfo, Ledger, Members, Membership, SharedRing,
+};
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
 use crate::metrics::Metrics;
@@ -47,6 +49,7 @@ pub(super) struct Plan {
     pub(super) metrics: Metrics,
     /// What their sweeps find.
     pub(super) board: Board,
+    pub(super) ledger: Ledger,
     pub(super) started: std::time::Instant,
 }
 
@@ -91,6 +94,7 @@ impl Plan {
             connection_count_max,
             metrics,
             board: Board::default(),
+            ledger: Ledger::default(),
             started,
         })
     }

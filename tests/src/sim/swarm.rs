@@ -302,6 +302,11 @@ impl Swarm {
             let kind = random.below(3);
             disk.rot = (kind > 0).then(|| length / random.between(1, 8) as u32);
             disk.misdirected = (kind < 2).then(|| random.below(40) as u32);
+            // So that what is damaged is noticed and replaced before the run ends.
+            if let Some(options) = &mut self.anti_entropy {
+                options.interval = options.interval.min(Duration::from_millis(100));
+                self.request_timeout = self.request_timeout.min(Duration::from_millis(200));
+            }
         }
     }
 

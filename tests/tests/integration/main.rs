@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "all of this binary is tests")]
 
+mod anti_entropy;
 mod causality;
 mod cli;
 mod cluster;

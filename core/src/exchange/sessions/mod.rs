@@ -316,7 +316,7 @@ impl<'a> Exchanges<'a> {
 
     /// All pairs, or those of one partition, have their turn now; see [`Schedule::repair`].
     pub(crate) fn repair(&mut self, now: Instant, partition: Option<Partition>) {
-        self.schedule.repair(now, partition);
+        self.schedule.repair(now, partition, !self.is_held);
         self.update_next(now);
     }
 

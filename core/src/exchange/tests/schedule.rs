@@ -88,7 +88,7 @@ fn the_oldest_goes_first_and_a_repair_goes_now() {
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
     with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
     assert_eq!(schedule.next(Instant(0), |_| true), None);
-    schedule.repair(Instant(5), Some(Partition(9)));
+    schedule.repair(Instant(5), Some(Partition(9)), true);
     let first = schedule.next(Instant(5), |_| true).unwrap();
     assert_eq!(first.partition, Partition(9));
     assert_eq!(schedule.next(Instant(5), |_| true), None, "one at a time");
@@ -99,7 +99,7 @@ fn the_oldest_goes_first_and_a_repair_goes_now() {
     assert_eq!((second.partition, second.peer == first.peer), (Partition(9), false));
     let differs = ended(EndReason::Finished, 3, None);
     schedule.on_end(Instant(6), second.partition, second.peer, &differs);
-    schedule.repair(Instant(7), None);
+    schedule.repair(Instant(7), None, true);
     let soon = Instant(6) + 2 * EXCHANGE_RETRY;
     let mut resumed = 0;
     while let Some(start) = schedule.next(soon, |_| true) {
@@ -116,7 +116,7 @@ fn what_is_known_of_a_pair_outlives_a_new_ring() {
     let mut memory = vec![Pair::default(); 192];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 2, 1);
     with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
-    schedule.repair(Instant(5), None);
+    schedule.repair(Instant(5), None, true);
     let running = schedule.next(Instant(5), |_| true).unwrap();
     for _ in 0..100 {
         let start = schedule.next(Instant(5), |_| true).unwrap();

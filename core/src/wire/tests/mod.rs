@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-use super::admin::{AdminReply, Scrub};
+use super::admin::{AdminReply, Repair, Scrub};
 use super::frame::{Frame, FrameError, Hop, frame_length, write_frame};
 use super::get::GetRequest;
 use super::gossip::{Gossip, Liveness, Signal, Update, Updates};
@@ -17,7 +17,7 @@ use super::put::{Condition, Content, PutRequest, Replaces};
 use super::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
 use super::topology::{Answer, Items, Proposal, Topology};
 use crate::checksum::Software;
-use crate::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
+use crate::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use crate::time::UnixMs;
 
 mod damage;
@@ -227,6 +227,7 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     let contacts = Items::new(CONTACT, 5).unwrap();
     let proposal = Proposal { operation: OPERATION };
     let answer = |verdict| Answer { verdict, operation: OPERATION };
+    let repair = Message::Repair(Repair { partition: Some(Partition(258)) });
     let admin = AdminReply { status: Status::Ok, text: "{\"name\":\"ä\"}" };
     vec![
         ("topology", b"", Message::Topology(Topology { operations, contacts })),
@@ -243,6 +244,11 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("scrub", b"", Message::Scrub(Scrub { accepts_loss: false })),
         ("scrub_accept_loss", b"", Message::Scrub(Scrub { accepts_loss: true })),
         ("scrub_status", b"", Message::ScrubStatus),
+        ("hints", b"", Message::Hints),
+        ("exchanges", b"", Message::Exchanges),
+        ("repair", b"", Message::Repair(Repair { partition: None })),
+        ("repair_partition", b"", repair),
+        ("repair_status", b"", Message::RepairStatus),
     ]
 }
 

@@ -122,6 +122,19 @@ fn a_hint_is_for_somebody_and_holds_a_record() {
 }
 
 #[test]
+fn a_repair_is_of_one_partition_or_of_all() {
+    for (bytes, partition) in [([0; 8], None), ([1, 0, 2, 1, 0, 0, 0, 0], Some(Partition(258)))] {
+        assert_eq!(Repair::new_checked(&bytes), Ok(Repair { partition }));
+        for at in [0, 1, 4, 5, 6, 7] {
+            let mut other = bytes;
+            other[at] |= 2;
+            assert!(Repair::new_checked(&other).is_err(), "{at}");
+        }
+    }
+    assert!(Repair::new_checked(&[0, 0, 1, 0, 0, 0, 0, 0]).is_err(), "all, but of one");
+}
+
+#[test]
 fn a_scrub_says_one_thing() {
     for (flags, accepts_loss) in [(0, false), (1, true)] {
         let read = Scrub::new_checked(&[flags, 0, 0, 0, 0, 0, 0, 0]);

@@ -1,0 +1,78 @@
+//! Asking every member of a cluster, found through one of them.
+
+use std::net::SocketAddr;
+
+use ringmain_runtime::client::{Client, ClientError};
+use ringmain_runtime::settings::Secret;
+
+use super::Status;
+use crate::args::NodeArgs;
+use crate::failure::Failure;
+use crate::operation::{connect, connect_to, refused};
+use crate::output::tell;
+
+/// The members that could be connected to, and how many could not.
+pub(crate) struct Everyone {
+    members: Vec<(SocketAddr, Client)>,
+    missing: usize,
+}
+
+impl Everyone {
+    /// Connects to all members that the node of `args` knows. Who cannot be is told on stderr.
+    pub(crate) fn connect(args: &NodeArgs, secret: Option<&Secret>) -> Result<Everyone, Failure> {
+        let mut client = connect(args, secret)?;
+        let text = client.status().map_err(|error| refused(args.node, &error))?;
+        let mut everyone = Everyone { members: Vec::new(), missing: 0 };
+        let mut first = Some(client);
+        for (name, address) in Status::parse(&text)?.addresses() {
+            let Some(address) = address else {
+                tell(&format!("{name} has no known address"));
+                everyone.missing += 1;
+                continue;
+            };
+            // The node may be asked under another name than it gives.
+            let known = if address == args.node { first.take() } else { None };
+            match known.map_or_else(|| connect_to(address, secret), Ok) {
+                Ok(client) => everyone.members.push((address, client)),
+                Err(failure) => {
+                    tell(&format!("{name}: {failure}"));
+                    everyone.missing += 1;
+                }
+            }
+        }
+        Ok(everyone)
+    }
+
+    /// What each of them says; one that fails is told of, and asked no more.
+    pub(crate) fn ask<T>(
+        &mut self,
+        mut question: impl FnMut(&mut Client) -> Result<T, ClientError>,
+    ) -> Vec<T> {
+        let mut answers = Vec::new();
+        let before = self.members.len();
+        self.members.retain_mut(|(address, client)| match question(client) {
+            Ok(answer) => {
+                answers.push(answer);
+                true
+            }
+            Err(error) => {
+                tell(&refused(*address, &error).to_string());
+                false
+            }
+        });
+        self.missing += before - self.members.len();
+        answers
+    }
+
+    /// A failure if some could not be asked.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        match self.missing {
+            0 => Ok(()),
+            missing => {
+                let all = missing + self.members.len();
+                let what = format!("{missing} of {all} members could not be asked");
+                Err(Failure::failed(what, "bring them back, or ask again from where they answer"))
+            }
+        }
+    }
+}

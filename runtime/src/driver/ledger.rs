@@ -1,0 +1,167 @@
+//! What a node keeps for others, and how its copies compare with those of other owners: each shard
+//! writes its page of a ledger, which shard 0 reads when people ask.
+
+use super::{Control, State};
+use ringmain_core::id::{NodeId, Partition, ShardIndex};
+use ringmain_core::shard::{ExchangeEvent, Input};
+use ringmain_core::time::Instant;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The pages of all shards of a node. Locked when one is written, some times a second, and when
+/// somebody asks.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Pages>>);
+
+#[derive(Default)]
+struct Pages {
+    /// The latest repair that was asked for.
+    round: u64,
+    /// By shard; none before a shard has written its first.
+    pages: BTreeMap<ShardIndex, Page>,
+}
+
+/// What one shard has written.
+#[derive(Clone, Debug, Default)]
+struct Page {
+    /// The latest repair that it has begun.
+    round: u64,
+    pairs: Vec<ringmain_core::exchange::Pair>,
+    hints: Vec<HintsFor>,
+}
+
+/// What is kept for one node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct HintsFor {
+    target: NodeId,
+    count: usize,
+    bytes: u64,
+    /// Since then without pause, or since this process began.
+    since: Instant,
+}
+
+/// A shard's part of the ledger.
+#[derive(Default)]
+pub(crate) struct Clerk {
+    ledger: Ledger,
+    round: u64,
+    /// Since when something is kept for each node.
+    since: BTreeMap<NodeId, Instant>,
+}
+
+impl Clerk {
+    pub(crate) fn new(ledger: Ledger) -> Clerk {
+        Clerk { ledger, ..Clerk::default() }
+    }
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        // A shard that panics while it writes its page leaves a whole one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes this shard's page.
+    pub(super) fn write_page(&mut self) {
+        let (now, clerk) = (self.engine.now, &mut self.clerk);
+        let targets: Vec<(NodeId, usize, u64)> = self.engine.log.hint_targets().collect();
+        clerk.since.retain(|node, _| targets.iter().any(|(target, ..)| target == node));
+        let hints = targets.into_iter().map(|(target, count, bytes)| {
+            let since = *clerk.since.entry(target).or_insert(now);
+            HintsFor { target, count, bytes, since }
+        });
+        let (hints, shard) = (hints.collect(), &self.engine.shard);
+        let page = Page { round: clerk.round, pairs: shard.exchange_pairs().to_vec(), hints };
+        clerk.ledger.lock().pages.insert(shard.config().shard, page);
+    }
+
+    /// On shard 0: has all shards compare copies now. False if one cannot be told: then another
+    /// try is due.
+    pub(super) fn begin_repair(&mut self, partition: Option<Partition>) -> bool {
+        let round = {
+            let mut pages = self.clerk.ledger.lock();
+            pages.round += 1;
+            pages.round
+        };
+        let shards = self.engine.shard.config().shards;
+        let others = (1..shards).map(ShardIndex);
+        let repair = || Control::Repair { round, partition };
+        let are_told = others.fold(true, |are_told, shard| {
+            self.io.mesh.control(shard, repair()).is_ok() && are_told
+        });
+        self.on_repair(round, partition);
+        are_told
+    }
+
+    pub(super) fn on_repair(&mut self, round: u64, partition: Option<Partition>) {
+        self.clerk.round = self.clerk.round.max(round);
+        let event = ExchangeEvent::Repair { partition };
+        self.engine.turn(&mut self.io).input(Input::Exchange(event));
+        self.write_page();
+    }
+
+    /// The answer to HINTS.
+    pub(super) fn hints_json(&self) -> String {
+        let mut sums: BTreeMap<NodeId, (usize, u64, Instant)> = BTreeMap::new();
+        let pages = self.clerk.ledger.lock();
+        for hints in pages.pages.values().flat_map(|page| &page.hints) {
+            let sum = sums.entry(hints.target).or_insert((0, 0, hints.since));
+            *sum = (sum.0 + hints.count, sum.1 + hints.bytes, sum.2.min(hints.since));
+        }
+        let holder = self.about.node.to_string();
+        let now = self.engine.now;
+        let of_target = |(target, (count, bytes, since)): (NodeId, (usize, u64, Instant))| {
+            json!({
+                "holder": holder,
+                "target": target.to_string(),
+                "count": count,
+                "bytes": bytes,
+                "oldest_s": now.since(since).as_secs(),
+            })
+        };
+        Value::Array(sums.into_iter().map(of_target).collect()).to_string()
+    }
+
+    /// The answer to EXCHANGES.
+    pub(super) fn exchanges_json(&self) -> String {
+        let node = self.about.node.to_string();
+        let now = self.engine.now;
+        let pages = self.clerk.ledger.lock();
+        let pairs = pages.pages.values().flat_map(|page| &page.pairs);
+        let pairs = pairs.map(|pair| {
+            json!({
+                "node": node,
+                "partition": pair.partition.0,
+                "peer": pair.peer.to_string(),
+                "last_equal_s": pair.last_equal.map(|at| now.since(at).as_secs()),
+                "differences": pair.differences,
+            })
+        });
+        Value::Array(pairs.collect()).to_string()
+    }
+
+    /// The answer to REPAIR_STATUS.
+    pub(super) fn repair_status_json(&self) -> String {
+        let shards = usize::from(self.engine.shard.config().shards);
+        let pages = self.clerk.ledger.lock();
+        let have_begun = pages.pages.len() == shards
+            && pages.pages.values().all(|page| page.round >= pages.round);
+        let pairs = || pages.pages.values().flat_map(|page| &page.pairs);
+        let left = pairs().filter(|pair| pair.is_asked).count();
+        let deferred = pairs().filter(|pair| pair.is_deferred);
+        let deferred = deferred
+            .map(|pair| json!({ "partition": pair.partition.0, "peer": pair.peer.to_string() }));
+        let differences: u64 = pairs().map(|pair| u64::from(pair.differences)).sum();
+        json!({
+            "is_running": !have_begun || left > 0,
+            "pairs": pairs().count(),
+            "left": left,
+            "deferred": deferred.collect::<Vec<_>>(),
+            "differences": differences,
+        })
+        .to_string()
+    }
+}
