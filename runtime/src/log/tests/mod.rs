@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod disk;
 mod hints;
+mod mending;
 mod scrub;
 mod space;
 

@@ -9,7 +9,7 @@ use super::super::scrub::Part;
 use super::*;
 
 /// A log of some segments with dead records and snapshots, and what rots is on the disk, too.
-fn rotting(durability: Durability, count: usize, appends: usize, seed: u64) -> World {
+pub(super) fn rotting(durability: Durability, count: usize, appends: usize, seed: u64) -> World {
     let mut world = unmerged(durability, count, appends, seed);
     world.work();
     world
@@ -36,7 +36,7 @@ fn unmerged(durability: Durability, count: usize, appends: usize, seed: u64) -> 
 }
 
 /// Recovers a world without believing that all is well.
-fn restart(mut world: World) -> (World, Vec<Damage>) {
+pub(super) fn restart(mut world: World) -> (World, Vec<Damage>) {
     let disk = std::mem::take(world.log.maps_mut());
     let recovered = recover(&world.config.identity, &disk.files(), Place(0)).unwrap();
     let damage = recovered.damage.clone();
@@ -47,7 +47,7 @@ fn restart(mut world: World) -> (World, Vec<Damage>) {
 }
 
 /// The written part of every segment, and its frames, found without the code that is tested.
-fn frames(world: &World) -> Vec<(Part, Vec<(u32, u32)>)> {
+pub(super) fn frames(world: &World) -> Vec<(Part, Vec<(u32, u32)>)> {
     let mut all = Vec::new();
     for part in world.log.writer.written_parts() {
         let bytes = world.log.maps.bytes_of(part.segment);
@@ -78,7 +78,7 @@ fn lost(world: &World, damage: &[Damage]) -> BTreeSet<Vec<u8>> {
     names.cloned().collect()
 }
 
-fn sweep(world: &mut World, accepts_loss: bool) -> SweepReport {
+pub(super) fn sweep(world: &mut World, accepts_loss: bool) -> SweepReport {
     world.log.begin_sweep(accepts_loss);
     world.work();
     let report = world.log.sweep_report().clone();
@@ -98,7 +98,7 @@ fn check(world: &World, lost: &BTreeSet<Vec<u8>>) {
 }
 
 /// The leaves of the index, computed anew.
-fn check_leaves(world: &mut World) {
+pub(super) fn check_leaves(world: &mut World) {
     let (first, count) = world.config.identity.partitions();
     for partition in (0..count as u16).map(|n| Partition(first.0 + n)) {
         let mut leaves = vec![0_u64; MERKLE_LEAF_COUNT];
