@@ -315,6 +315,11 @@ pub fn ends(id: u32) -> bool {
     poll(&mut polled, Some(&patience)).expect("a pidfd can be polled") == 1
 }
 
+/// Lets this process open as many files as the host allows it: each connection of a crowd is one.
+pub fn raise_file_limit() -> u64 {
+    ringmain_runtime::sys::raise_nofile()
+}
+
 fn pid(id: u32) -> Pid {
     i32::try_from(id).ok().and_then(Pid::from_raw).expect("the kernel gave this id")
 }
