@@ -10,6 +10,7 @@
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 
+use super::resp::OUTPUT_BYTES_MAX;
 use crate::sys::MapPart;
 use ringmain_core::drive::{Answer, Command};
 use ringmain_core::id::Partition;
@@ -59,6 +60,22 @@ pub fn copied(_: &[u8]) -> Option<MapPart> {
     None
 }
 
+/// What a session may take of its shard's memory at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// Output above this stops its parsing, at least 1 byte.
+    pub output_bytes_max: usize,
+    /// A command that takes more bytes and is not whole yet is refused, and skipped.
+    pub command_bytes_max: usize,
+}
+
+impl Default for Room {
+    /// As much as a session's own bounds allow.
+    fn default() -> Room {
+        Room { output_bytes_max: OUTPUT_BYTES_MAX, command_bytes_max: usize::MAX }
+    }
+}
+
 /// Most keys that a session names ahead at once: the depth of a usual pipeline.
 pub const EXPECTED_COUNT_MAX: usize = 16;
 
@@ -76,6 +93,14 @@ pub trait Requests {
         command: Command<'_>,
         answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted;
+
+    /// What the session may take now; asked once for each piece that it reads.
+    fn room(&self) -> Room {
+        Room::default()
+    }
+
+    /// The session has refused a command that was not whole, for lack of room.
+    fn note_shed(&mut self) {}
 
     /// These keys, at most [`EXPECTED_COUNT_MAX`], are about to be asked for, so their memory may
     /// begin to arrive. Changes nothing else.

@@ -9,9 +9,10 @@
 //! since its place is lost.
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use ringmain_core::checksum::Checksum;
+use ringmain_core::id::RequestId;
 use ringmain_core::wire::FIRST_BYTES;
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::op::Op;
@@ -36,6 +37,8 @@ pub struct FrameReader<C> {
     /// What was lent before and not consumed; its first `start` bytes are over.
     rest: Vec<u8>,
     start: usize,
+    /// Bytes to come of a frame that was given up.
+    skip: usize,
     frame_bytes_max: usize,
     failed: Option<FrameError>,
     checksum: PhantomData<C>,
@@ -73,7 +76,7 @@ impl<C: Checksum> FrameReader<C> {
     /// soon as they are announced, however long their op allows them to be.
     pub fn new(frame_bytes_max: usize) -> FrameReader<C> {
         let checksum = PhantomData;
-        FrameReader { rest: Vec::new(), start: 0, frame_bytes_max, failed: None, checksum }
+        FrameReader { rest: Vec::new(), start: 0, skip: 0, frame_bytes_max, failed: None, checksum }
     }
 
     /// Yields every frame that ends in `bytes`, and keeps what is left over. After a pause all
@@ -122,6 +125,26 @@ impl<C: Checksum> FrameReader<C> {
         &self.rest[self.start..]
     }
 
+    /// Gives up the frame whose front it holds: that is forgotten, and the rest passed over as it
+    /// comes. Says which request it was, as far as that can be believed before its checksum has
+    /// come; `None`, and nothing happens, if no such front is held.
+    pub fn give_up(&mut self) -> Option<RequestId> {
+        let held = self.held();
+        let request = held.get(REQUEST_PLACE)?.try_into().ok()?;
+        let missing = frame_bytes(held).ok()??.checked_sub(held.len()).filter(|it| *it > 0)?;
+        let request = RequestId(u32::from_le_bytes(request));
+        self.skip = missing;
+        (self.rest, self.start) = (Vec::new(), 0);
+        Some(request)
+    }
+
+    /// Gives back memory that nothing is in.
+    pub fn rest(&mut self) {
+        if self.held().is_empty() {
+            (self.rest, self.start) = (Vec::new(), 0);
+        }
+    }
+
     /// Memory that it uses, bytes.
     pub fn memory_bytes(&self) -> usize {
         self.rest.capacity()
@@ -133,7 +156,8 @@ impl<C: Checksum> FrameReader<C> {
         bytes: &[u8],
         each: &mut impl FnMut(Frame<'_>) -> ControlFlow<Pause>,
     ) -> Result<Taken, FrameError> {
-        let mut consumed = 0;
+        let mut consumed = self.skip.min(bytes.len());
+        self.skip -= consumed;
         while self.start < self.rest.len() {
             let held = &self.rest[self.start..];
             let whole = self.frame_bytes(held)?;
@@ -238,6 +262,8 @@ pub fn append_frame<C: Checksum>(out: &mut Vec<u8>, hop: &Hop, payload: &impl Pa
 
 /// With this many bytes the length of a frame is known.
 const PREFIX_BYTES: usize = 8;
+/// Where the hop part has the name of the request.
+const REQUEST_PLACE: Range<usize> = 8..12;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,7 +13,8 @@
 //!   unless both only read, or the driver orders them
 //!   ([`LaterInOrder`](super::request::Submitted::LaterInOrder)).
 //! - Parsing also stops with 64 replies waiting for their turn, and at [`OUTPUT_BYTES_MAX`] of
-//!   output, or of replies that wait or are known to come.
+//!   output, or of replies that wait or are known to come; or earlier, if the shard has little
+//!   memory ([`Room`]). Then a long command that is not whole is refused, too (`BUSY`).
 //!
 //! Invariants: what a transcript answers does not depend on how it was cut; a session that says
 //! [`Next::Wait`] has an answer to come or output to be taken.
@@ -27,8 +28,10 @@ mod encode;
 mod glob;
 mod inline;
 mod keyed;
+mod memory;
 mod multi;
 mod parse;
+mod refuse;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -38,10 +41,10 @@ use ringmain_core::drive::{Answer, Command};
 use answer::{Group, Member};
 use command::{FIXED_COUNT_MAX, Kind, Name};
 use multi::Multi;
-use parse::{ProtocolError, Stop};
+use parse::Stop;
 use slots::{Effect, Form, Slots};
 
-use super::request::{Lend, Requests, Submitted, Ticket, copied};
+use super::request::{Lend, Requests, Room, Submitted, Ticket, copied};
 use crate::sys::SendBuffer;
 
 /// Output above this stops a connection's parsing, bytes.
@@ -146,12 +149,13 @@ impl RespSession {
     /// Submits requests, and goes on until a command is incomplete or the session is full.
     pub fn receive<R: Requests>(&mut self, bytes: &[u8], requests: &mut R) -> Progress {
         let (mut consumed, mut ahead) = (0, 0);
+        let room = requests.room();
         let next = loop {
             if self.closing {
                 consumed = bytes.len();
                 break Next::Close;
             }
-            if !self.has_room() {
+            if !self.has_room(room) {
                 break Next::Wait;
             }
             if consumed >= ahead {
@@ -159,7 +163,16 @@ impl RespSession {
             }
             match self.step(&bytes[consumed..], requests) {
                 Ok(bytes) => consumed += bytes,
-                Err(Stop::Need(bytes)) => break Next::Bytes(bytes),
+                Err(Stop::Need(needed)) => {
+                    let is_long = needed > room.command_bytes_max;
+                    match is_long.then(|| self.shed(&bytes[consumed..])).flatten() {
+                        Some(bytes) => {
+                            requests.note_shed();
+                            consumed += bytes;
+                        }
+                        None => break Next::Bytes(needed),
+                    }
+                }
                 Err(Stop::Wait) => break Next::Wait,
                 Err(Stop::Bad(error)) => self.refuse(error),
                 Err(Stop::Long { .. }) => unreachable!("each step answers for its arguments"),
@@ -233,10 +246,10 @@ impl RespSession {
 
     /// One more reply fits, and the output is not over its bound.
     #[inline]
-    fn has_room(&self) -> bool {
+    fn has_room(&self, room: Room) -> bool {
         !self.slots.is_full()
-            && self.output_bytes() < OUTPUT_BYTES_MAX
-            && self.slots.bytes() < OUTPUT_BYTES_MAX
+            && self.output_bytes() < room.output_bytes_max
+            && self.slots.bytes() < room.output_bytes_max
     }
 
     /// Reads one command, one key of a command, or what is skipped. Writes at most one reply.
@@ -465,35 +478,5 @@ impl RespSession {
             return write(self.out.tail());
         }
         self.slots.push_done(Member::default(), |slot| write(slot.held.tail()));
-    }
-
-    #[cold]
-    fn unknown(&mut self, name: &[u8]) {
-        // What a browser says first, when a page makes it talk to this port.
-        if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
-            self.closing = true;
-            return;
-        }
-        self.reply(|out| encode::error(out, &[b"ERR unknown command '", name, b"'"]));
-    }
-
-    #[cold]
-    fn wrong_count(&mut self, command: Name, count: usize) {
-        let entry = command.entry();
-        if entry.options && count > entry.count_max {
-            return self.reply(|out| encode::error(out, &[encode::SYNTAX]));
-        }
-        self.reply(|out| encode::wrong_count(out, entry.name));
-    }
-
-    /// Answers bytes that are not RESP; nothing is read behind them.
-    #[cold]
-    fn refuse(&mut self, error: ProtocolError) {
-        self.closing = true;
-        match self.multi {
-            // Its reply will never be whole: the error takes its place.
-            Some(multi) => self.fail_member(multi.cut_short(), |out| error.write(out)),
-            None => self.reply(|out| error.write(out)),
-        }
     }
 }

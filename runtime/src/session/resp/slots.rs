@@ -19,7 +19,11 @@ const TYPICAL_BYTES_FIRST: usize = 64 << 10;
 /// A held reply's memory above this is given back, bytes.
 const HELD_CAPACITY_MAX: usize = 16 << 10;
 
+/// Slots that a ring begins with; it grows four times as large when they are taken.
+const SLOT_COUNT_FIRST: usize = 4;
+
 const _: () = assert!(SLOT_COUNT.is_power_of_two(), "numbers may wrap");
+const _: () = assert!(SLOT_COUNT_FIRST.is_power_of_two());
 
 /// How the answer to a request becomes a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,7 +66,7 @@ pub(super) struct Slot {
     effect: Option<Effect>,
 }
 
-/// The ring. Takes no memory before the first answer that comes later.
+/// The ring. Takes no memory before the first answer that comes later, and little before many do.
 #[derive(Debug)]
 pub(super) struct Slots {
     ring: Vec<Slot>,
@@ -107,6 +111,18 @@ impl Slots {
         self.bytes
     }
 
+    /// Memory that it uses or should need for what is to come, bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes + self.ring.capacity() * size_of::<Slot>()
+    }
+
+    /// Gives its memory back, if nothing is in it.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() {
+            self.ring = Vec::new();
+        }
+    }
+
     /// The number that the next request gets.
     #[inline]
     pub(super) fn next(&self) -> u32 {
@@ -124,7 +140,7 @@ impl Slots {
     pub(super) fn must_wait(&self, effect: Effect) -> bool {
         let mut number = self.head;
         while number != self.tail {
-            let slot = &self.ring[(number % SLOT_COUNT) as usize];
+            let slot = &self.ring[self.index(number)];
             if let Some(earlier) = slot.effect
                 && earlier.key == effect.key
                 && (earlier.writes || effect.writes)
@@ -180,14 +196,15 @@ impl Slots {
         if number.wrapping_sub(self.head) >= self.tail.wrapping_sub(self.head) {
             return None;
         }
-        let slot = &self.ring[(number % SLOT_COUNT) as usize];
+        let slot = &self.ring[self.index(number)];
         slot.pending.map(|form| (form, number == self.head))
     }
 
     /// Marks a pending slot as done; `write` fills it, unless it is the head: then it fills
     /// nothing, and the caller takes it with [`pop`](Self::pop).
     pub(super) fn done(&mut self, number: u32, write: impl FnOnce(&mut Slot)) {
-        let slot = &mut self.ring[(number % SLOT_COUNT) as usize];
+        let index = self.index(number);
+        let slot = &mut self.ring[index];
         assert!(slot.pending.is_some());
         slot.pending = None;
         self.bytes -= std::mem::take(&mut slot.expected);
@@ -202,7 +219,7 @@ impl Slots {
         if self.is_empty() {
             return None;
         }
-        let slot = &self.ring[(self.head % SLOT_COUNT) as usize];
+        let slot = &self.ring[self.index(self.head)];
         slot.pending.is_none().then_some((slot, slot.member))
     }
 
@@ -212,7 +229,8 @@ impl Slots {
     /// If it is pending.
     pub(super) fn pop(&mut self) {
         assert!(!self.is_empty());
-        let slot = &mut self.ring[(self.head % SLOT_COUNT) as usize];
+        let index = self.index(self.head);
+        let slot = &mut self.ring[index];
         assert!(slot.pending.is_none());
         self.bytes -= slot.held.bytes();
         slot.held.clear();
@@ -223,12 +241,31 @@ impl Slots {
         self.head = self.head.wrapping_add(1);
     }
 
+    /// Where the slot of that number is; there is a ring.
+    fn index(&self, number: u32) -> usize {
+        number as usize % self.ring.len()
+    }
+
+    /// Makes the ring larger: few clients ever have more than one answer under way.
+    fn grow(&mut self) {
+        let count = (4 * self.ring.len()).clamp(SLOT_COUNT_FIRST, SLOT_COUNT as usize);
+        let mut old = std::mem::take(&mut self.ring);
+        self.ring.resize_with(count, Slot::default);
+        let mut number = self.head;
+        while number != self.tail {
+            let (index, from) = (self.index(number), number as usize % old.len());
+            self.ring[index] = std::mem::take(&mut old[from]);
+            number = number.wrapping_add(1);
+        }
+    }
+
     fn push(&mut self) -> &mut Slot {
         assert!(!self.is_full());
-        if self.ring.is_empty() {
-            self.ring.resize_with(SLOT_COUNT as usize, Slot::default);
+        if self.tail.wrapping_sub(self.head) as usize == self.ring.len() {
+            self.grow();
         }
-        let slot = &mut self.ring[(self.tail % SLOT_COUNT) as usize];
+        let index = self.index(self.tail);
+        let slot = &mut self.ring[index];
         assert!(slot.held.is_empty());
         self.tail = self.tail.wrapping_add(1);
         slot

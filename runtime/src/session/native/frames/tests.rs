@@ -106,6 +106,57 @@ fn memory_grows_with_what_arrives_and_is_given_back() {
 }
 
 #[test]
+fn a_frame_that_is_given_up_is_passed_over() {
+    let (long, next) = (frame(7, 1000), frame(8, 10));
+    let all = [&long[..], &next].concat();
+    for cut in 0..=all.len() {
+        let mut reader = Reader::new(FRAME_BYTES_MAX);
+        let mut requests = Vec::new();
+        let mut feed = |reader: &mut Reader, bytes: &[u8]| {
+            let read = reader.feed(bytes, |frame| {
+                requests.push(frame.hop().request.0);
+                ControlFlow::Continue(())
+            });
+            assert_eq!(read, Ok(Flow::Drained));
+        };
+        feed(&mut reader, &all[..cut]);
+        let given_up = reader.give_up();
+        let (is_of_long, is_of_next) =
+            ((12..long.len()).contains(&cut), (long.len() + 12..all.len()).contains(&cut));
+        let of = if is_of_next { 8 } else { 7 };
+        assert_eq!(given_up, (is_of_long || is_of_next).then_some(RequestId(of)), "at {cut}");
+        assert!(given_up.is_none() || reader.memory_bytes() == 0);
+        for byte in &all[cut..] {
+            feed(&mut reader, &[*byte]);
+        }
+        assert!(reader.held().is_empty());
+        let expected: &[u32] = match (is_of_long, is_of_next) {
+            (true, _) => &[8],
+            (_, true) => &[7],
+            _ => &[7, 8],
+        };
+        assert_eq!(requests, expected, "at {cut}");
+    }
+}
+
+#[test]
+fn a_reader_that_rests_keeps_what_it_holds() {
+    let bytes = frame(7, 100);
+    let mut reader = Reader::new(FRAME_BYTES_MAX);
+    assert_eq!(reader.feed(&bytes[..50], |_| unreachable!()), Ok(Flow::Drained));
+    reader.rest();
+    assert_eq!(reader.held(), &bytes[..50]);
+    let mut count = 0;
+    let mut each = |_: Frame<'_>| {
+        count += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(reader.feed(&bytes[50..], &mut each), Ok(Flow::Drained));
+    reader.rest();
+    assert_eq!((count, reader.memory_bytes()), (1, 0));
+}
+
+#[test]
 fn a_frame_that_is_too_long_is_refused_when_announced() {
     let long = frame(1, 100);
     for max in [long.len(), long.len() - 1] {

@@ -7,6 +7,7 @@ mod golden;
 mod limits;
 mod oracle;
 mod order;
+mod short;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use ringmain_core::wire::reply::{
 
 use super::{Limits, Next, RespSession, context, inline};
 use crate::session::request::{
-    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Section, Submitted, Ticket,
+    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Room, Section, Submitted, Ticket,
 };
 use crate::sys::tests::Lender;
 use crate::sys::{MapPart, SendBuffer};
@@ -164,6 +165,8 @@ struct Model {
     waiting: Vec<(Ticket, Result<Kept, Owned>)>,
     /// How long it says that answers will be which come later.
     later_bytes: usize,
+    /// What the shard has room for.
+    room: Room,
     /// Keys that were named ahead.
     expected: RefCell<Vec<Vec<u8>>>,
     /// Made for the first value that is lent.
@@ -179,6 +182,7 @@ impl Model {
             submitted: Vec::new(),
             waiting: Vec::new(),
             later_bytes: 0,
+            room: Room::default(),
             expected: RefCell::default(),
             lender: OnceCell::new(),
         }
@@ -267,6 +271,10 @@ fn owned(key: &[u8], command: Command<'_>) -> Owned {
 }
 
 impl Requests for Model {
+    fn room(&self) -> Room {
+        self.room
+    }
+
     fn expect(&self, keys: &[&[u8]]) {
         assert!((2..=EXPECTED_COUNT_MAX).contains(&keys.len()));
         self.expected.borrow_mut().extend(keys.iter().map(|key| key.to_vec()));
