@@ -4,6 +4,7 @@
 //! unchanged.
 #![deny(unsafe_code)]
 
+pub mod admission;
 pub mod bodies;
 pub mod checksum;
 pub mod client;

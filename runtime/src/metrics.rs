@@ -88,6 +88,7 @@ measured! {
         LogFailed "log_failed" "1 once a write or sync has failed: the shard takes no writes.",
         LogDamagedRanges "log_damaged_ranges" "Damaged ranges that the last whole sweep met.",
         LogLostKeys "log_lost_keys" "Keys in them, which cannot be read here.",
+        BackgroundShare "background_share" "Thousandths that background work gets of its time.",
         Hints "hints" "Records kept for other nodes, which lack them.",
         HintBytes "hint_bytes" "Bytes of the log that those take.",
         Exchanging "exchanges_running" "Comparisons that go on, asked for or answered.",

@@ -12,6 +12,7 @@
 //! Invariant: a request is recorded at most once, in the histogram of its operation, and never if
 //! its connection was closed or its answer was lost.
 
+use crate::admission::Share;
 use crate::metrics::{Counter, Recorder, Timing};
 use ringmain_core::drive::{Answer, Command};
 use ringmain_core::request::{Failure, Outcome};
@@ -21,6 +22,7 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::put::{Content, PutRequest};
 use ringmain_core::wire::reply::{Reply, Status};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Most requests of one connection that are timed at once: as many as may be open.
 const ASKED_COUNT_MAX: usize = 64;
@@ -65,6 +67,8 @@ pub(crate) struct Latencies {
     later: Vec<Request>,
     failed: u64,
     busy: u64,
+    /// What background work gets.
+    share: Share,
 }
 
 impl Operation {
@@ -146,6 +150,12 @@ impl Latencies {
         self.now = now;
     }
 
+    /// What background work gets, by how long clients have waited lately.
+    pub(crate) fn share(&mut self, now: Instant) -> Share {
+        self.share.look(now);
+        self.share
+    }
+
     /// A request arrives.
     pub(crate) fn ask(&self, operation: Operation) -> Request {
         Request { operation, since: self.now }
@@ -166,20 +176,29 @@ impl Latencies {
 
     /// The turn has ended, and sent its answers.
     pub(crate) fn end_turn(&mut self, now: Instant, recorder: &Recorder) {
-        let nanoseconds = |since| 1000 * now.since(since).as_micros() as u64;
+        let took = now.since(self.now);
+        // Of reads alone, as writes take as long as the disk does.
+        self.share.note(took, self.at_once[Operation::Get as usize]);
         for (timing, count) in Operation::TIMINGS.into_iter().zip(&mut self.at_once) {
             if *count > 0 {
-                recorder.time_many(timing, nanoseconds(self.now), std::mem::take(count));
+                recorder.time_many(timing, nanoseconds(took), std::mem::take(count));
             }
         }
         for Request { operation, since } in self.later.drain(..) {
-            recorder.time(Operation::TIMINGS[operation as usize], nanoseconds(since));
+            let took = now.since(since);
+            self.share.note(took, u64::from(operation == Operation::Get));
+            recorder.time(Operation::TIMINGS[operation as usize], nanoseconds(took));
         }
+        self.share.look(now);
         if self.failed > 0 {
             recorder.add(Counter::RequestsFailed, std::mem::take(&mut self.failed));
             recorder.add(Counter::RequestsBusy, std::mem::take(&mut self.busy));
         }
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    1000 * duration.as_micros() as u64
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ const STALL: Duration = Duration::from_millis(1);
 /// For how long.
 const STALL_REST: Duration = Duration::from_secs(1);
 /// In a turn that has other things to do, background work that is due takes as long as they took,
-/// so that it keeps up with them and hardly delays the next ones; and within these bounds.
+/// so that it keeps up with them and hardly delays the next ones; and within these bounds, of which
+/// the upper one falls while clients wait long (`Share`).
 const STEP_TIME_MIN: Duration = Duration::from_micros(10);
 /// See [`STEP_TIME_MIN`].
 const STEP_TIME_MAX: Duration = Duration::from_micros(250);
@@ -285,7 +286,9 @@ impl State {
             return self.engine.log.step();
         }
         let spent = self.now().since(self.engine.now);
-        let share = spent.clamp(STEP_TIME_MIN, STEP_TIME_MAX) * self.engine.log.step_urgency();
+        let part = self.io.latencies.share(self.engine.now).of_time(STEP_TIME_MAX);
+        let share = spent.clamp(STEP_TIME_MIN, part.max(STEP_TIME_MIN));
+        let share = share * self.engine.log.step_urgency();
         let until = self.engine.now + spent + share;
         while self.engine.log.is_step_due() {
             if !self.engine.log.step() {

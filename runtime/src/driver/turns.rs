@@ -128,6 +128,8 @@ impl State {
         recorder.reach(Counter::ExchangeRecords, counts.sent);
         recorder.reach(Counter::ExchangeBytes, counts.bytes);
         recorder.set(Gauge::Exchanging, self.engine.shard.exchange_count() as u64);
+        let share = self.io.latencies.share(self.engine.now);
+        recorder.set(Gauge::BackgroundShare, share.per_mille());
         recorder.set(Gauge::PeersReachable, self.io.peers.up_count() as u64);
         let sweep = log.sweep_report();
         if !sweep.is_running {
