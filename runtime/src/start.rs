@@ -408,6 +408,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let io = Io {
         connections: Connections::default(),
         clients: plan.clients.clone(),
+        strangers: plan.strangers.clone(),
         peers,
         mesh,
         answers: Answers::default(),

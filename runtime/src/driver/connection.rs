@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     pub(crate) is_paused: bool,
     /// It counts among the clients of the node.
     pub(crate) is_counted: bool,
+    /// It counts among the sockets of the node of which nobody knows yet whose they are.
+    pub(crate) is_stranger: bool,
     /// It may ask about the cluster: over loopback, or since it proved the secret.
     pub(crate) may_manage: bool,
     /// Requests of a native client that have no answer yet.
@@ -69,23 +71,28 @@ pub(crate) struct Connection {
     pub(crate) asked: Asked,
 }
 
-/// The clients of a node, counted by all its shards.
+/// Sockets of one kind, counted by all shards of a node.
 #[derive(Clone, Debug)]
-pub(crate) struct ClientCount {
+pub(crate) struct SocketCount {
     count: Arc<AtomicU32>,
     most: u32,
 }
 
-impl ClientCount {
-    /// No client yet, and at most `most`.
-    pub(crate) fn new(most: u32) -> ClientCount {
-        ClientCount { count: Arc::default(), most }
+impl SocketCount {
+    /// None yet, and at most `most`.
+    pub(crate) fn new(most: u32) -> SocketCount {
+        SocketCount { count: Arc::default(), most }
     }
 
     /// Counts one more, unless there are as many as may be.
     pub(crate) fn enter(&self) -> bool {
         let more = |count| (count < self.most).then_some(count + 1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts one more in any case: another is about to leave for it.
+    pub(crate) fn enter_instead(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One that was counted is gone.
@@ -137,6 +144,7 @@ impl Connections {
             has_waited: false,
             is_paused: false,
             is_counted: false,
+            is_stranger: false,
             may_manage: false,
             open: 0,
             asked: Asked::default(),

@@ -35,6 +35,10 @@ impl Driver {
         }
         self.state.recorder.add(Counter::ConnectionsAccepted, 1);
         if tag == NATIVE {
+            if !self.state.admits_stranger() {
+                self.state.recorder.add(Counter::ConnectionsRefused, 1);
+                return;
+            }
             let is_loopback = is_loopback(&socket);
             return self.adopt_native(socket, is_loopback, Receive::First, &[]);
         }
@@ -44,8 +48,14 @@ impl Driver {
             let _lost = rustix::io::write(&socket, CLIENTS_FULL);
             return;
         }
-        let Ok(id) = self.net.adopt(socket, Receive::Stream) else {
-            return self.state.io.clients.leave();
+        let id = match self.net.adopt(socket, Receive::Stream) {
+            Ok(id) => id,
+            Err((socket, _)) => {
+                self.state.io.clients.leave();
+                self.state.recorder.add(Counter::ConnectionsRefused, 1);
+                let _lost = rustix::io::write(&socket, CLIENTS_FULL);
+                return;
+            }
         };
         let limits = self.state.limits;
         let slot = self.state.io.connections.insert(id, |link| {
@@ -172,6 +182,9 @@ impl State {
         if connection.is_counted {
             self.io.clients.leave();
         }
+        if connection.is_stranger {
+            self.io.strangers.leave();
+        }
         match connection.speaks {
             Speaks::Dialing(_, dial) => self.fail_dial(dial, "no connection"),
             Speaks::PeerOut(node, shard, _) => self.on_link_down(node, shard, connection.link),
@@ -206,6 +219,29 @@ impl State {
         if connection.id == id && is_open {
             self.work.push_back(Work::Close(id));
         }
+    }
+
+    /// Whether one more native connection may begin its handshake. Where there are too many, the
+    /// oldest on this shard makes room: peers end theirs soon, and must not wait for others.
+    pub(super) fn admits_stranger(&mut self) -> bool {
+        if self.io.strangers.enter() {
+            return true;
+        }
+        for _ in 0..self.handshakes.len() {
+            let Some((at, id)) = self.handshakes.pop_front() else { break };
+            let Some(connection) = self.io.connections.at(id.slot() as u32) else { continue };
+            match connection.speaks {
+                Speaks::Accepting(_) if connection.id == id => {
+                    self.work.push_back(Work::Close(id));
+                    self.io.strangers.enter_instead();
+                    return true;
+                }
+                // It gives itself up, too.
+                Speaks::Dialing(..) if connection.id == id => self.handshakes.push_back((at, id)),
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Stop: nothing new, what is in flight is answered, the log is synced.

@@ -1,7 +1,7 @@
 //! A shard's connections as the drive loop sees them: where frames go, and who gets answers.
 
 use super::answers::Answers;
-use super::connection::{ClientCount, Connections, Speaks};
+use super::connection::{Connections, SocketCount, Speaks};
 use super::control::Control;
 use super::latencies::{Ended, Latencies};
 use super::peers::Peers;
@@ -42,7 +42,9 @@ impl mesh::Doorbell for LateDoorbell {
 pub(crate) struct Io {
     pub(crate) connections: Connections,
     /// Shared with the other shards.
-    pub(crate) clients: ClientCount,
+    pub(crate) clients: SocketCount,
+    /// The same, of native connections that were accepted and have not said who they are.
+    pub(crate) strangers: SocketCount,
     pub(crate) peers: Peers,
     pub(crate) mesh: MeshEndpoint,
     pub(crate) answers: Answers,

@@ -34,7 +34,7 @@ mod turns;
 mod work;
 
 pub(crate) use answers::Answers;
-pub(crate) use connection::{ClientCount, Connections};
+pub(crate) use connection::{Connections, SocketCount};
 pub(crate) use control::{Control, SharedRing};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};

@@ -9,7 +9,7 @@ use super::work::Work;
 use crate::checksum::Hardware;
 use crate::metrics::Counter;
 use crate::session::native::Local;
-use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof};
+use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
 use crate::session::native::dialer;
 use crate::session::native::frames::{
     CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Flow, FrameReader, Pause, append_frame,
@@ -20,6 +20,7 @@ use ringmain_core::request::Link;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::admin::{AdminReply, Repair, Scrub};
 use ringmain_core::wire::frame::{Frame, Hop};
+use ringmain_core::wire::hello::Reason;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
 use std::ops::ControlFlow;
@@ -90,11 +91,12 @@ impl State {
             Step::Accepted(accepted) => {
                 self.work.push_back(Work::Stream(connection.id));
                 let link = connection.link;
+                if std::mem::take(&mut connection.is_stranger) {
+                    self.io.strangers.leave();
+                }
                 connection.speaks = match accepted {
                     Accepted::Client { .. } if !self.io.clients.enter() => {
-                        self.recorder.add(Counter::ConnectionsRefused, 1);
-                        connection.is_closing = true;
-                        Speaks::Nothing
+                        return self.refuse_client(slot);
                     }
                     Accepted::Client { challenge } => {
                         connection.is_counted = true;
@@ -113,6 +115,17 @@ impl State {
             }
         }
         self.io.mark(slot);
+    }
+
+    /// There are as many clients as there may be.
+    fn refuse_client(&mut self, slot: u32) {
+        self.recorder.add(Counter::ConnectionsRefused, 1);
+        let mut out = Vec::new();
+        refuse::<Hardware>(&self.local(), RequestId(0), Reason::Full, &mut out);
+        if let Some(connection) = self.io.connections.at(slot) {
+            connection.out.tail().extend_from_slice(&out);
+        }
+        self.close_after_output(slot);
     }
 
     fn on_dialing(

@@ -7,6 +7,7 @@ use super::peers::Dial;
 use super::store::Reading;
 use super::{Driver, HANDSHAKE_TIMEOUT, State};
 use crate::data_dir::random_bytes;
+use crate::metrics::Counter;
 use crate::net::{ConnectionId, Receive};
 use crate::session::native::acceptor::Acceptor;
 use crate::session::native::dialer::{Call, Dialer};
@@ -60,10 +61,13 @@ impl Driver {
         let is_loopback = is_loopback(&socket);
         let control = Control::Adopt { socket, received, is_loopback };
         // A full queue drops the socket: the other side sees a closed connection and comes again.
-        let _full = self.state.io.mesh.control(shard, control);
+        if self.state.io.mesh.control(shard, control).is_err() {
+            self.state.io.strangers.leave();
+        }
     }
 
-    /// Takes an accepted native socket in, and gives its handshake what arrived elsewhere.
+    /// Takes an accepted native socket in, which counts as a stranger's, and gives its handshake
+    /// what arrived elsewhere.
     pub(super) fn adopt_native(
         &mut self,
         socket: OwnedFd,
@@ -72,13 +76,18 @@ impl Driver {
         received: &[u8],
     ) {
         let Ok(nonce) = random_bytes() else {
+            self.state.io.strangers.leave();
             return tracing::error!("this host gives no random numbers: a connection is refused");
         };
-        let Ok(id) = self.net.adopt(socket, receive) else { return };
+        let Ok(id) = self.net.adopt(socket, receive) else {
+            self.state.recorder.add(Counter::ConnectionsRefused, 1);
+            return self.state.io.strangers.leave();
+        };
         let acceptor = Box::new(Acceptor::new(nonce, is_loopback));
         let slot = self.state.io.connections.insert(id, |_| Speaks::Accepting(acceptor));
         if let Some(connection) = self.state.io.connections.at(slot) {
             connection.may_manage = is_loopback;
+            connection.is_stranger = true;
         }
         self.state.handshakes.push_back((self.state.engine.now + HANDSHAKE_TIMEOUT, id));
         if !received.is_empty() {

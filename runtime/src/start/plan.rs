@@ -3,7 +3,7 @@
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::driver::{
-    About, Board, ClientCount, ClusterInfo, Ledger, Members, Membership, SharedRing,
+    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRing, SocketCount,
 };
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
@@ -42,8 +42,11 @@ pub(super) struct Plan {
     /// Handed to the shards with every change; its memory is lent for the process's life.
     pub(super) ring: SharedRing,
     /// Counted by all shards together.
-    pub(super) clients: ClientCount,
-    /// Of one shard: those of clients, of peers, and those in their handshake.
+    pub(super) clients: SocketCount,
+    /// Likewise: accepted native connections in their handshake.
+    pub(super) strangers: SocketCount,
+    /// Of one shard: those of clients, of peers, and those in their handshake. The kernel gives
+    /// each to the shard that asks first, so one shard may have nearly all.
     pub(super) connection_count_max: u32,
     /// What the shards count.
     pub(super) metrics: Metrics,
@@ -79,9 +82,10 @@ impl Plan {
                 "at most {clients} clients, not {asked}: raise the limit of open files (ulimit -n)"
             );
         }
-        let each = (room / shards).max(1).min(asked.saturating_add(PEER_CONNECTION_COUNT_MAX));
+        let each = clients.saturating_add(PEER_CONNECTION_COUNT_MAX).min(room);
         let connection_count_max = each.min(u32::from(u16::MAX));
-        let clients = ClientCount::new(clients);
+        let clients = SocketCount::new(clients);
+        let strangers = SocketCount::new(stranger_count_max(room));
         Ok(Plan {
             start,
             members,
@@ -91,6 +95,7 @@ impl Plan {
             dir,
             ring,
             clients,
+            strangers,
             connection_count_max,
             metrics,
             board: Board::default(),
@@ -359,6 +364,12 @@ pub fn client_count_max(limit: u64, shards: u32, segments: u64) -> u32 {
     room - room / 4
 }
 
+/// Native connections that may be in their handshake at once, of as many connections as there may
+/// be: few enough to leave peers most of what is theirs.
+pub(super) fn stranger_count_max(room: u32) -> u32 {
+    (room / 16).clamp(1, STRANGER_COUNT_MAX)
+}
+
 /// Files of a shard's log. What cannot be read is told when the log is opened.
 pub(super) fn segment_count(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -371,6 +382,8 @@ pub(super) fn segment_count(dir: &Path) -> u64 {
 const FILE_COUNT_OWN: u64 = 64;
 /// See [`FILE_COUNT_OWN`].
 const FILE_COUNT_OWN_PER_SHARD: u64 = 64;
+/// See [`stranger_count_max`].
+const STRANGER_COUNT_MAX: u32 = 1024;
 /// Connections of a shard beyond `--max-connections`: links to and from the shards of peers, and
 /// handshakes.
 const PEER_CONNECTION_COUNT_MAX: u32 = 4096;

@@ -6,6 +6,9 @@ use std::io::ErrorKind::AddrInUse;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+/// Connections that may wait to be accepted: with the usual 128, those of a thousand clients that
+/// come at once would be tried again a second later. The kernel may allow fewer (`somaxconn`).
+const WAITING_COUNT_MAX: i32 = 4096;
 /// How long a port that is in use is tried again.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two such tries.
@@ -32,7 +35,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
             Err(error) if error.kind() == AddrInUse && Instant::now() < given_up => {
                 std::thread::sleep(PORT_PAUSE);
             }
-            bound => return bound,
+            bound => {
+                let listener = bound?;
+                // Listening again only changes how many may wait to be accepted.
+                rustix::net::listen(&listener, WAITING_COUNT_MAX)?;
+                return Ok(listener);
+            }
         }
     }
 }

@@ -162,6 +162,7 @@ fn files_leave_room_for_clients() {
     }
     assert_eq!([plan::segment_count(&dir), plan::segment_count(folder.path())], [2, 0]);
     assert_eq!(client_count_max(64 + 2 * 64 + 2 * 2 + 400, 2, 2), 300);
+    assert_eq!([0, 400, 1 << 20].map(plan::stranger_count_max), [1, 25, 1024]);
 }
 
 /// Shards whose queues have room for one message, and that is taken.
