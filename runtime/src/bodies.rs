@@ -6,6 +6,8 @@ use ringmain_core::id::RequestId;
 
 /// A vector larger than this is not kept for the slot's next request, bytes.
 const SPARE_BYTES_MAX: usize = 16 << 10;
+/// While all vectors have more than this, none of a request that ends is kept, bytes.
+const MEMORY_BYTES_KEPT: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 struct Body {
@@ -26,12 +28,19 @@ pub struct RequestBodies {
     bodies: Vec<Body>,
     /// Of all that is kept and gathered.
     bytes: usize,
+    /// That all vectors take.
+    memory_bytes: usize,
 }
 
 impl RequestBodies {
     /// Bytes that are kept and gathered for all requests.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory that they take, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     fn body(&self, op: RequestId) -> Option<&Body> {
@@ -46,18 +55,27 @@ impl RequestBodies {
         }
         let body = &mut self.bodies[index];
         self.bytes -= body.bytes();
+        self.memory_bytes -= body.memory_bytes();
         if body.op != Some(op) {
             body.clear();
             body.op = Some(op);
         }
         change(body);
+        if body.op.is_none() && self.memory_bytes + body.memory_bytes() > MEMORY_BYTES_KEPT {
+            *body = Body::default();
+        }
         self.bytes += body.bytes();
+        self.memory_bytes += body.memory_bytes();
     }
 }
 
 impl Body {
     fn bytes(&self) -> usize {
         self.kept.len() + self.gathered.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.kept.capacity() + self.gathered.capacity() + self.spare.capacity()
     }
 
     fn clear(&mut self) {
@@ -138,6 +156,24 @@ mod tests {
         bodies.release(SECOND);
         assert_eq!(bodies.bytes(), 0);
         assert_eq!(bodies.gathered(SECOND), None);
+    }
+
+    #[test]
+    fn what_is_kept_for_later_requests_is_bounded() {
+        let mut bodies = RequestBodies::default();
+        let count = (MEMORY_BYTES_KEPT / SPARE_BYTES_MAX) as u32 + 10;
+        for op in (0..count).map(RequestId) {
+            bodies.keep(op, SPARE_BYTES_MAX, |_| {});
+        }
+        let before = bodies.memory_bytes();
+        assert!(before >= MEMORY_BYTES_KEPT + 10 * SPARE_BYTES_MAX);
+        for op in (0..count).map(RequestId) {
+            bodies.release(op);
+        }
+        assert_eq!((bodies.bytes(), bodies.memory_bytes()), (0, MEMORY_BYTES_KEPT));
+        bodies.keep(RequestId(0), SPARE_BYTES_MAX + 1, |_| {});
+        bodies.release(RequestId(0));
+        assert!(bodies.memory_bytes() <= MEMORY_BYTES_KEPT);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! its log, makes its ring, says that it is ready), then listeners are armed. Stopping is the
 //! reverse, by one message to each shard.
 
+use crate::admission::{Memory, shard_bytes};
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Clerk, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Latencies,
@@ -16,6 +17,7 @@ use crate::net::{self, HotRing, HotRingConfig, RingError};
 use crate::reshard::NoSpace;
 use crate::session::resp::Limits;
 use crate::settings::{Secret, Settings};
+use crate::sys::usable_memory;
 use glommio::{Placement, PoolPlacement};
 use ringmain_core::id::{Boot, ShardIndex};
 use ringmain_core::membership::topology::{Operation, Topology};
@@ -415,6 +417,10 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         latencies: Latencies::default(),
         notices: Vec::new(),
         dirty: Vec::new(),
+        memory: Memory::new(shard_bytes(usable_memory(), plan.start.identity.shards)),
+        warm: VecDeque::new(),
+        lost_count: 0,
+        shed_count: 0,
     };
     let engine = Engine::new(config, ring_config(&plan.start.identity), log, plan.turn_settings());
     let is_wildcard = settings.listen.is_unspecified();
@@ -446,6 +452,8 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         handshakes: VecDeque::new(),
         held_back: Default::default(),
         gone: Vec::new(),
+        relief: Default::default(),
+        sleepers: plan.sleepers.clone(),
         stored: Default::default(),
         inline_from: Default::default(),
         next_look: Default::default(),

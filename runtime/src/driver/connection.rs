@@ -12,6 +12,7 @@ use crate::sys::SendBuffer;
 use bytes::BytesMut;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Challenge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -69,7 +70,26 @@ pub(crate) struct Connection {
     pub(crate) open: u32,
     /// Requests of a client that have no answer yet, to be timed.
     pub(crate) asked: Asked,
+    /// How long answers to a native client are lately, bytes.
+    pub(crate) typical: usize,
+    /// What its buffers held when they were counted last, bytes.
+    pub(crate) counted_bytes: usize,
+    /// Memory of what arrived and was not parsed, bytes, while there is some.
+    pub(crate) rest_bytes: usize,
+    /// Memory of what is being sent, bytes.
+    pub(crate) sending_bytes: usize,
+    /// When the send under way was begun.
+    pub(crate) sending_since: Instant,
+    /// When bytes arrived last.
+    pub(crate) received_at: Instant,
+    /// When it had something to do last.
+    pub(crate) used_at: Instant,
+    /// It is in the list of connections that may have to rest.
+    pub(crate) is_warm: bool,
 }
+
+/// What is taken for the length of an answer before the first one has gone, bytes.
+const TYPICAL_BYTES_FIRST: usize = 64 << 10;
 
 /// Sockets of one kind, counted by all shards of a node.
 #[derive(Clone, Debug)]
@@ -111,6 +131,37 @@ impl Connection {
     pub(crate) fn is_client(&self) -> bool {
         matches!(self.speaks, Speaks::Resp(..) | Speaks::Client(_))
     }
+
+    /// Memory of its buffers, bytes, and what it should need for answers to come.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let spoken = match &self.speaks {
+            Speaks::Resp(session, rest) => {
+                session.memory_bytes() + self.rest_bytes.max(rest.capacity())
+            }
+            Speaks::Client(reader) | Speaks::PeerIn(_, reader) | Speaks::PeerOut(_, _, reader) => {
+                reader.memory_bytes()
+            }
+            // Their frames are short.
+            Speaks::Accepting(_) | Speaks::Dialing(..) | Speaks::Nothing => 0,
+        };
+        spoken + self.out.capacity() + self.spare.capacity() + self.sending_bytes
+    }
+
+    /// Gives back memory that nothing is in.
+    pub(crate) fn rest(&mut self) {
+        match &mut self.speaks {
+            Speaks::Resp(session, _) => session.rest(),
+            Speaks::Client(reader) | Speaks::PeerIn(_, reader) | Speaks::PeerOut(_, _, reader) => {
+                reader.rest();
+            }
+            Speaks::Accepting(_) | Speaks::Dialing(..) | Speaks::Nothing => {}
+        }
+        self.spare = SendBuffer::default();
+        if self.out.is_empty() {
+            self.out = SendBuffer::default();
+        }
+        self.asked.rest();
+    }
 }
 
 /// All sockets of a shard, by the slot that the ring gave them.
@@ -148,6 +199,14 @@ impl Connections {
             may_manage: false,
             open: 0,
             asked: Asked::default(),
+            typical: TYPICAL_BYTES_FIRST,
+            counted_bytes: 0,
+            rest_bytes: 0,
+            sending_bytes: 0,
+            sending_since: Instant(0),
+            received_at: Instant(0),
+            used_at: Instant(0),
+            is_warm: false,
         }));
         slot as u32
     }

@@ -129,7 +129,9 @@ impl State {
         if let Some(connection) = self.io.connections.at(slot) {
             connection.has_written |= self.engine.log.end() != end;
             connection.has_waited |= self.engine.waiting.count() > waiting;
+            connection.received_at = self.engine.now;
         }
+        self.io.mark(slot);
         self.deliver();
     }
 
@@ -137,6 +139,7 @@ impl State {
         let slot = id.slot() as u32;
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.is_sending = false;
+        connection.sending_bytes = 0;
         self.recorder.add(Counter::BytesSent, buffer.bytes() as u64);
         self.recorder.add(Counter::BytesLent, buffer.lent_bytes() as u64);
         buffer.clear();
@@ -175,7 +178,7 @@ impl State {
 
     fn on_closed(&mut self, id: ConnectionId) {
         self.held_back.remove(id);
-        let Some(connection) = self.io.connections.remove(id) else { return };
+        let Some(connection) = self.io.remove(id) else { return };
         if !self.engine.waiting.is_empty() {
             self.gone.push(connection.link);
         }

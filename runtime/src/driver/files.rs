@@ -6,7 +6,7 @@ use super::io::LateDoorbell;
 use crate::log::Errno;
 use crate::log_files::{NewSegment, Removal, discard_snapshot, errno, store_snapshot};
 use crate::mesh::Controls;
-use crate::sys::Map;
+use crate::sys::{Map, return_free_pages};
 use ringmain_core::id::ShardIndex;
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +30,8 @@ pub(crate) enum FileJob {
     Remove(Removal),
     /// Unmap one that was removed.
     Unmap(Map),
+    /// Give pages of freed memory back to the kernel.
+    GiveBackPages,
 }
 
 /// The thread. It ends when this is dropped, once it has done what it was given.
@@ -100,6 +102,10 @@ fn carry_out(dir: &std::path::Path, job: FileJob) -> Option<Control> {
         }
         FileJob::Unmap(map) => {
             drop(map);
+            None
+        }
+        FileJob::GiveBackPages => {
+            return_free_pages();
             None
         }
     }

@@ -27,12 +27,19 @@ impl Scarce {
 pub(crate) struct HeldBack {
     kept: BTreeMap<ConnectionId, (Scarce, Vec<u8>)>,
     queues: [VecDeque<ConnectionId>; Scarce::ALL.len()],
+    /// Of all that is kept.
+    bytes: usize,
 }
 
 impl HeldBack {
     /// Whether nothing is kept.
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty()
+    }
+
+    /// All that is kept, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether something is kept of `id`.
@@ -42,6 +49,7 @@ impl HeldBack {
 
     /// Keeps bytes of `id`, which lacks `scarce`, behind what is kept of it already.
     pub(crate) fn push(&mut self, id: ConnectionId, scarce: Scarce, bytes: &[u8]) {
+        self.bytes += bytes.len();
         if let Some((_, kept)) = self.kept.get_mut(&id) {
             return kept.extend_from_slice(bytes);
         }
@@ -64,6 +72,7 @@ impl HeldBack {
     /// Takes out what is kept of `id`. Cost: one look at each before it in its queue.
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let (scarce, bytes) = self.kept.remove(&id)?;
+        self.bytes -= bytes.len();
         let queue = &mut self.queues[scarce as usize];
         let index = queue.iter().position(|other| *other == id);
         queue.remove(index.expect("it stands in its queue"));

@@ -98,6 +98,13 @@ impl Operation {
     }
 }
 
+impl Request {
+    /// What it does.
+    pub(crate) fn operation(self) -> Operation {
+        self.operation
+    }
+}
+
 impl Ended {
     pub(crate) fn of(answer: &Answer<'_>) -> Ended {
         match answer {
@@ -136,6 +143,13 @@ impl Asked {
     pub(crate) fn take(&mut self, number: u32) -> Option<Request> {
         let at = self.0.iter().position(|(other, _)| *other == number)?;
         self.0.remove(at).map(|(_, request)| request)
+    }
+
+    /// Gives its memory back, if nothing is in it.
+    pub(crate) fn rest(&mut self) {
+        if self.0.is_empty() {
+            self.0 = VecDeque::new();
+        }
     }
 
     /// An answer was lost, and nobody knows which: none of these is timed.

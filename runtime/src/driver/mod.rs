@@ -24,6 +24,7 @@ mod members_file;
 mod membership;
 mod native;
 mod peers;
+mod relief;
 mod resp;
 mod scrub;
 mod status;
@@ -45,6 +46,7 @@ pub(crate) use latencies::Latencies;
 pub(crate) use ledger::{Clerk, Ledger};
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
+pub(crate) use relief::{Relief, Sleepers};
 pub(crate) use resp::About;
 pub(crate) use scrub::{Board, Scrub};
 
@@ -139,6 +141,8 @@ pub(crate) struct State {
     pub(crate) held_back: HeldBack,
     /// Connections that were closed while operations waited, perhaps their own.
     pub(crate) gone: Vec<Link>,
+    pub(crate) relief: Relief,
+    pub(crate) sleepers: Sleepers,
     /// What the machine was told is written, and on disk.
     pub(crate) stored: (Place, Place),
     /// Writes go inline from then on; before that, one has stalled.
@@ -181,7 +185,10 @@ impl Driver {
                 idle = 0;
                 self.state.recorder.add(Counter::Parks, 1);
                 self.state.publish_rest(self.net.connection_count());
-                self.net.park(wait).await?;
+                self.state.fall_asleep();
+                let parked = self.net.park(wait).await;
+                self.state.sleepers.wake();
+                parked?;
             }
         }
         self.state.engine.log.stopped_at().ok_or(DriverError::Unsynced)
@@ -214,6 +221,7 @@ impl Driver {
         let (mesh_events, mesh_has_more) = self.state.on_mesh();
         events += mesh_events;
         self.state.on_timers();
+        self.state.relieve();
         self.state.on_notices();
         self.state.go_on_waiting();
         let is_idle = events == 0;
@@ -311,6 +319,7 @@ impl State {
             self.engine.log.poll_timeout(),
             self.next_space(),
             self.io.peers.next_dial(),
+            self.next_relief(),
             handshake,
             members,
             stop,

@@ -174,14 +174,16 @@ impl State {
                 self.close_after_output(slot);
                 return ControlFlow::Break(Pause::After);
             }
+            let stop = self.io.memory.output_bytes_max(OUT_BYTES_STOP);
             let is_full =
-                self.io.connections.at(slot).is_some_and(|connection| is_full(connection));
+                self.io.connections.at(slot).is_some_and(|connection| is_full(connection, stop));
             if node.is_none() && is_full {
                 ControlFlow::Break(Pause::After)
             } else {
                 ControlFlow::Continue(())
             }
         });
+        let stop = self.io.memory.output_bytes_max(OUT_BYTES_STOP);
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.speaks = back(reader);
         match fed {
@@ -192,7 +194,7 @@ impl State {
                 self.io.mark(slot);
             }
             Ok(_) if node.is_none() => {
-                let is_full = is_full(connection);
+                let is_full = is_full(connection, stop);
                 if is_full != connection.is_paused {
                     connection.is_paused = is_full;
                     self.work.push_back(Work::Pause(connection.id, is_full));
@@ -204,8 +206,9 @@ impl State {
 
     /// Output of a client has gone: parsing that it stopped goes on.
     pub(super) fn on_native_sent(&mut self, slot: u32) {
+        let stop = self.io.memory.output_bytes_max(OUT_BYTES_STOP);
         let Some(connection) = self.io.connections.at(slot) else { return };
-        if connection.is_paused && !is_full(connection) {
+        if connection.is_paused && !is_full(connection, stop) {
             self.on_native(slot, &[]);
         }
     }
@@ -226,6 +229,9 @@ impl State {
         let received = inbound.receive(|frame| {
             count += 1;
             let link = link_of_shard(from);
+            if self.is_shed(link, &frame) {
+                return ControlFlow::Continue(());
+            }
             let taken = self.engine.turn(&mut self.io).frame(link, Some(me), frame);
             taken.expect("shards of one node understand each other");
             if self.now() < until {
@@ -278,6 +284,12 @@ impl State {
             | Op::Repair
             | Op::RepairStatus => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
+            Op::Get | Op::Put | Op::ReadReply
+                if frame.is_of(self.engine.settings.cluster_digest)
+                    && self.is_shed(link, &frame) =>
+            {
+                Ok(())
+            }
             _ => self.engine.turn(&mut self.io).frame(link, node, frame),
         }
     }
@@ -290,6 +302,11 @@ impl State {
             if let Some(operation) = Operation::of_frame(&frame) {
                 connection.asked.push(number, self.io.latencies.ask(operation));
             }
+        }
+        let is_ours = frame.is_of(self.engine.settings.cluster_digest);
+        if is_ours && self.refuses_request(frame.payload().len()) {
+            self.refuse_frame(link, &frame);
+            return Ok(());
         }
         let taken = self.engine.turn(&mut self.io).frame(link, None, frame);
         if taken.is_err()
@@ -383,6 +400,7 @@ impl State {
 }
 
 /// Whether a client has to wait for answers, or for its output to go, before more is read.
-fn is_full(connection: &Connection) -> bool {
-    connection.out.bytes() > OUT_BYTES_STOP || connection.open >= OPEN_COUNT_MAX
+fn is_full(connection: &Connection, stop: usize) -> bool {
+    let expected = connection.open as usize * connection.typical;
+    connection.open >= OPEN_COUNT_MAX || connection.out.bytes() + expected > stop
 }

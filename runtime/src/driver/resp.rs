@@ -4,12 +4,13 @@ use super::State;
 use super::connection::Speaks;
 use super::engine::Engine;
 use super::io::Io;
-use super::latencies::{Ended, Operation};
+use super::latencies::{Ended, Operation, Request};
 use super::peers;
 use super::work::Work;
+use crate::admission::{LONG_BYTES, Level};
 use crate::metrics::{Counter, Metrics};
 use crate::session::request::{
-    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Section, Submitted, Ticket, copied,
+    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Room, Section, Submitted, Ticket, copied,
 };
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
 use bytes::{Buf as _, BytesMut};
@@ -17,8 +18,9 @@ use ringmain_core::drive::{Answer, Command, Token, Waiting};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition};
 use ringmain_core::records::Records;
-use ringmain_core::request::{KeyPlace, Origin, Outcome};
+use ringmain_core::request::{Failure, KeyPlace, Origin, Outcome};
 use ringmain_core::wire::get::GetRequest;
+use ringmain_core::wire::payload::Payload as _;
 use ringmain_core::wire::put::Replaces;
 use std::net::SocketAddr;
 
@@ -57,18 +59,24 @@ impl State {
     }
 
     fn parse(&mut self, session: &mut RespSession, bytes: &[u8]) -> (usize, Next) {
-        let State { engine, io, about, .. } = self;
-        let mut submitter = Submitter { engine, io, about };
+        self.count_requests();
+        let State { engine, io, about, relief, .. } = self;
+        let mut submitter = Submitter { engine, io, about, is_shedding: relief.is_shedding };
         let progress = session.receive(bytes, &mut submitter);
         (progress.consumed, progress.next)
     }
 
     fn settle(&mut self, slot: u32, session: Box<RespSession>, rest: BytesMut, next: Next) {
         let Some(connection) = self.io.connections.at(slot) else { return };
-        let is_stopped = matches!(next, Next::Wait) && rest.len() > REST_BYTES_MAX;
+        let is_roomy = self.io.memory.level() == Level::Roomy;
+        let rest_bytes_max = if is_roomy { REST_BYTES_MAX } else { 0 };
+        let is_stopped = matches!(next, Next::Wait) && rest.len() > rest_bytes_max;
         let pause = is_stopped && !connection.is_paused;
         let resume = !is_stopped && connection.is_paused;
         connection.is_closing |= matches!(next, Next::Close);
+        // Its capacity shrinks as its front is passed over, its memory does not.
+        let rest_bytes = connection.rest_bytes.max(rest.capacity());
+        connection.rest_bytes = if rest.is_empty() { 0 } else { rest_bytes };
         connection.speaks = Speaks::Resp(session, rest);
         if pause || resume {
             connection.is_paused = pause;
@@ -84,13 +92,21 @@ impl State {
             let Some(slot) = self.io.connections.slot_of(ticket.connection) else { continue };
             let Some(connection) = self.io.connections.at(slot) else { continue };
             let Speaks::Resp(session, rest) = &mut connection.speaks else { continue };
-            let answer = self.io.answers.view(&held);
-            if let Some(request) = connection.asked.take(ticket.operation) {
+            let mut answer = self.io.answers.view(&held);
+            let request = connection.asked.take(ticket.operation);
+            let bytes = answer.bytes();
+            if self.io.memory.refuses_answer(bytes, connection.counted_bytes) {
+                answer = Answer::failed(no_memory(request));
+            }
+            if let Some(request) = request {
                 self.io.latencies.answer(request, Ended::of(&answer));
             }
             let is_taken = session.answer(ticket, answer);
             let has_more = is_taken && (!rest.is_empty() || session.has_typed());
             self.io.mark(slot);
+            if bytes > LONG_BYTES {
+                self.io.recount(slot);
+            }
             if has_more {
                 self.go_on(slot);
             }
@@ -103,7 +119,7 @@ impl State {
         let Some(connection) = self.io.connections.at(slot) else { return };
         if let Speaks::Resp(session, rest) = &connection.speaks
             && (!rest.is_empty() || session.has_typed())
-            && session.output_bytes() < OUTPUT_BYTES_MAX
+            && session.output_bytes() < self.io.memory.output_bytes_max(OUTPUT_BYTES_MAX)
         {
             self.go_on(slot);
         }
@@ -132,6 +148,8 @@ struct Submitter<'a> {
     engine: &'a mut Engine,
     io: &'a mut Io,
     about: &'a About,
+    /// What is not whole is to be given up.
+    is_shedding: bool,
 }
 
 impl Submitter<'_> {
@@ -170,6 +188,19 @@ impl Submitter<'_> {
 }
 
 impl Requests for Submitter<'_> {
+    fn room(&self) -> Room {
+        let memory = &self.io.memory;
+        let command_bytes_max = memory.command_bytes_max();
+        Room {
+            output_bytes_max: memory.output_bytes_max(OUTPUT_BYTES_MAX),
+            command_bytes_max: if self.is_shedding { LONG_BYTES } else { command_bytes_max },
+        }
+    }
+
+    fn note_shed(&mut self) {
+        self.io.shed_count += 1;
+    }
+
     fn submit(
         &mut self,
         ticket: Ticket,
@@ -180,6 +211,11 @@ impl Requests for Submitter<'_> {
         let request = self.io.latencies.ask(Operation::of(&command));
         if self.answer_alone(key, &command, answer) {
             self.io.latencies.answer(request, Ended::Well);
+            return Submitted::Done;
+        }
+        if self.io.memory.refuses_request(command.bytes()) {
+            self.io.latencies.answer(request, Ended::Busy);
+            answer(Answer::failed(Failure::Busy), &copied);
             return Submitted::Done;
         }
         let in_order =
@@ -287,6 +323,15 @@ impl Requests for Submitter<'_> {
         each("appendonly", "yes");
         each("durability", &self.about.durability);
         each("save", "");
+    }
+}
+
+/// What is said instead of an answer for which there is no memory: of a write, which has happened,
+/// nothing that denies it.
+fn no_memory(request: Option<Request>) -> Failure {
+    match request {
+        Some(request) if request.operation() == Operation::Get => Failure::Busy,
+        _ => Failure::NoQuorum { needed: 0, got: 0 },
     }
 }
 

@@ -135,6 +135,13 @@ pub(crate) struct Reads {
     spare: Vec<u8>,
 }
 
+impl Reads {
+    /// What those under way read, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.open_bytes as usize
+    }
+}
+
 /// One read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {

@@ -1,5 +1,8 @@
 //! A driver whose turns the test makes.
 
+mod memory;
+
+use super::relief::REST_AFTER;
 use super::store::why_not_made;
 use super::*;
 use crate::log::Errno;

@@ -63,6 +63,8 @@ impl State {
             self.recorder.add(Counter::LongTurns, u64::from(is_long));
         }
         self.io.latencies.end_turn(now, &self.recorder);
+        self.recorder.add(Counter::FramesLost, std::mem::take(&mut self.io.lost_count));
+        self.recorder.add(Counter::CommandsShed, std::mem::take(&mut self.io.shed_count));
         if event_count > 0 {
             self.turns.is_stale = true;
             self.look_for_faults();
@@ -112,6 +114,8 @@ impl State {
         recorder.set(Gauge::Connections, connection_count as u64);
         recorder.set(Gauge::Requests, self.engine.request_count() as u64);
         recorder.set(Gauge::Keys, log.key_count() as u64);
+        recorder.set(Gauge::BufferBytes, self.io.memory.bytes() as u64);
+        recorder.set(Gauge::BufferBytesMax, self.io.memory.bytes_max() as u64);
         recorder.set(Gauge::IndexBytes, log.index_bytes() as u64);
         recorder.set(Gauge::LogLiveBytes, log.live_bytes());
         recorder.set(Gauge::LogFileBytes, log.file_bytes());

@@ -57,7 +57,7 @@ impl Driver {
         let Some(socket) = self.net.hand_over(id) else {
             return self.net.close(id);
         };
-        self.state.io.connections.remove(id);
+        self.state.io.remove(id);
         let is_loopback = is_loopback(&socket);
         let control = Control::Adopt { socket, received, is_loopback };
         // A full queue drops the socket: the other side sees a closed connection and comes again.
@@ -124,6 +124,7 @@ impl Driver {
     /// Sends what connections have, one send each.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.state.io.dirty);
+        let now = self.state.engine.now;
         for slot in dirty.drain(..) {
             let State { io, held_back, .. } = &mut self.state;
             let Some(connection) = io.connections.at(slot) else { continue };
@@ -132,8 +133,11 @@ impl Driver {
             let is_held_back = connection.is_closing && held_back.contains(connection.id);
             let waits = connection.is_sending || is_held_back;
             if !waits {
+                connection.sending_since = now;
                 flush(&mut self.net, connection);
             }
+            io.recount(slot);
+            io.keep_warm(slot, now);
         }
         self.state.io.dirty = dirty;
     }
@@ -160,11 +164,13 @@ fn flush(net: &mut crate::net::HotRing, connection: &mut Connection) {
         return;
     }
     let buffer = std::mem::replace(&mut connection.out, std::mem::take(&mut connection.spare));
+    connection.sending_bytes = buffer.capacity();
     connection.is_sending = match net.send(connection.id, buffer) {
         Ok(()) => true,
         Err(buffer) => {
             // It has failed: nothing can be sent any more, and `Ended` says so.
             drop(buffer);
+            connection.sending_bytes = 0;
             false
         }
     };

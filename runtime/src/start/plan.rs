@@ -3,7 +3,7 @@
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::driver::{
-    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRing, SocketCount,
+    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRing, Sleepers, SocketCount,
 };
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
@@ -48,6 +48,7 @@ pub(super) struct Plan {
     /// Of one shard: those of clients, of peers, and those in their handshake. The kernel gives
     /// each to the shard that asks first, so one shard may have nearly all.
     pub(super) connection_count_max: u32,
+    pub(super) sleepers: Sleepers,
     /// What the shards count.
     pub(super) metrics: Metrics,
     /// What their sweeps find.
@@ -97,6 +98,7 @@ impl Plan {
             clients,
             strangers,
             connection_count_max,
+            sleepers: Sleepers::new(shards),
             metrics,
             board: Board::default(),
             ledger: Ledger::default(),

@@ -81,16 +81,6 @@ pub fn raise_nofile() -> u64 {
     raise(Resource::Nofile)
 }
 
-/// Has the allocator give large buffers back to the kernel as soon as they are freed: by itself
-/// it keeps them once it has freed one, and a burst of large values would stay resident.
-pub fn return_large_buffers() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it sets a number of the allocator, which takes its own lock for that.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES);
-    }
-}
-
 /// Keeps the program's code, and what it only reads, in memory; how many bytes. Where memory is
 /// short the kernel drops them as it drops what nobody read for a while, and a shard that then runs
 /// that code waits for the disk. Files that are mapped shared, as segments are, are left alone.
@@ -217,9 +207,5 @@ fn raise(resource: Resource) -> u64 {
 
 /// Locked memory that glommio's executors demand, bytes.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
-/// Buffers from this size on, bytes, are mapped one by one: a page fault for each of their pages
-/// costs less than the copy that fills it.
-#[cfg(target_env = "gnu")]
-const LARGE_BUFFER_BYTES: libc::c_int = 256 << 10;
 const KERNEL_MIN: (u32, u32) = (6, 1);
 const DISABLED_PATH: &str = "/proc/sys/kernel/io_uring_disabled";

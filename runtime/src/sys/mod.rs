@@ -18,6 +18,7 @@ mod bus;
 mod errno;
 mod host;
 mod map;
+mod memory;
 mod message;
 mod operations;
 mod parking;
@@ -34,10 +35,10 @@ pub use buffers::{BUFFER_COUNT_MAX, Buffers};
 pub use errno::Errno;
 pub use host::{
     HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, keep_program_resident, memlock_limit, probe,
-    raise_memlock, raise_nofile, register_membarrier, return_large_buffers, thread_cpu_time,
-    thread_major_faults,
+    raise_memlock, raise_nofile, register_membarrier, thread_cpu_time, thread_major_faults,
 };
 pub use map::{Map, ZeroMap, expect_random, is_cached};
+pub use memory::{return_free_pages, return_large_buffers, usable_memory};
 pub use message::Message;
 pub use operations::{Handle, Lent, OperationId};
 pub use parking::Parking;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bus::{Guard, is_guarded};
 use super::host::{check_release, explain, program_range, run_delay};
 use super::map::is_read_at_once;
+use super::memory::{limit_files, usable_memory};
 use super::*;
 
 pub(crate) use super::send_buffer::tests::Lender;
@@ -235,4 +236,27 @@ fn what_is_guarded_is_what_is_mapped() {
         drop(guards);
         assert!(!(4000..30_000).any(is_guarded));
     }
+}
+
+#[test]
+fn memory_is_limited_by_every_group_around_a_process() {
+    let files = |line| -> Vec<String> {
+        limit_files(line).iter().map(|path| path.display().to_string()).collect()
+    };
+    let root = "/sys/fs/cgroup";
+    assert_eq!(
+        files("0::/a/b"),
+        [
+            format!("{root}/a/b/memory.max"),
+            format!("{root}/a/memory.max"),
+            format!("{root}/memory.max"),
+        ]
+    );
+    assert_eq!(files("0::/"), [format!("{root}/memory.max")]);
+    let old = files("3:cpu,memory:/a");
+    assert_eq!(old[0], format!("{root}/memory/a/memory.limit_in_bytes"));
+    for other in ["3:cpu:/a", "nonsense", "", "1:name=systemd:/"] {
+        assert!(files(other).is_empty(), "{other}");
+    }
+    assert!(usable_memory() > 1 << 20);
 }
