@@ -5,12 +5,12 @@
 //! the node keep bytes for him, and enough of them end it. The answer: one account for each shard
 //! of all that grows with load ([`Memory`]), and three levels of it.
 //!
-//! | level | from | the shard |
-//! |---|---|---|
-//! | [`Level::Roomy`] | | takes all, each connection within its own bounds |
-//! | [`Level::Tight`] | half of the budget | reads nothing from who has [`HELD_BYTES`] of answers to come or to read, and answers him `BUSY` for what comes longer than [`LONG_BYTES`]; gives up what has not moved for [`STALE`] |
-//! | | seven eighths | refuses long commands that are not whole, and long answers, with `BUSY` |
-//! | [`Level::Full`] | all of it | refuses all requests that need memory, with `BUSY` |
+//! - [`Level::Roomy`]: it takes all, each connection within its own bounds.
+//! - [`Level::Tight`], from half of the budget on: it reads nothing from who has [`HELD_BYTES`] of
+//!   answers to come or to read, answers him `BUSY` for what comes longer than [`LONG_BYTES`], and
+//!   gives up what has not moved for [`STALE`]. From seven eighths on it refuses whatever is long:
+//!   commands that are not whole, and answers.
+//! - [`Level::Full`]: it refuses all requests that need memory, with `BUSY`.
 //!
 //! So a few who hold much are stopped while the others are served, and many are refused before
 //! memory grows. Nothing is taken back that was promised: a write that has begun is ended.

@@ -46,7 +46,7 @@ measured! {
     Counter {
         ConnectionsAccepted "connections_accepted_total" "Connections accepted.",
         ConnectionsRefused "connections_refused_total" "Connections closed at the limit.",
-        ConnectionsEvicted "connections_evicted_total" "Closed: held memory that was short, unread.",
+        ConnectionsEvicted "connections_evicted_total" "Closed, since they do not read.",
         BytesReceived "received_bytes_total" "Bytes received from sockets.",
         BytesSent "sent_bytes_total" "Bytes sent to sockets.",
         BytesLent "lent_bytes_total" "Of these, sent from the log without a copy.",

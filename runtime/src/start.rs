@@ -407,21 +407,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let mut prng = Prng::new(plan.start.boot.0 << 16 | u64::from(shard.0));
     let members = (shard == ShardIndex(0)).then(|| plan.membership(&mut prng));
     let peers = Peers::of(&config, prng.next_u64());
-    let io = Io {
-        connections: Connections::default(),
-        clients: plan.clients.clone(),
-        strangers: plan.strangers.clone(),
-        peers,
-        mesh,
-        answers: Answers::default(),
-        latencies: Latencies::default(),
-        notices: Vec::new(),
-        dirty: Vec::new(),
-        memory: Memory::new(shard_bytes(usable_memory(), plan.start.identity.shards)),
-        warm: VecDeque::new(),
-        lost_count: 0,
-        shed_count: 0,
-    };
+    let io = io(&plan, mesh, peers);
     let engine = Engine::new(config, ring_config(&plan.start.identity), log, plan.turn_settings());
     let is_wildcard = settings.listen.is_unspecified();
     let limits = Limits {
@@ -467,6 +453,25 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         net.listen(listener, tag).map_err(RingError::Setup)?;
     }
     Ok(Driver { net, state, has_more: false })
+}
+
+/// Its connections: none yet.
+fn io(plan: &Plan, mesh: MeshEndpoint, peers: Peers) -> Io {
+    Io {
+        connections: Connections::default(),
+        clients: plan.clients.clone(),
+        strangers: plan.strangers.clone(),
+        peers,
+        mesh,
+        answers: Answers::default(),
+        latencies: Latencies::default(),
+        notices: Vec::new(),
+        dirty: Vec::new(),
+        memory: Memory::new(shard_bytes(usable_memory(), plan.start.identity.shards)),
+        warm: VecDeque::new(),
+        lost_count: 0,
+        shed_count: 0,
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn return_free_pages() {
 /// Memory that this process may use, bytes: that of the host, or what its control groups leave.
 pub fn usable_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    let host = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
+    let host = info.totalram.saturating_mul(info.mem_unit.into());
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = groups.lines().flat_map(limit_files).filter_map(|file| {
         let text = fs::read_to_string(file).ok()?;

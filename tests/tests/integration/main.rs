@@ -6,6 +6,7 @@ mod anti_entropy;
 mod causality;
 mod cli;
 mod cluster;
+mod crowd;
 mod damage;
 mod demo;
 mod faults;
