@@ -97,6 +97,11 @@ impl Handoff {
         Handoff { targets: Vec::new(), first: 0, in_flight: 0, pace, interval }
     }
 
+    /// See [`Pace::set_share`].
+    pub(crate) fn set_share(&mut self, per_mille: u16) {
+        self.pace.set_share(per_mille);
+    }
+
     /// Something is kept for `node`, to be looked for at `at`, or when it has rested from a
     /// failure. If there are too many targets, this one is learnt of with its next hint or the next
     /// start.

@@ -12,6 +12,8 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     per_second: u64,
+    /// The part of that which may be used for now, in thousandths.
+    share: u16,
     /// What may be done at once after a rest, as the time that it takes to fill, nanoseconds.
     burst_ns: u64,
     /// What was done is paid for at this time, nanoseconds.
@@ -26,7 +28,8 @@ impl Pace {
     pub fn new(per_second: u64, burst: u64) -> Pace {
         assert!(per_second > 0);
         assert!(burst > 0);
-        Pace { per_second, burst_ns: time_ns(burst, per_second), paid_at_ns: 0 }
+        let burst_ns = time_ns(burst, per_second);
+        Pace { per_second, share: WHOLE, burst_ns, paid_at_ns: 0 }
     }
 
     /// Takes `units` if the bucket is not empty, even if it holds fewer: what is missing is paid
@@ -41,10 +44,20 @@ impl Pace {
 
     /// Takes `units` that were used already, whether the bucket is empty or not.
     pub fn pay(&mut self, now: Instant, units: u64) {
-        let cost_ns = time_ns(units, self.per_second);
+        let cost_ns = time_ns(units, self.per_second).saturating_mul(u64::from(WHOLE));
+        let cost_ns = cost_ns / u64::from(self.share);
         // A rest longer than the burst saves up no more than that.
         let full_at_ns = (now.0 * NS_PER_US).saturating_sub(self.burst_ns);
         self.paid_at_ns = self.paid_at_ns.max(full_at_ns).saturating_add(cost_ns);
+    }
+
+    /// From now on, only `per_mille` thousandths of the rate may be used: others need the rest.
+    ///
+    /// # Panics
+    /// If that is none, or more than all.
+    pub fn set_share(&mut self, per_mille: u16) {
+        assert!((1..=WHOLE).contains(&per_mille));
+        self.share = per_mille;
     }
 
     /// When [`Pace::take`] says yes; not after the present if it does so now.
@@ -59,6 +72,8 @@ fn time_ns(units: u64, per_second: u64) -> u64 {
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
+/// All of a rate.
+const WHOLE: u16 = 1000;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 const NS_PER_US: u64 = 1_000;
 
@@ -83,6 +98,21 @@ mod tests {
             }
             now = now + Duration::from_secs(1000);
         }
+    }
+
+    #[test]
+    fn a_share_stretches_what_is_done_from_then_on() {
+        let mut pace = Pace::new(1000, 1);
+        let now = Instant(1 << 40);
+        assert!(pace.take(now, 100));
+        assert_eq!(pace.next().since(now), Duration::from_millis(99));
+        pace.set_share(250);
+        let now = pace.next();
+        pace.pay(now, 100);
+        assert_eq!(pace.next().since(now), Duration::from_millis(400));
+        pace.set_share(1000);
+        pace.pay(now, 1);
+        assert_eq!(pace.next().since(now), Duration::from_millis(401));
     }
 
     #[test]

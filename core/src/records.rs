@@ -213,8 +213,8 @@ pub trait Records {
         self.record(key)
     }
 
-    /// Another owner has sent `body`, its copy of `key`. Is the own one damaged, it is given up, and
-    /// `body` appended in its place, as by [`Records::append_received`]; none if it is not.
+    /// Another owner has sent `body`, its copy of `key`. Is the own one damaged, it is given up,
+    /// and `body` appended in its place, as by [`Records::append_received`]; none if it is not.
     ///
     /// # Errors
     /// [`Full`]; then nothing changed.

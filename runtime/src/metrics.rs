@@ -66,7 +66,7 @@ measured! {
         ScrubbedBytes "scrubbed_bytes_total" "Bytes of the log that sweeps have checked.",
         ScrubDamage "scrub_damage_total" "Damaged ranges that sweeps have met, in each anew.",
         DamagedReads "damaged_reads_total" "Damaged records that operations have met.",
-        Exchanges "exchanges_total" "Comparisons of a partition with another owner that ended well.",
+        Exchanges "exchanges_total" "Comparisons with another owner that ended well.",
         ExchangesFailed "exchanges_failed_total" "Comparisons that ended early, to be tried again.",
         KeysRepaired "exchange_keys_repaired_total" "Keys that such a comparison made equal.",
         KeysUnrepaired "exchange_keys_unrepaired_total" "Keys that it could not make equal.",

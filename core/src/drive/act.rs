@@ -2,10 +2,10 @@
 
 use super::answer::{self, Answer, Token};
 use super::hints::record_of;
-use super::kept::{kept, kept_bytes, write_kept};
+use super::kept::{gather, gathered, kept, kept_bytes, write_kept};
 use super::park::{Lack, Wait};
-use super::{AtHand, Bodies, Command, Due, Links, Notice, To, Turn, Waiting};
-use crate::causality::{self, Context, Join, Record, VersionVector, Write};
+use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
+use crate::causality::{self, Context, Record, VersionVector, Write};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId};
@@ -22,19 +22,8 @@ use crate::wire::put::{Condition, Content, PutRequest, Replaces};
 use crate::wire::reply::Reply;
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
-    /// Does one output; what it returns is fed back once all outputs are drained.
-    pub(super) fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Due> {
-        match output {
-            Output::Exchange { session, partition, step } => {
-                Some(Due::Exchange(session, partition, step))
-            }
-            Output::ExchangeJoin { link, node } => Some(Due::ExchangeJoin(link, node)),
-            output => self.answer(output, hand).map(Due::Result),
-        }
-    }
-
     /// Does one output and says how it went, if that is of interest.
-    fn answer(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
+    pub(super) fn answer(&mut self, output: Output, hand: AtHand<'_>) -> Option<Input<'static>> {
         match output {
             Output::Look { op, target } => Some(self.look(op, target, hand)),
             Output::Apply { op, birth, gathered, target } => {
@@ -466,31 +455,6 @@ fn is_same(known: u64, version: u64) -> bool {
     let version =
         if crate::plant::is(crate::plant::Plant::SameUnchecked) { known } else { version };
     known != 0 && known == version
-}
-
-/// The record that was gathered for `op`.
-pub(super) fn gathered<B: Bodies>(bodies: &B, op: RequestId) -> Option<Record<'_>> {
-    let bytes = bodies.gathered(op)?;
-    Some(Record::new_checked(bytes).expect("what is gathered was written by a join"))
-}
-
-fn gather<B: Bodies>(bodies: &mut B, op: RequestId, record: Record<'_>) {
-    let Some(old) = gathered(bodies, op) else {
-        let bytes = record.bytes();
-        return bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
-    };
-    match causality::join(old, record) {
-        Join::KeepLeft => {}
-        Join::TakeRight => {
-            let bytes = record.bytes();
-            bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
-        }
-        Join::Both { bytes } => bodies.gather(op, bytes, |old, out| {
-            let old = old.expect("it was gathered before");
-            let old = Record::new_checked(old).expect("what is gathered was written by a join");
-            causality::write_join(old, record, out);
-        }),
-    }
 }
 
 fn holds(put: PutRequest<'_>, live: u16) -> bool {

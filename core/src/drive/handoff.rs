@@ -4,7 +4,7 @@
 //! is sent instead; and if this node owns the key of a full one by now, that is joined into its own
 //! copy, which then counts for both.
 
-use super::act::gathered;
+use super::kept::gathered;
 use super::{Bodies, Links, Notice, Turn, Waiting};
 use crate::causality::Record;
 use crate::checksum::Checksum;

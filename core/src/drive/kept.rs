@@ -1,7 +1,8 @@
-//! How a command is kept that outlives its turn: which one it is, the length of its key, the key,
-//! and the payload as it stands in a frame.
+//! What is kept for a request that outlives its turn: its command (which one it is, the length of
+//! its key, the key, and the payload as it stands in a frame), and what was gathered for it.
 
 use super::{Bodies, Command};
+use crate::causality::{self, Join, Record};
 use crate::id::RequestId;
 use crate::wire::get::GetRequest;
 use crate::wire::payload::Payload;
@@ -39,4 +40,30 @@ pub(super) fn read_kept(bytes: &[u8]) -> (&[u8], Command<'_>) {
 /// The key and command that were kept for `op`.
 pub(super) fn kept<B: Bodies>(bodies: &B, op: RequestId) -> Option<(&[u8], Command<'_>)> {
     bodies.kept(op).map(read_kept)
+}
+
+/// The record that was gathered for `op`.
+pub(super) fn gathered<B: Bodies>(bodies: &B, op: RequestId) -> Option<Record<'_>> {
+    let bytes = bodies.gathered(op)?;
+    Some(Record::new_checked(bytes).expect("what is gathered was written by a join"))
+}
+
+/// Joins `record` into what is gathered for `op`.
+pub(super) fn gather<B: Bodies>(bodies: &mut B, op: RequestId, record: Record<'_>) {
+    let Some(old) = gathered(bodies, op) else {
+        let bytes = record.bytes();
+        return bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
+    };
+    match causality::join(old, record) {
+        Join::KeepLeft => {}
+        Join::TakeRight => {
+            let bytes = record.bytes();
+            bodies.gather(op, bytes.len(), |_, out| out.copy_from_slice(bytes));
+        }
+        Join::Both { bytes } => bodies.gather(op, bytes, |old, out| {
+            let old = old.expect("it was gathered before");
+            let old = Record::new_checked(old).expect("what is gathered was written by a join");
+            causality::write_join(old, record, out);
+        }),
+    }
 }

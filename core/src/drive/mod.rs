@@ -38,7 +38,7 @@ use crate::id::{NodeId, Partition, RequestId, ShardIndex};
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::records::{Place, Records};
 use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
-use crate::shard::{Input, Shard};
+use crate::shard::{Input, Output, Shard};
 use crate::time::{Instant, UnixMs};
 use crate::wire::frame::{Frame, Hop};
 use crate::wire::get::GetRequest;
@@ -341,6 +341,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 }
                 Some(Due::ExchangeJoin(link, node)) => self.join_exchanged((link, node), hand),
             }
+        }
+    }
+
+    /// Does one output; what it returns is fed back once all outputs are drained.
+    fn act(&mut self, output: Output, hand: AtHand<'_>) -> Option<Due> {
+        match output {
+            Output::Exchange { session, partition, step } => {
+                Some(Due::Exchange(session, partition, step))
+            }
+            Output::ExchangeJoin { link, node } => Some(Due::ExchangeJoin(link, node)),
+            output => self.answer(output, hand).map(Due::Result),
         }
     }
 

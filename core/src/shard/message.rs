@@ -165,6 +165,12 @@ pub enum Input<'a> {
         /// Its topology.
         topology: TopologyId,
     },
+    /// Background work may use that many thousandths of its rates from now on, at least 1: clients
+    /// wait too long.
+    Background {
+        /// The share.
+        per_mille: u16,
+    },
     /// Client writes and replication are refused from now on: a member is being added.
     Hold,
     /// They go on.

@@ -193,6 +193,10 @@ impl<'a> Shard<'a> {
             Input::Sought { op, result } => self.on_sought(now, op, result),
             Input::Exchange(event) => self.on_exchange(now, event),
             Input::Ring { ring, topology } => self.on_ring(now, ring, topology),
+            Input::Background { per_mille } => {
+                self.handoff.set_share(per_mille);
+                self.exchanges.set_share(per_mille);
+            }
             Input::Hold => {
                 self.holding = true;
                 self.hold_exchanges(now);

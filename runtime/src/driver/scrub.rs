@@ -183,7 +183,7 @@ fn tell(shard: ShardIndex, report: &SweepReport) {
     } else if damage_count > 0 {
         tracing::error!(
             "shard {shard}: the log has {ranges}, so {keys} cannot be read here: see \
-             `ringmain scrub`; replace this node, or give up what is lost with --accept-loss"
+             `ringmain scrub`; other owners' copies replace them with the next comparison"
         );
     }
 }

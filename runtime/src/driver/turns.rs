@@ -5,6 +5,7 @@ use super::{State, status};
 use crate::log::Request;
 use crate::metrics::{Counter, Gauge, Timing};
 use crate::sys::{RunDelay, thread_major_faults};
+use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
 use std::time::Duration;
 
@@ -147,6 +148,8 @@ impl State {
             recorder.set(Gauge::MembersDown, down);
         }
         self.write_page();
+        let per_mille = share.per_mille().max(1) as u16;
+        self.engine.turn(&mut self.io).input(Input::Background { per_mille });
     }
 
     /// Looks from time to time whether this thread has waited for the disk in page faults.

@@ -94,7 +94,8 @@ impl<M: Maps> Log<M> {
         self.want_place(KeyPlace::of(key), place, is_awaited);
     }
 
-    /// Has the cold record of a key read that lies at `place`, though nobody waits for it by its key.
+    /// Has the cold record of a key read that lies at `place`, though nobody waits for it by its
+    /// key.
     pub(super) fn want_listed(&mut self, key: KeyPlace, place: Place) {
         doubt(self.index.table_mut(key.partition), key.order, place);
         let nobodys = KeyPlace { partition: Partition(u16::MAX), order: place.0 };

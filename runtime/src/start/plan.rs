@@ -285,8 +285,9 @@ impl Plan {
         for &log::Damage { segment, offset, end } in &recovered.damage {
             tracing::error!(
                 "shard {}: log segment {segment} is damaged from offset {offset} to {end}: keys \
-                 that were written last before it, or never, get errors here: replace this node, \
-                 or give up what is lost with `ringmain scrub --accept-loss`",
+                 that were written last before it, or never, get errors here until other owners' \
+                 copies were compared, or what is lost is given up with `ringmain scrub \
+                 --accept-loss`",
                 shard.0
             );
         }

@@ -78,7 +78,8 @@ fn main() {
     let target = Target { ready: node.ready().clone(), id: node.id() };
     store_large(target.resp(), LARGE_BYTES);
     println!(
-        "part                    p50 µs   p99 µs  p99.9 µs  busy  RssAnon MB  buffers MB  files  conns"
+        "part                    p50 µs   p99 µs  p99.9 µs  busy  RssAnon MB  buffers MB  files  \
+         conns"
     );
     let mut table = Table { active: Active::connect(target.resp(), sizes.active), target };
     table.run(&sizes);

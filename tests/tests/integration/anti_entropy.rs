@@ -52,7 +52,7 @@ fn rotten(interval: &str) -> Cluster {
     cluster.stop(2);
     rot(&cluster.dir(2), b"value-150");
     cluster.start(2);
-    cluster.await_writes(2, 3);
+    cluster.await_members(2, 3);
     cluster
 }
 

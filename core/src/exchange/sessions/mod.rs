@@ -5,16 +5,21 @@
 //! is paid for, and so is what is listed. A session is found by the number of its frames: an asking
 //! one by that which this shard gave it, an answering one by that which the link's other end gave.
 
+mod slot;
 mod turns;
+
+pub use slot::{Answering, Asking};
+
+use slot::Slot;
+
+use slot::Later;
 
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use heapless::Vec;
 
-use super::{
-    Config, Held, Initiator, Machine, Pair, Parties, Responder, Schedule, Sent, Step, Versions,
-};
+use super::{Config, Held, Machine, Pair, Parties, Schedule, Sent, Step, Versions};
 use crate::id::{NodeId, Partition, TopologyId};
 use crate::limits::{
     EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX, EXCHANGE_BULK_KEYS_MIN,
@@ -77,56 +82,6 @@ impl Memory<'_> {
     pub fn none() -> Self {
         Memory { pairs: &mut [], asking: &mut [], answering: &mut [] }
     }
-}
-
-/// Memory for one exchange of this shard.
-#[derive(Debug)]
-pub struct Slot<M> {
-    number: u32,
-    /// Where its question came from, if this shard answers.
-    link: Link,
-    machine: M,
-    later: Option<Later>,
-}
-
-/// Memory for an exchange that this shard asks for.
-pub type Asking = Slot<Initiator>;
-/// Memory for an exchange that this shard answers.
-pub type Answering = Slot<Responder>;
-
-impl Asking {
-    /// A free one.
-    pub fn asking(settings: &Settings) -> Asking {
-        Slot { number: 0, link: Link(0), machine: Initiator::new(settings.config()), later: None }
-    }
-}
-
-impl Answering {
-    /// A free one.
-    pub fn answering(settings: &Settings) -> Answering {
-        Slot { number: 0, link: Link(0), machine: Responder::new(settings.config()), later: None }
-    }
-}
-
-impl<M: Machine> Slot<M> {
-    fn is_free(&self) -> bool {
-        self.machine.summary().is_some()
-    }
-
-    fn begin(&mut self, link: Link, number: u32) {
-        (self.link, self.number, self.later) = (link, number, None);
-    }
-}
-
-/// A step that met cold records and is done again.
-#[derive(Clone, Copy, Debug)]
-struct Later {
-    step: Step,
-    at: Instant,
-    /// How often that happened to this step.
-    count: u32,
-    /// It is being done.
-    is_running: bool,
 }
 
 /// Which side of an exchange this shard is.
@@ -279,6 +234,11 @@ impl<'a> Exchanges<'a> {
     /// When [`Exchanges::step`] has something to do.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// See [`Pace::set_share`].
+    pub(crate) fn set_share(&mut self, per_mille: u16) {
+        self.pace.set_share(per_mille);
     }
 
     /// This node may not join records now, or may again.
