@@ -76,8 +76,29 @@ pub const EXCHANGE_FETCH_COUNT: u32 = 300;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
-/// After this long without an answer, a read asks one more replica.
+/// After this long without an answer, a read asks one more replica, while nothing is known of how
+/// long the one that is waited for usually takes.
 pub const READ_HEDGE: Duration = Duration::from_millis(20);
+/// The shortest such time: a turn of a busy shard is no reason to ask more.
+pub const READ_HEDGE_MIN: Duration = Duration::from_millis(2);
+/// The longest one.
+pub const READ_HEDGE_MAX: Duration = Duration::from_millis(100);
+/// Of so many reads one asks all owners, so that the latencies of all are known.
+pub const READ_EXPLORE: u32 = 128;
+/// Silence of a peer that is always borne: twice as much, and it is suspect.
+pub const SILENCE_FLOOR: Duration = Duration::from_millis(100);
+/// No more is borne of any peer, however slow.
+pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Pause before a suspect is asked for the first sign of life; each is twice the one before.
+pub const SIGN_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest one.
+pub const SIGN_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a shard looks whether it was stopped.
+pub const PULSE: Duration = Duration::from_millis(100);
+/// A shard that is late by more was stopped.
+pub const STOP_MIN: Duration = Duration::from_millis(100);
+/// How long a shard that was stopped may take to read what has come meanwhile.
+pub const STOP_GRACE: Duration = Duration::from_millis(50);
 /// Copies that reads of one shard bring up to date in a second, in the long run: a read must not
 /// cost much more while a node that was away for long is behind.
 pub const READ_REPAIR_PER_SECOND: u64 = 2_000;
@@ -148,6 +169,7 @@ const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 
 const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
 const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
+const _: () = assert!(READ_HEDGE_MAX.as_nanos() <= SILENCE_FLOOR.as_nanos(), "reads go on first");
 const _: () = assert!(HANDOFF_TIMEOUT.as_nanos() <= REQUEST_TIMEOUT_MAX.as_nanos());
 const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indices of 8 bits");
 const _: () = assert!(CONFIRMATION_COUNT_MAX == 2, "the fractions of their logarithm are listed");

@@ -47,6 +47,14 @@ pub enum Plant {
     CoverIgnored,
     /// Records that come in an exchange count as joined, and are not.
     RecordNotJoined,
+    /// A peer that was suspected stays so, whatever it says.
+    CircuitNeverCloses,
+    /// A process that was stopped does what was asked of it meanwhile, however long ago.
+    PausedExecutesStale,
+    /// Owners that did not do their share of a write that has succeeded are forgotten.
+    StragglerForgotten,
+    /// A finished write whose slot another request needs leaves no hint.
+    StragglerOvertaken,
     /// An exchange never compares the last child of a node of the tree.
     LastChildSkipped,
     /// An exchange takes every difference for one that stays, and sends what is in flight again.
@@ -106,6 +114,10 @@ impl Plant {
             Plant::LeafForgotten => "leaf-forgotten",
             Plant::CoverIgnored => "cover-ignored",
             Plant::RecordNotJoined => "record-not-joined",
+            Plant::CircuitNeverCloses => "circuit-never-closes",
+            Plant::PausedExecutesStale => "paused-executes-stale",
+            Plant::StragglerForgotten => "straggler-forgotten",
+            Plant::StragglerOvertaken => "straggler-overtaken",
             Plant::LastChildSkipped => "last-child-skipped",
             Plant::RecheckSkipped => "recheck-skipped",
             Plant::JoinNotReturned => "join-not-returned",

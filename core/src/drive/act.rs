@@ -78,6 +78,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match output {
             Output::Serve { link, request, order } => self.serve(link, request, order, hand),
             Output::Keep { place, target } => self.keep_hint(place, target),
+            Output::Probe { node, partition } => self.probe(node, partition),
             Output::DropHint { target, place, sent } => self.drop_hint(target, place, sent),
             Output::Repair { op, node, version, partition } => {
                 self.repair(op, (node, partition), version);
@@ -367,6 +368,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let bytes = frame_length(key.len(), command.bytes());
         let sent = self.links.send(to, bytes, |out| write_frame::<C>(&hop, key, &command, out));
         sent.is_err().then_some(Input::ForwardLost { op })
+    }
+
+    /// A read of a key that nobody asks about: even the refusal of a shard that does not own it is
+    /// a sign of life.
+    fn probe(&mut self, node: NodeId, partition: Partition) {
+        let hop = self.hop(Op::Read, RequestId::NONE.0);
+        let read = Read { known: 0, target: NodeId(0) };
+        self.send(To::Node(node, partition), hop, &[0], &read);
     }
 
     pub(super) fn send(&mut self, to: To, hop: Hop, key: &[u8], payload: &impl Payload) {

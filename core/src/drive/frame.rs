@@ -7,7 +7,7 @@ use super::{AtHand, Bodies, Command, FrameRefused, Links, Turn, Waiting};
 use crate::causality::Record;
 use crate::checksum::Checksum;
 use crate::hash::Key;
-use crate::id::NodeId;
+use crate::id::{NodeId, RequestId};
 use crate::records::Records;
 use crate::request::{Found, KeyPlace, Link, Origin};
 use crate::shard::{DataFrame, Input};
@@ -15,7 +15,7 @@ use crate::wire::frame::Frame;
 use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Malformed;
-use crate::wire::peer::{Ack, ReadSame, Reject};
+use crate::wire::peer::{Ack, ReadSame, Reject, RejectReason};
 use crate::wire::put::PutRequest;
 use crate::wire::reply::Reply;
 
@@ -94,6 +94,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let node = node.ok_or(FrameRefused::NotPermitted)?;
         let (key, input) = self.data_input(link, node, frame)?;
         let deadline = self.deadline(frame.hop().deadline_ms);
+        if deadline <= self.now {
+            let (request, order) = (frame.hop().request.0, key.order);
+            self.reject(link, request, order, RejectReason::TooOld);
+            self.input(Input::Heard { node, op: RequestId::NONE });
+            return Ok(());
+        }
         match self.must_wait(&key, is_write(frame.op())) {
             Some(wait) => self.park_frame((link, node), &key, frame, (wait, deadline)),
             None => self.run(input, AtHand::Frame(key, frame, deadline)),
@@ -161,8 +167,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             bytes => Some(Record::new_checked(bytes).map_err(|_| FrameRefused::Malformed)?),
         };
         // A late reply finds nothing kept for it, or another key.
-        let Some((kept, _)) = kept(self.bodies, op) else { return Ok(()) };
-        if kept != frame.key() {
+        if kept(self.bodies, op).is_none_or(|(kept, _)| kept != frame.key()) {
+            self.input(Input::Heard { node, op });
             return Ok(());
         }
         let key = self.key(frame);

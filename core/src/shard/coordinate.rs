@@ -167,21 +167,26 @@ impl Shard<'_> {
         let me = self.config.node;
         let (own, peers): (Nodes, Nodes) = nodes.iter().partition(|node| **node == me);
         let (near, away): (Nodes, Nodes) = peers.iter().partition(|node| self.is_reachable(**node));
-        for node in near.into_iter().chain(away).chain(own) {
+        let (near, suspect): (Nodes, Nodes) = near.iter().partition(|node| self.is_well(**node));
+        for node in near.into_iter().chain(suspect).chain(away).chain(own) {
             self.send_record(now, op, node);
         }
     }
 
     /// Has `node` store the record of the write `op`: this node by its log, others by a frame.
     pub(super) fn send_record(&mut self, now: Instant, op: RequestId, node: NodeId) {
-        let (me, reachable) = (self.config.node, self.is_reachable(node));
+        let me = self.config.node;
+        let Some(Pending { request, phase: Phase::Writing(put), .. }) = self.table.get(op) else {
+            return;
+        };
+        let is_spared = self.does_without(request.key.partition, put.tally(), node);
         let Some(pending) = self.table.pending(op) else { return };
         let Phase::Writing(put) = &mut pending.phase else { return };
         let place = put.applied().place;
         let sync = self.config.sync_before_ack || put.tally().need().durable > 0;
         let deadline_ms = deadline_ms(now, pending.request.deadline);
         put.on_asked(node);
-        if node != me && reachable {
+        if node != me && !is_spared {
             let partition = pending.request.key.partition;
             let target = put.tally().target(node).unwrap_or_default();
             let output =
@@ -214,6 +219,7 @@ impl Shard<'_> {
         order: u64,
         durable: bool,
     ) {
+        self.on_heard(now, node, op);
         let Some(pending) = self.table.pending(op) else { return };
         #[cfg(feature = "plant")]
         let order = if crate::plant::is(crate::plant::Plant::GenerationIgnored) {
@@ -242,6 +248,7 @@ impl Shard<'_> {
         order: u64,
         reason: RejectReason,
     ) {
+        self.on_heard(now, node, op);
         if reason == RejectReason::StaleTopology {
             self.output(Output::TopologyDiffers { node });
         }
@@ -292,7 +299,14 @@ impl Shard<'_> {
         }
     }
 
-    pub(super) fn on_forward_replied(&mut self, op: RequestId, node: NodeId, order: u64) {
+    pub(super) fn on_forward_replied(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        node: NodeId,
+        order: u64,
+    ) {
+        self.on_heard(now, node, op);
         let me = self.config.node;
         let Some(Pending { phase: Phase::Forwarded(target), request, .. }) = self.table.pending(op)
         else {
@@ -389,6 +403,11 @@ impl Shard<'_> {
                 self.pass_on(now, op, Failure::Unavailable { needed: 1, got: 0 });
             }
             Outcome::Got => {
+                // Its client has given it up, perhaps long ago: this process may have been stopped.
+                if now >= request.deadline {
+                    let failure = self.late(request.kind);
+                    return self.finish(op, Outcome::Failed(failure));
+                }
                 if let Some(failure) = self.write_refusal(request, asked) {
                     return self.finish(op, Outcome::Failed(failure));
                 }

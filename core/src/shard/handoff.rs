@@ -9,6 +9,7 @@ use super::coordinate::Nodes;
 use super::message::{FoundHint, Sought};
 use super::{Output, Shard};
 use crate::handoff::{Delivery, Handing};
+use crate::health::Health;
 use crate::id::{NodeId, Partition, RequestId};
 use crate::limits::{HANDOFF_PAUSE_MIN, HANDOFF_TIMEOUT};
 use crate::replica::Owed;
@@ -40,7 +41,7 @@ impl Shard<'_> {
 
     /// When [`Shard::hand_off`] has something to do, if nothing else happens before.
     pub(super) fn next_handoff(&self) -> Option<Instant> {
-        let is_near = |node| is_near(&self.ring, &self.reachable, node);
+        let is_near = |node| self.is_near(node);
         if self.may_hand_off() { self.handoff.next(is_near) } else { None }
     }
 
@@ -49,8 +50,8 @@ impl Shard<'_> {
         if !self.may_hand_off() {
             return;
         }
-        let Shard { handoff, ring, reachable, .. } = self;
-        let is_near = |node| is_near(ring, reachable, node);
+        let Shard { handoff, ring, reachable, health, .. } = self;
+        let is_near = |node| is_near(ring, reachable, health, node);
         let Some((target, after)) = handoff.seek(now, is_near) else { return };
         let deadline = now + HANDOFF_TIMEOUT;
         let pending = Pending {
@@ -89,7 +90,7 @@ impl Shard<'_> {
         let peers: Nodes = owing.iter().copied().filter(|node| *node != me).collect();
         self.handoff.on_found(now, target, place, u64::from(bytes) * peers.len() as u64);
         // Not all owners are in reach: others have it, and this one stays until they are.
-        if peers.iter().any(|node| !self.is_reachable(*node)) {
+        if peers.iter().any(|node| !self.is_well(*node)) {
             self.handoff.on_kept(target);
             self.table.remove(op);
             return;
@@ -179,9 +180,13 @@ impl Shard<'_> {
     /// Fails the hint `op` if the ring has changed, or one that should have it is out of reach.
     pub(super) fn visit_handing(&mut self, now: Instant, op: RequestId, handing: Handing) {
         let is_old = self.table.pending(op).is_some_and(|at| at.topology != self.topology);
-        if is_old || handing.owing().any(|node| !self.is_reachable(node)) {
+        if is_old || handing.owing().any(|node| !self.is_well(node)) {
             self.fail_handing(now, op);
         }
+    }
+
+    fn is_near(&self, target: NodeId) -> bool {
+        is_near(&self.ring, &self.reachable, &self.health, target)
     }
 
     /// Whether hints may be sent now: this node may write and be written to, and clients have room.
@@ -195,10 +200,12 @@ impl Shard<'_> {
     }
 }
 
-/// Whether hints for `target` can go: it is in reach, or left the cluster and others own what it
-/// did. (A member that is away may have lost some of its keys to others; they wait with the rest.)
-fn is_near(ring: &Ring<'_>, reachable: &[NodeId], target: NodeId) -> bool {
-    reachable.binary_search(&target).is_ok() || !ring.contains(target)
+/// Whether hints for `target` can go: it is in reach and well, or left the cluster and others own
+/// what it did. (A member that is away may have lost some of its keys to others; they wait with the
+/// rest.)
+fn is_near(ring: &Ring<'_>, reachable: &[NodeId], health: &Health, target: NodeId) -> bool {
+    let is_well = reachable.binary_search(&target).is_ok() && !health.is_suspect(target);
+    is_well || !ring.contains(target)
 }
 
 /// What stands in the slot of a hint: it is nobody's request, and is never answered.

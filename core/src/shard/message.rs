@@ -57,6 +57,13 @@ pub enum Input<'a> {
         /// The request.
         op: RequestId,
     },
+    /// A peer said something that concerns nothing in flight.
+    Heard {
+        /// The peer.
+        node: NodeId,
+        /// The request, if it is a late answer.
+        op: RequestId,
+    },
     /// A record to store, its bytes at hand.
     Replicate(DataFrame),
     /// [`Output::Join`] was done.
@@ -295,6 +302,14 @@ pub enum Output {
         deadline_ms: u16,
         /// The hint that the replica keeps for this node is wanted; 0 = its own copy.
         target: NodeId,
+    },
+    /// Ask a peer for a sign of life: a read that its shard answers at once, whatever it has, and
+    /// that is of no request.
+    Probe {
+        /// The peer.
+        node: NodeId,
+        /// A partition of the shard that is meant.
+        partition: Partition,
     },
     /// Give a node what was gathered for the read if it has another version: this node by its
     /// store, others by a frame. Whether that succeeds changes nothing here.

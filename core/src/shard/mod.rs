@@ -21,6 +21,7 @@ mod coordinate;
 mod exchange;
 mod handoff;
 mod message;
+mod reach;
 mod read;
 mod standing;
 mod walk;
@@ -34,6 +35,7 @@ pub use message::{DataFrame, FoundHint, Input, Output, Sought};
 use crate::exchange::{self as exchanges, Exchanges};
 use crate::handoff::Handoff;
 use crate::hash::Key;
+use crate::health::{Health, Pulse};
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
 use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND};
 use crate::pace::Pace;
@@ -103,6 +105,12 @@ pub struct Shard<'a> {
     replica: Replica<'a>,
     births: &'a mut [u32],
     first_partition: u16,
+    /// Of the current input or step.
+    now: Instant,
+    pulse: Pulse,
+    health: Health,
+    /// Reads that could have asked more nodes than they did.
+    reads: u32,
     /// Peers that can be reached, sorted.
     reachable: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// Peers that came back while a walk still fails what waited for them.
@@ -136,6 +144,10 @@ impl<'a> Shard<'a> {
             replica: Replica::new(memory.unsynced),
             births: memory.births,
             first_partition: first,
+            now: Instant(0),
+            pulse: Pulse::new(),
+            health: Health::default(),
+            reads: 0,
             reachable: Vec::new(),
             returning: Vec::new(),
             walk: None,
@@ -162,17 +174,20 @@ impl<'a> Shard<'a> {
     /// If the outputs were not drained.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         assert!(self.outputs.is_empty(), "outputs are drained before the next input");
+        self.now = now;
+        self.pulse.begin(now);
         match input {
             Input::Request(request) => self.on_request(now, request),
             Input::Looked { op, result } => self.on_looked(now, op, result),
             Input::Applied { op, result } => self.on_applied(now, op, result),
             Input::ConditionFailed { op } => self.on_condition_failed(op),
             Input::Fetched { op } => self.on_fetched(now, op),
+            Input::Heard { node, op } => self.on_heard(now, node, op),
             Input::Replicate(frame) => self.on_replicate(now, frame),
             Input::Joined { link, request, order, sync, result } => {
                 self.on_joined(link, request, order, sync, result);
             }
-            Input::Read(frame) => self.on_read(frame),
+            Input::Read(frame) => self.on_read(now, frame),
             Input::Acked { node, op, order, durable } => {
                 self.on_acked(now, node, op, order, durable)
             }
@@ -183,7 +198,9 @@ impl<'a> Shard<'a> {
                 self.on_rejected(now, node, op, order, reason);
             }
             Input::Unsent { node, op } => self.on_unsent(now, node, op),
-            Input::ForwardReplied { op, node, order } => self.on_forward_replied(op, node, order),
+            Input::ForwardReplied { op, node, order } => {
+                self.on_forward_replied(now, op, node, order);
+            }
             Input::ForwardLost { op } => self.on_forward_lost(op),
             Input::PeerUp(node) => self.on_peer_up(now, node),
             Input::PeerDown(node) => self.on_peer_down(now, node),
@@ -215,6 +232,10 @@ impl<'a> Shard<'a> {
     /// If the outputs were not drained.
     pub fn handle_timeout(&mut self, now: Instant) {
         assert!(self.outputs.is_empty(), "outputs are drained before the next step");
+        self.now = now;
+        self.pulse.on_run(now);
+        // First: who is suspect from now on, nobody turns to in this step any more.
+        self.step_health(now);
         if self.replica.is_due() || self.read_only {
             self.release_acks(now);
         }
@@ -248,6 +269,11 @@ impl<'a> Shard<'a> {
         {
             return Some(Instant(0));
         }
+        [self.next_task(), self.health.next(), self.pulse.next()].into_iter().flatten().min()
+    }
+
+    /// When a request, a hint or an exchange is due.
+    fn next_task(&self) -> Option<Instant> {
         [self.table.next(), self.next_handoff(), self.next_exchange()].into_iter().flatten().min()
     }
 
@@ -299,10 +325,6 @@ impl<'a> Shard<'a> {
         usize::from(index) < self.births.len()
     }
 
-    fn is_reachable(&self, node: NodeId) -> bool {
-        node == self.config.node || self.reachable.binary_search(&node).is_ok()
-    }
-
     /// Whether a bounded step may go on. Not behind a look: it may lead to an append in the same
     /// turn, whose birth and whose place among the unsynced are counted only then.
     fn has_room(&self) -> bool {
@@ -311,6 +333,7 @@ impl<'a> Shard<'a> {
     }
 
     fn output(&mut self, output: Output) {
+        self.note_sent(&output);
         self.outputs.push_back(output).expect("the bound of outputs per step holds");
     }
 

@@ -3,10 +3,11 @@
 use super::coordinate::{Owners, deadline_ms};
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
-use crate::limits::{READ_HEDGE, REPLICA_COUNT_MAX};
+use crate::limits::{READ_EXPLORE, REPLICA_COUNT_MAX};
 use crate::records::Unread;
 use crate::request::{Asked, Found, Get, Pending, Phase, Request};
 use crate::time::Instant;
+use core::time::Duration;
 use heapless::Vec;
 
 impl Shard<'_> {
@@ -26,10 +27,18 @@ impl Shard<'_> {
             assert!(is_new, "it stands in for an owner");
         }
         let more = get.tally().unasked().count() > usize::from(need.nodes.max(need.primaries));
-        let hedge = if more { now + READ_HEDGE } else { request.deadline };
-        let at = request.deadline.min(hedge);
-        if let Some(op) = self.insert(now, request, (Phase::Reading(get), target), at) {
-            self.advance_read(now, op);
+        let deadline = request.deadline;
+        let Some(op) = self.insert(now, request, (Phase::Reading(get), target), deadline) else {
+            return;
+        };
+        self.advance_read(now, op);
+        if !more || !self.is_reading(op) {
+            return;
+        }
+        self.table.arm(op, now, deadline.min(now + self.hedge_delay(op)));
+        self.reads = self.reads.wrapping_add(1);
+        if self.reads.is_multiple_of(READ_EXPLORE) {
+            while self.ask_one_more(now, op) {}
         }
     }
 
@@ -38,19 +47,25 @@ impl Shard<'_> {
         matches!(self.table.pending(op), Some(Pending { phase: Phase::Reading(_), .. }))
     }
 
-    /// The owners in the order in which a read asks them: this node, those that can be reached,
-    /// the others.
+    /// The owners in the order in which a read asks them: this node, those that are well, the
+    /// quickest first, suspects, the others. Equals stay in the order of the ring.
     pub(super) fn read_order(&self, request: Request) -> Owners {
-        let owners = self.ring.owners(request.key.partition);
-        let me = self.config.node;
-        let rank =
-            |node: &&NodeId| if **node == me { 0 } else { 2 - u8::from(self.is_reachable(**node)) };
-        let mut order = Owners::new();
-        for wanted in 0..=2 {
-            let ranked = owners.iter().filter(|node| rank(node) == wanted);
-            order.extend(ranked.copied());
+        let rank = |node: NodeId| match node {
+            node if node == self.config.node => (0, Duration::ZERO),
+            node if self.is_well(node) => (1, self.health.latency(node)),
+            node => (3 - u8::from(self.is_reachable(node)), Duration::ZERO),
+        };
+        let owners = self.ring.owners(request.key.partition).iter().copied();
+        let mut ranked: Vec<_, REPLICA_COUNT_MAX> = owners.map(|node| (rank(node), node)).collect();
+        // Few, and it keeps equals in order.
+        for end in 1..ranked.len() {
+            let mut index = end;
+            while index > 0 && ranked[index - 1].0 > ranked[index].0 {
+                ranked.swap(index - 1, index);
+                index -= 1;
+            }
         }
-        order
+        ranked.into_iter().map(|(_, node)| node).collect()
     }
 
     /// Asks as many nodes as the read needs now; ends it if it can end.
@@ -64,10 +79,14 @@ impl Shard<'_> {
         }
     }
 
-    /// Asks `node` for the record of the read `op`; a node out of reach fails at once.
+    /// Asks `node` for the record of the read `op`; a node out of reach fails at once, and so does
+    /// a suspect for which somebody stands in.
     pub(super) fn ask(&mut self, now: Instant, op: RequestId, node: NodeId) {
-        let reachable = self.is_reachable(node);
         let me = self.config.node;
+        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.get(op) else {
+            return;
+        };
+        let reachable = !self.reads_past(request.key.partition, get.tally(), node);
         let Some(pending) = self.table.pending(op) else { return };
         let deadline_ms = deadline_ms(now, pending.request.deadline);
         let partition = pending.request.key.partition;
@@ -103,6 +122,7 @@ impl Shard<'_> {
         order: u64,
         found: Found,
     ) {
+        self.on_heard(now, node, op);
         let Some(pending) = self.table.pending(op) else { return };
         if pending.request.key.order != order {
             return;
@@ -139,19 +159,37 @@ impl Shard<'_> {
 
     /// Asks one more node although enough are asked, and comes again while more are left.
     pub(super) fn hedge(&mut self, now: Instant, op: RequestId) {
+        if !self.ask_one_more(now, op) {
+            return;
+        }
+        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.get(op) else {
+            return;
+        };
+        self.health.figures.hedges += 1;
+        if get.tally().unasked().next().is_some() {
+            let at = request.deadline.min(now + self.hedge_delay(op));
+            self.table.arm(op, now, at);
+        }
+    }
+
+    /// Asks the read `op` of the next node that is well, although enough are asked. Whether there
+    /// was one: suspects are asked if they are needed.
+    fn ask_one_more(&mut self, now: Instant, op: RequestId) -> bool {
         loop {
-            let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
+            let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.get(op)
             else {
-                return;
+                return false;
             };
-            let Some(node) = get.hedge() else { return };
-            if get.tally().unasked().next().is_some() {
-                let at = request.deadline.min(now + READ_HEDGE);
-                self.table.arm(op, now, at);
+            let (partition, mut get) = (request.key.partition, *get);
+            let Some(node) = get.hedge() else { return false };
+            let is_lost = self.reads_past(partition, get.tally(), node);
+            if !is_lost && !self.is_well(node) {
+                return false;
             }
+            self.table.pending(op).expect("in flight").phase = Phase::Reading(get);
             self.ask(now, op, node);
-            if self.is_reachable(node) {
-                return;
+            if !is_lost {
+                return true;
             }
         }
     }

@@ -6,7 +6,7 @@
 //! stands in for each owner. Where none is left, or that one fails, too, a coordinator that owns
 //! the key keeps in mind, uncounted, that the owner lacks what it has itself.
 
-use super::coordinate::expire;
+use super::coordinate::{Owners, expire};
 use super::{Output, Shard};
 use crate::id::{NodeId, Partition, RequestId};
 use crate::quorum::Tally;
@@ -25,7 +25,7 @@ pub(super) enum Role {
 
 impl Shard<'_> {
     /// Who coordinates a request of `partition`: this node if it is an owner, else an owner that
-    /// can be reached, else the first of those that stand in for owners. Who got it `forwarded` by
+    /// is well, else the first of those that stand in for owners. Who got it `forwarded` by
     /// another node does not hand it on.
     ///
     /// # Panics
@@ -36,19 +36,24 @@ impl Shard<'_> {
             return Role::Coordinate { target: NodeId(0) };
         }
         let owners = self.ring.owners(partition);
-        let away = owners.iter().copied().find(|owner| !self.is_reachable(*owner));
+        let away = owners.iter().copied().find(|owner| !self.is_well(*owner));
         let target = away.unwrap_or(owners[0]);
         if forwarded && self.config.keeps_hints {
             return Role::Coordinate { target };
         }
-        if let Some(owner) = owners.iter().copied().find(|owner| self.is_reachable(*owner)) {
+        let is_near = |owner: &NodeId| match self.config.keeps_hints {
+            true => self.is_well(*owner),
+            false => self.is_reachable(*owner),
+        };
+        let near = owners.iter().copied().filter(is_near);
+        if let Some(owner) = self.first_near(&Owners::from_iter(near)) {
             return if forwarded { Role::Refuse } else { Role::Forward(owner) };
         }
         if !self.config.keeps_hints {
             return Role::Refuse;
         }
         let fallbacks = self.ring.fallbacks(partition);
-        let first = fallbacks.iter().copied().find(|node| self.is_reachable(*node));
+        let first = fallbacks.iter().copied().find(|node| self.is_well(*node));
         match first.expect("this node is one of them") {
             node if node == self.config.node => Role::Coordinate { target },
             node => Role::Forward(node),
@@ -98,13 +103,18 @@ impl Shard<'_> {
 
     /// The next node that may stand in for `owner`, which cannot do its share of a request. Not
     /// this one: what it has of the request is counted, or is no hint.
-    fn next_stand_in(&self, partition: Partition, tally: &Tally, owner: NodeId) -> Option<NodeId> {
+    pub(super) fn next_stand_in(
+        &self,
+        partition: Partition,
+        tally: &Tally,
+        owner: NodeId,
+    ) -> Option<NodeId> {
         let me = self.config.node;
         if owner == me || tally.is_stood_for(owner) || !self.config.keeps_hints {
             return None;
         }
         let is_free =
-            |node: &NodeId| *node != me && self.is_reachable(*node) && tally.index(*node).is_none();
+            |node: &NodeId| *node != me && self.is_well(*node) && tally.index(*node).is_none();
         self.ring.fallbacks(partition).into_iter().find(is_free)
     }
 

@@ -6,7 +6,7 @@ use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, TopologyId};
 use crate::records::{Joined, Place, Refusal, Unread};
 use crate::replica::Owed;
-use crate::request::{Failure, Link, Outcome, Phase, Target};
+use crate::request::{Failure, Link, Outcome, Pending, Phase, Target};
 use crate::ring::Ring;
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
@@ -16,6 +16,7 @@ const VISIT_COUNT: usize = 256;
 
 impl Shard<'_> {
     pub(super) fn on_replicate(&mut self, now: Instant, frame: DataFrame) {
+        self.on_heard(now, frame.node, RequestId::NONE);
         let refusal = self.refusal(frame).or(if self.holding || !self.replica.has_room() {
             Some(RejectReason::Busy)
         } else if self.read_only {
@@ -33,7 +34,8 @@ impl Shard<'_> {
         self.output(Output::Join { link, node, request, order: key.order, sync });
     }
 
-    pub(super) fn on_read(&mut self, frame: DataFrame) {
+    pub(super) fn on_read(&mut self, now: Instant, frame: DataFrame) {
+        self.on_heard(now, frame.node, RequestId::NONE);
         let DataFrame { link, request, key, .. } = frame;
         match self.refusal(frame) {
             Some(reason) => self.reject(frame, reason),
@@ -157,6 +159,7 @@ impl Shard<'_> {
         }
         self.handoff.on_reachable(now, node);
         self.exchanges.on_peer_up(now, node);
+        self.health.on_links_changed(node);
         if self.walk.is_some() {
             self.returning.push(node).expect("no more peers than members");
         } else {
@@ -169,6 +172,7 @@ impl Shard<'_> {
         if let Ok(index) = self.reachable.binary_search(&node) {
             self.reachable.remove(index);
         }
+        self.health.on_links_changed(node);
         self.returning.retain(|returning| *returning != node);
         self.exchanges.on_peer_down(now, node);
         self.walk = Some(0);
@@ -276,7 +280,8 @@ impl Shard<'_> {
         self.send_records(now, op, &unasked);
     }
 
-    /// Fails every node that `op` waits for and that cannot be reached.
+    /// Fails every node that `op` waits for and that cannot be reached, or is suspect and can be
+    /// done without.
     fn fail_lost(&mut self, now: Instant, op: RequestId) {
         let waited: Nodes = match self.table.pending(op).map(|pending| &pending.phase) {
             Some(Phase::Reading(get)) => get.tally().waited().collect(),
@@ -284,12 +289,19 @@ impl Shard<'_> {
             _ => return,
         };
         for node in waited {
-            if self.is_reachable(node) {
+            if self.is_well(node) {
                 continue;
             }
-            match self.table.pending(op).map(|pending| &pending.phase) {
-                Some(Phase::Reading(_)) => self.on_read_lost(now, op, node),
-                Some(Phase::Writing(_)) => self.on_share_failed(now, op, node),
+            let Some(Pending { request, phase, .. }) = self.table.get(op) else { return };
+            let partition = request.key.partition;
+            match phase {
+                Phase::Reading(get) if self.reads_past(partition, get.tally(), node) => {
+                    self.on_read_lost(now, op, node);
+                }
+                Phase::Writing(put) if self.does_without(partition, put.tally(), node) => {
+                    self.on_share_failed(now, op, node);
+                }
+                Phase::Reading(_) | Phase::Writing(_) => {}
                 _ => return,
             }
         }

@@ -102,7 +102,7 @@ fn a_read_behind_a_write_that_was_too_late_goes_on_without_room() {
     cluster.command(2, b"k", put(set(b"2")));
     cluster.command(3, b"k", put(set(b"3")));
     assert_eq!(cluster.roomless(), [b"k"]);
-    cluster.now = cluster.now + TIMEOUT / 2;
+    cluster.pass(TIMEOUT / 2);
     cluster.command(4, b"k", get(1));
     cluster.command(5, b"k", put(set(b"5")));
     cluster.pass(TIMEOUT / 2);

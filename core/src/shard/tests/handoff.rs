@@ -104,7 +104,7 @@ impl Holder {
     fn rests(&mut self, time: Duration) -> RequestId {
         let until = self.rig.now + time;
         assert_eq!(self.deliveries(), [Delivery::Resting { until }]);
-        assert_eq!(self.rig.shard.poll_timeout(), Some(until));
+        assert_eq!(self.rig.shard.next_task(), Some(until));
         self.rig.now = until - Duration::from_micros(1);
         assert_eq!(self.rig.fire(), []);
         self.rig.now = until;
@@ -127,7 +127,7 @@ fn hints_go_from_the_oldest_on_and_are_dropped_when_acknowledged() {
     let op = holder.rests(HINT_INTERVAL);
     assert_eq!(holder.sought(op, Sought::Nothing), []);
     assert_eq!(holder.deliveries(), [], "nothing is left");
-    assert_eq!(holder.rig.shard.poll_timeout(), None);
+    assert_eq!(holder.rig.shard.next_task(), None);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn no_faster_than_its_pace() {
     assert_eq!(holder.rig.fire(), []);
     let burst = 1_000_000 * HANDOFF_BURST_BYTES / HANDOFF_BYTES_PER_SECOND;
     let next = holder.rig.now + Duration::from_micros(burst);
-    assert_eq!(holder.rig.shard.poll_timeout(), Some(next));
+    assert_eq!(holder.rig.shard.next_task(), Some(next));
     holder.rig.now = next;
     holder.send(3);
 }
@@ -257,7 +257,7 @@ fn a_target_that_goes_gets_everything_when_it_is_back() {
     assert_eq!(holder.rig.input(Input::PeerDown(target)), []);
     assert_eq!(holder.rig.fire(), []);
     assert_eq!(holder.rig.shard.hint_count(), 0);
-    assert_eq!(holder.rig.shard.poll_timeout(), None);
+    assert_eq!(holder.rig.shard.next_task(), None);
     holder.hinted();
     assert_eq!(holder.rig.wait(HINT_INTERVAL), []);
     assert_eq!(holder.ack(target, one), [], "sent before");
@@ -410,7 +410,7 @@ fn a_cold_hint_is_looked_for_until_it_is_passed_over() {
     for _ in 0..HANDOFF_FETCH_COUNT_MAX {
         assert_eq!(holder.sought(op, Sought::Cold { place: Place(3) }), []);
         let until = holder.rig.now + HANDOFF_FETCH_PAUSE;
-        assert_eq!(holder.rig.shard.poll_timeout(), Some(until));
+        assert_eq!(holder.rig.shard.next_task(), Some(until));
         assert_eq!(holder.rig.fire(), []);
         holder.rig.now = until;
         op = holder.seek().0;

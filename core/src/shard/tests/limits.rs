@@ -52,7 +52,7 @@ fn requests_end_at_their_deadline_and_not_before() {
     assert!(outputs.contains(&write_fails));
     assert!(outputs.contains(&read_fails));
     assert_eq!(rig.wait(HANDOFF_PAUSE_MIN), []);
-    assert_eq!(rig.shard.poll_timeout(), None);
+    assert_eq!(rig.shard.next_task(), None);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod random;
 mod read;
 mod standing;
 mod stored;
+mod suspect;
 mod topology;
 
 use super::*;
@@ -101,6 +102,8 @@ struct Rig {
     synced: Place,
     /// Searches for hints are seen by the test; else they find none.
     sees_searches: bool,
+    /// Signs of life that are asked for are seen by the test.
+    sees_probes: bool,
 }
 
 /// The ring of these members. Its memory is leaked: this is a test.
@@ -146,6 +149,7 @@ impl Rig {
             written: setup.written,
             synced: place,
             sees_searches: false,
+            sees_probes: false,
         };
         assert_eq!(rig.stored_to(setup.written, place), []);
         rig.members(1..=setup.nodes, TOPOLOGY);
@@ -184,6 +188,7 @@ impl Rig {
         self.shard.handle_timeout(self.now);
         let mut outputs = self.drain();
         assert!(outputs.len() <= OUTPUT_COUNT_MAX);
+        outputs.retain(|output| self.sees_probes || !matches!(output, Output::Probe { .. }));
         if let Some(&Output::SeekHint { op, .. }) = outputs.last()
             && !self.sees_searches
         {

@@ -119,6 +119,8 @@ fn run_get(rig: &mut Rig, asked: [u8; 2], good: [bool; 3], swap: bool) {
     let mut expected = vec![Output::Look { op, target: OWN }];
     let owners: Vec<NodeId> = rig.shard.ring().owners(KEY.partition).to_vec();
     let mut unasked: Vec<NodeId> = owners.into_iter().filter(|node| *node != ME).collect();
+    // Nodes that have answered are as quick as each other; those that have not are tried first.
+    unasked.sort_by_key(|node| rig.shard.health.latency(*node));
     let mut waited = vec![ME];
     while waited.len() < usize::from(need) {
         let node = unasked.remove(0);
@@ -155,16 +157,17 @@ fn run_get(rig: &mut Rig, asked: [u8; 2], good: [bool; 3], swap: bool) {
 
 #[test]
 fn every_read_quorum_of_three_nodes() {
-    let mut rig = Rig::new(Setup::default());
     for asked in 0..5 * 5 {
+        // New each time: many reads later one asks all, to learn how they do.
+        let mut rig = Rig::new(Setup::default());
         for good in 0..8 {
             let good = [good & 1 > 0, good & 2 > 0, good & 4 > 0];
             for swap in [false, true] {
                 run_get(&mut rig, [asked / 5, asked % 5], good, swap);
             }
         }
+        assert_eq!(rig.shard.request_count(), 0);
     }
-    assert_eq!(rig.shard.request_count(), 0);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Random orders of answers, losses and pauses, against a naive model of one request.
 
+mod effect;
 mod model;
 
 use super::*;
+use crate::limits::READ_EXPLORE;
 use crate::prng::Prng;
-use model::{Effects, Model, ended};
+use effect::{Effects, effect, ended};
+use model::Model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
 use std::string::String;
@@ -19,6 +22,14 @@ pub(super) struct World {
     /// Who stands in for owners, in that order.
     fallbacks: Vec<NodeId>,
     reachable: BTreeSet<NodeId>,
+    /// Peers that the machine suspects; when it does is tested elsewhere.
+    suspects: BTreeSet<NodeId>,
+    /// How often a peer was suspected.
+    suspicions: usize,
+    /// How long each node's answers took before the latest request.
+    latencies: BTreeMap<NodeId, Duration>,
+    /// Reads that may ask more nodes than they must, so far.
+    reads: u32,
     /// In flight.
     models: BTreeMap<RequestId, Model>,
     /// All numbers there ever were, with the order of their key.
@@ -60,15 +71,53 @@ impl World {
         assert_eq!(owners.contains(&ME), is_owner);
         let reachable = (1..=nodes).map(NodeId).collect();
         let (models, known, replies) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        World { rig, prng, setup, partition, owners, fallbacks, reachable, models, known, replies }
+        let (suspects, suspicions) = (BTreeSet::new(), 0);
+        // One of the first reads asks all.
+        let reads = READ_EXPLORE - 1 - prng.below(20) as u32;
+        rig.shard.reads = reads;
+        World {
+            rig,
+            prng,
+            setup,
+            partition,
+            owners,
+            fallbacks,
+            reachable,
+            suspects,
+            suspicions,
+            latencies: BTreeMap::new(),
+            reads,
+            models,
+            known,
+            replies,
+        }
     }
 
     fn is_owner(&self) -> bool {
         self.owners.contains(&ME)
     }
 
-    fn first_reachable(&self, nodes: &[NodeId]) -> Option<NodeId> {
-        nodes.iter().copied().find(|node| self.reachable.contains(node))
+    fn is_well(&self, node: NodeId) -> bool {
+        self.reachable.contains(&node) && !self.suspects.contains(&node)
+    }
+
+    fn first_well(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        nodes.iter().copied().find(|node| self.is_well(*node))
+    }
+
+    /// The first one that is well, or in reach at the least.
+    fn first_near(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        let reachable = nodes.iter().copied().find(|node| self.reachable.contains(node));
+        self.first_well(nodes).or(reachable)
+    }
+
+    /// Looks whom the machine suspects by now; whether there are new ones.
+    fn look_for_suspects(&mut self) -> bool {
+        let suspects: BTreeSet<NodeId> = self.rig.shard.suspects().collect();
+        let new = suspects.difference(&self.suspects).count();
+        self.suspicions += new;
+        self.suspects = suspects;
+        new > 0
     }
 
     /// To whom this node hands a request on, if it does not coordinate it.
@@ -76,13 +125,13 @@ impl World {
         if self.is_owner() || forwarded {
             return None;
         }
-        let owner = self.first_reachable(&self.owners);
-        owner.or(self.first_reachable(&self.fallbacks)).filter(|node| *node != ME)
+        let owner = self.first_well(&self.owners);
+        owner.or(self.first_well(&self.fallbacks)).filter(|node| *node != ME)
     }
 
     /// For which owner this node coordinates, if it is none itself.
     fn target(&self) -> Option<NodeId> {
-        let away = self.owners.iter().copied().find(|owner| !self.reachable.contains(owner));
+        let away = self.owners.iter().copied().find(|owner| !self.is_well(*owner));
         (!self.is_owner()).then_some(away.unwrap_or(self.owners[0]))
     }
 
@@ -145,6 +194,8 @@ impl World {
         let refusal = self.refusal(kind, forwarded);
         let key = KeyPlace { partition: self.partition, order: self.prng.below(2) };
         let request = Request { key, forwarded, ..self.rig.new_request(kind) };
+        let latency = |node: &NodeId| (*node, self.rig.shard.health.latency(*node));
+        self.latencies = self.owners.iter().map(latency).collect();
         let outputs = self.rig.input(Input::Request(request));
         if let Some(failure) = refusal {
             assert_eq!(outputs, self.rig.refused(failure), "{kind:?}");
@@ -160,6 +211,12 @@ impl World {
         let mut model = Model::new(self, op, request);
         let mut effects = Effects::new();
         model.go_on(self, &mut effects);
+        if !ended(&effects) && model.may_hedge(self) {
+            self.reads += 1;
+            if self.reads.is_multiple_of(READ_EXPLORE) {
+                model.explore(self, &mut effects);
+            }
+        }
         if !ended(&effects) {
             assert!(self.models.insert(op, model).is_none());
         }
@@ -173,6 +230,7 @@ impl World {
     /// Compares what the machine asks for with what the models expect, and applies what is to be
     /// applied, as a driver does.
     fn check(&mut self, outputs: Vec<Output>, mut expected: Effects) {
+        self.look_for_suspects();
         let mut effects: Effects = outputs.iter().map(effect).collect();
         effects.sort();
         expected.sort();
@@ -225,6 +283,7 @@ impl World {
         outputs: Vec<Output>,
         take: impl FnOnce(&mut Model, &World, &mut Effects),
     ) {
+        self.look_for_suspects();
         let mut effects = Effects::new();
         if let Some(mut model) = self.models.remove(&op) {
             take(&mut model, self, &mut effects);
@@ -371,37 +430,30 @@ impl World {
 
     fn pass(&mut self, time: Duration) {
         let outputs = self.rig.wait(time);
-        self.event_of_all(outputs, |model, world, effects| model.on_time(world, effects));
-    }
-}
-
-/// One output, in words; what time is left does not matter.
-fn effect(output: &Output) -> String {
-    match output {
-        Output::Look { op, target } => format!("look {op:?} {target:?}"),
-        Output::Ask { op, node, target, .. } => format!("ask {op:?} {node:?} {target:?}"),
-        Output::Forward { op, target: Target::Node(node), forwarded: true, .. } => {
-            format!("forward {op:?} {node:?}")
-        }
-        Output::Relay { op, .. } => format!("relay {op:?}"),
-        Output::Keep { place, target } => format!("keep {place:?} {target:?}"),
-        Output::Repair { op, node, version, .. } => format!("repair {op:?} {node:?} {version}"),
-        Output::Apply { op, gathered, target, .. } => format!("apply {op:?} {gathered} {target:?}"),
-        Output::Replicate { op, node, place, sync, target, .. } => {
-            format!("replicate {op:?} {node:?} {place:?} {sync} {target:?}")
-        }
-        Output::Reply { op: Some(op), outcome, .. } => format!("reply {op:?} {outcome:?}"),
-        Output::Sync => String::from("sync"),
-        other => panic!("not expected: {other:?}"),
+        let has_new = self.look_for_suspects();
+        self.event_of_all(outputs, |model, world, effects| {
+            if has_new {
+                model.on_lost(world, effects);
+            }
+            if !ended(effects) {
+                model.on_time(world, effects);
+            }
+        });
     }
 }
 
 #[test]
 fn every_request_gets_the_one_reply_that_the_model_gives() {
+    let mut suspicions = 0;
     for seed in 0..400 {
         let mut world = World::new(seed);
         for _ in 0..150 {
-            match world.prng.below(25) {
+            match world.prng.below(27) {
+                // As long as silence is borne, or a little longer.
+                25 | 26 => {
+                    let time = 100_000 + world.prng.below(50_000);
+                    world.pass(Duration::from_micros(time));
+                }
                 22 => world.reply(),
                 23 => world.peer(),
                 24 => world.begin(),
@@ -425,5 +477,7 @@ fn every_request_gets_the_one_reply_that_the_model_gives() {
         assert_eq!(world.rig.shard.request_count(), 0, "seed {seed}");
         assert_eq!(world.replies.len() as u64, world.rig.ticket);
         assert!(world.replies.values().all(|replies| *replies == 1), "seed {seed}");
+        suspicions += world.suspicions;
     }
+    assert!(suspicions > 500, "{suspicions}");
 }

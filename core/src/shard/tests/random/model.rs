@@ -5,14 +5,6 @@ mod answers;
 use super::*;
 use crate::limits::{FORWARD_GRACE, READ_HEDGE};
 
-/// What a request makes the machine ask for, in words.
-pub(super) type Effects = Vec<String>;
-
-/// Whether one of them is a reply.
-pub(super) fn ended(effects: &Effects) -> bool {
-    effects.iter().any(|effect| effect.starts_with("reply") || effect.starts_with("relay"))
-}
-
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     /// That node has it.
@@ -24,7 +16,7 @@ enum Stage {
 }
 
 /// One request in flight. Each node is in one of these sets, or has not been asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Model {
     op: RequestId,
     asked: Asked,
@@ -34,6 +26,8 @@ pub(super) struct Model {
     stage: Stage,
     deadline: Instant,
     timer: Instant,
+    /// It may ask more nodes than it must.
+    may_hedge: bool,
     /// The owner for which this node coordinates.
     target: Option<NodeId>,
     /// In the order in which a read asks them.
@@ -67,15 +61,18 @@ impl Model {
             None => 0,
         };
         let need = [nodes, read.map_or(0, |read| read.primaries), 0];
-        let far = |node: &NodeId| (*node != ME, !world.reachable.contains(node));
+        let rank = |node: &NodeId| match *node {
+            ME => (0, Duration::ZERO),
+            node if world.is_well(node) => (1, world.latencies[&node]),
+            node => (3 - u8::from(world.reachable.contains(&node)), Duration::ZERO),
+        };
         let mut owners = world.owners.clone();
-        owners.sort_by_key(far);
+        owners.sort_by_key(rank);
         let target = world.target();
         let stand_ins: Vec<_> = target.map(|target| (ME, target)).into_iter().collect();
         let mut timer = request.deadline;
-        if read.is_some() && owners.len() + stand_ins.len() > usize::from(nodes.max(need[1])) {
-            timer = timer.min(world.rig.now + READ_HEDGE);
-        }
+        let may_hedge =
+            read.is_some() && owners.len() + stand_ins.len() > usize::from(nodes.max(need[1]));
         let mut stage = if read.is_some() { Stage::Reading } else { Stage::Writing };
         if let Some(node) = world.handed_to(request.forwarded) {
             (stage, timer) = (Stage::Forwarded(node), request.deadline + FORWARD_GRACE);
@@ -93,6 +90,7 @@ impl Model {
             stage,
             deadline,
             timer,
+            may_hedge,
             target,
             owners,
             stand_ins,
@@ -222,8 +220,7 @@ impl Model {
     fn ask(&mut self, world: &World, effects: &mut Effects, node: NodeId) -> bool {
         self.again.remove(&node);
         self.waited.insert(node);
-        let is_reached = world.reachable.contains(&node);
-        if !is_reached {
+        if self.is_passed(world, node) {
             self.on_away(world, effects, node);
             return false;
         }
@@ -246,11 +243,7 @@ impl Model {
             return;
         }
         let owner = self.owner_of(node);
-        let (nodes, free) = (self.nodes(), world.fallbacks.iter().copied());
-        let mut free = free.filter(|node| *node != ME && world.reachable.contains(node));
-        let is_stood_for = self.stand_ins.iter().any(|(_, known)| *known == owner);
-        let stand_in = free.find(|node| !nodes.contains(node));
-        let stand_in = stand_in.filter(|_| owner != ME && !is_stood_for);
+        let stand_in = self.next_stand_in(world, owner);
         self.stand_ins.extend(stand_in.map(|node| (node, owner)));
         self.set_failed(node);
         if self.stage == Stage::Reading {
@@ -261,6 +254,57 @@ impl Model {
             None => self.keep(world, effects, owner),
         }
         self.write_on(world, effects);
+    }
+
+    fn next_stand_in(&self, world: &World, owner: NodeId) -> Option<NodeId> {
+        let is_stood_for = self.stand_ins.iter().any(|(_, known)| *known == owner);
+        let free =
+            |node: &NodeId| *node != ME && world.is_well(*node) && !self.nodes().contains(node);
+        let stand_in = world.fallbacks.iter().copied().find(free);
+        stand_in.filter(|_| owner != ME && !is_stood_for)
+    }
+
+    /// Whether the request goes on without asking `node`, or waiting for it.
+    fn is_passed(&self, world: &World, node: NodeId) -> bool {
+        if world.is_well(node) || !world.reachable.contains(&node) {
+            return !world.is_well(node);
+        }
+        match self.stage {
+            Stage::Reading => self.next_stand_in(world, self.owner_of(node)).is_some(),
+            _ => {
+                let mut without = self.clone();
+                for node in self.nodes() {
+                    if world.is_well(node) || !self.is_open(node) {
+                        continue;
+                    }
+                    let owner = self.owner_of(node);
+                    let stand_in = without.next_stand_in(world, owner);
+                    without.stand_ins.extend(stand_in.map(|node| (node, owner)));
+                    without.set_failed(node);
+                }
+                without.is_met_with(|node| without.is_open(*node))
+            }
+        }
+    }
+
+    /// Whether it is a read that may ask more nodes; when, is known from now on.
+    pub(super) fn may_hedge(&mut self, world: &World) -> bool {
+        let may = self.may_hedge && self.stage == Stage::Reading;
+        if may {
+            self.timer = self.deadline.min(world.rig.now + self.hedge_delay(world));
+        }
+        may
+    }
+
+    fn hedge_delay(&self, world: &World) -> Duration {
+        let peers = self.waited.iter().filter(|node| **node != ME);
+        let delays = peers.map(|node| world.rig.shard.health.hedge(*node));
+        delays.max().unwrap_or(READ_HEDGE)
+    }
+
+    /// Asks all that are well.
+    pub(super) fn explore(&mut self, world: &World, effects: &mut Effects) {
+        while self.ask_one_more(world, effects) {}
     }
 
     /// Keeps in mind that `owner` lacks the write.
@@ -327,7 +371,7 @@ impl Model {
     /// The record cannot be read: another owner may have a better one.
     pub(super) fn on_damaged(&mut self, world: &World, effects: &mut Effects) {
         let others: Vec<_> = world.owners.iter().copied().filter(|node| *node != ME).collect();
-        match world.first_reachable(&others).filter(|_| !self.forwarded) {
+        match world.first_near(&others).filter(|_| !self.forwarded) {
             Some(node) => {
                 (self.stage, self.timer) = (Stage::Forwarded(node), self.deadline + FORWARD_GRACE);
                 self.go_on(world, effects);
@@ -356,7 +400,10 @@ impl Model {
         let nodes = if self.asked.nodes == 0 { world.setup.w.min(count) } else { self.asked.nodes };
         self.need = [nodes, self.asked.primaries, self.asked.durable];
         self.waited.extend(&self.owners);
-        for node in world.owners.iter().copied().filter(|node| *node != ME) {
+        let mut peers: Vec<_> = world.owners.iter().copied().filter(|node| *node != ME).collect();
+        let last = |node: &NodeId| !world.reachable.contains(node);
+        peers.sort_by_key(last);
+        for node in peers {
             self.ask(world, effects, node);
         }
         if self.is_stored(world) {

@@ -1,7 +1,7 @@
 //! What answers, losses and time do to a request.
 
 use super::*;
-use crate::limits::{READ_HEDGE, TOPOLOGY_RETRY};
+use crate::limits::TOPOLOGY_RETRY;
 
 impl Model {
     pub(in super::super) fn on_acked(
@@ -137,9 +137,10 @@ impl Model {
             }
             return;
         }
-        let lost = |node: &NodeId| self.waited.contains(node) && !world.reachable.contains(node);
-        for node in Vec::from_iter(self.nodes().into_iter().filter(lost)) {
-            self.on_away(world, effects, node);
+        for node in self.nodes() {
+            if self.waited.contains(&node) && self.is_passed(world, node) {
+                self.on_away(world, effects, node);
+            }
         }
         if self.stage == Stage::Reading {
             self.read_on(world, effects);
@@ -179,6 +180,8 @@ impl Model {
             return self.fail(world, effects, failure);
         }
         self.timer = self.deadline;
+        // A suspect may be one too many by now.
+        self.on_lost(world, effects);
         let again = |node: &NodeId| self.again.contains(node);
         for node in Vec::from_iter(self.nodes().into_iter().filter(again)) {
             if ended(effects) {
@@ -193,15 +196,25 @@ impl Model {
     }
 
     fn hedge(&mut self, world: &World, effects: &mut Effects) {
+        let has_asked = self.ask_one_more(world, effects);
+        if has_asked && self.next_unasked().is_some() {
+            self.timer = self.deadline.min(world.rig.now + self.hedge_delay(world));
+        }
+    }
+
+    /// Asks the next node that is well, or lasts until somebody else is found; suspects are left
+    /// for when they are needed.
+    pub(super) fn ask_one_more(&mut self, world: &World, effects: &mut Effects) -> bool {
         while self.stage == Stage::Reading && !ended(effects) {
-            let Some(node) = self.next_unasked() else { return };
-            self.waited.insert(node);
-            if self.next_unasked().is_some() {
-                self.timer = self.deadline.min(world.rig.now + READ_HEDGE);
+            let Some(node) = self.next_unasked() else { return false };
+            let is_suspect = world.reachable.contains(&node) && !world.is_well(node);
+            if is_suspect && !self.is_passed(world, node) {
+                return false;
             }
             if self.ask(world, effects, node) {
-                return;
+                return true;
             }
         }
+        false
     }
 }
