@@ -211,7 +211,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// If the key is empty: frames refuse that, and so do sessions.
     pub fn command(&mut self, origin: Origin, key: &[u8], command: Command<'_>) {
         assert!(!key.is_empty());
-        let deadline = self.now + self.settings.request_timeout;
+        let deadline = self.shard.arrived(self.now) + self.settings.request_timeout;
         self.command_until(origin, key, command, deadline);
     }
 
@@ -242,6 +242,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         deadline: Instant,
     ) {
         let key = self.place(key);
+        // This process was stopped, and whoever asked has given it up.
+        if deadline <= self.now {
+            return self.answer_failure(origin, self.shard.late(command.kind()));
+        }
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
         }
@@ -369,7 +373,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// When a request ends whose frame has that much time left.
     fn deadline(&self, deadline_ms: u16) -> Instant {
         let left = Duration::from_millis(u64::from(deadline_ms)).min(REQUEST_TIMEOUT_MAX);
-        self.now + if deadline_ms == 0 { self.settings.request_timeout } else { left }
+        let left = if deadline_ms == 0 { self.settings.request_timeout } else { left };
+        self.shard.arrived(self.now) + left
     }
 }
 
