@@ -219,6 +219,12 @@ impl Tally {
         self.index(node).is_some_and(|index| self.answers[index].is_done())
     }
 
+    /// Whether `owner` did what was asked, or somebody who stands in for it.
+    pub(crate) fn is_share_done(&self, owner: NodeId) -> bool {
+        let mut stand_ins = self.stand_ins().filter(|(_, known)| *known == owner);
+        self.is_done_by(owner) || stand_ins.any(|(node, _)| self.is_done_by(node))
+    }
+
     /// The nodes of which nothing is known yet.
     pub(crate) fn open(&self) -> impl Iterator<Item = NodeId> + use<'_> {
         self.nodes_having(Answer::is_open)

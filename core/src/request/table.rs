@@ -40,11 +40,23 @@ pub struct Slot {
     generation: u16,
     next_free: u16,
     pending: Option<Pending>,
+    /// It is a write whose client has its answer; between these slots in the list of all such.
+    is_answered: bool,
+    earlier: u16,
+    later: u16,
 }
 
 impl Default for Slot {
     fn default() -> Slot {
-        Slot { links: Links::NONE, generation: 0, next_free: NONE, pending: None }
+        Slot {
+            links: Links::NONE,
+            generation: 0,
+            next_free: NONE,
+            pending: None,
+            is_answered: false,
+            earlier: NONE,
+            later: NONE,
+        }
     }
 }
 
@@ -63,6 +75,10 @@ pub struct Table<'a> {
     free: u16,
     count: usize,
     deadlines: Deadlines,
+    /// The ends of the list of answered writes, in the order of their answers.
+    first_answered: u16,
+    last_answered: u16,
+    answered_count: usize,
 }
 
 impl<'a> Table<'a> {
@@ -78,7 +94,15 @@ impl<'a> Table<'a> {
             let next_free = if index == last { NONE } else { index as u16 + 1 };
             *slot = Slot { next_free, generation: slot.generation, ..Slot::default() };
         }
-        Table { slots, free: 0, count: 0, deadlines: Deadlines::default() }
+        Table {
+            slots,
+            free: 0,
+            count: 0,
+            deadlines: Deadlines::default(),
+            first_answered: NONE,
+            last_answered: NONE,
+            answered_count: 0,
+        }
     }
 
     /// Requests in flight.
@@ -149,12 +173,68 @@ impl<'a> Table<'a> {
     pub(crate) fn remove(&mut self, id: RequestId) -> Pending {
         let index = (id.0 & 0xffff) as u16;
         self.deadlines.disarm(self.slots, index);
+        self.unlink(index);
         let slot = &mut self.slots[usize::from(index)];
         let pending = slot.pending.take().expect("a request ends once");
         slot.next_free = self.free;
         self.free = index;
         self.count -= 1;
         pending
+    }
+
+    /// The client of the request, a write, has its answer; it keeps its slot.
+    ///
+    /// # Panics
+    /// If it is not in flight, or is answered.
+    pub(crate) fn answer(&mut self, id: RequestId) -> Pending {
+        let (index, last) = ((id.0 & 0xffff) as u16, self.last_answered);
+        let slot = &mut self.slots[usize::from(index)];
+        let pending = slot.pending.expect("it is in flight");
+        assert!(!slot.is_answered);
+        (slot.is_answered, slot.earlier, slot.later) = (true, last, NONE);
+        match last {
+            NONE => self.first_answered = index,
+            last => self.slots[usize::from(last)].later = index,
+        }
+        self.last_answered = index;
+        self.answered_count += 1;
+        pending
+    }
+
+    /// Whether the request is an answered write.
+    pub(crate) fn is_answered(&self, id: RequestId) -> bool {
+        self.get(id).is_some() && self.slots[(id.0 & 0xffff) as usize].is_answered
+    }
+
+    /// The answered write that was answered before all others.
+    pub(crate) fn first_answered(&self) -> Option<RequestId> {
+        (self.first_answered != NONE).then(|| {
+            self.at(usize::from(self.first_answered)).expect("what is answered is in flight")
+        })
+    }
+
+    /// Answered writes.
+    pub(crate) fn answered_count(&self) -> usize {
+        self.answered_count
+    }
+
+    /// Takes a slot out of the list of answered writes, if it is in it.
+    fn unlink(&mut self, index: u16) {
+        let slot = &mut self.slots[usize::from(index)];
+        if !slot.is_answered {
+            return;
+        }
+        slot.is_answered = false;
+        let (earlier, later) = (slot.earlier, slot.later);
+        match earlier {
+            NONE => self.first_answered = later,
+            earlier => self.slots[usize::from(earlier)].later = later,
+        }
+        match later {
+            NONE => self.last_answered = earlier,
+            later => self.slots[usize::from(later)].earlier = earlier,
+        }
+        self.answered_count -= 1;
     }
 
     /// One request whose time has come; it stays in the table, disarmed.

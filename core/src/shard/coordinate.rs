@@ -349,6 +349,10 @@ impl Shard<'_> {
             if let Phase::HandingOff(_) = pending.phase {
                 return self.fail_handing(now, op);
             }
+            if self.is_answered(op) {
+                return self.give_up(now, op);
+            }
+            let pending = self.table.pending(op).expect("in flight");
             let failure = match (&pending.phase, pending.request.kind) {
                 (Phase::Applying { .. }, kind) => self.late(kind),
                 _ => expire(pending),
@@ -386,6 +390,9 @@ impl Shard<'_> {
 
     /// Acts on what a request value decided.
     pub(super) fn on_step(&mut self, now: Instant, op: RequestId, step: Step) {
+        if self.is_answered(op) {
+            return self.settle(op);
+        }
         let Step::Reply(outcome) = step else { return };
         let pending = self.table.pending(op).expect("a request that steps is in flight");
         let (request, target) = (pending.request, pending.target);
@@ -426,6 +433,7 @@ impl Shard<'_> {
                 self.keep_for_open(now, op);
                 self.finish(op, outcome);
             }
+            Outcome::Stored(_) => self.answer_write(now, op, outcome),
             outcome => self.finish(op, outcome),
         }
     }
@@ -449,6 +457,7 @@ impl Shard<'_> {
         (phase, target): (Phase, NodeId),
         at: Instant,
     ) -> Option<RequestId> {
+        self.make_room(now);
         let pending = Pending { request, phase, topology: self.topology, target };
         let op = self.table.insert(pending, now, at);
         if op.is_none() {

@@ -60,7 +60,7 @@ impl Shard<'_> {
             topology: self.topology,
             target,
         };
-        let op = self.table.insert(pending, now, deadline).expect("more than half are free");
+        let op = self.table.insert(pending, now, deadline).expect("one is free");
         self.output(Output::SeekHint { op, target, after });
     }
 
@@ -191,12 +191,14 @@ impl Shard<'_> {
 
     /// Whether hints may be sent now: this node may write and be written to, and clients have room.
     fn may_hand_off(&self) -> bool {
-        let (slots, used) = (self.table.capacity(), self.table.count());
+        let slots = self.table.capacity();
+        let used = self.table.count() - self.table.answered_count();
         !self.holding
             && !self.read_only
             && self.ring.contains(self.config.node)
             && (self.handoff.in_flight() + 1) * SLOTS_PER_HINT <= slots.max(SLOTS_PER_HINT)
             && 2 * (slots - used) >= slots
+            && self.table.count() < slots
     }
 }
 

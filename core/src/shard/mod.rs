@@ -24,6 +24,7 @@ mod message;
 mod reach;
 mod read;
 mod standing;
+mod straggler;
 mod walk;
 
 #[cfg(test)]
@@ -292,9 +293,9 @@ impl<'a> Shard<'a> {
         &self.config
     }
 
-    /// Requests in flight.
+    /// Requests in flight, that is, without their answer.
     pub fn request_count(&self) -> usize {
-        self.table.count() - self.handoff.in_flight()
+        self.table.count() - self.table.answered_count() - self.handoff.in_flight()
     }
 
     /// Hints in flight; each takes a slot of the requests.
@@ -340,7 +341,7 @@ impl<'a> Shard<'a> {
     fn check_invariants(&self) {
         assert!(self.table.count() <= self.table.capacity());
         assert!(self.returning.is_empty() || self.walk.is_some());
-        assert!(self.handoff.in_flight() <= self.table.count());
+        assert!(self.handoff.in_flight() + self.table.answered_count() <= self.table.count());
     }
 }
 

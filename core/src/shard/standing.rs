@@ -140,12 +140,12 @@ impl Shard<'_> {
         // Before the step: it may end the request, and a record must be kept for the owner.
         match stand_in {
             Some(stand_in) => self.send_record(now, op, stand_in),
-            None => self.keep_for(now, partition, &put, owner),
+            None => self.keep_for(now, op, partition, (&put, owner)),
         }
         self.on_step(now, op, step);
     }
 
-    /// The write `op` has failed: owners of which nothing is known, or only that others were asked
+    /// The write `op` is given up: owners of which nothing is known, or only that others were asked
     /// to stand in for them, may lack it.
     pub(super) fn keep_for_open(&mut self, now: Instant, op: RequestId) {
         let Some(Pending { request, phase: Phase::Writing(put), .. }) = self.table.pending(op)
@@ -155,12 +155,19 @@ impl Shard<'_> {
         let (partition, put) = (request.key.partition, *put);
         for node in put.tally().open() {
             let owner = put.tally().target(node).unwrap_or(node);
-            self.keep_for(now, partition, &put, owner);
+            self.keep_for(now, op, partition, (&put, owner));
         }
     }
 
     /// Keeps in mind that `owner` lacks the record of a write, unless it has it after all.
-    fn keep_for(&mut self, now: Instant, partition: Partition, put: &Put, owner: NodeId) {
+    fn keep_for(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        partition: Partition,
+        (put, owner): (&Put, NodeId),
+    ) {
+        let is_answered = self.is_answered(op);
         let is_other = owner != self.config.node && self.ring.is_owner(partition, owner);
         if self.config.keeps_hints
             && is_other
@@ -168,6 +175,7 @@ impl Shard<'_> {
             && !self.read_only
             && !put.tally().is_done_by(owner)
         {
+            self.health.figures.stragglers += u64::from(is_answered);
             self.output(Output::Keep { place: put.applied().place, target: owner });
             self.learn_hint(now, owner);
         }
@@ -195,6 +203,10 @@ impl Shard<'_> {
     /// The ring has changed under the request `op` so that this node may not stand in any more. A
     /// read, also one before a write, is left to an owner; the outcome of a write is unknown.
     pub(super) fn end_stand_in(&mut self, now: Instant, op: RequestId) {
+        if self.is_answered(op) {
+            self.table.remove(op);
+            return;
+        }
         let Some(pending) = self.table.pending(op) else { return };
         let failure = expire(pending);
         match pending.phase {

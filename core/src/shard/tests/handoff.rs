@@ -462,10 +462,12 @@ fn the_machine_knows_for_whom_it_keeps_hints() {
     let (op, _) = rig.put(1, 0, 0);
     assert_eq!(rig.shard.hint_targets().count(), 0);
     let (op, _) = (op, rig.put(2, 0, 0));
-    assert_eq!(rig.reject(TWO, op, RejectReason::Busy), [], "over");
+    let targets = |rig: &Rig| rig.shard.hint_targets().map(|(node, _)| node).collect::<Vec<_>>();
+    let kept = Output::Keep { place: Place(110), target: TWO };
+    assert_eq!(rig.reject(TWO, op, RejectReason::Busy), [kept], "though it has its answer");
+    assert_eq!(targets(&rig), [TWO]);
     let (op, _) = rig.put(3, 0, 0);
     assert_eq!(rig.reject(TWO, op, RejectReason::Busy)[0], rig.keep(TWO));
-    let targets = |rig: &Rig| rig.shard.hint_targets().map(|(node, _)| node).collect::<Vec<_>>();
     assert_eq!(targets(&rig), [TWO, THREE], "of the other one nothing is known");
     // Nothing is kept for this node itself.
     assert_eq!(rig.input(Input::Hinted { target: ME }), []);

@@ -55,6 +55,7 @@ fn answers_for_the_last_user_of_a_slot_do_nothing() {
     let mut rig = Rig::new(Setup { slots: 1, ..Setup::default() });
     let (old, outputs) = rig.put(1, 0, 0);
     assert_eq!(answered(&outputs).len(), 1);
+    assert_eq!([rig.ack(TWO, old), rig.ack(THREE, old)], [[], []]);
     let stale = |node| {
         let mut inputs = answers(node, old, KEY.order);
         inputs.push(Input::Unsent { node, op: old });

@@ -12,6 +12,7 @@ mod random;
 mod read;
 mod standing;
 mod stored;
+mod straggler;
 mod suspect;
 mod topology;
 

@@ -26,6 +26,7 @@ pub(super) struct Model {
     stage: Stage,
     deadline: Instant,
     timer: Instant,
+    is_answered: bool,
     /// It may ask more nodes than it must.
     may_hedge: bool,
     /// The owner for which this node coordinates.
@@ -90,6 +91,7 @@ impl Model {
             stage,
             deadline,
             timer,
+            is_answered: false,
             may_hedge,
             target,
             owners,
@@ -151,15 +153,40 @@ impl Model {
         nodes >= self.need[0] && owners >= self.need[1] && durable >= self.need[2]
     }
 
+    /// A write is answered once, whatever comes later.
     pub(super) fn end(&mut self, _: &World, effects: &mut Effects, outcome: Outcome) {
+        if std::mem::replace(&mut self.is_answered, true) {
+            return;
+        }
         effects.push(format!("reply {:?} {outcome:?}", self.op));
+    }
+
+    pub(super) fn op(&self) -> RequestId {
+        self.op
+    }
+
+    /// Its deadline has fired.
+    pub(super) fn is_late(&self, world: &World) -> bool {
+        let now = world.rig.now;
+        now >= self.deadline && self.timer.0.div_ceil(4096) <= now.0 / 4096
+    }
+
+    /// Whether it matters to some other owner what becomes of it.
+    pub(super) fn is_owed(&self) -> bool {
+        let open = self.nodes().into_iter().filter(|node| self.is_open(*node));
+        let mut owners = open.map(|node| self.owner_of(node)).filter(|owner| *owner != ME);
+        owners.any(|owner| !self.done.iter().any(|node| self.owner_of(*node) == owner))
+    }
+
+    pub(super) fn keep_for_open(&self, world: &World, effects: &mut Effects) {
+        for node in self.nodes().into_iter().filter(|node| self.is_open(*node)) {
+            self.keep(world, effects, self.owner_of(node));
+        }
     }
 
     fn fail(&mut self, world: &World, effects: &mut Effects, failure: Failure) {
         if self.stage == Stage::Writing {
-            for node in self.nodes().into_iter().filter(|node| self.is_open(*node)) {
-                self.keep(world, effects, self.owner_of(node));
-            }
+            self.keep_for_open(world, effects);
         }
         self.end(world, effects, Outcome::Failed(failure));
     }
