@@ -12,7 +12,6 @@
 //! | which node owns a key | [`hash`], [`ring`], [`membership`] |
 //! | how versions and conflicts are told apart | [`causality`], [`records`] |
 //! | how hints go home | [`handoff`] |
-//! | who is asked when a peer is slow or silent | [`health`] |
 //! | what travels and what lies on disk | [`wire`] |
 //! | how replicas find what they differ in | [`exchange`], [`merkle`] |
 //! | every bound | [`limits`] |
@@ -34,7 +33,7 @@ pub mod drive;
 pub mod exchange;
 pub mod handoff;
 pub mod hash;
-pub mod health;
+mod health;
 pub mod id;
 pub mod limits;
 pub mod membership;

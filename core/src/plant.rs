@@ -53,8 +53,8 @@ pub enum Plant {
     PausedExecutesStale,
     /// Owners that did not do their share of a write that has succeeded are forgotten.
     StragglerForgotten,
-    /// A finished write whose slot another request needs leaves no hint.
-    StragglerOvertaken,
+    /// A suspect that a write does without counts as one that stored it.
+    SuspectCounted,
     /// An exchange never compares the last child of a node of the tree.
     LastChildSkipped,
     /// An exchange takes every difference for one that stays, and sends what is in flight again.
@@ -67,7 +67,7 @@ impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 17] = [
+    pub const ALL: [Plant; 21] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -85,6 +85,10 @@ impl Plant {
         Plant::CoverIgnored,
         Plant::RecordNotJoined,
         Plant::LastChildSkipped,
+        Plant::CircuitNeverCloses,
+        Plant::PausedExecutesStale,
+        Plant::StragglerForgotten,
+        Plant::SuspectCounted,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -117,7 +121,7 @@ impl Plant {
             Plant::CircuitNeverCloses => "circuit-never-closes",
             Plant::PausedExecutesStale => "paused-executes-stale",
             Plant::StragglerForgotten => "straggler-forgotten",
-            Plant::StragglerOvertaken => "straggler-overtaken",
+            Plant::SuspectCounted => "suspect-counted",
             Plant::LastChildSkipped => "last-child-skipped",
             Plant::RecheckSkipped => "recheck-skipped",
             Plant::JoinNotReturned => "join-not-returned",

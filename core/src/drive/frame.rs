@@ -40,6 +40,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if !frame.is_of(self.settings.cluster_digest) {
             return Err(FrameRefused::OtherCluster);
         }
+        if matches!(frame.op(), Op::Get | Op::Put)
+            && let Some(node) = node
+        {
+            self.input(Input::Heard { node, op: RequestId::NONE });
+        }
         match frame.op() {
             Op::Get => self.on_get(link, node, frame),
             Op::Put => self.on_put(link, node, frame),
@@ -101,7 +106,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             return Ok(());
         }
         match self.must_wait(&key, is_write(frame.op())) {
-            Some(wait) => self.park_frame((link, node), &key, frame, (wait, deadline)),
+            Some(wait) => {
+                self.park_frame((link, node), &key, frame, (wait, deadline));
+                self.input(Input::Heard { node, op: RequestId::NONE });
+            }
             None => self.run(input, AtHand::Frame(key, frame, deadline)),
         }
         Ok(())

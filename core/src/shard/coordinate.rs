@@ -193,6 +193,11 @@ impl Shard<'_> {
                 Output::Replicate { op, node, partition, place, sync, deadline_ms, target };
             return self.output(output);
         }
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::SuspectCounted) && self.health.is_suspect(node) {
+            let step = put.on_ack(node, true);
+            return self.on_step(now, op, step);
+        }
         if node != me {
             return self.on_share_failed(now, op, node);
         }

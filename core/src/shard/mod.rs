@@ -30,6 +30,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use crate::health::HealthFigures;
 pub use exchange::ExchangeEvent;
 pub use message::{DataFrame, FoundHint, Input, Output, Sought};
 

@@ -63,11 +63,6 @@ impl Shard<'_> {
     /// Ends the write that was answered first, if there is one.
     fn give_up_first(&mut self, now: Instant) {
         let Some(oldest) = self.table.first_answered() else { return };
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::StragglerOvertaken) {
-            self.table.remove(oldest);
-            return;
-        }
         self.give_up(now, oldest);
     }
 

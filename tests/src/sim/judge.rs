@@ -2,10 +2,13 @@
 //! it checks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ringmain_core::causality::{Record, decode_token};
 use ringmain_core::id::{Boot, TopologyId};
+use ringmain_core::limits::{PULSE, STOP_MIN};
 use ringmain_core::ring::Ring;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::put::{PutRequest, Replaces};
 
 use super::bodies::Kept;
@@ -18,6 +21,10 @@ use super::oracle::{
 use super::outbox::{Reply, node_id};
 use super::store::{Entry, Store};
 use super::swarm::{Durability, Swarm};
+
+/// Stops of a process that are shorter may remain unseen by it.
+const UNSEEN_STOP_MAX: Duration =
+    PULSE.saturating_add(STOP_MIN).saturating_add(Duration::from_millis(10));
 
 /// A write whose client was told that it succeeded.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +45,8 @@ pub(super) struct Seen<'a> {
     pub(super) node: usize,
     /// In this process life.
     pub(super) boot: u64,
+    /// At this time.
+    pub(super) now: Instant,
     /// The history of the record that it replaced.
     pub(super) before: &'a Set,
     /// The record.
@@ -53,6 +62,8 @@ pub(super) struct Judge {
     index: BTreeMap<Vec<u8>, usize>,
     histories: Vec<History>,
     acked: Vec<Vec<Acked>>,
+    /// To which node each write was sent and when, by its stamp; none if it was sent again.
+    sent: BTreeMap<u64, Option<(usize, Instant)>>,
     /// The hash of the ring of each topology, and its number of nodes.
     rings: BTreeMap<TopologyId, (u64, usize)>,
     /// Most nodes that a published ring had.
@@ -68,6 +79,7 @@ impl Judge {
             index,
             histories: keys.iter().map(|_| History::default()).collect(),
             acked: keys.iter().map(|_| Vec::new()).collect(),
+            sent: BTreeMap::new(),
             rings: BTreeMap::new(),
             member_count: 0,
         }
@@ -89,6 +101,25 @@ impl Judge {
         self.histories[key].issue(put.stamp, put.context(), put.value.as_deref());
     }
 
+    /// The write stamped `stamp` is sent to `node`.
+    pub(super) fn on_sent(&mut self, now: Instant, node: usize, stamp: u64) {
+        let again = self.sent.insert(stamp, Some((node, now))).is_some();
+        if again {
+            self.sent.insert(stamp, None);
+        }
+    }
+
+    /// S20: a write begins, that of the client itself if the node had it from nobody else.
+    fn check_age(&self, seen: &Seen<'_>, stamp: u64) -> Result<(), Violation> {
+        let Some((node, at)) = self.sent.get(&stamp).copied().flatten() else { return Ok(()) };
+        let age = seen.now.since(at);
+        if node == seen.node && age > self.swarm.request_timeout + UNSEEN_STOP_MAX {
+            let detail = format!("n{node} does write {stamp} {age:?} after it was sent");
+            return Err(Violation::new(Invariant::Staleness, detail));
+        }
+        Ok(())
+    }
+
     /// S2, S3, S4, S8: what a node stores is the exact result of an event, or of a join; and its
     /// history does not shrink. Returns that history, and what happened in words.
     pub(super) fn on_append(
@@ -98,9 +129,14 @@ impl Judge {
         marks: &mut Marks,
     ) -> Result<(Set, String), Violation> {
         let record = Decoded::of(seen.record);
-        let history = &mut self.histories[key];
+        let history = &self.histories[key];
         let news = record.siblings.iter().find(|sibling| history.find(sibling.dot).is_none());
-        let (after, text) = match news.map(|sibling| sibling.stamp) {
+        let news = news.map(|sibling| sibling.stamp);
+        if let Some(stamp) = news {
+            self.check_age(seen, stamp)?;
+        }
+        let history = &mut self.histories[key];
+        let (after, text) = match news {
             Some(stamp) => {
                 let found = found_by_reads(seen.kept, history, stamp)?;
                 let appended = Appended {

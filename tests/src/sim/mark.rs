@@ -123,6 +123,18 @@ marks! {
     HintKept,
     /// What was kept for an owner has come home.
     HintDelivered,
+    /// A peer was suspected, since it was silent.
+    PeerSuspected,
+    /// A suspect was heard, or lost its links.
+    SuspectHeard,
+    /// A quorum was out of reach without a suspect.
+    SuspectNeeded,
+    /// A read asked one node more, since another one was slow.
+    ReadHedged,
+    /// A hint was kept for an owner that did not store what had succeeded without it.
+    StragglerKept,
+    /// What a process read behind a stop was refused: its sender had given it up.
+    StaleRefused,
     /// A hint was damaged.
     HintUnsendable,
     /// An exchange made two copies equal that were not.

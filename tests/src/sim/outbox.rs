@@ -6,6 +6,7 @@ use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::{Failure, Link, Outcome};
 use ringmain_core::wire::frame::Frame;
 use ringmain_core::wire::op::Op;
+use ringmain_core::wire::peer::{Reject, RejectReason};
 use ringmain_core::wire::reply::Status;
 
 use super::mark::{Mark, Marks};
@@ -112,6 +113,7 @@ impl Links for Outbox<'_> {
         fill(&mut frame);
         let hop = *Frame::without_checksum(&frame).expect("a whole frame was written").hop();
         match hop.op {
+            Op::Reject if is_too_old(&frame) => self.marks.hit(Mark::StaleRefused),
             Op::ReadSame => self.marks.hit(Mark::ReadSame),
             Op::Replicate if hop.request == RequestId::NONE => self.marks.hit(Mark::ReadRepaired),
             _ => {}
@@ -127,6 +129,13 @@ impl Links for Outbox<'_> {
     fn notice(&mut self, notice: Notice) {
         self.sent.notices.push(notice);
     }
+}
+
+/// Whether a REJECT says that what it refuses has been given up.
+fn is_too_old(frame: &[u8]) -> bool {
+    let frame = Frame::without_checksum(frame).expect("a whole frame was written");
+    let reject = Reject::new_checked(frame.payload()).expect("it was written just now");
+    reject.reason == RejectReason::TooOld
 }
 
 fn reply(answer: Answer<'_>) -> Reply {

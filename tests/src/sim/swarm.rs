@@ -310,6 +310,19 @@ impl Swarm {
         }
     }
 
+    /// Hints are never lost in this run, or find no room: no process ends, every disk takes what
+    /// it is given, and all nodes own all keys, so that each may keep what others lack.
+    pub fn keeps_all_hints(&self) -> bool {
+        let DiskOptions { busy, cold, errors, failing, space, victims, .. } = self.disk;
+        self.shards.len() <= usize::from(self.n)
+            && self.early.is_none()
+            && self.faults.crash.is_none()
+            && busy + cold + errors == 0
+            && failing.is_none()
+            && space.is_none()
+            && victims == 0
+    }
+
     /// Nothing fails in this run.
     pub fn is_calm(&self) -> bool {
         let NetworkOptions { lost, duplicated, slow, corrupted, .. } = self.network;

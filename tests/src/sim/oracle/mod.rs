@@ -93,6 +93,12 @@ invariants! {
     OneReply = "S17 one reply, no panic",
     /// Operations of one connection on one key take effect in order.
     Order = "S19 order on a key",
+    /// A node begins no write whose client has given it up, though its process was stopped.
+    Staleness = "S20 nothing stale",
+    /// A peer that was heard just now is not suspect.
+    Suspicion = "S21 suspicion ends",
+    /// Hints alone bring every acknowledged write to all owners, where none can be lost.
+    Provided = "L6 all owners provided for",
     /// After heal and quiescence all owners of a key are equal, and so are their trees.
     Convergence = "L1 convergence",
     /// After heal requests succeed again.

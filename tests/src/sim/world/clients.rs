@@ -102,6 +102,7 @@ impl World<'_> {
             Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr),
             Action::Put(put) => {
                 self.judge.on_issue(operation.key, put);
+                self.judge.on_sent(self.now, node, put.stamp);
                 Set::default()
             }
         };
@@ -248,15 +249,15 @@ impl World<'_> {
         }
     }
 
-    /// S6, in runs without faults whose quorums always meet: as long as no owner was so busy that
-    /// another node stood in for it.
+    /// S6, in runs without faults whose quorums always meet: where an owner was too busy for a
+    /// write and another node stood in for it, they may not.
     fn check_sequential(&self, client: usize, key: usize, read: &Known) -> Result<(), Violation> {
         let options = &self.swarm.clients;
         let n = self.judge.owner_count();
-        let meet = options.explicit == 0 && self.swarm.r.min(n) + self.swarm.w.min(n) > n;
+        let is_strict = options.explicit == 0 && self.marks.count(Mark::HintKept) == 0;
+        let meet = is_strict && self.swarm.r.min(n) + self.swarm.w.min(n) > n;
         let own = options.sequential && client == key;
-        let strict = self.marks.count(Mark::HintKept) == 0;
-        if own && meet && strict && self.swarm.is_calm() && !self.clients.is_unsure(client) {
+        if own && meet && self.swarm.is_calm() && !self.clients.is_unsure(client) {
             self.judge.on_sequential(key, read)?;
         }
         Ok(())

@@ -76,12 +76,14 @@ impl World<'_> {
                     && self.clients.are_idle()
                     && self.tickets.is_empty()
                     && self.agrees()
+                    && self.stragglers_are_settled()
                     && self.hints_are_delivered()
                     && (self.swarm.anti_entropy.is_none() || self.copies_are_equal()) =>
             {
                 if self.swarm.anti_entropy.is_some() {
                     self.marks.hit(Mark::Converged);
                 }
+                self.check_provided()?;
                 self.enter(Stage::Closing);
                 self.after(Duration::ZERO, Event::Close);
             }
@@ -309,7 +311,7 @@ impl World<'_> {
     }
 
     /// The nodes that own key `key` and run.
-    fn owners_of(&self, key: usize) -> Vec<usize> {
+    pub(super) fn owners_of(&self, key: usize) -> Vec<usize> {
         let key = Key::new(self.clients.key(key), self.settings.hash_seed, PARTITION_BITS);
         self.owners(key.partition)
     }

@@ -49,6 +49,9 @@ impl World<'_> {
             let detail = format!("{to:?} refuses a frame of {from:?}: {refused:?}");
             return Err(Violation::new(Invariant::OneReply, detail));
         }
+        if !inside {
+            self.check_heard(to, from.node)?;
+        }
         let stored = self.hosts[to.node].stores[to.shard].count() > before;
         if records && !stored {
             self.marks.hit(Mark::NothingStored);

@@ -14,6 +14,7 @@ mod disks;
 mod faults;
 mod finish;
 mod followers;
+mod health;
 mod links;
 mod membership;
 mod turn;

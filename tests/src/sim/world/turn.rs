@@ -52,6 +52,7 @@ impl<'m> World<'m> {
         let (now, wall) = (host.local(self.now), host.wall(self.now));
         let process = host.process.as_mut().expect("its process runs");
         let shard = &mut process.shards[site.shard];
+        let health = shard.machine.health_figures();
         let mut outbox = Outbox {
             site,
             shards: &self.swarm.shards,
@@ -76,6 +77,7 @@ impl<'m> World<'m> {
         act(&mut turn);
         turn.timeouts(TIMEOUT_COUNT);
         let sent = outbox.sent;
+        super::health::mark(&mut self.marks, health, shard.machine.health_figures());
         for mark in shard.waiting.take_reached() {
             self.marks.hit(mark);
         }
@@ -87,15 +89,15 @@ impl<'m> World<'m> {
     fn observe(&mut self, site: Site) -> Result<(), Violation> {
         let Site { node, shard } = site;
         let host = &mut self.hosts[node];
-        let (boot, store) = (host.lives, &mut host.stores[shard]);
+        let (boot, now, store) = (host.lives, self.now, &mut host.stores[shard]);
         let process = host.process.as_mut().expect("its process runs");
         let ShardProcess { machine, bodies, waiting, .. } = &mut process.shards[shard];
         while let Some((entry, before)) = store.unseen() {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
-            let seen = Seen { node, boot, before: &before, record: entry.record(), kept: bodies };
+            let seen =
+                Seen { node, boot, now, before: &before, record: entry.record(), kept: bodies };
             let (history, text) = self.judge.on_append(key, &seen, &mut self.marks)?;
-            let now = self.now;
             let mut trace = self.trace.borrow_mut();
             match entry.target() {
                 NodeId(0) => trace.note(now, format_args!("{site:?} stores k{key}: {text}")),
