@@ -112,6 +112,12 @@ impl State {
         recorder.reach(Counter::LogSegmentsMerged, counts.merged);
         recorder.reach(Counter::LogBytesMoved, counts.moved_bytes);
         recorder.reach(Counter::LogSnapshots, counts.snapshots);
+        let health = self.engine.shard.health_figures();
+        recorder.reach(Counter::PeersSuspected, health.opened);
+        recorder.reach(Counter::SuspectWaits, health.waits);
+        recorder.reach(Counter::ReadHedges, health.hedges);
+        recorder.reach(Counter::StragglerHints, health.stragglers);
+        recorder.set(Gauge::PeersSuspect, self.engine.shard.suspects().count() as u64);
         recorder.set(Gauge::Connections, connection_count as u64);
         recorder.set(Gauge::Requests, self.engine.request_count() as u64);
         recorder.set(Gauge::Keys, log.key_count() as u64);

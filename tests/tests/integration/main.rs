@@ -22,4 +22,5 @@ mod reshard;
 mod resp_clients;
 mod scrub;
 mod seeds;
+mod stopped;
 mod tidy;
