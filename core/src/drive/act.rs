@@ -370,14 +370,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         sent.is_err().then_some(Input::ForwardLost { op })
     }
 
-    /// A read of a key that nobody asks about: even the refusal of a shard that does not own it is
-    /// a sign of life.
-    fn probe(&mut self, node: NodeId, partition: Partition) {
-        let hop = self.hop(Op::Read, RequestId::NONE.0);
-        let read = Read { known: 0, target: NodeId(0) };
-        self.send(To::Node(node, partition), hop, &[0], &read);
-    }
-
     pub(super) fn send(&mut self, to: To, hop: Hop, key: &[u8], payload: &impl Payload) {
         let bytes = frame_length(key.len(), payload.bytes());
         // Who does not get an answer finds out by the deadline or by the lost connection.

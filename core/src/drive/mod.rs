@@ -22,6 +22,7 @@ mod handoff;
 mod hints;
 mod kept;
 mod park;
+mod probe;
 mod waiting;
 
 #[cfg(test)]
