@@ -2,7 +2,8 @@
 //! and when it goes on.
 //!
 //! The hints for a target are sent in passes, from the oldest on: some at once, and only as fast as
-//! is fair to clients. A hint goes when it is acknowledged as durable. What fails ends the pass:
+//! is fair to clients. A hint goes when it is acknowledged as durable. One that its target cannot
+//! take, as its own copy is damaged, stays and holds no others back. What else fails ends the pass:
 //! after a pause, longer each time, the next one begins with the oldest hint again. At the end of a
 //! pass the target rests until it is looked at again, so that nothing is forgotten; it is, once a
 //! pass finds nothing. The order means nothing: hints are joined where they arrive.

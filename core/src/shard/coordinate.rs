@@ -264,7 +264,7 @@ impl Shard<'_> {
         let deadline = pending.request.deadline;
         match pending.phase {
             Phase::Applying { .. } => return self.take_owed(op, node),
-            Phase::HandingOff(_) => return self.on_hint_refused(now, op, node),
+            Phase::HandingOff(_) => return self.on_hint_refused(now, op, node, Some(reason)),
             _ => {}
         }
         if let Phase::Writing(put) = &mut pending.phase
@@ -299,7 +299,7 @@ impl Shard<'_> {
                 self.advance_read(now, op);
             }
             Some(Phase::Writing(_)) => self.on_share_failed(now, op, node),
-            Some(Phase::HandingOff(_)) => self.on_hint_refused(now, op, node),
+            Some(Phase::HandingOff(_)) => self.on_hint_refused(now, op, node, None),
             Some(Phase::Forwarded(_) | Phase::Applying { .. }) | None => {}
         }
     }

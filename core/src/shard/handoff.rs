@@ -16,6 +16,7 @@ use crate::replica::Owed;
 use crate::request::{Asked, KeyPlace, Kind, Origin, Pending, Phase, Request};
 use crate::ring::Ring;
 use crate::time::Instant;
+use crate::wire::peer::RejectReason;
 
 /// Slots of the table for each that hints in flight may have; one they always may.
 const SLOTS_PER_HINT: usize = 4;
@@ -161,12 +162,27 @@ impl Shard<'_> {
         self.output(Output::DropHint { target, place, sent });
     }
 
-    /// `node` does not take the hint `op`.
-    pub(super) fn on_hint_refused(&mut self, now: Instant, op: RequestId, node: NodeId) {
+    /// `node` does not take the hint `op`; why, if it has said so. What is wrong with the record
+    /// there or here holds no others back: it stays where it is in this pass.
+    pub(super) fn on_hint_refused(
+        &mut self,
+        now: Instant,
+        op: RequestId,
+        node: NodeId,
+        reason: Option<RejectReason>,
+    ) {
+        use RejectReason::{Damaged, Malformed, TooLarge};
         let Some(pending) = self.table.pending(op) else { return };
         let Phase::HandingOff(handing) = &pending.phase else { return };
-        if handing.owing().any(|owing| owing == node) {
-            self.fail_handing(now, op);
+        if !handing.owing().any(|owing| owing == node) {
+            return;
+        }
+        match reason {
+            Some(Damaged | Malformed | TooLarge) => {
+                let pending = self.table.remove(op);
+                self.handoff.on_kept(pending.target);
+            }
+            _ => self.fail_handing(now, op),
         }
     }
 

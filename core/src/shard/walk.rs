@@ -315,8 +315,7 @@ fn reason(refusal: Refusal) -> RejectReason {
         Refusal::Full(Full::NoSpace) => RejectReason::NoSpace,
         Refusal::Full(Full::ReadOnly) => RejectReason::ReadOnly,
         Refusal::Unread(Unread::Cold) | Refusal::Full(Full::Busy) => RejectReason::Busy,
-        // Once clients resolved some of the siblings, the join fits.
-        Refusal::TooLarge => RejectReason::Busy,
+        Refusal::TooLarge => RejectReason::TooLarge,
         Refusal::Siblings => unreachable!("joins are never refused for siblings"),
     }
 }

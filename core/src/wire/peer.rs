@@ -150,6 +150,8 @@ codes! {
         ReadOnly = 7,
         /// The payload is malformed.
         Malformed = 8,
+        /// Joined with what the replica has, it would fit no frame: clients must resolve siblings.
+        TooLarge = 9,
     }
 }
 

@@ -267,6 +267,23 @@ fn a_target_that_goes_gets_everything_when_it_is_back() {
     holder.rests(HANDOFF_PAUSE_MIN);
 }
 
+/// Its own copy is damaged, or both together are too large.
+#[test]
+fn a_hint_that_its_target_cannot_take_holds_no_others_back() {
+    for reason in [RejectReason::Damaged, RejectReason::Malformed, RejectReason::TooLarge] {
+        let mut holder = holder(many(), false);
+        let (one, two) = (holder.send(1), holder.send(2));
+        assert_eq!(holder.reject(one, reason), []);
+        let three = holder.send(3);
+        assert_eq!(holder.ack(holder.target, two), [holder.dropped(2)]);
+        assert_eq!(holder.ack(holder.target, three), [holder.dropped(3)]);
+        holder.end();
+        let op = holder.rests(HINT_INTERVAL);
+        let outputs = holder.sought(op, Sought::Found(holder.hint(1)));
+        assert_eq!(outputs, [holder.sent(op, holder.target, 1)], "nor is it given up");
+    }
+}
+
 #[test]
 fn only_the_targets_acknowledgment_of_that_key_on_disk_counts() {
     let mut holder = holder(many(), false);

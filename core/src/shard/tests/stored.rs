@@ -147,7 +147,7 @@ fn refused_joins_are_refused_with_their_reason() {
         (Refusal::Full(Full::ReadOnly), RejectReason::ReadOnly),
         (Refusal::Unread(Unread::Cold), RejectReason::Busy),
         (Refusal::Unread(Unread::Damaged), RejectReason::Damaged),
-        (Refusal::TooLarge, RejectReason::Busy),
+        (Refusal::TooLarge, RejectReason::TooLarge),
     ] {
         assert_eq!(rig.input(Input::Replicate(frame(TWO, 1))), [join(1, false)]);
         let (link, order) = (Link(2), KEY.order);
