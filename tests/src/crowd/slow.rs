@@ -42,7 +42,7 @@ impl Slow {
     /// If a connection breaks that the node did not close.
     pub fn send_byte(&mut self, count: usize) {
         let mut buffer = [0; 256];
-        for _ in 0..count {
+        for _ in 0..count.min(self.streams.len()) {
             self.next = (self.next + 1) % self.streams.len();
             let stream = &mut self.streams[self.next];
             match stream.write(b"s") {
