@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmain_tests::crowd::{
-    Active, Deaf, Idle, Slow, Target, Told, native_mutants, resp_mutants, store_large,
+    Active, Deaf, Idle, Latencies, Slow, Target, Told, native_mutants, resp_mutants, store_large,
 };
 use ringmain_tests::process::{Ringmain, raise_file_limit, until};
 
@@ -143,8 +143,15 @@ impl Table {
                 })
             });
             let mutants: Vec<_> = mutants.collect();
+            let mut rounds = Vec::new();
             while !mutants.iter().all(|thread| thread.is_finished()) {
-                self.line("+ mutants", sizes.requests);
+                rounds.push(self.active.work(sizes.requests));
+            }
+            rounds.sort_by_key(|latencies| latencies.per_mille(990));
+            if let [_, .., worst] | [worst] = &rounds[..] {
+                self.print("+ mutants, median", &rounds[(rounds.len() - 1) / 2]);
+                self.print("+ mutants, worst", worst);
+                println!("  of {} rounds of as many requests", rounds.len());
             }
             let told = mutants.into_iter().map(|thread| thread.join().expect("all of them ended"));
             let (resp, native): (Vec<_>, Vec<_>) = told.unzip();
@@ -157,7 +164,7 @@ impl Table {
         println!("  the slow were refused {} times", slow.refused_count());
         drop((idle, deaf, slow));
         self.await_connections(before.connection_count);
-        self.line("alone again", sizes.requests);
+        self.line("control, alone again", sizes.requests);
         thread::park_timeout(Duration::from_secs(5));
         self.line("5 s later", sizes.requests);
     }
@@ -168,6 +175,10 @@ impl Table {
 
     fn line(&mut self, name: &str, requests: usize) {
         let latencies = self.active.work(requests);
+        self.print(name, &latencies);
+    }
+
+    fn print(&self, name: &str, latencies: &Latencies) {
         let [half, most, nearly] = [500, 990, 999].map(|part| latencies.per_mille(part));
         let taken = self.target.taken();
         println!(
