@@ -5,7 +5,7 @@ use super::{Output, Shard};
 use crate::exchange::{
     Counts, ExchangeFrame, Finished, Heard, Held, Pair, Sent, Session, Step, Versions, Way,
 };
-use crate::id::{NodeId, Partition};
+use crate::id::{NodeId, Partition, RequestId};
 use crate::time::Instant;
 use crate::wire::exchange::{EndReason, Entry};
 use crate::wire::message::Message;
@@ -124,6 +124,9 @@ impl Shard<'_> {
     }
 
     pub(super) fn on_exchange(&mut self, now: Instant, event: ExchangeEvent<'_>) {
+        if let ExchangeEvent::Frame { frame, .. } | ExchangeEvent::Record { frame } = event {
+            self.on_heard(now, frame.node, RequestId::NONE);
+        }
         match event {
             ExchangeEvent::Frame { frame, message, held } => {
                 self.on_exchange_frame(now, frame, &message, held);

@@ -340,7 +340,7 @@ impl Swarm {
 impl AntiEntropy {
     fn draw(random: &mut Random) -> Option<AntiEntropy> {
         let options = AntiEntropy {
-            interval: Duration::from_millis(random.between(50, 2_000)),
+            interval: Duration::from_millis(random.between(200, 2_000)),
             asking: random.between(1, 3) as usize,
             answering: random.between(1, 4) as usize,
             is_alone: random.chance(400),

@@ -47,8 +47,11 @@ impl World<'_> {
     }
 
     pub(super) fn on_wake_node(&mut self, node: usize) -> Result<(), Violation> {
-        let now = self.local(node);
+        let (global, now) = (self.now, self.local(node));
         let process = self.hosts[node].process.as_mut().expect("its process runs");
+        if process.wake.is_none_or(|wake| wake > global) {
+            return Ok(());
+        }
         process.wake = None;
         let machine = process.node.as_mut().expect("it is not at work");
         if machine.poll_timeout().is_some_and(|at| at <= now) {

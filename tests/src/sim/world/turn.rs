@@ -185,7 +185,13 @@ impl<'m> World<'m> {
     }
 
     pub(super) fn on_wake(&mut self, site: Site) -> Result<(), Violation> {
-        self.shard_mut(site).wake = None;
+        let now = self.now;
+        let shard = self.shard_mut(site);
+        // Another one came earlier, and what was due now was scheduled anew.
+        if shard.wake.is_none_or(|wake| wake > now) {
+            return Ok(());
+        }
+        shard.wake = None;
         let now = self.local(site.node);
         self.hosts[site.node].stores[site.shard].on_timeout(now);
         self.turn(site, |_| {})
