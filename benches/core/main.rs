@@ -6,6 +6,7 @@
 
 mod causality;
 mod hash;
+mod merkle;
 mod records;
 mod ring;
 mod wire;
@@ -21,6 +22,7 @@ fn main() {
         .configure_from_args();
     causality::benchmark(&mut criterion);
     hash::benchmark(&mut criterion);
+    merkle::benchmark(&mut criterion);
     ring::benchmark(&mut criterion);
     wire::benchmark(&mut criterion);
     write::benchmark(&mut criterion);

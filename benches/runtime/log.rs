@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ringmain_core::hash::Key;
+use ringmain_core::id::NodeId;
 use ringmain_core::prng::Prng;
 use ringmain_core::records::Records;
 use ringmain_runtime::log::Log;
@@ -26,6 +27,8 @@ const KEY_COUNTS: [u64; 2] = [100_000, 1_000_000];
 /// A log that was appended to so often is replaced by a new one.
 const APPEND_COUNT_MAX: usize = 1_000_000;
 const VALUE: [u8; 100] = [b'v'; 100];
+/// For whom hints are kept.
+const TARGET: NodeId = NodeId(7);
 
 pub(crate) fn benchmark(criterion: &mut Criterion) {
     appends(criterion);
@@ -56,6 +59,17 @@ fn appends(criterion: &mut Criterion) {
             });
         });
     }
+    // The same records, kept for another node beside the own copies.
+    group.bench_function("hint", |bencher| {
+        bencher.iter_custom(|count| {
+            let work = |log: &mut Replaced<'_>, keys: &[Key<'_>]| {
+                for key in keys {
+                    append(&mut log.log, &key.kept_for(TARGET), black_box(&VALUE));
+                }
+            };
+            turns(count, &names, &mut log, Replaced::end_turn, work)
+        });
+    });
     group.bench_function("control_hash_map", |bencher| {
         let mut map = map_of(&names);
         bencher.iter_custom(|count| {

@@ -51,6 +51,7 @@ pub(crate) fn log_of(names: &[[u8; 16]], value: &[u8]) -> Log<Segments> {
         seed: 1,
     };
     let mut log = Log::new(config, Segments::default(), recovered, FREE_BYTES);
+    log.take_all_hints();
     settle(&mut log);
     for names in names.chunks(TURN_COUNT) {
         for name in names {

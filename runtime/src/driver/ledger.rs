@@ -87,11 +87,11 @@ impl State {
             pages.round
         };
         let shards = self.engine.shard.config().shards;
-        let others = (1..shards).map(ShardIndex);
-        let repair = || Control::Repair { round, partition };
-        let are_told = others.fold(true, |are_told, shard| {
-            self.io.mesh.control(shard, repair()).is_ok() && are_told
-        });
+        let mut are_told = true;
+        for shard in (1..shards).map(ShardIndex) {
+            let repair = Control::Repair { round, partition };
+            are_told &= self.io.mesh.control(shard, repair).is_ok();
+        }
         self.on_repair(round, partition);
         are_told
     }
