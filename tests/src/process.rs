@@ -22,6 +22,8 @@ mod cluster;
 mod http;
 mod load;
 mod lone;
+mod modifiers;
+mod namespace;
 mod network;
 mod small_disk;
 
@@ -30,6 +32,8 @@ pub use cluster::Cluster;
 pub use http::fetch;
 pub use load::{Failed, Load, newest};
 pub use lone::Lone;
+pub use modifiers::{Modifiers, siblings};
+pub use namespace::Namespace;
 pub use network::Network;
 pub use small_disk::SmallDisk;
 

@@ -22,5 +22,6 @@ mod reshard;
 mod resp_clients;
 mod scrub;
 mod seeds;
+mod soak;
 mod stopped;
 mod tidy;

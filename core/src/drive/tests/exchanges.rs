@@ -2,12 +2,25 @@
 
 use super::*;
 use crate::causality::{Context, Write};
+use crate::exchange::{Answering, Asking, Pair};
 use crate::prng::Prng;
 use crate::records::{self, Author, Full, Unread};
 use crate::shard::ExchangeEvent;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const SETUP: Setup = Setup { interval: Some(INTERVAL), ..THREE };
+
+/// Memory for exchanges, if there are any.
+pub(super) fn memory(setup: &Setup, settings: &exchange::Settings) -> exchange::Memory<'static> {
+    if setup.interval.is_none() {
+        return exchange::Memory::none();
+    }
+    exchange::Memory {
+        pairs: vec![Pair::default(); 3 << BITS].leak(),
+        asking: Vec::from_iter((0..32).map(|_| Asking::asking(settings))).leak(),
+        answering: Vec::from_iter((0..64).map(|_| Answering::answering(settings))).leak(),
+    }
+}
 
 impl Cluster {
     /// The shard of `node` that holds `key`.

@@ -19,7 +19,7 @@ mod stopped;
 use super::*;
 use crate::Unsynced;
 use crate::checksum::Software;
-use crate::exchange::{self, Answering, Asking, Pair};
+use crate::exchange;
 use crate::id::{Boot, ClusterId, TopologyId};
 use crate::limits::{EXCHANGE_INTERVAL, HINT_INTERVAL, PULSE};
 use crate::membership::member::{Member, Name};
@@ -439,11 +439,7 @@ impl Site {
             slots: vec![Slot::default(); 200].leak(),
             unsynced: vec![Unsynced::default(); 200].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
-            exchanges: setup.interval.map_or(exchange::Memory::none(), |_| exchange::Memory {
-                pairs: vec![Pair::default(); 3 << BITS].leak(),
-                asking: Vec::from_iter((0..32).map(|_| Asking::asking(&exchanges))).leak(),
-                answering: Vec::from_iter((0..64).map(|_| Answering::answering(&exchanges))).leak(),
-            }),
+            exchanges: exchanges::memory(setup, &exchanges),
         };
         let shard = Shard::new(config, memory, ring(&[]));
         let (store, bodies) = (Store::default(), Memory::default());
