@@ -28,7 +28,7 @@ impl Pace {
     pub fn new(per_second: u64, burst: u64) -> Pace {
         assert!(per_second > 0);
         assert!(burst > 0);
-        let burst_ns = time_ns(burst, per_second);
+        let burst_ns = time_ns(burst, per_second, WHOLE);
         Pace { per_second, share: WHOLE, burst_ns, paid_at_ns: 0 }
     }
 
@@ -44,8 +44,7 @@ impl Pace {
 
     /// Takes `units` that were used already, whether the bucket is empty or not.
     pub fn pay(&mut self, now: Instant, units: u64) {
-        let cost_ns = time_ns(units, self.per_second).saturating_mul(u64::from(WHOLE));
-        let cost_ns = cost_ns / u64::from(self.share);
+        let cost_ns = time_ns(units, self.per_second, self.share);
         // A rest longer than the burst saves up no more than that.
         let full_at_ns = (now.0 * NS_PER_US).saturating_sub(self.burst_ns);
         self.paid_at_ns = self.paid_at_ns.max(full_at_ns).saturating_add(cost_ns);
@@ -66,9 +65,10 @@ impl Pace {
     }
 }
 
-/// How long so many units take, nanoseconds.
-fn time_ns(units: u64, per_second: u64) -> u64 {
-    let ns = u128::from(units) * u128::from(NS_PER_SECOND) / u128::from(per_second);
+/// How long so many units take at `share` thousandths of a rate, nanoseconds.
+fn time_ns(units: u64, per_second: u64, share: u16) -> u64 {
+    let ns = u128::from(units) * u128::from(NS_PER_SECOND) * u128::from(WHOLE)
+        / (u128::from(per_second) * u128::from(share));
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
