@@ -122,9 +122,7 @@ impl<'a> Schedule<'a> {
     /// `is_reachable` denies waits for its next turn.
     pub fn next(&mut self, now: Instant, is_reachable: impl Fn(NodeId) -> bool) -> Option<Start> {
         while self.timeout().is_some_and(|due| due <= now) {
-            let waiting = self.pairs[..self.count].iter().enumerate();
-            let waiting = waiting.filter(|(_, pair)| !pair.is_running);
-            let oldest = waiting.min_by_key(|(_, pair)| pair.due).map(|(index, _)| index);
+            let oldest = self.waiting().min_by_key(|index| self.pairs[*index].due);
             let index = oldest.expect("a pair is due");
             if !is_reachable(self.pairs[index].peer) {
                 let due = now + self.jittered();
@@ -207,8 +205,23 @@ impl<'a> Schedule<'a> {
     }
 
     fn update_next_due(&mut self) {
-        let waiting = self.pairs[..self.count].iter().filter(|pair| !pair.is_running);
-        self.next_due = waiting.map(|pair| pair.due).min();
+        self.next_due = self.waiting().map(|index| self.pairs[index].due).min();
+    }
+
+    /// The pairs that may begin. Not two of a partition at once: an empty copy would get all of it
+    /// twice.
+    fn waiting(&self) -> impl Iterator<Item = usize> + '_ {
+        let pairs = &self.pairs[..self.count];
+        pairs
+            .chunk_by(|a, b| a.partition == b.partition)
+            .scan(0, |begin, of_partition| {
+                let first = *begin;
+                *begin += of_partition.len();
+                let is_busy = of_partition.iter().any(|pair| pair.is_running);
+                let count = if is_busy { 0 } else { of_partition.len() };
+                Some(first..first + count)
+            })
+            .flatten()
     }
 
     /// An interval, give or take a tenth.

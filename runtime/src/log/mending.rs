@@ -81,7 +81,10 @@ impl<M: Maps> Log<M> {
 
     /// Reads note what they cannot read; here its leaf is marked.
     pub(super) fn mark_unreadable(&mut self) {
-        if let Some((partition, order)) = self.unreadable.take() {
+        // Another owner's copy may have taken its place since.
+        if let Some((partition, order)) = self.unreadable.take()
+            && !self.damaged_places(partition, order).is_empty()
+        {
             self.on_unreadable(partition, order);
         }
     }
@@ -100,10 +103,10 @@ impl<M: Maps> Log<M> {
     }
 
     /// Where damaged records lie of keys of this order.
-    pub(super) fn damaged_places(&self, key: &Key<'_>) -> Vec<Place> {
+    pub(super) fn damaged_places(&self, partition: Partition, order: u64) -> Vec<Place> {
         let source = self.source();
-        let of_order = self.index.table(key.partition).iter_from(key.order);
-        let of_order = of_order.take_while(|(order, _)| *order == key.order);
+        let of_order = self.index.table(partition).iter_from(order);
+        let of_order = of_order.take_while(|(other, _)| *other == order);
         let is_damaged = |place: &Place| match source.frame(*place) {
             Ok(frame) => !frame.is_intact(),
             Err(unread) => unread == Unread::Damaged,

@@ -101,7 +101,7 @@ impl<M: Maps> Records for Log<M> {
     }
 
     fn replace_damaged(&mut self, key: &Key<'_>, body: Body<'_>) -> Result<Option<Place>, Full> {
-        let damaged = self.damaged_places(key);
+        let damaged = self.damaged_places(key.partition, key.order);
         if damaged.is_empty() {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 use super::super::{Machine, Parties, Sent, Start, Step, Summary};
 use super::{ExchangeFrame, Exchanges, Finished, Role, Session, Slot};
 use crate::id::{NodeId, Partition, TopologyId};
+use crate::limits::EXCHANGE_BULK_KEYS_MIN;
 use crate::request::Link;
 use crate::time::Instant;
 use crate::wire::exchange::EndReason;
@@ -53,6 +54,14 @@ impl Exchanges<'_> {
             }
         }
         self.collect(now);
+        // A copy that is being refilled by one owner is not by another, too.
+        let is_refilled = self.active.iter().any(|session| {
+            let side = self.side(*session);
+            side.parties().partition == partition && side.record_count() > EXCHANGE_BULK_KEYS_MIN
+        });
+        if is_refilled {
+            return Err(EndReason::Busy);
+        }
         let slot = self.answering.iter().position(Slot::is_free);
         let slot = slot.filter(|_| !self.is_held).ok_or(EndReason::Busy)?;
         let answering = &mut self.answering[slot];

@@ -12,6 +12,7 @@ use crate::session::request::Ticket;
 use crate::sys::SendBuffer;
 use ringmain_core::drive::{Answer, Bodies as _, Links as _, Lost, To};
 use ringmain_core::id::{NodeId, RequestId};
+use ringmain_core::limits::PULSE;
 use ringmain_core::wire::reply::{
     Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes,
 };
@@ -47,7 +48,13 @@ impl Test {
 
     /// The time is so much later, and what memory needs is done.
     fn wait(&mut self, duration: Duration) {
-        self.driver.state.engine.now = self.driver.state.engine.now + duration;
+        let State { engine, io, .. } = &mut self.driver.state;
+        let end = engine.now + duration;
+        // In steps, or the shard would take itself for one that was stopped.
+        while engine.now < end {
+            engine.now = end.min(engine.now + PULSE);
+            engine.turn(io).timeouts(1);
+        }
         self.driver.state.relieve();
     }
 

@@ -32,12 +32,18 @@ fn mend(world: &mut World, name: &[u8]) {
 
 #[test]
 fn a_damaged_record_is_replaced_and_its_leaf_summed_anew() {
-    let whole = rotting(Durability::Always, 24, 80, 2);
+    let opened = || {
+        let mut world = rotting(Durability::Always, 24, 80, 2);
+        world.reopen();
+        world.work();
+        world
+    };
+    let whole = opened();
     let bodies = bodies(&whole);
     let mut replaced = 0;
     for (part, frames) in frames(&whole) {
         for (from, bytes) in frames {
-            let mut world = rotting(Durability::Always, 24, 80, 2);
+            let mut world = opened();
             world.log.maps_mut().rot(part.segment, from + bytes - 1);
             let place = Place::new(part.segment, from);
             let is_it = |name: &&Vec<u8>| {
@@ -73,10 +79,14 @@ fn a_damaged_record_is_replaced_and_its_leaf_summed_anew() {
 /// A read notices what no sweep has seen yet.
 #[test]
 fn a_read_marks_the_leaf_of_what_it_cannot_read() {
-    let mut world = rotting(Durability::Always, 24, 80, 2);
-    world.reopen();
-    let name = world.latest.keys().next().unwrap().clone();
-    let place = world.log.keys_from(key(&name).partition, key(&name).order).next().unwrap().1;
+    let (mut world, damage) = restart(rotting(Durability::Always, 24, 80, 2));
+    assert!(damage.is_empty());
+    let place = |name: &Vec<u8>| {
+        let key = key(name);
+        world.log.keys_from(key.partition, key.order).next().unwrap().1
+    };
+    let name = world.latest.keys().min_by_key(|name| place(name)).unwrap().clone();
+    let place = place(&name);
     world.log.maps_mut().rot(place.segment(), place.offset() + 60);
     assert_eq!(world.log.record(&key(&name)).unwrap_err(), Unread::Damaged);
     assert_eq!(world.log.unmended_count(), 0);
