@@ -149,10 +149,30 @@ fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
     let late = Instant(0) + INTERVAL;
     while let Some(start) = schedule.next(late, |peer| peer == NodeId(2)) {
         assert_eq!(start.peer, NodeId(2));
+        schedule.on_end(late, start.partition, start.peer, &ended(EndReason::Finished, 0, None));
     }
     assert!(schedule.timeout().unwrap() > late);
     schedule.on_peer_up(late, NodeId(3));
     let soon = late + INTERVAL / 10;
     let begun = core::iter::from_fn(|| schedule.next(soon, |_| true)).count();
     assert_eq!(begun, 64);
+}
+
+/// An empty copy would get everything from both others.
+#[test]
+fn of_a_partition_one_exchange_goes_on_at_a_time() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    let late = Instant(0) + INTERVAL;
+    let begun: Vec<Start> = core::iter::from_fn(|| schedule.next(late, |_| true)).collect();
+    assert_eq!(begun.len(), 64);
+    assert_eq!(schedule.timeout(), None, "all others wait for one of these");
+    let partitions: Vec<Partition> = begun.iter().map(|start| start.partition).collect();
+    assert_eq!(partitions.iter().collect::<std::collections::BTreeSet<_>>().len(), 64);
+    let Start { partition, peer, .. } = begun[9];
+    schedule.on_end(late, partition, peer, &ended(EndReason::Finished, 0, None));
+    let next = schedule.next(late, |_| true).unwrap();
+    assert_eq!(next.partition, partition);
+    assert_ne!(next.peer, peer);
 }
