@@ -60,6 +60,8 @@ struct Target {
     /// Hints that were sent and not acknowledged, and the one that is looked for.
     in_flight: usize,
     is_seeking: bool,
+    /// Something was kept since the next hint is looked for: that there is none may be untrue.
+    has_news: bool,
     /// How often the next hint was not in memory.
     fetches: u32,
     /// How long it rests after the next failure.
@@ -116,11 +118,13 @@ impl Handoff {
                 after: Place(0),
                 in_flight: 0,
                 is_seeking: false,
+                has_news: false,
                 fetches: 0,
                 pause: HANDOFF_PAUSE_MIN,
             });
             return;
         };
+        target.has_news = true;
         match &mut target.standing {
             Standing::Pausing { until } => *until = at.min(*until),
             // What is new lies behind what was sent.
@@ -172,7 +176,7 @@ impl Handoff {
             (target.began, target.after, target.fetches) = (now, Place(0), 0);
         }
         target.standing = Standing::Going;
-        target.is_seeking = true;
+        (target.is_seeking, target.has_news) = (true, false);
         target.in_flight += 1;
         self.in_flight += 1;
         Some((target.node, target.after))
@@ -211,7 +215,11 @@ impl Handoff {
         self.land(node);
         let interval = self.interval;
         let target = self.known(node);
-        if target.after == Place(0) {
+        if target.has_news {
+            if target.standing == Standing::Going {
+                target.standing = Standing::Pausing { until: now };
+            }
+        } else if target.after == Place(0) {
             assert!(target.in_flight == 0, "a pass begins when nothing is in flight");
             self.targets.retain(|target| target.node != node);
         } else if target.standing == Standing::Going {

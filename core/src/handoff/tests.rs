@@ -31,6 +31,19 @@ fn passes_begin_at_least_once_in_an_interval() {
     assert_eq!(handoff.seek(now, near), Some((TWO, Place(0))));
 }
 
+/// The answer that there is no hint came behind one that had just been kept: nobody handed it off.
+#[test]
+fn what_is_kept_while_the_next_is_looked_for_is_not_forgotten() {
+    let (mut handoff, now) = (Handoff::new(INTERVAL), Instant(1 << 40));
+    handoff.learn(TWO, now);
+    assert_eq!(handoff.seek(now, near), Some((TWO, Place(0))));
+    handoff.learn(TWO, now);
+    handoff.on_end(now, TWO);
+    assert_eq!(handoff.seek(now, near), Some((TWO, Place(0))));
+    handoff.on_end(now, TWO);
+    assert_eq!(handoff.targets().count(), 0);
+}
+
 /// Each target has its turn, whatever the order in which they were learnt of.
 #[test]
 fn targets_take_turns() {
