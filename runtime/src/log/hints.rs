@@ -48,6 +48,11 @@ impl Default for Hints {
 }
 
 impl Hints {
+    /// Whether anything is kept for `target`.
+    pub(super) fn contains(&self, target: NodeId) -> bool {
+        self.kept.contains_key(&target)
+    }
+
     /// The table of `target`, empty if nothing is kept for it.
     pub(super) fn table(&self, target: NodeId) -> &Table {
         self.kept.get(&target).map_or(&self.nothing, |kept| &kept.table)
@@ -152,7 +157,8 @@ impl Hints {
 
     /// The nodes for which something is kept, with its count and bytes, ascending by node.
     pub(super) fn targets(&self) -> impl Iterator<Item = (NodeId, usize, u64)> + '_ {
-        self.kept.iter().map(|(target, kept)| (*target, kept.count, kept.bytes))
+        let kept = self.kept.iter().filter(|(_, kept)| kept.count > 0);
+        kept.map(|(target, kept)| (*target, kept.count, kept.bytes))
     }
 }
 
@@ -176,7 +182,8 @@ impl<M: Maps> Log<M> {
     pub(super) fn forget_hint(&mut self, key: &Key<'_>, place: Place) {
         let Ok(frame) = self.source().frame(place) else { return };
         let bytes = frame.padded_bytes();
-        if !self.index.of_mut(key).remove_at(key.order, place) {
+        // One that came home twice makes no list of nothing.
+        if !self.index.hints.contains(key.target) || !self.index.of_mut(key).remove_at(key.order, place) {
             return;
         }
         self.writer.segments.on_dead(place, bytes);
