@@ -235,9 +235,10 @@ pub trait Records {
         Ok(())
     }
 
-    /// An exchange has found this node's copy of `partition` equal to another owner's: what damage
-    /// of unknown extent took from it is known again.
-    fn on_equal(&mut self, _partition: Partition) {}
+    /// An exchange has found this node's copy of `partition` equal to that of `peer`, one of so many
+    /// `others` that own it: once it is equal to all, nothing is left that damage of unknown extent
+    /// could have taken from this node alone.
+    fn on_equal(&mut self, _partition: Partition, _peer: NodeId, _others: usize) {}
 
     /// The Merkle leaves of `partition`: `limits::MERKLE_LEAF_COUNT` of them.
     fn leaves(&mut self, partition: Partition) -> &mut [u64];

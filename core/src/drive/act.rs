@@ -77,7 +77,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn give(&mut self, output: Output, hand: AtHand<'_>) {
         match output {
             Output::Serve { link, request, order } => self.serve(link, request, order, hand),
-            Output::Keep { place, target } => self.keep_hint(place, target),
+            Output::Keep { place, key, target } => self.keep_hint(place, key, target),
             Output::Probe { node, partition } => self.probe(node, partition),
             Output::DropHint { target, place, sent } => self.drop_hint(target, place, sent),
             Output::Repair { op, node, version, partition } => {

@@ -151,7 +151,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// An exchange has finished.
     pub(super) fn on_exchanged(&mut self, finished: Finished) {
         if finished.differences == 0 {
-            self.store.on_equal(finished.partition);
+            let Finished { partition, peer, .. } = finished;
+            let others = self.shard.ring().owners(partition).len() - 1;
+            self.store.on_equal(partition, peer, others);
         }
         if finished.repaired + finished.differences > 0 {
             self.links.notice(Notice::Exchanged(finished));

@@ -7,6 +7,7 @@ use crate::hash::Key;
 use crate::id::NodeId;
 use crate::limits::KEY_BYTES_MAX;
 use crate::records::{self, Place, Records};
+use crate::request::KeyPlace;
 use crate::wire::FIRST_BYTES;
 use crate::wire::frame::{Frame, Hop, frame_length, write_frame};
 use crate::wire::op::Op;
@@ -36,8 +37,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Keeps in mind that `target` lacks what is at `place`: an empty record, which stands for this
     /// node's own copy, so that a key which is written often takes no more room. What finds no room
     /// is left to anti-entropy.
-    pub(super) fn keep_hint(&mut self, place: Place, target: NodeId) {
-        let Ok(body) = self.store.body(place) else { return };
+    pub(super) fn keep_hint(&mut self, place: Place, key: KeyPlace, target: NodeId) {
+        // By the end of a slow write its record may have been replaced, or moved by merging.
+        let moved = || {
+            let mut keys = self.store.keys_from(key.partition, key.order);
+            keys.next().filter(|(order, _)| *order == key.order).map(|(_, place)| place)
+        };
+        let body = match self.store.body(place) {
+            Ok(body) => Some(body),
+            Err(_) => moved().and_then(|place| self.store.body(place).ok()),
+        };
+        let Some(body) = body else { return };
         // The tail moves when something is appended.
         let bytes = heapless::Vec::<u8, KEY_BYTES_MAX>::from_slice(body.key());
         let bytes = bytes.expect("a body has no longer key");

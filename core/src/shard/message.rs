@@ -287,6 +287,8 @@ pub enum Output {
     Keep {
         /// The record.
         place: Place,
+        /// Of its key.
+        key: KeyPlace,
         /// The owner.
         target: NodeId,
     },

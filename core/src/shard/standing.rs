@@ -10,7 +10,7 @@ use super::coordinate::{Owners, expire};
 use super::{Output, Shard};
 use crate::id::{NodeId, Partition, RequestId};
 use crate::quorum::Tally;
-use crate::request::{Outcome, Pending, Phase, Put};
+use crate::request::{KeyPlace, Outcome, Pending, Phase, Put};
 use crate::time::Instant;
 
 /// What a node does with a request of a partition that its shard holds.
@@ -126,12 +126,12 @@ impl Shard<'_> {
         else {
             return;
         };
-        let (partition, mut put) = (request.key.partition, *put);
+        let (key, mut put) = (request.key, *put);
         if !put.tally().is_open_to(node) {
             return;
         }
         let owner = put.tally().target(node).unwrap_or(node);
-        let stand_in = self.next_stand_in(partition, put.tally(), owner);
+        let stand_in = self.next_stand_in(key.partition, put.tally(), owner);
         if let Some(stand_in) = stand_in {
             put.stand_in(stand_in, owner);
         }
@@ -140,7 +140,7 @@ impl Shard<'_> {
         // Before the step: it may end the request, and a record must be kept for the owner.
         match stand_in {
             Some(stand_in) => self.send_record(now, op, stand_in),
-            None => self.keep_for(now, op, partition, (&put, owner)),
+            None => self.keep_for(now, op, key, (&put, owner)),
         }
         self.on_step(now, op, step);
     }
@@ -152,10 +152,10 @@ impl Shard<'_> {
         else {
             return;
         };
-        let (partition, put) = (request.key.partition, *put);
+        let (key, put) = (request.key, *put);
         for node in put.tally().open() {
             let owner = put.tally().target(node).unwrap_or(node);
-            self.keep_for(now, op, partition, (&put, owner));
+            self.keep_for(now, op, key, (&put, owner));
         }
     }
 
@@ -164,19 +164,19 @@ impl Shard<'_> {
         &mut self,
         now: Instant,
         op: RequestId,
-        partition: Partition,
+        key: KeyPlace,
         (put, owner): (&Put, NodeId),
     ) {
         let is_answered = self.is_answered(op);
-        let is_other = owner != self.config.node && self.ring.is_owner(partition, owner);
+        let is_other = owner != self.config.node && self.ring.is_owner(key.partition, owner);
         if self.config.keeps_hints
             && is_other
-            && self.owns(partition)
+            && self.owns(key.partition)
             && !self.read_only
             && !put.tally().is_done_by(owner)
         {
             self.health.figures.stragglers += u64::from(is_answered);
-            self.output(Output::Keep { place: put.applied().place, target: owner });
+            self.output(Output::Keep { place: put.applied().place, key, target: owner });
             self.learn_hint(now, owner);
         }
     }

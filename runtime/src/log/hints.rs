@@ -183,7 +183,9 @@ impl<M: Maps> Log<M> {
         let Ok(frame) = self.source().frame(place) else { return };
         let bytes = frame.padded_bytes();
         // One that came home twice makes no list of nothing.
-        if !self.index.hints.contains(key.target) || !self.index.of_mut(key).remove_at(key.order, place) {
+        if !self.index.hints.contains(key.target)
+            || !self.index.of_mut(key).remove_at(key.order, place)
+        {
             return;
         }
         self.writer.segments.on_dead(place, bytes);

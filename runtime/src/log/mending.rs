@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use ringmain_core::hash::Key;
-use ringmain_core::id::Partition;
+use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::{Place, Stored, Unread, leaf_of, leaf_orders};
 use ringmain_core::request::KeyPlace;
@@ -26,15 +26,18 @@ const DIFFERENT: u64 = 1;
 pub(super) struct Mending {
     /// Leaves that are no sums, by partition: a bit for each.
     leaves: BTreeMap<Partition, Box<[u64; MERKLE_LEAF_COUNT / 64]>>,
-    /// Partitions that were found equal to another owner's copy since the start: what was doubted
-    /// in them since records of unknown keys are lost is believed again.
-    equal: BTreeSet<Partition>,
+    /// Owners whose copies were found equal since the start, by partition, until they are all.
+    equal: BTreeMap<Partition, BTreeSet<NodeId>>,
+    /// Partitions that were found equal to all other owners' copies: what was doubted in them, since
+    /// records of unknown keys are lost, is believed again. With fewer, what was acknowledged might
+    /// be at the one that is missing.
+    believed: BTreeSet<Partition>,
 }
 
 impl Mending {
-    /// Whether the copy of `partition` was found equal to another owner's.
+    /// Whether the copy of `partition` was found equal to all other owners'.
     pub(super) fn is_equal(&self, partition: Partition) -> bool {
-        self.equal.contains(&partition)
+        self.believed.contains(&partition)
     }
 
     /// Whether there is nothing to mend.
@@ -182,9 +185,21 @@ impl<M: Maps> Log<M> {
     }
 
     /// See [`Records::on_equal`](ringmain_core::records::Records::on_equal).
-    pub(super) fn believe(&mut self, partition: Partition) {
-        if self.suspect > Place(0) {
-            self.mending.equal.insert(partition);
+    pub(super) fn believe(&mut self, partition: Partition, peer: NodeId, others: usize) {
+        if self.suspect == Place(0) || self.mending.is_equal(partition) {
+            return;
         }
+        let equal = self.mending.equal.entry(partition).or_default();
+        equal.insert(peer);
+        if equal.len() >= others {
+            self.mending.equal.remove(&partition);
+            self.mending.believed.insert(partition);
+        }
+    }
+
+    /// Whether what damage of unknown extent has left of `partition` is believed, since all other
+    /// owners have no more of it.
+    pub fn is_believed(&self, partition: Partition) -> bool {
+        self.mending.is_equal(partition)
     }
 }

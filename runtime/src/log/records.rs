@@ -121,8 +121,8 @@ impl<M: Maps> Records for Log<M> {
         self.mend(partition, orders)
     }
 
-    fn on_equal(&mut self, partition: Partition) {
-        self.believe(partition);
+    fn on_equal(&mut self, partition: Partition, peer: NodeId, others: usize) {
+        self.believe(partition, peer, others);
     }
 
     fn leaves(&mut self, partition: Partition) -> &mut [u64] {

@@ -480,7 +480,7 @@ fn the_machine_knows_for_whom_it_keeps_hints() {
     assert_eq!(rig.shard.hint_targets().count(), 0);
     let (op, _) = (op, rig.put(2, 0, 0));
     let targets = |rig: &Rig| rig.shard.hint_targets().map(|(node, _)| node).collect::<Vec<_>>();
-    let kept = Output::Keep { place: Place(110), target: TWO };
+    let kept = Output::Keep { place: Place(110), key: KEY, target: TWO };
     assert_eq!(rig.reject(TWO, op, RejectReason::Busy), [kept], "though it has its answer");
     assert_eq!(targets(&rig), [TWO]);
     let (op, _) = rig.put(3, 0, 0);

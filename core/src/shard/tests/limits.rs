@@ -67,8 +67,8 @@ fn one_deadline_fires_in_each_step() {
         assert!(matches!(
             outputs[..],
             [
-                Output::Keep { place: one, target: THREE },
-                Output::Keep { place: two, target: TWO },
+                Output::Keep { place: one, target: THREE, .. },
+                Output::Keep { place: two, target: TWO, .. },
                 Output::Reply { .. }
             ] if one == two
         ));

@@ -293,7 +293,7 @@ impl Rig {
 
     /// What is kept for `target`, which lacks the last append.
     fn keep(&self, target: NodeId) -> Output {
-        Output::Keep { place: self.place, target }
+        Output::Keep { place: self.place, key: KEY, target }
     }
 }
 

@@ -27,7 +27,7 @@ fn a_lost_peer_is_walked_in_bounded_steps() {
         for output in outputs {
             let (ticket, outcome) = match output {
                 Output::Reply { origin: Origin::Session(ticket), outcome, .. } => (ticket, outcome),
-                Output::Keep { place, target } => {
+                Output::Keep { place, target, .. } => {
                     assert!(kept.insert((place, target)), "once");
                     continue;
                 }

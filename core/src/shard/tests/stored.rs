@@ -95,7 +95,7 @@ fn a_failed_log_takes_back_what_was_not_written() {
     let mut rig = Rig::new(LATER);
     let (op, _) = rig.put(2, 0, 0);
     assert_eq!(joined(&mut rig, 5, false), []);
-    let lack = Output::Keep { place: Place(110), target: TWO };
+    let lack = Output::Keep { place: Place(110), key: KEY, target: TWO };
     assert_eq!(rig.reject(TWO, op, RejectReason::Busy), [lack]);
     let failed = rig.failed(op, no_quorum(2, 0));
     assert_eq!(rig.input(Input::LogFailed), [failed, reject(5, RejectReason::ReadOnly)]);
@@ -168,7 +168,7 @@ fn a_failed_log_takes_back_what_was_not_synced() {
     assert_eq!(joined(&mut rig, 6, false), []);
     assert_eq!(rig.ack(TWO, first), []);
     assert_eq!(sync_to(&mut rig, below), [stored, ack(5, true)]);
-    let lack = Output::Keep { place: Place(130), target: TWO };
+    let lack = Output::Keep { place: Place(130), key: KEY, target: TWO };
     assert_eq!(rig.reject(TWO, second, RejectReason::Busy), [lack]);
     let outputs = rig.input(Input::LogFailed);
     assert_eq!(outputs, [failed, reject(6, RejectReason::ReadOnly)]);

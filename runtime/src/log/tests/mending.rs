@@ -124,7 +124,10 @@ fn what_an_exchange_found_equal_is_suspect_no_more() {
             }
             assert_eq!(world.log.record(&unknown).unwrap_err(), Unread::Damaged);
             let (first, count) = world.config.identity.partitions();
-            (0..count as u16).for_each(|n| world.log.on_equal(Partition(first.0 + n)));
+            for peer in [2, 3].map(NodeId) {
+                assert_eq!(world.log.record(&unknown).unwrap_err(), Unread::Damaged);
+                (0..count as u16).for_each(|n| world.log.on_equal(Partition(first.0 + n), peer, 2));
+            }
             assert!(world.log.record(&unknown).unwrap().is_none());
             for (name, entry) in world.expected() {
                 let stored = world.log.record(&key(&name)).unwrap().unwrap();

@@ -19,7 +19,7 @@ pub(super) fn effect(output: &Output) -> String {
             format!("forward {op:?} {node:?}")
         }
         Output::Relay { op, .. } => format!("relay {op:?}"),
-        Output::Keep { place, target } => format!("keep {place:?} {target:?}"),
+        Output::Keep { place, target, .. } => format!("keep {place:?} {target:?}"),
         Output::Repair { op, node, version, .. } => format!("repair {op:?} {node:?} {version}"),
         Output::Apply { op, gathered, target, .. } => format!("apply {op:?} {gathered} {target:?}"),
         Output::Replicate { op, node, place, sync, target, .. } => {
