@@ -218,7 +218,7 @@ pub trait Records {
     ///
     /// # Errors
     /// [`Full`]; then nothing changed.
-    fn replace_damaged(&mut self, _key: &Key<'_>, _body: Body<'_>) -> Result<Option<Place>, Full> {
+    fn replace_damaged(&mut self, _: &Key<'_>, _: Body<'_>) -> Result<Option<Place>, Full> {
         Ok(None)
     }
 
@@ -227,17 +227,13 @@ pub trait Records {
     ///
     /// # Errors
     /// [`Unread::Cold`] if it must be tried again once records are in memory.
-    fn mend_leaves(
-        &mut self,
-        _partition: Partition,
-        _orders: RangeInclusive<u64>,
-    ) -> Result<(), Unread> {
+    fn mend_leaves(&mut self, _: Partition, _: RangeInclusive<u64>) -> Result<(), Unread> {
         Ok(())
     }
 
-    /// An exchange has found this node's copy of `partition` equal to that of `peer`, one of so many
-    /// `others` that own it: once it is equal to all, nothing is left that damage of unknown extent
-    /// could have taken from this node alone.
+    /// An exchange has found this node's copy of `partition` equal to that of `peer`, one of so
+    /// many `others` that own it: once it is equal to all, nothing is left that damage of unknown
+    /// extent could have taken from this node alone.
     fn on_equal(&mut self, _partition: Partition, _peer: NodeId, _others: usize) {}
 
     /// The Merkle leaves of `partition`: `limits::MERKLE_LEAF_COUNT` of them.

@@ -28,9 +28,9 @@ pub(super) struct Mending {
     leaves: BTreeMap<Partition, Box<[u64; MERKLE_LEAF_COUNT / 64]>>,
     /// Owners whose copies were found equal since the start, by partition, until they are all.
     equal: BTreeMap<Partition, BTreeSet<NodeId>>,
-    /// Partitions that were found equal to all other owners' copies: what was doubted in them, since
-    /// records of unknown keys are lost, is believed again. With fewer, what was acknowledged might
-    /// be at the one that is missing.
+    /// Partitions that were found equal to all other owners' copies: what was doubted in them,
+    /// since records of unknown keys are lost, is believed again. With fewer, what was acknowledged
+    /// might be at the one that is missing.
     believed: BTreeSet<Partition>,
 }
 

@@ -28,6 +28,8 @@ struct Book {
     acked: BTreeMap<String, BTreeSet<String>>,
     acked_count: u64,
     failed_count: u64,
+    /// What the last request that failed was told.
+    last_error: String,
     is_over: bool,
 }
 
@@ -53,8 +55,9 @@ impl Modifiers {
         let goal = book.acked_count + count;
         let waited = grew.wait_timeout_while(book, PATIENCE, |book| book.acked_count < goal);
         let (book, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let last = book.last_error.clone();
         drop(book);
-        assert!(!timeout.timed_out(), "writes succeed no more");
+        assert!(!timeout.timed_out(), "writes succeed no more: {last}");
     }
 
     /// Ends all clients. How many writes were acknowledged, and how many requests failed.
@@ -102,11 +105,12 @@ pub fn siblings(
     key: &str,
     words: &str,
 ) -> RedisResult<(String, BTreeSet<String>)> {
-    let mut answer: Vec<Value> = client.ask(&format!("RM.GET {key} {words}"))?;
+    let mut answer: Vec<Value> = client.ask(format!("RM.GET {key} {words}").trim_end())?;
     let values = answer.split_off(1).into_iter().map(redis::from_redis_value);
     let values = values.collect::<Result<BTreeSet<String>, _>>()?;
-    let context = answer.pop().map(redis::from_redis_value).transpose()?;
-    Ok((context.unwrap_or_default(), values))
+    // Nothing has been seen of a key that is not there.
+    let context: Option<Option<String>> = answer.pop().map(redis::from_redis_value).transpose()?;
+    Ok((context.flatten().unwrap_or_else(|| "-".into()), values))
 }
 
 fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
@@ -133,21 +137,27 @@ fn work(
         };
         let result = asked.and_then(|mut asked| {
             let (context, seen) = siblings(&mut asked, &key, "")?;
-            let writes = &mut lock(book).seen;
-            writes.entry(key.clone()).or_default().insert(value.clone(), seen);
+            {
+                let writes = &mut lock(book).seen;
+                writes.entry(key.clone()).or_default().insert(value.clone(), seen);
+            }
             asked.ask::<Value>(&format!("RM.PUT {key} {context} {value}"))?;
             connected = Some(asked);
             Ok(())
         });
         let mut book = lock(book);
-        if result.is_ok() {
-            book.acked_count += 1;
-            book.acked.entry(key).or_default().insert(value);
-            grew.notify_all();
-        } else {
-            book.failed_count += 1;
-            drop(book);
-            thread::park_timeout(PAUSE);
+        match result {
+            Ok(()) => {
+                book.acked_count += 1;
+                book.acked.entry(key).or_default().insert(value);
+                grew.notify_all();
+            }
+            Err(error) => {
+                book.failed_count += 1;
+                book.last_error = error.to_string();
+                drop(book);
+                thread::park_timeout(PAUSE);
+            }
         }
     }
 }

@@ -19,8 +19,9 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one, and takes the calling thread into it for good: what that starts from now on, threads
-    /// and processes, lives there, too. None where this process may not, or the tools are missing.
+    /// Makes one, and takes the calling thread into it for good: what that starts from now on,
+    /// threads and processes, lives there, too. None where this process may not, or the tools are
+    /// missing.
     pub fn enter() -> Option<Namespace> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
