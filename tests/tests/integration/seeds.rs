@@ -70,7 +70,9 @@ fn simulate(arguments: &[&str]) -> (String, i32) {
 #[test]
 fn every_planted_bug_is_found() {
     for plant in Plant::ALL {
-        let (text, code) = simulate(&["--seeds", "0..500", "--plant", plant.name()]);
+        // Near a seed that finds it, where hundreds do not: unoptimized, each takes its time.
+        let seeds = if plant == Plant::StragglerForgotten { "320..500" } else { "0..500" };
+        let (text, code) = simulate(&["--seeds", seeds, "--plant", plant.name()]);
         let last = text.lines().last().unwrap_or_default();
         assert_eq!(code, 1, "{} was not found", plant.name());
         let is_named = last.contains(": S") || last.contains(": L");
