@@ -83,8 +83,9 @@ impl Sweep {
         let damaged = shards(|one| !one.is_accepted && (one.damage_count > 0 || one.is_suspect));
         if damaged > 0 {
             let what = format!("segments of {damaged} of {all} shards are damaged");
-            let remedy = "replace this node, or give up what is lost with --accept-loss while it \
-                          runs: its next start may refuse such a log";
+            let remedy = "run `ringmain repair`, which brings back what other nodes own, too; then \
+                          give up what nobody has with --accept-loss while this node runs: its \
+                          next start may refuse such a log";
             return Err(Failure::failed(what, remedy));
         }
         match shards(|one| !one.is_whole) {

@@ -183,7 +183,8 @@ fn tell(shard: ShardIndex, report: &SweepReport) {
     } else if damage_count > 0 {
         tracing::error!(
             "shard {shard}: the log has {ranges}, so {keys} cannot be read here: see \
-             `ringmain scrub`; other owners' copies replace them with the next comparison"
+             `ringmain scrub`; `ringmain repair` brings back what other nodes own, too; what \
+             nobody has can be given up with --accept-loss"
         );
     }
 }
