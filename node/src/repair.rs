@@ -16,7 +16,7 @@ use crate::progress::Progress;
 /// Pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
-/// How far a node is.
+/// How far a node is, or all of them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Repair {
     is_running: bool,
@@ -24,6 +24,9 @@ struct Repair {
     left: u64,
     deferred: Vec<Deferred>,
     differences: u64,
+    /// Members that did not answer: the pairs that they would begin are not counted above.
+    #[serde(default)]
+    unasked: Vec<String>,
 }
 
 /// A pair of owners that could not be compared.
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), Failure> {
         sleep(LOOK_PAUSE);
     };
     progress.end();
+    let sum = Repair { unasked: everyone.missing().to_vec(), ..sum };
     if args.node.json {
         print_line(&json_text(&sum)?)?;
     } else {
@@ -87,6 +91,9 @@ impl Repair {
         }
         for (peer, count) in peers {
             text += &format!("\ndeferred: {count} with {peer}, which cannot be reached");
+        }
+        for member in &self.unasked {
+            text += &format!("\nnot asked: {member}; some of its copies are not compared");
         }
         text
     }
@@ -124,6 +131,8 @@ mod tests {
             assert!(told.contains(part), "{part} in {told}");
         }
         assert!(sum.verdict().unwrap_err().to_string().contains("2 pairs"));
+        sum.unasked.push("a (00000001)".into());
+        assert!(sum.text().contains("not asked: a (00000001)"));
         sum.deferred.clear();
         assert!(sum.verdict().unwrap_err().to_string().contains("differ"));
         assert!(parse("[]").is_err());

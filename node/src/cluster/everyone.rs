@@ -11,10 +11,16 @@ use crate::failure::Failure;
 use crate::operation::{connect, connect_to, refused};
 use crate::output::tell;
 
-/// The members that could be connected to, and how many could not.
+/// The members that could be connected to, and the names of those that could not.
 pub(crate) struct Everyone {
-    members: Vec<(SocketAddr, Client)>,
-    missing: usize,
+    members: Vec<Member>,
+    missing: Vec<String>,
+}
+
+struct Member {
+    name: String,
+    address: SocketAddr,
+    client: Client,
 }
 
 impl Everyone {
@@ -22,21 +28,21 @@ impl Everyone {
     pub(crate) fn connect(args: &NodeArgs, secret: Option<&Secret>) -> Result<Everyone, Failure> {
         let mut client = connect(args, secret)?;
         let text = client.status().map_err(|error| refused(args.node, &error))?;
-        let mut everyone = Everyone { members: Vec::new(), missing: 0 };
+        let mut everyone = Everyone { members: Vec::new(), missing: Vec::new() };
         let mut first = Some(client);
         for (name, address) in Status::parse(&text)?.addresses() {
             let Some(address) = address else {
                 tell(&format!("{name} has no known address"));
-                everyone.missing += 1;
+                everyone.missing.push(name);
                 continue;
             };
             // The node may be asked under another name than it gives.
             let known = if address == args.node { first.take() } else { None };
             match known.map_or_else(|| connect_to(address, secret), Ok) {
-                Ok(client) => everyone.members.push((address, client)),
+                Ok(client) => everyone.members.push(Member { name, address, client }),
                 Err(failure) => {
                     tell(&format!("{name}: {failure}"));
-                    everyone.missing += 1;
+                    everyone.missing.push(name);
                 }
             }
         }
@@ -49,24 +55,29 @@ impl Everyone {
         mut question: impl FnMut(&mut Client) -> Result<T, ClientError>,
     ) -> Vec<T> {
         let mut answers = Vec::new();
-        let before = self.members.len();
-        self.members.retain_mut(|(address, client)| match question(client) {
+        let missing = &mut self.missing;
+        self.members.retain_mut(|Member { name, address, client }| match question(client) {
             Ok(answer) => {
                 answers.push(answer);
                 true
             }
             Err(error) => {
                 tell(&refused(*address, &error).to_string());
+                missing.push(name.clone());
                 false
             }
         });
-        self.missing += before - self.members.len();
         answers
+    }
+
+    /// The names of those that could not be asked.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// A failure if some could not be asked.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
-        match self.missing {
+        match self.missing.len() {
             0 => Ok(()),
             missing => {
                 let all = missing + self.members.len();
