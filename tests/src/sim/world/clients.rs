@@ -147,7 +147,7 @@ impl World<'_> {
         ticket: u64,
         reply: &Reply,
     ) -> Result<(), Violation> {
-        if let Some(follower) = self.followers.remove(&ticket) {
+        if let Some(follower) = self.followers.remove(ticket) {
             return self.on_follower_reply(site, follower, reply);
         }
         let Some(open) = self.tickets.open.remove(&ticket) else {

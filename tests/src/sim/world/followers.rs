@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use ringmain_core::drive::Command;
 use ringmain_core::hash::Key;
 use ringmain_core::id::TopologyId;
-use ringmain_core::request::Origin;
+use ringmain_core::limits::FETCH_COUNT_MAX;
+use ringmain_core::request::{KeyPlace, Origin};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::reply::Status;
 
@@ -31,10 +32,36 @@ pub(in super::super) struct Follower {
     write: u64,
     /// On another topology, both may be answered by another node.
     topology: TopologyId,
+    /// The disk does not give the record: like a damaged one, it is looked for at other owners.
+    is_unread: bool,
 }
 
-/// Such reads under way, by ticket.
-pub(super) type Followers = BTreeMap<u64, Follower>;
+/// Such reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Followers {
+    /// By ticket.
+    open: BTreeMap<u64, (Site, KeyPlace, Follower)>,
+    /// How often in a row a record could not be read into memory.
+    failed_reads: BTreeMap<(Site, KeyPlace), u32>,
+}
+
+impl Followers {
+    /// The read with this ticket is answered.
+    pub(super) fn remove(&mut self, ticket: u64) -> Option<Follower> {
+        self.open.remove(&ticket).map(|(.., follower)| follower)
+    }
+
+    /// An awaited record was read into memory, or could not be.
+    pub(super) fn on_fetched(&mut self, site: Site, key: KeyPlace, is_read: bool) {
+        let failed = self.failed_reads.entry((site, key)).or_default();
+        *failed = if is_read { 0 } else { *failed + 1 };
+        if *failed < FETCH_COUNT_MAX {
+            return;
+        }
+        let waiting = self.open.values_mut().filter(|(at, of, _)| (*at, *of) == (site, key));
+        waiting.for_each(|(.., follower)| follower.is_unread = true);
+    }
+}
 
 impl World<'_> {
     /// A write was handed to `site`: perhaps a read follows, soon.
@@ -49,7 +76,7 @@ impl World<'_> {
         let (life, shard) = (self.life(site.node), self.shard_mut(site));
         if shard.machine.owns(partition) {
             let topology = shard.machine.topology();
-            let follower = Follower { key, stamp, write, topology };
+            let follower = Follower { key, stamp, write, topology, is_unread: false };
             let delay = self.random.delay(self.swarm.disk.stay);
             self.after(delay, Event::Follow { site, life, follower });
         }
@@ -61,8 +88,9 @@ impl World<'_> {
         }
         let ticket = self.new_ticket();
         note!(self, "{site:?} gets {ticket}: a read behind {}", follower.write);
-        self.followers.insert(ticket, follower);
         let key = self.clients.key(follower.key).to_vec();
+        let place = KeyPlace::of(&Key::new(&key, self.settings.hash_seed, PARTITION_BITS));
+        self.followers.open.insert(ticket, (site, place, follower));
         let get = GetRequest { r: 1, pr: 0, forwarded: false, want_context: true, context: &[] };
         self.turn(site, |turn| turn.command(Origin::Session(ticket), &key, Command::Get(get)))
     }
@@ -74,10 +102,11 @@ impl World<'_> {
         follower: Follower,
         reply: &Reply,
     ) -> Result<(), Violation> {
-        let Follower { key, stamp, write, topology } = follower;
-        // Where a record is damaged, or not served since the log failed, both go to other owners.
+        let Follower { key, stamp, write, topology, .. } = follower;
+        // Where a record is damaged or cannot be read, or is not served since the log failed, both
+        // go to other owners.
         let host = &self.hosts[site.node];
-        let is_unread = host.is_damaged || host.has_failed();
+        let is_unread = follower.is_unread || host.is_damaged || host.has_failed();
         let has_moved = is_unread || self.shard_mut(site).machine.topology() != topology;
         if reply.status != Status::Ok || has_moved {
             return Ok(());

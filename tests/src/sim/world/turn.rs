@@ -260,7 +260,12 @@ impl<'m> World<'m> {
 
     /// A cold record was read, or could not be: what waits for it goes on.
     pub(super) fn on_fetched(&mut self, site: Site, wanted: Wanted) -> Result<(), Violation> {
-        if self.faults_happen() && self.random.chance(self.swarm.disk.unread) {
+        let is_read = !(self.faults_happen() && self.random.chance(self.swarm.disk.unread));
+        if wanted.is_awaited {
+            self.followers.on_fetched(site, wanted.key, is_read);
+        }
+        if !is_read {
+            note!(self, "{site:?} cannot read its record at {:?}", wanted.place);
             self.marks.hit(Mark::FetchFailed);
         } else {
             let store = &mut self.hosts[site.node].stores[site.shard];
