@@ -22,6 +22,8 @@ pub(super) struct Cold {
     now: Instant,
     /// Until when what was fetched stays in memory.
     fetched: BTreeMap<Place, Instant>,
+    /// The judge looks: to it nothing is cold.
+    is_judged: bool,
 }
 
 impl Cold {
@@ -41,6 +43,11 @@ impl Cold {
         self.fetched.insert(place, self.now + self.stay);
     }
 
+    /// The judge begins to look, or is done.
+    pub(super) fn set_judged(&mut self, is_judged: bool) {
+        self.is_judged = is_judged;
+    }
+
     /// There is memory for all from now on.
     pub(super) fn warm(&mut self) {
         self.share = 0;
@@ -48,7 +55,8 @@ impl Cold {
 
     /// Whether a read of the record at `place` has to wait.
     pub(super) fn contains(&self, place: Place) -> bool {
-        if self.share == 0 || self.fetched.get(&place).is_some_and(|until| self.now < *until) {
+        let is_warm = self.share == 0 || self.is_judged;
+        if is_warm || self.fetched.get(&place).is_some_and(|until| self.now < *until) {
             return false;
         }
         let stay = self.stay.as_micros() as u64;

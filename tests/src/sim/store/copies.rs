@@ -56,6 +56,7 @@ impl Store {
         let hash_seed = self.config.identity.cluster.hash_seed();
         let hints: Vec<Whose> =
             self.current.keys().filter(|whose| whose.1 != NodeId(0)).cloned().collect();
+        self.log.maps_mut().cold.set_judged(true);
         for whose in hints {
             let key = Key::new(&whose.0, hash_seed, PARTITION_BITS).kept_for(whose.1);
             match self.log.record(&key) {
@@ -64,10 +65,11 @@ impl Store {
                     let index = self.find(&key).expect("it was appended once");
                     self.current.insert(whose, index);
                 }
-                // Nobody can tell yet; the latest is most likely.
+                // Damaged: the latest is most likely.
                 Err(_) => {}
             }
         }
+        self.log.maps_mut().cold.set_judged(false);
     }
 
     /// What an append of `key` is about to replace, if that may be another one than the latest: a

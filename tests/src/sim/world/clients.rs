@@ -132,12 +132,17 @@ impl World<'_> {
         self.tickets.open.contains_key(&ticket)
     }
 
-    /// Whether all shards that run work on the same topology, of as many nodes as any ever had.
+    /// Whether all shards that run work on the same topology, of as many nodes as any ever had;
+    /// what a node knew that is gone for good, others may never hear.
     pub(super) fn agrees(&self) -> bool {
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
-        let mut shards = processes.flat_map(|process| &process.shards);
-        let nodes = self.judge.member_count;
-        shards.all(|shard| shard.machine.ring().nodes().len() == nodes)
+        let shards: Vec<_> = processes.flat_map(|process| &process.shards).collect();
+        let mut topologies = shards.iter().map(|shard| shard.machine.topology());
+        let mut counts = shards.iter().map(|shard| shard.machine.ring().nodes().len());
+        let is_lame = self.hosts.iter().any(|host| host.is_gone);
+        let first = topologies.next();
+        topologies.all(|topology| Some(topology) == first)
+            && (is_lame || counts.all(|count| count == self.judge.member_count))
     }
 
     /// S17: every request gets exactly one reply.

@@ -89,11 +89,15 @@ impl World<'_> {
             }
             Stage::Healing if passed > PATIENCE => {
                 let open = self.tickets.numbers();
-                let kept = if self.hints_are_delivered() { "none" } else { "some" };
-                let equal = self.copies_are_equal();
                 return self.stuck(&format!(
-                    "not healed although all is well, open: {open:?}, hints kept: {kept}, \
-                     copies equal: {equal}"
+                    "not healed although all is well, open: {open:?}, enough: {enough}, clients \
+                     idle: {}, topologies agree: {}, stragglers settled: {}, hints delivered: {}, \
+                     copies equal: {}",
+                    self.clients.are_idle(),
+                    self.agrees(),
+                    self.stragglers_are_settled(),
+                    self.hints_are_delivered(),
+                    self.copies_are_equal()
                 ));
             }
             Stage::Closing if self.closing.done && passed > QUIET && self.all_are_alive() => {
@@ -234,9 +238,10 @@ impl World<'_> {
         };
         let mut views = self.hosts.iter().filter(|host| !host.is_gone).map(machine);
         let Some(first) = views.next() else { return Ok(()) };
-        if !views.all(|view| view == first)
-            || self.swarm.early.is_none() && first.2 != self.hosts.len()
-        {
+        // What a node knew that is gone for good, others may never have heard.
+        let is_lame = self.hosts.iter().any(|host| host.is_gone);
+        let is_whole = first.2 == self.hosts.len() || self.swarm.early.is_some() || is_lame;
+        if !views.all(|view| view == first) || !is_whole {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
