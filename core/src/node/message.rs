@@ -148,7 +148,7 @@ pub enum NodeOutput {
     },
     /// This node's own Add was refused; it tries again, unless people must act first.
     JoinRefused {
-        /// By this member.
+        /// By this member, or put off by this node itself.
         by: NodeId,
         /// Why.
         verdict: Verdict,

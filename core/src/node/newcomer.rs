@@ -12,8 +12,10 @@ use heapless::Vec;
 /// What the newcomer waits for; its variants read as its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    /// For the pause between two attempts to end, or for a member to come back.
+    /// For the pause between two attempts to end.
     Resting { until: Instant },
+    /// For every member to be reachable; `until` then nobody is told that one is not.
+    Awaiting { until: Instant },
     /// For every member to hold.
     Holding { until: Instant },
     /// For a member to have persisted.
@@ -49,8 +51,10 @@ impl Newcomer {
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        let (Stage::Resting { until } | Stage::Holding { until } | Stage::Committing { until }) =
-            self.stage;
+        let (Stage::Resting { until }
+        | Stage::Awaiting { until }
+        | Stage::Holding { until }
+        | Stage::Committing { until }) = self.stage;
         self.active.then_some(until)
     }
 
@@ -71,10 +75,20 @@ impl Node<'_> {
             self.newcomer.active = false;
             return;
         }
-        let Stage::Resting { until } = self.newcomer.stage else { return };
-        let away = members.iter().any(|member| !self.is_reachable(member.node));
-        if until > now || away {
-            self.newcomer.active = until > now;
+        let is_awaiting = match self.newcomer.stage {
+            Stage::Resting { until } if until > now => {
+                self.newcomer.active = true;
+                return;
+            }
+            Stage::Resting { .. } => false,
+            Stage::Awaiting { .. } => true,
+            Stage::Holding { .. } | Stage::Committing { .. } => return,
+        };
+        if members.iter().any(|member| !self.is_reachable(member.node)) {
+            if !is_awaiting {
+                self.newcomer.stage = Stage::Awaiting { until: now + JOIN_PAUSE };
+                self.newcomer.active = true;
+            }
             return;
         }
         self.newcomer.attempt = self.newcomer.attempt.wrapping_add(1);
@@ -139,6 +153,11 @@ impl Node<'_> {
             Stage::Resting { .. } => {
                 self.newcomer.active = false;
                 self.try_join(now);
+            }
+            Stage::Awaiting { .. } => {
+                self.newcomer.active = false;
+                let (by, verdict) = (self.config.member.node, Verdict::MemberAway);
+                self.output(NodeOutput::JoinRefused { by, verdict });
             }
             Stage::Holding { .. } => self.give_up(now),
             // Some members may have committed: their topology will say so.

@@ -35,6 +35,8 @@ struct Server {
     boot: Boot,
     /// It was told that a younger process runs under its id.
     is_superseded: bool,
+    /// Why its join was refused last.
+    refused: Option<Verdict>,
 }
 
 struct World {
@@ -84,6 +86,7 @@ impl World {
                 empty: true,
                 up: true,
                 is_superseded: false,
+                refused: None,
             };
             servers.insert(number, server);
         }
@@ -142,8 +145,8 @@ impl World {
                 }
                 NodeOutput::Publish { .. }
                 | NodeOutput::ContactChanged { .. }
-                | NodeOutput::JoinRefused { .. }
                 | NodeOutput::Liveness { .. } => {}
+                NodeOutput::JoinRefused { verdict, .. } => server.refused = Some(verdict),
                 NodeOutput::Superseded => server.is_superseded = true,
                 NodeOutput::Gossip { to, signal } => {
                     let mut room = std::vec![Default::default(); signal.update_count_max()];
@@ -357,6 +360,20 @@ fn an_older_process_of_the_same_node_hears_that_it_must_stop() {
         world.input(2, NodeInput::Gossip { from: NodeId(1), gossip: Gossip { signal, updates } });
         assert_eq!(world.servers[&2].is_superseded, is_older, "{boot:?}");
     }
+}
+
+#[test]
+fn a_newcomer_is_told_that_a_member_is_away() {
+    let mut world = World::new(8, 3, 0);
+    world.crash(3);
+    step_until(&mut world, |world| world.servers[&2].node.is_member());
+    world.crash(2);
+    world.restart(3);
+    step_until(&mut world, |world| world.servers[&3].refused.is_some());
+    assert_eq!(world.servers[&3].refused, Some(Verdict::MemberAway));
+    assert!(!world.servers[&3].node.is_member());
+    world.restart(2);
+    step_until(&mut world, World::all_members);
 }
 
 #[test]

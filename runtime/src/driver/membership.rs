@@ -151,6 +151,9 @@ impl State {
                 "node {by} refuses the join: the cluster holds data, and data cannot move yet; \
                  this node keeps asking"
             ),
+            Verdict::MemberAway => tracing::warn!(
+                "node {by} cannot reach a member: the join waits until all members reach each other"
+            ),
             verdict => tracing::info!("node {by} refuses the join for now: {verdict:?}"),
         }
     }

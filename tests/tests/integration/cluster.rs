@@ -172,6 +172,24 @@ fn a_newcomer_waits_for_its_seed() {
 }
 
 #[test]
+fn a_newcomer_passes_over_seeds_that_are_down() {
+    let mut cluster = Cluster::form(3);
+    cluster.kill(0);
+    cluster.kill(1);
+    let seeds = [0, 1, 2].map(|index| cluster.native(index).to_string());
+    let listen = cluster.network().host(9).to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let words = ["start", "--listen", &listen, "--join", "--data-dir", dir];
+    let seeds = ["--seed", &seeds[0], "--seed", &seeds[1], "--seed", &seeds[2]];
+    let newcomer = Ringmain::spawn(&[&words[..], &seeds].concat());
+    newcomer.log_with("cannot reach a member: the join waits");
+    (0..2).for_each(|index| cluster.start(index));
+    // All are asked now, and one has an answer.
+    newcomer.log_with("the cluster holds data");
+}
+
+#[test]
 fn shards_of_any_number_reach_each_other() {
     let mut cluster = Cluster::empty(&[]);
     for shards in ["2", "1", "2"] {

@@ -2,9 +2,10 @@
 //! of one node.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
-use ringmain_tests::process::{Cluster, Ringmain, ends, run, until};
+use ringmain_tests::process::{Client, Cluster, Ringmain, ends, run, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -13,13 +14,18 @@ const SETTINGS: [&str; 4] = ["--shards", "1", "--probe-interval", "100ms"];
 
 /// What node `asked` holds node `of` for.
 fn state(cluster: &Cluster, asked: usize, of: usize) -> String {
+    state_at(cluster, asked, cluster.resp(of)).unwrap()
+}
+
+/// What node `asked` holds the node for that serves RESP at `resp`, if it knows one.
+fn state_at(cluster: &Cluster, asked: usize, resp: SocketAddr) -> Option<String> {
     let native = cluster.native(asked).to_string();
     let output = run(&["cluster", "status", "--json", "--node", &native]);
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let resp = cluster.resp(of).to_string();
+    let resp = resp.to_string();
     let nodes = status["nodes"].as_array().unwrap();
-    let node = nodes.iter().find(|node| node["resp"] == resp.as_str()).unwrap();
-    node["state"].as_str().unwrap().to_owned()
+    let node = nodes.iter().find(|node| node["resp"] == resp.as_str())?;
+    Some(node["state"].as_str().unwrap().to_owned())
 }
 
 fn await_state(cluster: &Cluster, of: usize, wanted: &str) {
@@ -43,6 +49,28 @@ fn a_node_that_is_stopped_or_killed_is_down_until_it_is_back() {
     await_state(&cluster, 2, "down");
     cluster.start(2);
     await_state(&cluster, 2, "alive");
+}
+
+/// Node 2 moves while node 1, which knows only where it was, is down: node 0 tells it.
+#[test]
+fn a_node_that_comes_back_at_another_address_is_found() {
+    let mut cluster = Cluster::form_with(3, &SETTINGS);
+    cluster.kill(1);
+    cluster.kill(2);
+    let listen = cluster.network().host(9).to_string();
+    let dir = cluster.dir(2);
+    let moved = ["--listen", &listen, "--data-dir", dir.to_str().unwrap()];
+    let moved = Ringmain::start(&[&moved[..], &SETTINGS].concat());
+    let resp = moved.ready().resp;
+    let is_alive = |cluster: &Cluster, asked| {
+        state_at(cluster, asked, resp).is_some_and(|state| state == "alive")
+    };
+    until("it is alive to a node that was up", || is_alive(&cluster, 0));
+    cluster.start(1);
+    until("it is alive to a node that was down", || is_alive(&cluster, 1));
+    cluster.kill(0);
+    let mut client = Client::connect(resp).unwrap();
+    until("a write to both", || client.ask::<redis::Value>("RM.PUT a - b W 2").is_ok());
 }
 
 fn copy(from: &Path, to: &Path) {
