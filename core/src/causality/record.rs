@@ -133,6 +133,9 @@ impl<'a> Record<'a> {
         if self.sibling_count == 0 {
             return 0;
         }
+        if self.sibling_count == 1 {
+            return self.version_of_one(key);
+        }
         let mut buffer = [0; 16 * (1 + DOTS_AT_ONCE)];
         let (chunks, _) = buffer.as_chunks_mut::<16>();
         chunks[0] = key.hash.0.to_be_bytes();
@@ -148,6 +151,16 @@ impl<'a> Record<'a> {
             hasher.update(&sibling.dot.to_bytes());
         }
         hasher.digest().max(1)
+    }
+
+    /// [`Record::version`] of a record with one sibling: nearly all, so its dot alone is read.
+    fn version_of_one(self, key: &Key<'_>) -> u64 {
+        let (dot, _) = split_dot(self.version_vector, &self.siblings[1..])
+            .expect("a Record exists only if `parse` split all its siblings like this");
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&key.hash.0.to_be_bytes());
+        bytes[16..].copy_from_slice(&dot.to_bytes());
+        xxh3_64(&bytes).max(1)
     }
 
     fn parse(bytes: &'a [u8]) -> Option<Record<'a>> {
@@ -204,12 +217,7 @@ fn split_sibling<'a>(
     bytes: &'a [u8],
 ) -> Option<(Sibling<'a>, &'a [u8])> {
     let (&flags, rest) = bytes.split_first()?;
-    let (index, rest) = varint::split(rest)?;
-    let entry = version_vector.entry(index as usize)?;
-    let (number, rest) = varint::split(rest)?;
-    if number == 0 || number > entry.number() {
-        return None;
-    }
+    let (dot, rest) = split_dot(version_vector, rest)?;
     let (timestamp, rest) = split_unix_ms(rest)?;
     let (expires, rest) = match flags {
         0 | TOMBSTONE => (None, rest),
@@ -221,8 +229,19 @@ fn split_sibling<'a>(
         return None;
     }
     let (value, rest) = rest.split_at_checked(length as usize)?;
-    let dot = Dot::new(entry.actor(), number);
     Some((Sibling { dot, flags, timestamp, expires, value }, rest))
+}
+
+/// The dot of a sibling, behind its flags.
+#[inline]
+fn split_dot<'a>(version_vector: VersionVector<'_>, bytes: &'a [u8]) -> Option<(Dot, &'a [u8])> {
+    let (index, rest) = varint::split(bytes)?;
+    let entry = version_vector.entry(index as usize)?;
+    let (number, rest) = varint::split(rest)?;
+    if number == 0 || number > entry.number() {
+        return None;
+    }
+    Some((Dot::new(entry.actor(), number), rest))
 }
 
 fn split_unix_ms(bytes: &[u8]) -> Option<(UnixMs, &[u8])> {

@@ -379,6 +379,8 @@ impl<M: Maps> Log<M> {
         if body_bytes > BODY_BYTES_MAX {
             return Err(Refusal::TooLarge);
         }
+        // A leaf is in no cache: it comes while the record is put together.
+        self.leaves.prefetch(key.partition, key.order);
         let padded = record::padded_bytes(body_bytes);
         let place = self.reserve(key, padded)?;
         let (written, served_below) = (self.writer.written(), self.writer.served_below());
