@@ -68,7 +68,7 @@ pub(crate) struct Io {
     pub(crate) dirty: Vec<u32>,
     /// What all this may take.
     pub(crate) memory: Memory,
-    /// Connections that may have to rest, and from when on.
+    /// Connections that may have to rest, and when each was used last, as far as this knows.
     pub(crate) warm: VecDeque<(Instant, u32)>,
     /// Frames that found no room, not counted in the metrics yet.
     pub(crate) lost_count: u64,

@@ -26,8 +26,12 @@ use std::time::Duration;
 
 /// A connection without anything to do for so long gives back its buffers.
 pub(super) const REST_AFTER: Duration = Duration::from_secs(1);
+/// The same while memory is tight: buffers that are kept for later must refuse nobody anything.
+pub(super) const TIGHT_REST_AFTER: Duration = Duration::from_millis(1);
 /// Connections that are put to rest, or looked at for what they hold, in one turn.
 const LOOK_COUNT_MAX: u32 = 64;
+/// Connections that are put to rest in one turn while memory is tight.
+const TIGHT_REST_COUNT_MAX: u32 = 512;
 /// Pause between two such looks while the shard has nothing else to do.
 pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// Pages are worth giving back when a shard holds so much less than it did, bytes.
@@ -79,19 +83,35 @@ impl Io {
         let Some(connection) = self.connections.at(slot) else { return };
         connection.used_at = now;
         if !std::mem::replace(&mut connection.is_warm, true) {
-            self.warm.push_back((now + REST_AFTER, slot));
+            self.warm.push_back((now, slot));
         }
+    }
+
+    /// How long a connection is without anything to do before it rests.
+    fn rest_after(&self) -> Duration {
+        if self.memory.level() >= Level::Tight { TIGHT_REST_AFTER } else { REST_AFTER }
+    }
+
+    /// When the next connection rests, unless it is used again.
+    pub(super) fn rests_next(&self) -> Option<Instant> {
+        self.warm.front().map(|(used_at, _)| *used_at + self.rest_after())
     }
 
     /// Puts connections to rest that have had nothing to do for a while.
     fn rest_idle(&mut self, now: Instant) {
-        for _ in 0..LOOK_COUNT_MAX {
-            let Some((_, slot)) = self.warm.pop_front_if(|(at, _)| *at <= now) else { return };
+        let is_tight = self.memory.level() >= Level::Tight;
+        let count_max = if is_tight { TIGHT_REST_COUNT_MAX } else { LOOK_COUNT_MAX };
+        for _ in 0..count_max {
+            let after = self.rest_after();
+            let Some((_, slot)) = self.warm.pop_front_if(|(used_at, _)| *used_at + after <= now)
+            else {
+                return;
+            };
             // The slot may be another connection's by now, which then rests a little early.
             let Some(connection) = self.connections.at(slot) else { continue };
-            let rests_at = connection.used_at + REST_AFTER;
-            if rests_at > now {
-                self.warm.push_back((rests_at, slot));
+            if connection.used_at + after > now {
+                let used_at = connection.used_at;
+                self.warm.push_back((used_at, slot));
                 continue;
             }
             connection.is_warm = false;
@@ -126,7 +146,7 @@ impl State {
 
     /// When it has something to do without any event.
     pub(super) fn next_relief(&self) -> Option<Instant> {
-        let rest = self.io.warm.front().map(|(at, _)| *at);
+        let rest = self.io.rests_next();
         let look = (self.io.memory.level() >= Level::Tight).then_some(self.relief.next_look);
         [rest, look].into_iter().flatten().min()
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::admission::{HELD_BYTES, LONG_BYTES, Level, Memory, STALE};
 use crate::bodies::RequestBodies;
 use crate::driver::io::{PEER_OUT_BYTES_MAX, PEER_OUT_BYTES_TIGHT};
-use crate::driver::relief::LOOK_PAUSE;
+use crate::driver::relief::{LOOK_PAUSE, TIGHT_REST_AFTER};
 use crate::metrics::Counter;
 use crate::session::native::frames::FrameReader;
 use crate::session::request::Ticket;
@@ -286,4 +286,21 @@ fn a_connection_without_anything_to_do_gives_its_buffers_back() {
     test.hold(0);
     assert_eq!(test.driver.state.io.memory.bytes(), 0);
     assert_eq!(test.driver.state.next_relief(), None);
+}
+
+/// What many keep for later is not held against anybody.
+#[test]
+fn buffers_that_are_kept_go_first_when_memory_is_tight() {
+    let mut test = Test::short();
+    let (id, _client) = test.client();
+    test.connection(id).spare = vec![0; BUDGET / 2].into();
+    test.driver.state.io.mark(id.slot() as u32);
+    test.driver.flush();
+    test.hold(0);
+    assert_eq!(test.level(), Level::Tight);
+    let rests_at = test.driver.state.engine.now + TIGHT_REST_AFTER;
+    assert_eq!(test.driver.state.io.rests_next(), Some(rests_at));
+    test.wait(TIGHT_REST_AFTER);
+    assert_eq!(test.level(), Level::Roomy);
+    assert_eq!(test.driver.state.io.memory.bytes(), 0);
 }
