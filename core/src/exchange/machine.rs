@@ -15,9 +15,6 @@ pub trait Machine {
     /// How it ended, if it has. At the responder `differences` are those that the initiator told.
     fn summary(&self) -> Option<&Summary>;
 
-    /// Records that it has sent and received so far.
-    fn record_count(&self) -> u64;
-
     /// What the next step costs at least, in bytes to send; none while it waits for an event.
     fn want(&self) -> Option<usize>;
 

@@ -151,20 +151,29 @@ impl<'a> Schedule<'a> {
     /// An exchange that [`Schedule::next`] gave has ended. If early, it is tried again soon.
     pub fn on_end(&mut self, now: Instant, partition: Partition, peer: NodeId, end: &Summary) {
         let jittered = now + self.jittered();
+        let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
+        pair.resume = end.resume;
+        if end.reason != EndReason::Finished {
+            return self.put_off(now, partition, peer);
+        }
+        pair.is_running = false;
+        (pair.is_asked, pair.is_deferred) = (false, false);
+        pair.due = jittered;
+        pair.differences = end.differences;
+        if end.is_equal() {
+            pair.last_equal = Some(now);
+        }
+        self.running -= 1;
+        self.update_next_due();
+    }
+
+    /// An exchange that [`Schedule::next`] gave cannot be now; it is tried again soon.
+    pub fn put_off(&mut self, now: Instant, partition: Partition, peer: NodeId) {
         let retry = now + EXCHANGE_RETRY + self.fraction(EXCHANGE_RETRY);
+        let retry = retry.min(now + self.jittered());
         let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
         pair.is_running = false;
-        pair.resume = end.resume;
-        if end.reason == EndReason::Finished {
-            (pair.is_asked, pair.is_deferred) = (false, false);
-            pair.due = jittered;
-            pair.differences = end.differences;
-            if end.is_equal() {
-                pair.last_equal = Some(now);
-            }
-        } else {
-            pair.due = retry.min(jittered);
-        }
+        pair.due = retry;
         self.running -= 1;
         self.update_next_due();
     }

@@ -145,10 +145,6 @@ impl Machine for Initiator {
         (self.phase == Phase::Ended).then_some(&self.summary)
     }
 
-    fn record_count(&self) -> u64 {
-        self.summary.sent + self.summary.got
-    }
-
     fn want(&self) -> Option<usize> {
         let Next::Grant(step) = self.next else { return None };
         Some(step.least_bytes(|| self.message()))

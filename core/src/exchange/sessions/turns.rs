@@ -3,7 +3,6 @@
 use super::super::{Machine, Parties, Sent, Start, Step, Summary};
 use super::{ExchangeFrame, Exchanges, Finished, Role, Session, Slot};
 use crate::id::{NodeId, Partition, TopologyId};
-use crate::limits::EXCHANGE_BULK_KEYS_MIN;
 use crate::request::Link;
 use crate::time::Instant;
 use crate::wire::exchange::EndReason;
@@ -22,6 +21,9 @@ impl Exchanges<'_> {
         let Some(slot) = self.asking.iter().position(Slot::is_free) else { return };
         let Some(start) = self.schedule.next(now, is_reachable) else { return };
         let Start { partition, peer, resume } = start;
+        if self.is_compared(partition) {
+            return self.schedule.put_off(now, partition, peer);
+        }
         self.last_number = self.last_number.wrapping_add(1).max(1);
         let asking = &mut self.asking[slot];
         asking.begin(Link(0), self.last_number);
@@ -54,12 +56,7 @@ impl Exchanges<'_> {
             }
         }
         self.collect(now);
-        // A copy that is being refilled by one owner is not by another, too.
-        let is_refilled = self.active.iter().any(|session| {
-            let side = self.side(*session);
-            side.parties().partition == partition && side.record_count() > EXCHANGE_BULK_KEYS_MIN
-        });
-        if is_refilled {
+        if self.is_compared(partition) {
             return Err(EndReason::Busy);
         }
         let slot = self.answering.iter().position(Slot::is_free);
@@ -69,6 +66,12 @@ impl Exchanges<'_> {
         answering.machine.start(now, Parties { partition, peer, topology });
         self.add(Role::Answering, slot, number);
         Ok(())
+    }
+
+    /// Whether an exchange of `partition` goes on. One at a time: two owners at once would both
+    /// send an empty copy all of it.
+    fn is_compared(&self, partition: Partition) -> bool {
+        self.active.iter().any(|session| self.side(*session).parties().partition == partition)
     }
 
     fn add(&mut self, role: Role, slot: usize, number: u32) {

@@ -59,14 +59,10 @@ impl Store {
         self.log.maps_mut().cold.set_judged(true);
         for whose in hints {
             let key = Key::new(&whose.0, hash_seed, PARTITION_BITS).kept_for(whose.1);
-            match self.log.record(&key) {
-                Ok(None) => drop(self.current.remove(&whose)),
-                Ok(Some(_)) => {
-                    let index = self.find(&key).expect("it was appended once");
-                    self.current.insert(whose, index);
-                }
-                // Damaged: the latest is most likely.
-                Err(_) => {}
+            // Nobody can tell one that was dropped from one that damage took.
+            match self.find(&key) {
+                Some(index) => drop(self.current.insert(whose, index)),
+                None => drop(self.current.remove(&whose)),
             }
         }
         self.log.maps_mut().cold.set_judged(false);
