@@ -125,6 +125,37 @@ fn a_lost_copy_is_refilled_and_a_repair_begins_at_once() {
     assert!(cluster.now.since(begun) < Duration::from_secs(60), "{:?}", cluster.now.since(begun));
 }
 
+/// Also by a repair, for which all nodes go through the partitions in step.
+#[test]
+fn an_empty_copy_gets_each_record_once() {
+    for empty in 1..=3 {
+        let mut cluster = Cluster::new(SETUP);
+        let others: Vec<u32> = (1..=3).filter(|node| *node != empty).collect();
+        let keys = keys(2000);
+        for key in &keys {
+            cluster.write_alone(others[0], key, b"value");
+        }
+        for other in &others {
+            let (low, high) = (empty.min(*other), empty.max(*other));
+            cluster.network.cut.insert((low, high));
+            cluster.network.cut.insert((high, low));
+        }
+        let sent = |cluster: &Cluster| -> u64 {
+            cluster.sites.values().map(|site| site.shard.exchange_counts().sent).sum()
+        };
+        cluster.go_on(2 * INTERVAL);
+        assert_eq!(sent(&cluster), keys.len() as u64);
+        cluster.network.cut.clear();
+        for at in cluster.ats() {
+            let event = ExchangeEvent::Repair { partition: None };
+            cluster.turn(at, |turn| turn.input(Input::Exchange(event)));
+        }
+        cluster.go_on(2 * INTERVAL);
+        assert!(cluster.is_equal(), "{empty}");
+        assert_eq!(sent(&cluster), 2 * keys.len() as u64, "{empty}");
+    }
+}
+
 #[test]
 fn cold_records_are_read_before_they_are_listed_or_sent() {
     let mut cluster = Cluster::new(SETUP);
