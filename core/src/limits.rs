@@ -135,6 +135,8 @@ pub const FORWARD_GRACE: Duration = Duration::from_millis(50);
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest pause between two attempts of a newcomer; the longest is twice that.
 pub const JOIN_PAUSE: Duration = Duration::from_millis(100);
+/// How often both are doubled at most while a newcomer meets others: a few dozen get in at once.
+pub const JOIN_PAUSE_DOUBLED_MAX: u32 = 6;
 /// How often a member with a silent newcomer asks the others.
 pub const HOLD_QUERY: Duration = Duration::from_millis(500);
 /// Births of one partition in one process life: they travel in 28 bits.

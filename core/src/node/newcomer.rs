@@ -2,7 +2,7 @@
 
 use super::{Message, Node, NodeOutput, Verdict};
 use crate::id::NodeId;
-use crate::limits::{JOIN_PAUSE, JOIN_TIMEOUT, MEMBER_COUNT_MAX};
+use crate::limits::{JOIN_PAUSE, JOIN_PAUSE_DOUBLED_MAX, JOIN_TIMEOUT, MEMBER_COUNT_MAX};
 use crate::membership::topology::Operation;
 use crate::prng::Prng;
 use crate::time::Instant;
@@ -31,6 +31,8 @@ pub(super) struct Newcomer {
     waited: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// Members asked in this attempt.
     asked: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// Attempts in a row that met another newcomer's.
+    busy_count: u32,
     /// The timer is armed.
     active: bool,
     prng: Prng,
@@ -45,6 +47,7 @@ impl Newcomer {
             attempt: prng.next_u64() as u32,
             waited: Vec::new(),
             asked: Vec::new(),
+            busy_count: 0,
             active: false,
             prng,
         }
@@ -114,6 +117,8 @@ impl Node<'_> {
             return;
         }
         if verdict != Verdict::Yes {
+            let is_busy = verdict == Verdict::Busy;
+            self.newcomer.busy_count = if is_busy { self.newcomer.busy_count + 1 } else { 0 };
             self.output(NodeOutput::JoinRefused { by: from, verdict });
             return self.give_up(now);
         }
@@ -179,9 +184,11 @@ impl Node<'_> {
         self.rest(now);
     }
 
-    /// Pauses a random while, so that two newcomers do not meet again.
+    /// Pauses a random while, so that two newcomers do not meet again; the longer, the more often
+    /// they did: there may be many.
     fn rest(&mut self, now: Instant) {
-        let pause = JOIN_PAUSE.as_micros() as u64;
+        let doubled = self.newcomer.busy_count.min(JOIN_PAUSE_DOUBLED_MAX);
+        let pause = JOIN_PAUSE.as_micros() as u64 * (1 << doubled);
         let pause = Duration::from_micros(pause + self.newcomer.prng.below(pause));
         self.newcomer.stage = Stage::Resting { until: now + pause };
         self.newcomer.active = true;

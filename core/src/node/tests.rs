@@ -281,6 +281,15 @@ fn five_nodes_form_a_cluster_on_a_good_network() {
 }
 
 #[test]
+fn eight_newcomers_at_once_all_get_in() {
+    let mut world = World::new(2, 9, 0);
+    let begun = world.now;
+    step_until(&mut world, World::all_members);
+    let passed = world.now.since(begun);
+    assert!(passed < Duration::from_secs(60), "{passed:?}");
+}
+
+#[test]
 fn no_write_is_taken_on_a_replaced_ring_and_all_join_once_healed() {
     for seed in 0..40 {
         let mut world = World::new(seed, 4, 20);

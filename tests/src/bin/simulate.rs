@@ -1,4 +1,4 @@
-//! Runs seeds of the simulator: `simulate --seeds A..B [--plant NAME] [--list-plants]`.
+//! Runs seeds of the simulator: `simulate --seeds A..B [--nodes COUNT] [--plant NAME]`.
 //!
 //! One line per seed; exit 1 at the first violation, with its seed, the invariant and a trace.
 #![forbid(unsafe_code)]
@@ -10,18 +10,24 @@ use ringmain_core::plant::{self, Plant};
 use ringmain_tests::sim::mark::Marks;
 use ringmain_tests::sim::{self, Figures};
 
-const USAGE: &str = "usage: simulate --seeds A..B [--plant NAME] [--list-plants] [--verbose]
+const USAGE: &str = "usage: simulate --seeds A..B [--nodes COUNT] [--plant NAME] [--list-plants] \
+[--verbose]
 example: simulate --seeds 0..100
   --seeds A..B    run the seeds A, A+1, ... B-1
+  --nodes COUNT   of clusters of so many nodes, not of as many as each seed draws
   --plant NAME    switch on a known bug, which must then be found
   --list-plants   print the names of all plants
   --verbose       print what each seed did, and the coverage of the whole range";
+
+/// Most nodes of a cluster here: more take long.
+const NODE_COUNT_MAX: usize = 64;
 
 /// Lines of the trace that are shown in front of a violation.
 const TRACE_LINES: usize = 8000;
 
 struct Arguments {
     seeds: Range<u64>,
+    nodes: Option<usize>,
     plant: Plant,
     list_plants: bool,
     verbose: bool,
@@ -42,9 +48,9 @@ fn main() -> ExitCode {
     plant::set(arguments.plant);
     let (mut marks, mut weak) = (Marks::default(), 0);
     for seed in arguments.seeds {
-        let report = sim::run(seed, false);
+        let report = sim::run_with(seed, arguments.nodes, false);
         if report.violation.is_some() {
-            explain(seed);
+            explain(seed, arguments.nodes);
             return ExitCode::FAILURE;
         }
         println!("seed {seed} ok hash={:016x}", report.hash);
@@ -65,8 +71,8 @@ fn main() -> ExitCode {
 }
 
 /// Runs a seed that failed once more, and prints what led to the violation.
-fn explain(seed: u64) {
-    let report = sim::run(seed, true);
+fn explain(seed: u64, nodes: Option<usize>) {
+    let report = sim::run_with(seed, nodes, true);
     let Some(violation) = report.violation else {
         println!("seed {seed} FAILED once, and not again: the simulator is not deterministic");
         return;
@@ -80,8 +86,13 @@ fn explain(seed: u64) {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { seeds: 0..0, plant: Plant::None, list_plants: false, verbose: false };
+    let mut arguments = Arguments {
+        seeds: 0..0,
+        nodes: None,
+        plant: Plant::None,
+        list_plants: false,
+        verbose: false,
+    };
     let mut seeds = None;
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -89,6 +100,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let text = words.next().ok_or("--seeds needs a range like 0..100")?;
                 let parsed = range(&text).ok_or(format!("{text} is no range like 0..100"))?;
                 seeds = Some(parsed);
+            }
+            "--nodes" => {
+                let text = words.next().ok_or("--nodes needs a number")?;
+                let count = text.parse().ok().filter(|count| (1..=NODE_COUNT_MAX).contains(count));
+                arguments.nodes =
+                    Some(count.ok_or(format!("{text} is not 1 to {NODE_COUNT_MAX}"))?);
             }
             "--plant" => {
                 let name = words.next().ok_or("--plant needs a name")?;

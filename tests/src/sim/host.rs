@@ -80,7 +80,9 @@ impl Memory {
     pub(super) fn new(swarm: &Swarm) -> Memory {
         let owners = vec![NodeId::default(); ring_config(swarm).slot_count()];
         let entries = vec![Entry::EMPTY; swarm.shards.len()];
-        let node = NodePart { operations: vec![[0; _]; OPERATION_COUNT], owners, entries };
+        // A run with a few nodes uses the same memory, whatever they are.
+        let operation_count = OPERATION_COUNT.max(swarm.shards.len() + 2);
+        let node = NodePart { operations: vec![[0; _]; operation_count], owners, entries };
         let shard_count: usize = swarm.shards.iter().map(|shards| usize::from(*shards)).sum();
         Memory {
             shards: (0..shard_count * LIFE_COUNT_MAX).map(|_| None).collect(),

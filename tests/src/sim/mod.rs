@@ -75,8 +75,18 @@ pub struct Figures {
 
 /// Runs one seed.
 pub fn run(seed: u64, verbose: bool) -> Report {
+    run_with(seed, None, verbose)
+}
+
+/// Runs one seed; with `nodes`, of a cluster of so many.
+pub fn run_with(seed: u64, nodes: Option<usize>, verbose: bool) -> Report {
     let mut random = Random::new(seed);
-    let swarm = Swarm::draw(&mut random);
+    let mut swarm = Swarm::draw(&mut random);
+    if let Some(nodes) = nodes {
+        swarm.shards = swarm.shards.iter().cycle().take(nodes).copied().collect();
+        // A few that were drawn stay those whose disks may be lost, if they are there.
+        swarm.disk.victims &= u8::MAX.checked_shr(8_u32.saturating_sub(nodes as u32)).unwrap_or(0);
+    }
     run_swarm(swarm, random, verbose)
 }
 

@@ -52,7 +52,7 @@ fn twenty_four_nodes_know_in_time() {
 
 #[test]
 fn two_hundred_nodes_know_in_time() {
-    check(200, 4);
+    check(200, 20);
 }
 
 #[test]
