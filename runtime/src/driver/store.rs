@@ -269,6 +269,7 @@ impl State {
             return;
         };
         if let Ok(bytes) = result {
+            self.engine.log.on_fetched(key, Place::new(read.segment, read.offset));
             self.engine.log.maps_mut().begin_landing(read, bytes);
         }
         self.engine.resume(&mut self.io, key);

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
-use ringmain_core::id::Partition;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
-use super::index::{Probe, Table};
+use super::index::Probe;
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -90,16 +89,21 @@ impl<M: Maps> Log<M> {
             let (key, place) = (KeyPlace::of(key), Place(0));
             return self.wanted.push(Wanted { key, place, bytes: 0, is_awaited });
         };
-        doubt(self.index.of_mut(key), key.order, place);
         self.want_place(KeyPlace::of(key), place, is_awaited);
     }
 
-    /// Has the cold record of a key read that lies at `place`, though nobody waits for it by its
-    /// key.
-    pub(super) fn want_listed(&mut self, key: KeyPlace, place: Place) {
-        doubt(self.index.table_mut(key.partition), key.order, place);
-        let nobodys = KeyPlace { partition: Partition(u16::MAX), order: place.0 };
-        self.want_place(nobodys, place, false);
+    /// What lies at `place`, wanted for `key`, is here. It comes from the disk anew and may have
+    /// rotted there, so the record is checked when it is read next, whatever was checked before.
+    pub fn on_fetched(&mut self, key: KeyPlace, place: Place) {
+        // A hint's record is checked at each read: nobody knows yet whose it is.
+        if !self.index.holds(key.partition) {
+            return;
+        }
+        let table = self.index.table_mut(key.partition);
+        let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
+        if let Ok(probe @ Probe::Found(_)) = found {
+            table.put(probe, key.order, place, false);
+        }
     }
 
     /// Has what lies at `place` read, if it is cold.
@@ -131,14 +135,5 @@ impl<M: Maps> Log<M> {
             }
         });
         search.err().and(cold)
-    }
-}
-
-/// Has the record at `place` checked when it is read next: it comes from the disk anew, and may
-/// have rotted there.
-fn doubt(table: &mut Table, order: u64, place: Place) {
-    let found = table.find(order, |other, _| Ok::<_, Infallible>(other == place));
-    if let Ok(probe @ Probe::Found(_)) = found {
-        table.put(probe, order, place, false);
     }
 }

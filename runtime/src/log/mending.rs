@@ -171,7 +171,7 @@ impl<M: Maps> Log<M> {
             return Ok(());
         }
         for (order, place) in cold {
-            self.want_listed(KeyPlace { partition, order }, place);
+            self.want_place(KeyPlace { partition, order }, place, false);
         }
         Err(Unread::Cold)
     }

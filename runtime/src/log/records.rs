@@ -93,7 +93,7 @@ impl<M: Maps> Records for Log<M> {
     }
 
     fn fetch_listed(&mut self, key: KeyPlace, place: Place) {
-        self.want_listed(key, place);
+        self.want_place(key, place, false);
     }
 
     fn record_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {

@@ -17,7 +17,7 @@ use ringmain_core::time::Instant;
 use ringmain_core::wire::body::{Body, body_bytes};
 use ringmain_core::wire::place::PLACE_BYTES;
 use ringmain_runtime::log::{
-    self, Completion, Config, Identity, Log, Request, SegmentSizes, recover,
+    self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
 
 use super::disk::{Disk, Ended, Fate};
@@ -166,8 +166,10 @@ impl Store {
         &mut self.log
     }
 
-    /// The record at `place` was read into memory.
-    pub(super) fn on_fetched(&mut self, place: Place) {
+    /// A record was read into memory.
+    pub(super) fn on_fetched(&mut self, wanted: &Wanted) {
+        let place = wanted.place;
+        self.log.on_fetched(wanted.key, place);
         self.log.maps_mut().cold.on_fetched(place);
         let found = self.log.record_at(place);
         if let Ok((key, stored)) = found {
@@ -327,8 +329,12 @@ impl Store {
             return Ok(None);
         }
         let lost = self.entries.len() - kept;
-        self.entries.truncate(kept);
-        self.seen = self.seen.min(kept);
+        // A segment whose hints all were dropped may have left, and come back with them when what
+        // said so is lost.
+        if self.entries[kept..].iter().any(|entry| entry.target() == NodeId(0)) {
+            self.entries.truncate(kept);
+        }
+        self.seen = self.seen.min(self.entries.len());
         self.current = self.entries.iter().map(|entry| entry.whose.clone()).zip(0..).collect();
         self.find_hints();
         (self.told, self.told_failure, self.next_space) = Default::default();

@@ -270,7 +270,7 @@ impl<'m> World<'m> {
         } else {
             let store = &mut self.hosts[site.node].stores[site.shard];
             store.set_now(self.now);
-            store.on_fetched(wanted.place);
+            store.on_fetched(&wanted);
         }
         if !wanted.is_awaited {
             // It may be gone from memory again soon.
