@@ -75,6 +75,9 @@ pub(super) struct Store {
     config: Config,
     entries: Vec<Entry>,
     current: BTreeMap<Whose, usize>,
+    /// Where entries begin that were lost when the log was opened and may come back; none once
+    /// something was appended since.
+    ghosts: Option<usize>,
     /// Entries that the oracle has seen.
     seen: usize,
     /// Everything below was claimed to be on disk, in this life or an earlier one.
@@ -135,6 +138,7 @@ impl Store {
             config,
             entries: Vec::new(),
             current: BTreeMap::new(),
+            ghosts: None,
             seen: 0,
             claimed: Place(0),
             written: Place(0),
@@ -331,6 +335,7 @@ impl Store {
         let lost = self.entries.len() - kept;
         // A segment whose hints all were dropped may have left, and come back with them when what
         // said so is lost.
+        self.ghosts = Some(kept);
         if self.entries[kept..].iter().any(|entry| entry.target() == NodeId(0)) {
             self.entries.truncate(kept);
         }
@@ -432,7 +437,15 @@ impl Store {
         new: (Vec<u8>, Option<usize>),
         place: Place,
     ) -> Place {
-        assert!(self.entries.last().is_none_or(|last| last.place < place), "places only grow");
+        let is_above = |entries: &[Entry]| entries.last().is_none_or(|last| last.place < place);
+        if let Some(kept) = self.ghosts.take()
+            && !is_above(&self.entries)
+        {
+            // Their segment goes on instead.
+            self.entries.truncate(kept);
+            self.seen = self.seen.min(kept);
+        }
+        assert!(is_above(&self.entries), "places only grow");
         let whose = (key.bytes.to_vec(), key.target);
         let current = self.current.insert(whose.clone(), self.entries.len());
         let (record, hint) = new;
