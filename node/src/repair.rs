@@ -90,7 +90,9 @@ impl Repair {
             text += &format!("\n{} keys still differ", self.differences);
         }
         for (peer, count) in peers {
-            text += &format!("\ndeferred: {count} with {peer}, which cannot be reached");
+            text += &format!(
+                "\ndeferred: {count} with {peer}: it is away or hangs, or a node may not write"
+            );
         }
         for member in &self.unasked {
             text += &format!("\nnot asked: {member}; some of its copies are not compared");

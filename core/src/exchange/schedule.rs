@@ -25,11 +25,21 @@ pub struct Pair {
     pub differences: u32,
     /// An exchange was asked for (`Schedule::repair`) and has not finished.
     pub is_asked: bool,
-    /// The last one that was asked for did not come about: the peer could not be reached.
+    /// The last one that was asked for did not come about: the peer could not be reached, said
+    /// nothing or may not write, or this node may not. It may still come about by its turn.
     pub is_deferred: bool,
     due: Instant,
     is_running: bool,
     resume: Option<Resume>,
+}
+
+impl Pair {
+    /// It is not compared now: what was asked for is told to be open.
+    fn defer(&mut self, due: Instant) {
+        self.due = due;
+        self.is_deferred |= self.is_asked;
+        self.is_asked = false;
+    }
 }
 
 /// An exchange that begins.
@@ -127,9 +137,7 @@ impl<'a> Schedule<'a> {
             if !is_reachable(self.pairs[index].peer) {
                 let due = now + self.jittered();
                 let pair = &mut self.pairs[index];
-                pair.due = due;
-                pair.is_deferred = pair.is_asked;
-                pair.is_asked = false;
+                pair.defer(due);
                 self.update_next_due();
                 continue;
             }
@@ -152,9 +160,18 @@ impl<'a> Schedule<'a> {
     pub fn on_end(&mut self, now: Instant, partition: Partition, peer: NodeId, end: &Summary) {
         let jittered = now + self.jittered();
         let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
-        pair.resume = end.resume;
-        if end.reason != EndReason::Finished {
-            return self.put_off(now, partition, peer);
+        // What it took up is of no use once the copies were compared.
+        pair.resume = end.resume.filter(|_| end.reason != EndReason::Finished);
+        match end.reason {
+            EndReason::Finished => {}
+            EndReason::Silent => return self.on_silent(now, partition, peer),
+            EndReason::Held => {
+                pair.is_running = false;
+                pair.defer(jittered);
+                self.running -= 1;
+                return self.update_next_due();
+            }
+            _ => return self.put_off(now, partition, peer),
         }
         pair.is_running = false;
         (pair.is_asked, pair.is_deferred) = (false, false);
@@ -176,6 +193,31 @@ impl<'a> Schedule<'a> {
         pair.due = retry;
         self.running -= 1;
         self.update_next_due();
+    }
+
+    /// The peer of an exchange said nothing for too long: most likely it hangs. The others with it
+    /// wait, too, or they would take the turns of those whose peers are well.
+    fn on_silent(&mut self, now: Instant, partition: Partition, peer: NodeId) {
+        for index in 0..self.count {
+            let due = now + self.jittered();
+            let pair = &mut self.pairs[index];
+            let is_it = (pair.partition, pair.peer) == (partition, peer);
+            if is_it {
+                pair.is_running = false;
+                self.running -= 1;
+            }
+            if pair.peer == peer && !pair.is_running {
+                pair.defer(due.max(pair.due));
+            }
+        }
+        self.update_next_due();
+    }
+
+    /// None may begin until further notice: those that were asked for are deferred.
+    pub fn defer_all(&mut self) {
+        for pair in &mut self.pairs[..self.count] {
+            pair.defer(pair.due);
+        }
     }
 
     /// All pairs, or those of one partition, are due now, in order; or are deferred, if none `may`

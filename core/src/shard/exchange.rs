@@ -191,9 +191,10 @@ impl Shard<'_> {
 
     /// One step of an exchange, if one is due.
     pub(super) fn exchange(&mut self, now: Instant) {
-        let Shard { exchanges, reachable, topology, .. } = self;
-        let is_reachable = |node: NodeId| reachable.binary_search(&node).is_ok();
-        let (granted, finished) = exchanges.step(now, *topology, is_reachable);
+        let Shard { exchanges, reachable, health, topology, .. } = self;
+        let is_well =
+            |node: NodeId| reachable.binary_search(&node).is_ok() && !health.is_suspect(node);
+        let (granted, finished) = exchanges.step(now, *topology, is_well);
         if let Some((session, partition, step)) = granted {
             self.output(Output::Exchange { session, partition, step });
         }

@@ -402,7 +402,8 @@ codes! {
     pub enum EndReason {
         /// All that differed was exchanged, or could not be.
         Finished = 1,
-        /// Too many exchanges: try again.
+        /// Too many exchanges, one of the same partition, or a record that is not read in time: try
+        /// again.
         Busy = 2,
         /// The partition is not owned here.
         NotOwner = 3,
@@ -414,6 +415,8 @@ codes! {
         Malformed = 6,
         /// The connection ended. Never sent.
         Disconnected = 7,
+        /// The node may not join records now: its log takes none, or a member is being added.
+        Held = 8,
     }
 }
 

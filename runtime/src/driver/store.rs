@@ -268,9 +268,12 @@ impl State {
             self.reads.spare = self.engine.log.handle_read(read, result);
             return;
         };
+        let place = Place::new(read.segment, read.offset);
         if let Ok(bytes) = result {
-            self.engine.log.on_fetched(key, Place::new(read.segment, read.offset));
+            self.engine.log.on_fetched(key, place);
             self.engine.log.maps_mut().begin_landing(read, bytes);
+        } else {
+            self.engine.log.on_fetch_failed(place);
         }
         self.engine.resume(&mut self.io, key);
         if !self.engine.waiting.contains(key) {

@@ -1,14 +1,16 @@
 //! What operations wait for: records that are on disk but not in memory, and room for appends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
 use ringmain_core::hash::Key;
+use ringmain_core::limits::FETCH_COUNT_MAX;
 use ringmain_core::records::{Place, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::index::Probe;
+use super::limits::FAILED_READ_COUNT_MAX;
 use super::{Log, Maps, record};
 
 /// What is read of a record whose length is not known: to the end of its page.
@@ -25,6 +27,20 @@ pub struct Wanted {
     pub bytes: u32,
     /// An operation waits for it; else it is only to be sent to another node soon.
     pub is_awaited: bool,
+}
+
+/// Places of records that the disk does not give.
+#[derive(Debug, Default)]
+pub(super) struct FailedReads {
+    /// How often in a row.
+    counts: BTreeMap<Place, u32>,
+}
+
+impl FailedReads {
+    /// Whether the record there counts as damaged.
+    pub(super) fn is_given_up(&self, place: Place) -> bool {
+        self.counts.get(&place).is_some_and(|count| *count >= FETCH_COUNT_MAX)
+    }
 }
 
 /// Keys whose writes wait for room, in the order of their asking.
@@ -95,6 +111,7 @@ impl<M: Maps> Log<M> {
     /// What lies at `place`, wanted for `key`, is here. It comes from the disk anew and may have
     /// rotted there, so the record is checked when it is read next, whatever was checked before.
     pub fn on_fetched(&mut self, key: KeyPlace, place: Place) {
+        self.failed_reads.counts.remove(&place);
         // A hint's record is checked at each read: nobody knows yet whose it is.
         if !self.index.holds(key.partition) {
             return;
@@ -103,6 +120,16 @@ impl<M: Maps> Log<M> {
         let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
         if let Ok(probe @ Probe::Found(_)) = found {
             table.put(probe, key.order, place, false);
+        }
+    }
+
+    /// What lies at `place` could not be read. After `limits::FETCH_COUNT_MAX` times in a row it
+    /// counts as damaged, so that another owner's copy replaces it.
+    pub fn on_fetch_failed(&mut self, place: Place) {
+        let counts = &mut self.failed_reads.counts;
+        *counts.entry(place).or_default() += 1;
+        if counts.len() > FAILED_READ_COUNT_MAX {
+            counts.pop_first();
         }
     }
 

@@ -27,6 +27,9 @@ pub const STALL_BYTES: usize = 2 << 20;
 /// Hints take at most one part in so many of the log and its shard's share of the free space: who
 /// stands in for others goes on serving what it owns.
 pub const HINT_BYTES_PART: u64 = 10;
+/// Places of records that the disk did not give which are remembered: of more, the lowest are
+/// forgotten, and tried again.
+pub const FAILED_READ_COUNT_MAX: usize = 4096;
 /// Empty tail buffers kept for reuse.
 pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Segments are at most about this part of the live bytes: with few large ones, merging would meet

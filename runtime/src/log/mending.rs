@@ -18,12 +18,12 @@ use ringmain_core::request::KeyPlace;
 
 use super::{Log, Maps, Source};
 
-/// Added to a leaf once that is no sum: any odd number would do.
-const DIFFERENT: u64 = 1;
-
 /// What is to be mended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mending {
+    /// Added to a leaf once that is no sum. Random, or two owners that have lost different keys of
+    /// a leaf would look equal.
+    different: u64,
     /// Leaves that are no sums, by partition: a bit for each.
     leaves: BTreeMap<Partition, Box<[u64; MERKLE_LEAF_COUNT / 64]>>,
     /// Owners whose copies were found equal since the start, by partition, until they are all.
@@ -35,6 +35,12 @@ pub(super) struct Mending {
 }
 
 impl Mending {
+    /// Nothing to mend.
+    pub(super) fn new(seed: u64) -> Mending {
+        let (leaves, equal, believed) = Default::default();
+        Mending { different: seed | 1, leaves, equal, believed }
+    }
+
     /// Whether the copy of `partition` was found equal to all other owners'.
     pub(super) fn is_equal(&self, partition: Partition) -> bool {
         self.believed.contains(&partition)
@@ -73,7 +79,7 @@ impl<M: Maps> Log<M> {
         let leaf = leaf_of(order);
         if self.mending.insert(partition, leaf) {
             let leaf = &mut self.leaves.of(partition)[leaf];
-            *leaf = leaf.wrapping_add(DIFFERENT);
+            *leaf = leaf.wrapping_add(self.mending.different);
         }
     }
 

@@ -56,8 +56,8 @@ use ringmain_core::wire::place::PLACE_BYTES;
 
 use background::Background;
 pub use background::Counts;
-use cold::Roomless;
 pub use cold::Wanted;
+use cold::{FailedReads, Roomless};
 use index::Index;
 use leaves::Leaves;
 use mending::Mending;
@@ -122,6 +122,7 @@ pub struct Log<M> {
     met: Cell<DamageMet>,
     refusal: Option<Refusal>,
     wanted: Vec<Wanted>,
+    failed_reads: FailedReads,
     roomless: Roomless,
 }
 
@@ -145,11 +146,12 @@ impl<M: Maps> Log<M> {
             background: Background::default(),
             scrubber: Scrubber::default(),
             suspect,
-            mending: Mending::default(),
+            mending: Mending::new(seed),
             unreadable: Cell::default(),
             met: Cell::default(),
             refusal: None,
             wanted: Vec::new(),
+            failed_reads: FailedReads::default(),
             roomless: Roomless::default(),
         }
     }
@@ -362,6 +364,7 @@ impl<M: Maps> Log<M> {
             served_below: self.writer.served_below(),
             suspect: self.suspect,
             mending: &self.mending,
+            failed_reads: &self.failed_reads,
             unreadable: &self.unreadable,
             doubted: self.writer.segments.doubted(),
             met: &self.met,
@@ -387,6 +390,7 @@ impl<M: Maps> Log<M> {
         let (tail, free) = self.writer.tail.parts();
         let (met, doubted) = (&self.met, self.writer.segments.doubted());
         let (mending, unreadable, maps) = (&self.mending, &self.unreadable, &self.maps);
+        let failed_reads = &self.failed_reads;
         // Whoever asks for an append has read what is to be replaced, and may believe more of it.
         let suspect = Place(0);
         let source = Source {
@@ -396,6 +400,7 @@ impl<M: Maps> Log<M> {
             served_below,
             suspect,
             mending,
+            failed_reads,
             doubted,
             met,
             unreadable,

@@ -8,6 +8,7 @@ use ringmain_core::records::{Place, Unread};
 use ringmain_core::wire::place::PLACE_CHECKED_BYTES;
 
 use super::Maps;
+use super::cold::FailedReads;
 use super::index::{Probe, Table};
 use super::mending::Mending;
 use super::record::{self, Frame};
@@ -26,6 +27,7 @@ pub(super) struct Source<'a, M> {
     pub(super) served_below: Place,
     pub(super) suspect: Place,
     pub(super) mending: &'a Mending,
+    pub(super) failed_reads: &'a FailedReads,
     pub(super) doubted: &'a [u32],
     pub(super) met: &'a Cell<DamageMet>,
     /// The last key that could not be read.
@@ -51,7 +53,10 @@ impl<'a, M: Maps> Source<'a, M> {
             let bytes = self.tail.at(place).ok_or(Unread::Damaged)?;
             return Frame::new_checked(bytes, place).ok_or(Unread::Damaged);
         }
-        let missing = || if self.maps.are_resident() { Unread::Damaged } else { Unread::Cold };
+        let missing = || {
+            let is_lost = self.maps.are_resident() || self.failed_reads.is_given_up(place);
+            if is_lost { Unread::Damaged } else { Unread::Cold }
+        };
         let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
         let part = bytes(PLACE_CHECKED_BYTES).ok_or_else(missing)?;
         let part = record::part_at(part, place).ok_or(Unread::Damaged)?;

@@ -18,6 +18,10 @@ use crate::wire::exchange::{
 };
 use crate::wire::message::Message;
 
+/// A stream is taken up if more than one part in so many of the keys is still missing: else what
+/// differs is found one by one.
+const RESUMED_PART: u64 = 16;
+
 /// What the exchange is about, top-down as it lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
@@ -348,7 +352,13 @@ impl Initiator {
         let (less, more) = (mine.min(theirs), mine.max(theirs));
         let is_bulk = more >= self.config.bulk_keys_min && less < more.div_ceil(2);
         let bulk = is_bulk.then_some(Resume { from: 0, to_peer: mine > theirs });
-        let resume = self.summary.resume.take().or(bulk).filter(|_| self.streamed != Some(0));
+        // Another owner may have brought the rest meanwhile.
+        let lacks = |resume: &Resume| {
+            let (source, sink) = if resume.to_peer { (mine, theirs) } else { (theirs, mine) };
+            source.saturating_sub(sink) > source / RESUMED_PART
+        };
+        let resume = self.summary.resume.take().filter(lacks);
+        let resume = resume.or(bulk).filter(|_| self.streamed != Some(0));
         if let Some(resume) = resume {
             self.streamed = Some(resume.from);
             return self.stream(resume);

@@ -244,6 +244,9 @@ impl<'a> Exchanges<'a> {
     /// This node may not join records now, or may again.
     pub(crate) fn hold(&mut self, now: Instant, is_held: bool) {
         self.is_held = is_held;
+        if is_held {
+            self.schedule.defer_all();
+        }
         self.update_next(now);
     }
 

@@ -59,8 +59,10 @@ impl Exchanges<'_> {
         if self.is_compared(partition) {
             return Err(EndReason::Busy);
         }
-        let slot = self.answering.iter().position(Slot::is_free);
-        let slot = slot.filter(|_| !self.is_held).ok_or(EndReason::Busy)?;
+        if self.is_held {
+            return Err(EndReason::Held);
+        }
+        let slot = self.answering.iter().position(Slot::is_free).ok_or(EndReason::Busy)?;
         let answering = &mut self.answering[slot];
         answering.begin(link, number);
         answering.machine.start(now, Parties { partition, peer, topology });

@@ -176,3 +176,72 @@ fn of_a_partition_one_exchange_goes_on_at_a_time() {
     assert_eq!(next.partition, partition);
     assert_ne!(next.peer, peer);
 }
+
+/// A peer that hangs would take the turns of those that are well, and a repair would never end.
+#[test]
+fn a_silent_peer_waits_with_all_its_pairs_and_what_was_asked_is_deferred() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    schedule.repair(Instant(0), None, true);
+    let silent = ended(EndReason::Silent, 0, None);
+    let now = Instant(5);
+    while let Some(start) = schedule.next(now, |_| true) {
+        let is_silent = start.peer == NodeId(3);
+        let end = if is_silent { silent } else { ended(EndReason::Finished, 0, None) };
+        schedule.on_end(now, start.partition, start.peer, &end);
+    }
+    let deferred = |pair: &&Pair| pair.is_deferred && !pair.is_asked;
+    let count = |schedule: &Schedule<'_>| schedule.pairs().iter().filter(deferred).count();
+    assert_eq!(count(&schedule), 64);
+    assert!(schedule.pairs().iter().all(|pair| pair.is_deferred == (pair.peer == NodeId(3))));
+    assert!(schedule.timeout().unwrap() >= now + INTERVAL * 9 / 10);
+    // Their turns come in vain: that they are open is not forgotten, until they were compared.
+    let later = now + 2 * INTERVAL;
+    assert_eq!(schedule.next(later, |_| false), None);
+    assert_eq!(count(&schedule), 64);
+    let later = later + 2 * INTERVAL;
+    while let Some(start) = schedule.next(later, |peer| peer == NodeId(3)) {
+        let end = ended(EndReason::Finished, 0, None);
+        schedule.on_end(later, start.partition, start.peer, &end);
+    }
+    assert_eq!(count(&schedule), 0);
+}
+
+#[test]
+fn what_cannot_be_since_a_node_may_not_write_is_deferred() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    schedule.repair(Instant(0), Some(Partition(9)), true);
+    let start = schedule.next(Instant(5), |_| true).unwrap();
+    schedule.on_end(Instant(5), start.partition, start.peer, &ended(EndReason::Held, 0, None));
+    assert_eq!(schedule.pairs().iter().filter(|pair| pair.is_deferred).count(), 1);
+    assert_eq!(schedule.pairs().iter().filter(|pair| pair.is_asked).count(), 1);
+    schedule.defer_all();
+    assert_eq!(schedule.pairs().iter().filter(|pair| pair.is_deferred).count(), 2);
+    assert!(schedule.pairs().iter().all(|pair| !pair.is_asked));
+}
+
+/// Or one write in flight would stream most of a partition to a copy that has it.
+#[test]
+fn a_stream_is_not_taken_up_once_the_copies_were_compared() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    schedule.repair(Instant(0), Some(Partition(9)), true);
+    let start = schedule.next(Instant(5), |_| true).unwrap();
+    let resume = Some(Resume { from: 7, to_peer: true });
+    schedule.on_end(
+        Instant(5),
+        start.partition,
+        start.peer,
+        &ended(EndReason::Finished, 0, resume),
+    );
+    schedule.repair(Instant(6), Some(Partition(9)), true);
+    for _ in 0..2 {
+        assert_eq!(schedule.next(Instant(6), |_| true).unwrap().resume, None);
+        schedule.on_end(Instant(6), Partition(9), NodeId(2), &ended(EndReason::Finished, 0, None));
+        schedule.on_end(Instant(6), Partition(9), NodeId(3), &ended(EndReason::Finished, 0, None));
+    }
+}

@@ -1,6 +1,7 @@
 //! What damage took comes back with another owner's copy, and the leaves are sums again.
 
 use ringmain_core::causality::Record;
+use ringmain_core::limits::FETCH_COUNT_MAX;
 use ringmain_core::records::{join_exchanged, leaf_of, leaf_orders};
 use ringmain_core::wire::body::Body;
 
@@ -137,4 +138,41 @@ fn what_an_exchange_found_equal_is_suspect_no_more() {
         }
     }
     assert!(suspect > 10, "{suspect}");
+}
+
+/// A bad sector: another owner's copy takes its place, too.
+#[test]
+fn a_record_that_no_disk_gives_is_damaged_and_replaced() {
+    let name = &names(1)[0];
+    let mut world = World::ready(config(Durability::Always));
+    let place = world.append(name, &[7; 500]).unwrap();
+    world.settle();
+    let body = bodies(&world).remove(name).unwrap();
+    world.log.maps_mut().is_cold = true;
+    for _ in 0..FETCH_COUNT_MAX {
+        assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Cold);
+        world.log.on_fetch_failed(place);
+    }
+    assert_eq!(world.log.record(&key(name)).unwrap_err(), Unread::Damaged);
+    world.settle();
+    assert_eq!(world.log.unmended_count(), 1);
+    mend(&mut world, name);
+    assert_eq!(world.log.unmended_count(), 1, "nobody waits for it any more");
+    join(&mut world, name, &body);
+    assert!(world.log.record(&key(name)).unwrap().unwrap().place > place);
+    mend(&mut world, name);
+    assert_eq!(world.log.unmended_count(), 0);
+}
+
+#[test]
+fn owners_that_lost_different_keys_of_a_leaf_differ() {
+    let leaf = |seed: u64, order: u64| {
+        let config = Config { seed, ..config(Durability::Always) };
+        let mut world = World::ready(config);
+        let partition = key(&names(1)[0]).partition;
+        world.log.on_unreadable(partition, order);
+        world.log.leaves.of(partition)[leaf_of(order)]
+    };
+    assert_eq!(leaf_of(1), leaf_of(2));
+    assert_ne!(leaf(8, 1), leaf(10, 2));
 }
