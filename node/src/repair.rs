@@ -41,6 +41,13 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let secret = args.cluster_secret.as_deref().map(given_secret).transpose()?;
     let mut everyone = Everyone::connect(&args.node, secret.as_ref())?;
     let partition = args.partition.map(Partition);
+    if let Some(Partition(number)) = partition
+        && u32::from(number) >= everyone.partitions()
+    {
+        let what = format!("there is no partition {number}");
+        let remedy = format!("the cluster has 0 to {}", everyone.partitions() - 1);
+        return Err(Failure::usage(what, remedy));
+    }
     everyone.ask(|client| client.repair(partition));
     let mut progress = Progress::new("repair", "pairs of copies");
     let sum = loop {

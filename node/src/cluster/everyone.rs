@@ -15,6 +15,7 @@ use crate::output::tell;
 pub(crate) struct Everyone {
     members: Vec<Member>,
     missing: Vec<String>,
+    partitions: u32,
 }
 
 struct Member {
@@ -28,9 +29,11 @@ impl Everyone {
     pub(crate) fn connect(args: &NodeArgs, secret: Option<&Secret>) -> Result<Everyone, Failure> {
         let mut client = connect(args, secret)?;
         let text = client.status().map_err(|error| refused(args.node, &error))?;
-        let mut everyone = Everyone { members: Vec::new(), missing: Vec::new() };
+        let status = Status::parse(&text)?;
+        let partitions = status.partitions();
+        let mut everyone = Everyone { members: Vec::new(), missing: Vec::new(), partitions };
         let mut first = Some(client);
-        for (name, address) in Status::parse(&text)?.addresses() {
+        for (name, address) in status.addresses() {
             let Some(address) = address else {
                 tell(&format!("{name} has no known address"));
                 everyone.missing.push(name);
@@ -68,6 +71,11 @@ impl Everyone {
             }
         });
         answers
+    }
+
+    /// Partitions of the cluster.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// The names of those that could not be asked.

@@ -1,15 +1,17 @@
 //! `ringmain cluster status`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use ringmain_runtime::settings::Secret;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::unreadable;
 use crate::args::NodeArgs;
 use crate::failure::Failure;
-use crate::operation::{connect, refused};
+use crate::operation::{connect, connect_to, refused};
 use crate::output::print_line;
 
 /// What a node knows of its cluster, as far as people are shown it.
@@ -46,8 +48,38 @@ struct Member {
 pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failure> {
     let mut client = connect(args, secret)?;
     let text = client.status().map_err(|error| refused(args.node, &error))?;
-    let status = Status::parse(&text)?;
-    if args.json { print_line(&text) } else { print_line(&status.text()) }
+    let others = Status::parse(&text)?.others();
+    let others = others.into_iter().map(|(node, address)| {
+        let answer = connect_to(address, secret).ok().and_then(|mut other| other.status().ok());
+        (node, answer.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    });
+    let mut value: Value = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+    complete(&mut value, &others.collect());
+    let text = value.to_string();
+    if args.json { print_line(&text) } else { print_line(&Status::parse(&text)?.text()) }
+}
+
+/// Adds what the other members say of themselves to the `status` of one of them: who did not
+/// answer may keep hints, so the cluster has not converged.
+fn complete(status: &mut Value, others: &BTreeMap<String, Value>) {
+    let mut pending = status["hints_pending"].as_u64().unwrap_or_default();
+    let mut has_converged = status["converged"] == true;
+    for member in status["nodes"].as_array_mut().into_iter().flatten() {
+        if !member["hints_held"].is_null() {
+            continue;
+        }
+        let other = member["node"].as_str().and_then(|node| others.get(node));
+        let seats = other.and_then(|other| other["nodes"].as_array()).into_iter().flatten();
+        let own = seats.into_iter().find(|seat| seat["node"] == member["node"]);
+        has_converged &= other.is_some_and(|other| other["converged"] == true);
+        if let Some(own) = own {
+            pending += own["hints_held"].as_u64().unwrap_or_default();
+            (member["hints_held"], member["oldest_hint_s"]) =
+                (own["hints_held"].clone(), own["oldest_hint_s"].clone());
+        }
+    }
+    status["hints_pending"] = pending.into();
+    status["converged"] = has_converged.into();
 }
 
 impl Status {
@@ -65,6 +97,19 @@ impl Status {
             };
             (name, member.native.as_deref().and_then(|native| native.parse().ok()))
         })
+    }
+
+    /// The members that are alive but did not say this themselves, and their native addresses.
+    fn others(&self) -> Vec<(String, SocketAddr)> {
+        let others =
+            self.nodes.iter().filter(|one| one.state == "alive" && one.hints_held.is_none());
+        let address = |one: &Member| one.native.as_deref().and_then(|native| native.parse().ok());
+        others.filter_map(|one| Some((one.node.clone(), address(one)?))).collect()
+    }
+
+    /// Partitions of the cluster.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// How many nodes are alive.
@@ -149,6 +194,34 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("nothing is replicated"));
+    }
+
+    #[test]
+    fn what_others_say_of_themselves_is_added() {
+        let own = |node: &str, hints: u64, converged: bool| {
+            serde_json::json!({ "nodes": [
+                { "node": "0000002a", "hints_held": (node == "0000002a").then_some(hints) },
+                { "node": "0000002b", "hints_held": (node == "0000002b").then_some(hints) },
+            ], "hints_pending": hints, "converged": converged })
+        };
+        for (others, pending, converged) in [
+            (Some(own("0000002b", 0, true)), 0, true),
+            (Some(own("0000002b", 5, false)), 5, false),
+            (Some(own("0000002b", 0, false)), 0, false),
+            (None, 0, false),
+        ] {
+            let mut status = own("0000002a", 0, true);
+            let is_known = others.is_some();
+            complete(
+                &mut status,
+                &others.map(|one| ("0000002b".into(), one)).into_iter().collect(),
+            );
+            assert_eq!(
+                (&status["hints_pending"], &status["converged"]),
+                (&pending.into(), &converged.into())
+            );
+            assert_eq!(status["nodes"][1]["hints_held"].is_u64(), is_known);
+        }
     }
 
     #[test]

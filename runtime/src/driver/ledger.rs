@@ -8,6 +8,7 @@ use ringmain_core::time::Instant;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The pages of all shards of a node. Locked when one is written, some times a second, and when
 /// somebody asks.
@@ -16,8 +17,9 @@ pub(crate) struct Ledger(Arc<Mutex<Pages>>);
 
 #[derive(Default)]
 struct Pages {
-    /// The latest repair that was asked for.
+    /// The latest repair that was asked for, and of what; none = of all partitions.
     round: u64,
+    repaired: Option<Partition>,
     /// By shard; none before a shard has written its first.
     pages: BTreeMap<ShardIndex, Page>,
 }
@@ -54,9 +56,28 @@ impl Clerk {
     pub(crate) fn new(ledger: Ledger) -> Clerk {
         Clerk { ledger, ..Clerk::default() }
     }
+
+    /// What all shards of the node have written.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
 }
 
 impl Ledger {
+    /// Keys in which copies differed still when they were compared last.
+    pub(crate) fn differences(&self) -> u64 {
+        let pages = self.lock();
+        let pairs = pages.pages.values().flat_map(|page| &page.pairs);
+        pairs.map(|pair| u64::from(pair.differences)).sum()
+    }
+
+    /// How long something has been kept for another node without pause.
+    pub(crate) fn oldest_hint(&self, now: Instant) -> Option<Duration> {
+        let pages = self.lock();
+        let since = pages.pages.values().flat_map(|page| &page.hints).map(|hints| hints.since);
+        since.min().map(|since| now.since(since))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pages> {
         // A shard that panics while it writes its page leaves a whole one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,6 +105,7 @@ impl State {
         let round = {
             let mut pages = self.clerk.ledger.lock();
             pages.round += 1;
+            pages.repaired = partition;
             pages.round
         };
         let shards = self.engine.shard.config().shards;
@@ -149,7 +171,9 @@ impl State {
         let pages = self.clerk.ledger.lock();
         let have_begun = pages.pages.len() == shards
             && pages.pages.values().all(|page| page.round >= pages.round);
-        let pairs = || pages.pages.values().flat_map(|page| &page.pairs);
+        let is_meant = |partition| pages.repaired.is_none_or(|repaired| repaired == partition);
+        let all = || pages.pages.values().flat_map(|page| &page.pairs);
+        let pairs = || all().filter(|pair| is_meant(pair.partition));
         let left = pairs().filter(|pair| pair.is_asked).count();
         let deferred = pairs().filter(|pair| pair.is_deferred);
         let deferred = deferred

@@ -380,7 +380,12 @@ impl State {
             Control::Status(reply) => {
                 if let Some(members) = &self.members {
                     // Whoever asked may have gone.
-                    let _gone = reply.try_send(status::status(members, &self.about));
+                    let _gone = reply.try_send(status::status(
+                        members,
+                        &self.about,
+                        self.clerk.ledger(),
+                        self.engine.now,
+                    ));
                 }
             }
             _ => unreachable!("the caller looked"),

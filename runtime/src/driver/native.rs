@@ -344,7 +344,9 @@ impl State {
         let mut status = Status::Ok;
         let answer = match (frame.op(), &self.members) {
             _ if !is_permitted => None,
-            (Op::Status, Some(members)) => Some(status::status(members, &self.about)),
+            (Op::Status, Some(members)) => {
+                Some(status::status(members, &self.about, self.clerk.ledger(), self.engine.now))
+            }
             (Op::Scrub, Some(_)) => {
                 let asked = Scrub::new_checked(frame.payload());
                 let Scrub { accepts_loss } = asked.map_err(|_| FrameRefused::Malformed)?;

@@ -1,5 +1,6 @@
 //! The cluster as JSON, for the admin port and the command line.
 
+use super::ledger::Ledger;
 use super::membership::Membership;
 use super::peers::ip;
 use super::resp::About;
@@ -7,22 +8,25 @@ use crate::metrics::Gauge;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::member::{Contact, Member};
 use ringmain_core::ring::Ring;
+use ringmain_core::time::Instant;
 use ringmain_core::wire::gossip::Liveness;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
 /// `cluster status`.
-pub(crate) fn status(members: &Membership, about: &About) -> String {
+pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: Instant) -> String {
     let node = &members.node;
     let ring = node.ring();
     let seats = node.operations().members();
-    // What other nodes keep is not known here.
+    // What other nodes keep, and find different, is not known here: the command line asks them.
     let hints = about.metrics.gauge_total(Gauge::Hints);
-    let of_member =
-        |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(hints));
+    let unrepaired = ledger.differences();
+    let own = Kept { hints, oldest_s: ledger.oldest_hint(now).map(|age| age.as_secs()) };
+    let of_member = |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(own));
     let nodes: Vec<Value> = seats.iter().map(of_member).collect();
     let all_alive = seats.iter().all(|seat| state(members, seat.node) == "alive");
-    let is_settled = all_alive && !seats.is_empty() && !node.is_holding() && hints == 0;
+    let is_quiet = !node.is_holding() && hints == 0 && unrepaired == 0;
+    let is_settled = all_alive && !seats.is_empty() && is_quiet;
     json!({
         "cluster": format!("{:032x}", about.cluster.0),
         "topology": format!("{:016x}", node.published().0),
@@ -34,12 +38,20 @@ pub(crate) fn status(members: &Membership, about: &About) -> String {
         "nodes": nodes,
         "active_topologies": 1,
         "hints_pending": hints,
+        "unrepaired": unrepaired,
         "converged": is_settled,
     })
     .to_string()
 }
 
-fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, hints: Option<u64>) -> Value {
+/// What this node keeps for others.
+#[derive(Clone, Copy)]
+struct Kept {
+    hints: u64,
+    oldest_s: Option<u64>,
+}
+
+fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, kept: Option<Kept>) -> Value {
     let contact = members.node.contacts().iter().find(|contact| contact.node == seat.node);
     let address = |port: fn(&Contact) -> u16| {
         contact.map_or(Value::Null, |contact| {
@@ -57,8 +69,8 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, hints: Option
         "admin": address(|contact| contact.admin_port),
         "owned": ring.owned_count(seat.node),
         "leads": ring.led_count(seat.node),
-        "hints_held": hints,
-        "oldest_hint_s": Value::Null,
+        "hints_held": kept.map(|kept| kept.hints),
+        "oldest_hint_s": kept.and_then(|kept| kept.oldest_s),
     })
 }
 
