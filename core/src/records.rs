@@ -393,10 +393,9 @@ fn join_from<R: Records>(
     body: Option<Body<'_>>,
     believed: Believed,
 ) -> Result<Joined, Refusal> {
-    let old = match believed {
-        Believed::Certain => records.record(key),
-        Believed::Left => records.record_left(key),
-    };
+    // A hint only adds: what damage may have taken of an earlier one is lost either way.
+    let is_certain = believed == Believed::Certain && !key.is_hint();
+    let old = if is_certain { records.record(key) } else { records.record_left(key) };
     let Some(old) = old.map_err(Refusal::Unread)? else {
         let after = received.version(key);
         let place = append_whole(records, key, None, received, body).map_err(Refusal::Full)?;

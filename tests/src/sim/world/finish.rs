@@ -75,6 +75,7 @@ impl World<'_> {
                 if enough
                     && self.clients.are_idle()
                     && self.tickets.is_empty()
+                    && self.requests_have_ended()
                     && self.agrees()
                     && self.stragglers_are_settled()
                     && self.hints_are_delivered()
@@ -115,6 +116,14 @@ impl World<'_> {
     /// Whether nobody asks for anything any more: what is under way then must end.
     pub(super) fn is_closed(&self) -> bool {
         self.closing.done
+    }
+
+    /// Whether no shard works on a request: one whose client was told that its outcome is unknown
+    /// may go on elsewhere.
+    fn requests_have_ended(&self) -> bool {
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let mut shards = processes.flat_map(|process| &process.shards);
+        shards.all(|shard| shard.machine.request_count() + shard.waiting.count() == 0)
     }
 
     /// What the run reached so far.
@@ -244,9 +253,7 @@ impl World<'_> {
         if !views.all(|view| view == first) || !is_whole {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
-        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
-        let mut shards = processes.flat_map(|process| &process.shards);
-        if shards.any(|shard| shard.machine.request_count() + shard.waiting.count() > 0) {
+        if !self.requests_have_ended() {
             return Err(Violation::new(Invariant::OneReply, "a request never ends"));
         }
         for key in 0..self.clients.keys().len() {
