@@ -82,7 +82,7 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
             "check that a node runs there, or give another --node IP:PORT (the native port)"
         }
         ClientError::Lost(_) | ClientError::TimedOut => {
-            "read the key to see what holds, and try again, also at another --node"
+            "it may have been done, or not: look, and try again, also at another --node"
         }
         ClientError::Foreign(_) => "give the native port of a node, 7400 by default",
         ClientError::Malformed => "check that node and command have the same version",

@@ -96,10 +96,20 @@ impl LogQueue {
 /// Ends the process where it stands, as a crash would, but once the lines that say why are
 /// written, or after [`FLUSH_PATIENCE`] if they cannot be.
 pub fn end_process() -> ! {
+    flush();
+    std::process::abort();
+}
+
+/// The same, with an exit code: nothing is wrong with this process, but it must not go on.
+pub fn end_process_with(code: i32) -> ! {
+    flush();
+    std::process::exit(code);
+}
+
+fn flush() {
     if let Some(queue) = OF_PROCESS.get() {
         queue.flush(FLUSH_PATIENCE);
     }
-    std::process::abort();
 }
 
 impl Write for LogLine<'_> {

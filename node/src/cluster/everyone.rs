@@ -33,7 +33,7 @@ impl Everyone {
         let partitions = status.partitions();
         let mut everyone = Everyone { members: Vec::new(), missing: Vec::new(), partitions };
         let mut first = Some(client);
-        for (name, address) in status.addresses() {
+        for (node, name, address) in status.addresses() {
             let Some(address) = address else {
                 tell(&format!("{name} has no known address"));
                 everyone.missing.push(name);
@@ -42,6 +42,10 @@ impl Everyone {
             // The node may be asked under another name than it gives.
             let known = if address == args.node { first.take() } else { None };
             match known.map_or_else(|| connect_to(address, secret), Ok) {
+                Ok(client) if client.node().to_string() != node => {
+                    tell(&format!("{name}: another node, {}, answers at {address}", client.node()));
+                    everyone.missing.push(name);
+                }
                 Ok(client) => everyone.members.push(Member { name, address, client }),
                 Err(failure) => {
                     tell(&format!("{name}: {failure}"));
@@ -71,6 +75,11 @@ impl Everyone {
             }
         });
         answers
+    }
+
+    /// How many were asked.
+    pub(crate) fn count(&self) -> usize {
+        self.members.len()
     }
 
     /// Partitions of the cluster.

@@ -28,6 +28,8 @@ pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failur
     }
     if args.json {
         print_line(&json_text(&all)?)?;
+    } else if all.is_empty() && !everyone.missing().is_empty() {
+        print_line(&format!("no hints at the {} members that were asked", everyone.count()))?;
     } else {
         print_line(&text(&all))?;
     }

@@ -50,7 +50,9 @@ pub(super) fn run(args: &NodeArgs, secret: Option<&Secret>) -> Result<(), Failur
     let text = client.status().map_err(|error| refused(args.node, &error))?;
     let others = Status::parse(&text)?.others();
     let others = others.into_iter().map(|(node, address)| {
-        let answer = connect_to(address, secret).ok().and_then(|mut other| other.status().ok());
+        let other = connect_to(address, secret).ok();
+        let other = other.filter(|other| other.node().to_string() == node);
+        let answer = other.and_then(|mut other| other.status().ok());
         (node, answer.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     });
     let mut value: Value = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
@@ -88,14 +90,16 @@ impl Status {
         serde_json::from_str(text).map_err(|error| unreadable(&error))
     }
 
-    /// The members, each by its name and id, with their native addresses, if known.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, Option<SocketAddr>)> + '_ {
+    /// The members, each by its id, by its name and id, and with its native address, if known.
+    pub(crate) fn addresses(
+        &self,
+    ) -> impl Iterator<Item = (&str, String, Option<SocketAddr>)> + '_ {
         self.nodes.iter().map(|member| {
             let name = match member.name.as_deref() {
                 Some(name) => format!("{name} ({})", member.node),
                 None => member.node.clone(),
             };
-            (name, member.native.as_deref().and_then(|native| native.parse().ok()))
+            (&*member.node, name, member.native.as_deref().and_then(|native| native.parse().ok()))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::checksum::Hardware;
-use crate::log_writer::end_process;
+use crate::log_writer::end_process_with;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::NodeId;
@@ -66,6 +66,7 @@ impl State {
             "a younger process runs as this node, from a copy of its data directory: this one \
              stops; enter the copy as a new node, or remove it"
         );
-        end_process();
+        // As for a data directory that is another's.
+        end_process_with(4);
     }
 }

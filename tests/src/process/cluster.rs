@@ -184,7 +184,8 @@ impl Cluster {
         self.nodes[index].process.as_ref().expect("it runs")
     }
 
-    fn process_mut(&mut self, index: usize) -> &mut Ringmain {
+    /// The process of node `index`, which runs, to wait for its end.
+    pub fn process_mut(&mut self, index: usize) -> &mut Ringmain {
         self.nodes[index].process.as_mut().expect("it runs")
     }
 
