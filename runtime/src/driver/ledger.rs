@@ -2,6 +2,7 @@
 //! writes its page of a ledger, which shard 0 reads when people ask.
 
 use super::{Control, State};
+use ringmain_core::exchange::Finished;
 use ringmain_core::id::{NodeId, Partition, ShardIndex};
 use ringmain_core::shard::{ExchangeEvent, Input};
 use ringmain_core::time::Instant;
@@ -50,7 +51,12 @@ pub(crate) struct Clerk {
     round: u64,
     /// Since when something is kept for each node.
     since: BTreeMap<NodeId, Instant>,
+    /// When it may be told next that copies differ still.
+    tells_at: Instant,
 }
+
+/// Pause between two lines about copies that differ still: a full disk concerns all partitions.
+const TELL_PAUSE: Duration = Duration::from_secs(60);
 
 impl Clerk {
     pub(crate) fn new(ledger: Ledger) -> Clerk {
@@ -97,6 +103,24 @@ impl State {
         let (hints, shard) = (hints.collect(), &self.engine.shard);
         let page = Page { round: clerk.round, pairs: shard.exchange_pairs().to_vec(), hints };
         clerk.ledger.lock().pages.insert(shard.config().shard, page);
+    }
+
+    /// An exchange has repaired something, or could not.
+    pub(super) fn tell_exchanged(&mut self, finished: Finished) {
+        let Finished { partition, peer, repaired, differences } = finished;
+        let partition = partition.0;
+        tracing::debug!(
+            "partition {partition}: {repaired} keys made equal with node {peer}, {differences} \
+             differ still"
+        );
+        if differences > 0 && self.clerk.tells_at <= self.engine.now {
+            self.clerk.tells_at = self.engine.now + TELL_PAUSE;
+            tracing::warn!(
+                "{differences} keys of partition {partition} differ from node {peer} still, and \
+                 perhaps others: one of the two may have a full disk; see `ringmain cluster \
+                 exchanges`"
+            );
+        }
     }
 
     /// On shard 0: has all shards compare copies now. False if one cannot be told: then another

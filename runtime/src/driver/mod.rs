@@ -59,7 +59,6 @@ use crate::session::native::frames::Flow;
 use crate::session::resp::Limits;
 use crate::settings::Secret;
 use ringmain_core::drive::Notice;
-use ringmain_core::exchange::Finished;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
 use ringmain_core::request::Link;
@@ -332,7 +331,7 @@ impl State {
             match notice {
                 Notice::Sync => self.engine.log.sync_wanted(),
                 Notice::TopologyDiffers(node) => self.tell_members(Control::TopologyDiffers(node)),
-                Notice::Exchanged(finished) => tell_exchanged(finished),
+                Notice::Exchanged(finished) => self.tell_exchanged(finished),
                 Notice::HintUnsendable { target, place } => {
                     self.tell_unread(place, &format!("is kept for node {target}, unreadable"));
                 }
@@ -388,18 +387,5 @@ impl State {
                 self.on_member_control(control);
             }
         }
-    }
-}
-
-/// An exchange has repaired something, or could not.
-fn tell_exchanged(finished: Finished) {
-    let Finished { partition, peer, repaired, differences } = finished;
-    let partition = partition.0;
-    match differences {
-        0 => tracing::debug!("partition {partition}: {repaired} keys made equal with node {peer}"),
-        _ => tracing::warn!(
-            "partition {partition}: {differences} keys still differ from node {peer}, \
-             {repaired} made equal"
-        ),
     }
 }
