@@ -96,6 +96,7 @@ measured! {
         LogLiveBytes "log_live_bytes" "Bytes of the log that reads can reach.",
         LogFileBytes "log_file_bytes" "Bytes of the log on disk.",
         LogFailed "log_failed" "1 once a write or sync has failed: the shard takes no writes.",
+        LogFull "log_full" "1 while there is no space for the log's next segment.",
         LogDamagedRanges "log_damaged_ranges" "Damaged ranges that the last whole sweep met.",
         LogLostKeys "log_lost_keys" "Keys in them, which cannot be read here.",
         BackgroundShare "background_share" "Thousandths that background work gets of its time.",

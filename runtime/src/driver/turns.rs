@@ -126,6 +126,7 @@ impl State {
         recorder.set(Gauge::IndexBytes, log.index_bytes() as u64);
         recorder.set(Gauge::LogLiveBytes, log.live_bytes());
         recorder.set(Gauge::LogFileBytes, log.file_bytes());
+        recorder.set(Gauge::LogFull, u64::from(log.is_refused()));
         recorder.set(Gauge::LogFailed, u64::from(log.failure().is_some()));
         let hints = log.hint_targets().map(|(_, count, bytes)| (count as u64, bytes));
         let (hints, bytes) = hints.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));

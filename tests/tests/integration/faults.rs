@@ -15,6 +15,7 @@ use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::hello::{Hello, Kind};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
+use ringmain_tests::crowd::Target;
 use ringmain_tests::process::{
     Client, Cluster, Network, PATIENCE, Ringmain, binary, code, command, until,
 };
@@ -365,6 +366,8 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
     }
     assert_eq!(code(other.ask::<Value>(&format!("SET more {value}"))), "NOSPACE");
     node.log_with("cannot be made");
+    let target = Target { ready: node.ready().clone(), id: node.id() };
+    until("a full log in the metrics", || target.metric("ringmain_log_full") == 1);
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0));
     let told = node.log().iter().filter(|line| line.contains("cannot be made")).count();
