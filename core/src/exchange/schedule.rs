@@ -1,5 +1,5 @@
 //! Which exchange begins when: every pair of owners of a partition once per interval, the lower
-//! node asking, the one that waited longest first, few at a time.
+//! node asking, the one that waited longest first, few at a time, and one of a partition.
 
 use core::ops::RangeInclusive;
 use core::time::Duration;

@@ -2,7 +2,9 @@
 //!
 //! *Problem.* A record that cannot be read any more is at other owners, but this node's tree still
 //! says that it has it, so no exchange would look. *Answer.* Its leaf is made to differ from all
-//! others until the record was replaced; then the leaf is summed anew from the records in it.
+//! others until the record was replaced; then the leaf is summed anew from the records in it. What
+//! took its place may be older: reads and writes of the key fail here, as before, until the copy
+//! was found equal to all other owners'.
 //! *Invariant.* A leaf is the sum of the versions of its keys, or one of [`Mending`]'s; nothing is
 //! given up before another owner has sent its copy.
 
@@ -32,13 +34,36 @@ pub(super) struct Mending {
     /// since records of unknown keys are lost, is believed again. With fewer, what was acknowledged
     /// might be at the one that is missing.
     believed: BTreeSet<Partition>,
+    /// Keys whose damaged records another owner's copies have replaced, by partition.
+    unproven: BTreeMap<Partition, Unproven>,
+}
+
+/// Keys whose records may not be the last: what was acknowledged might be at an owner whose copy
+/// has not been compared since.
+#[derive(Debug, Default)]
+struct Unproven {
+    orders: BTreeSet<u64>,
+    /// Owners whose copies were found equal since the last of them came.
+    equal: BTreeSet<NodeId>,
 }
 
 impl Mending {
     /// Nothing to mend.
     pub(super) fn new(seed: u64) -> Mending {
-        let (leaves, equal, believed) = Default::default();
-        Mending { different: seed | 1, leaves, equal, believed }
+        let (leaves, equal, believed, unproven) = Default::default();
+        Mending { different: seed | 1, leaves, equal, believed, unproven }
+    }
+
+    /// Whether the record of `key` took a damaged one's place, and may be older than that was.
+    pub(super) fn is_unproven(&self, key: &Key<'_>) -> bool {
+        !self.unproven.is_empty()
+            && !key.is_hint()
+            && self.unproven.get(&key.partition).is_some_and(|one| one.orders.contains(&key.order))
+    }
+
+    /// The records that are there are taken for the last ones: somebody said so.
+    pub(super) fn believe_all(&mut self) {
+        self.unproven.clear();
     }
 
     /// Whether the copy of `partition` was found equal to all other owners'.
@@ -106,7 +131,7 @@ impl<M: Maps> Log<M> {
 
     /// See [`Records::record_left`](ringmain_core::records::Records::record_left).
     pub(super) fn find_left(&self, key: &Key<'_>) -> Result<Option<Stored<'_>>, Unread> {
-        let source = Source { suspect: Place(0), ..self.source() };
+        let source = Source { is_certain: false, ..self.source() };
         let (_, frame) = source.find(self.index.of(key), key)?;
         frame.map(|frame| frame.stored()).transpose()
     }
@@ -126,6 +151,9 @@ impl<M: Maps> Log<M> {
     /// The keys of this order at those places leave the index.
     pub(super) fn give_up(&mut self, key: &Key<'_>, damaged: &[Place]) {
         self.on_unreadable(key.partition, key.order);
+        let unproven = self.mending.unproven.entry(key.partition).or_default();
+        unproven.orders.insert(key.order);
+        unproven.equal.clear();
         for place in damaged {
             self.index.table_mut(key.partition).remove_at(key.order, *place);
         }
@@ -192,6 +220,12 @@ impl<M: Maps> Log<M> {
 
     /// See [`Records::on_equal`](ringmain_core::records::Records::on_equal).
     pub(super) fn believe(&mut self, partition: Partition, peer: NodeId, others: usize) {
+        if let Some(unproven) = self.mending.unproven.get_mut(&partition) {
+            unproven.equal.insert(peer);
+            if unproven.equal.len() >= others {
+                self.mending.unproven.remove(&partition);
+            }
+        }
         if self.suspect == Place(0) || self.mending.is_equal(partition) {
             return;
         }

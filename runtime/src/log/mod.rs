@@ -363,6 +363,7 @@ impl<M: Maps> Log<M> {
             written: self.writer.written(),
             served_below: self.writer.served_below(),
             suspect: self.suspect,
+            is_certain: true,
             mending: &self.mending,
             failed_reads: &self.failed_reads,
             unreadable: &self.unreadable,
@@ -392,13 +393,14 @@ impl<M: Maps> Log<M> {
         let (mending, unreadable, maps) = (&self.mending, &self.unreadable, &self.maps);
         let failed_reads = &self.failed_reads;
         // Whoever asks for an append has read what is to be replaced, and may believe more of it.
-        let suspect = Place(0);
+        let suspect = self.suspect;
         let source = Source {
             maps,
             tail,
             written,
             served_below,
             suspect,
+            is_certain: false,
             mending,
             failed_reads,
             doubted,
@@ -446,7 +448,7 @@ impl<M: Maps> Log<M> {
             Err(Refusal::NoSpace) => {}
             reserved => return reserved,
         }
-        let source = Source { suspect: Place(0), ..self.source() };
+        let source = Source { is_certain: false, ..self.source() };
         let found = source.find(self.index.of(key), key);
         let (_, current) = found.map_err(|_| Refusal::Unread)?;
         match current {

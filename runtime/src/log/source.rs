@@ -26,6 +26,8 @@ pub(super) struct Source<'a, M> {
     pub(super) written: Place,
     pub(super) served_below: Place,
     pub(super) suspect: Place,
+    /// Only what is certainly the last record of its key is lent.
+    pub(super) is_certain: bool,
     pub(super) mending: &'a Mending,
     pub(super) failed_reads: &'a FailedReads,
     pub(super) doubted: &'a [u32],
@@ -101,7 +103,9 @@ impl<'a, M: Maps> Source<'a, M> {
             Ok(is_same)
         })?;
         let is_suspect = found.map_or(Place(0), |frame| frame.place()) < self.suspect;
-        if is_suspect && !self.mending.is_equal(key.partition) {
+        let is_unproven =
+            is_suspect && !self.mending.is_equal(key.partition) || self.mending.is_unproven(key);
+        if self.is_certain && is_unproven {
             return Err(Unread::Damaged);
         }
         if let Probe::Found(at) = probe {

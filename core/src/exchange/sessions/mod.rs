@@ -1,5 +1,6 @@
 //! The exchanges of one shard: those that it asks for by its [`Schedule`], and those that it
-//! answers; which of them goes on, and how fast.
+//! answers; which of them goes on, and how fast. Of a partition there is one at a time, asking or
+//! answering: two owners at once would both send an empty copy all of it.
 //!
 //! Each goes on one step at a time, in turn, and only as fast as its [`Pace`] allows: what is sent
 //! is paid for, and so is what is listed. A session is found by the number of its frames: an asking

@@ -261,6 +261,7 @@ impl<M: Maps> Log<M> {
         self.scrubber.report.keys_lost += self.index.hints.lose(is_lost);
         self.writer.sync_wanted();
         self.suspect = Place(0);
+        self.mending.believe_all();
         Some(Phase::Leave(self.writer.end()))
     }
 
