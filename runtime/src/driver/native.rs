@@ -229,7 +229,7 @@ impl State {
         let received = inbound.receive(|frame| {
             count += 1;
             let link = link_of_shard(from);
-            if self.is_shed(link, &frame) {
+            if self.is_shed(link, Some(me), &frame) {
                 return ControlFlow::Continue(());
             }
             let taken = self.engine.turn(&mut self.io).frame(link, Some(me), frame);
@@ -286,7 +286,7 @@ impl State {
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
             Op::Get | Op::Put | Op::ReadReply
                 if frame.is_of(self.engine.settings.cluster_digest)
-                    && self.is_shed(link, &frame) =>
+                    && self.is_shed(link, node, &frame) =>
             {
                 Ok(())
             }

@@ -14,11 +14,14 @@ use crate::admission::{LONG_BYTES, Level, STALE};
 use crate::checksum::Hardware;
 use crate::metrics::Counter;
 use ringmain_core::hash::Key;
+use ringmain_core::id::NodeId;
 use ringmain_core::request::Link;
+use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload as _;
+use ringmain_core::wire::peer::RejectReason;
 use ringmain_core::wire::reply::{ReplyHead, Status};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -214,8 +217,8 @@ impl State {
 
     /// Whether a frame of a peer or another shard was refused: a client's request that it hands
     /// on, or a long answer, which would be kept until others have come. The request of that goes
-    /// on without it, as if it had been lost on its way.
-    pub(super) fn is_shed(&mut self, link: Link, frame: &Frame<'_>) -> bool {
+    /// on without it, as if `node` had refused it.
+    pub(super) fn is_shed(&mut self, link: Link, node: Option<NodeId>, frame: &Frame<'_>) -> bool {
         let bytes = frame.body().bytes().len();
         let (is_request, is_answer) = match frame.op() {
             Op::Get | Op::Put => (true, false),
@@ -226,7 +229,16 @@ impl State {
         if is_shed && is_request {
             self.refuse_frame(link, frame);
         }
-        self.recorder.add(Counter::FramesShed, u64::from(is_shed && is_answer));
+        if is_shed
+            && is_answer
+            && let Some(node) = node
+        {
+            self.recorder.add(Counter::FramesShed, 1);
+            let about = &self.about;
+            let order = Key::new(frame.key(), about.hash_seed, about.partition_bits).order;
+            let (op, reason) = (frame.hop().request, RejectReason::Busy);
+            self.engine.turn(&mut self.io).input(Input::Rejected { node, op, order, reason });
+        }
         is_shed
     }
 
