@@ -368,7 +368,7 @@ impl World<'_> {
             }
             Sender::Closer => {
                 self.closing.waits = None;
-                self.after(Duration::from_millis(100), Event::Close);
+                self.after(self.closing_pause(), Event::Close);
             }
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Closing {
     /// The request under way.
     pub(super) waits: Option<u64>,
     attempts: u32,
+    /// The request under way, or the one that ended last, writes.
+    is_writing: bool,
     /// All keys are closed.
     done: bool,
 }
@@ -203,12 +205,19 @@ impl World<'_> {
         if all == 0 {
             return self.close_next();
         }
+        self.closing.is_writing = self.closing.read.is_some();
         let operation = match self.closing.read.take() {
             None => self.clients.get_all(key, all),
             Some(read) => self.clients.put_all(key, all, &read),
         };
         self.request(Sender::Closer, operation);
         Ok(())
+    }
+
+    /// How long to wait before the next attempt: a write that failed may be under way still, and
+    /// must not come after the last one.
+    pub(super) fn closing_pause(&self) -> Duration {
+        if self.closing.is_writing { QUIET } else { Duration::from_millis(100) }
     }
 
     /// S1: a read of all owners covers every acknowledged write.
