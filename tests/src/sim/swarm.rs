@@ -382,7 +382,11 @@ impl ClientOptions {
     fn draw(random: &mut Random) -> ClientOptions {
         let sequential = random.chance(200);
         let key_count = random.between(1, 8) as usize;
-        let weights = std::array::from_fn(|_| [0, 1, 2, 4][random.below(4)]);
+        let mut weights = std::array::from_fn(|_| [0, 1, 2, 4][random.below(4)]);
+        if weights == [0; 7] {
+            // One in 16384.
+            weights = [1; 7];
+        }
         ClientOptions {
             count: random.between(if sequential { key_count as u64 } else { 2 }, 12) as usize,
             key_count,
