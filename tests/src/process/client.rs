@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError, RedisResult};
 
@@ -19,7 +19,15 @@ impl Client {
     /// # Errors
     /// Those of the connection.
     pub fn connect(address: SocketAddr) -> RedisResult<Client> {
-        Client::open(&format!("redis://{address}"))
+        Client::connect_within(address, PATIENCE)
+    }
+
+    /// Connects, and waits at most so long for each answer: the node may be a stopped one.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn connect_within(address: SocketAddr, patience: Duration) -> RedisResult<Client> {
+        Client::open(&format!("redis://{address}"), patience)
     }
 
     /// Connects, speaking RESP3.
@@ -27,12 +35,12 @@ impl Client {
     /// # Errors
     /// Those of the connection.
     pub fn connect_resp3(address: SocketAddr) -> RedisResult<Client> {
-        Client::open(&format!("redis://{address}?protocol=resp3"))
+        Client::open(&format!("redis://{address}?protocol=resp3"), PATIENCE)
     }
 
-    fn open(address: &str) -> RedisResult<Client> {
-        let connection = redis::Client::open(address)?.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
+    fn open(address: &str, patience: Duration) -> RedisResult<Client> {
+        let connection = redis::Client::open(address)?.get_connection_with_timeout(patience)?;
+        connection.set_read_timeout(Some(patience))?;
         Ok(Client { connection })
     }
 

@@ -11,6 +11,10 @@ use redis::{RedisResult, Value};
 
 use super::{Client, PATIENCE};
 
+/// How long a client waits for a node, which may be stopped, before it asks another: longer than a
+/// request may take. With more, all of them would wait for that node in the end.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A pause behind what failed, so that a node that is away is not all that is asked.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -133,7 +137,10 @@ fn work(
         // After what failed, another node is asked.
         let asked = match connected.take() {
             Some(client) => Ok(client),
-            None => Client::connect(nodes[(client + number as usize) % nodes.len()]),
+            None => {
+                let node = nodes[(client + number as usize) % nodes.len()];
+                Client::connect_within(node, CLIENT_PATIENCE)
+            }
         };
         let result = asked.and_then(|mut asked| {
             let (context, seen) = siblings(&mut asked, &key, "")?;
