@@ -41,6 +41,11 @@ impl FailedReads {
     pub(super) fn is_given_up(&self, place: Place) -> bool {
         self.counts.get(&place).is_some_and(|count| *count >= FETCH_COUNT_MAX)
     }
+
+    /// All of `segment` was read: the disk had a bad moment.
+    pub(super) fn forget(&mut self, segment: u32) {
+        self.counts.retain(|place, _| place.segment() != segment);
+    }
 }
 
 /// Keys whose writes wait for room, in the order of their asking.

@@ -351,6 +351,7 @@ impl<M: Maps> Log<M> {
                 self.writer.segments.set_state(segment, State::Done);
             }
             self.writer.segments.trust(segment);
+            self.failed_reads.forget(segment);
             return;
         }
         self.note_damage(pass);

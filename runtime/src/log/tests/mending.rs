@@ -5,6 +5,7 @@ use ringmain_core::limits::FETCH_COUNT_MAX;
 use ringmain_core::records::{join_exchanged, leaf_of, leaf_orders};
 use ringmain_core::wire::body::Body;
 
+use super::super::limits::FAILED_READ_COUNT_MAX;
 use super::scrub::{check_leaves, frames, restart, rotting, sweep};
 use super::*;
 
@@ -169,6 +170,39 @@ fn a_record_that_no_disk_gives_is_damaged_and_replaced() {
     assert!(world.log.record_left(&key(name)).unwrap().unwrap().place > place);
     mend(&mut world, name);
     assert_eq!(world.log.unmended_count(), 0);
+}
+
+/// A disk that had a bad moment: a sweep reads all again.
+#[test]
+fn a_record_that_the_disk_gives_after_all_is_sound_again() {
+    let (mut world, damage) = restart(rotting(Durability::Always, 24, 80, 2));
+    assert!(damage.is_empty());
+    let name = world.latest.keys().next().unwrap().clone();
+    let key = key(&name);
+    let place = world.log.record(&key).unwrap().unwrap().place;
+    world.log.maps_mut().is_cold = true;
+    (0..FETCH_COUNT_MAX).for_each(|_| world.log.on_fetch_failed(place));
+    assert_eq!(world.log.record(&key).unwrap_err(), Unread::Damaged);
+    sweep(&mut world, false);
+    assert_eq!(world.log.record(&key).unwrap_err(), Unread::Cold);
+    world.log.maps_mut().is_cold = false;
+    assert!(world.log.record(&key).unwrap().is_some());
+}
+
+#[test]
+fn so_many_places_that_the_disk_does_not_give_are_remembered() {
+    let mut world = World::ready(config(Durability::Always));
+    let given_up =
+        |world: &World, offset: u32| world.log.failed_reads.is_given_up(Place::new(9, offset));
+    let fail = |world: &mut World, offset: u32| {
+        (0..FETCH_COUNT_MAX).for_each(|_| world.log.on_fetch_failed(Place::new(9, offset)));
+    };
+    let count = FAILED_READ_COUNT_MAX as u32;
+    (0..count).for_each(|offset| fail(&mut world, offset));
+    assert!((0..count).all(|offset| given_up(&world, offset)));
+    fail(&mut world, count);
+    assert!(!given_up(&world, 0));
+    assert!((1..=count).all(|offset| given_up(&world, offset)));
 }
 
 #[test]
