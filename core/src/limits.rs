@@ -123,7 +123,8 @@ pub const HANDOFF_FETCH_PAUSE: Duration = Duration::from_millis(10);
 pub const HANDOFF_FETCH_COUNT_MAX: u32 = 100;
 /// Default time after which nodes for which hints are left are looked at again.
 pub const HINT_INTERVAL: Duration = Duration::from_secs(10);
-/// Reads of a cold record that may bring nothing before what waits for it is refused.
+/// Reads of a cold record that may bring nothing, in a row, before what waits for it is refused and
+/// the record counts as damaged.
 pub const FETCH_COUNT_MAX: u32 = 3;
 /// Operations on one key that go on in one step when the record that they waited for was read.
 pub const RESUME_COUNT_MAX: usize = 32;

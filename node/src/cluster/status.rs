@@ -71,8 +71,8 @@ fn complete(status: &mut Value, others: &BTreeMap<String, Value>) {
             continue;
         }
         let other = member["node"].as_str().and_then(|node| others.get(node));
-        let seats = other.and_then(|other| other["nodes"].as_array()).into_iter().flatten();
-        let own = seats.into_iter().find(|seat| seat["node"] == member["node"]);
+        let mut seats = other.and_then(|other| other["nodes"].as_array()).into_iter().flatten();
+        let own = seats.find(|seat| seat["node"] == member["node"]);
         has_converged &= other.is_some_and(|other| other["converged"] == true);
         if let Some(own) = own {
             pending += own["hints_held"].as_u64().unwrap_or_default();

@@ -133,3 +133,17 @@ fn a_half_empty_copy_is_streamed_and_keeps_what_it_has() {
     assert!(summary.is_equal());
     world.check_converged(&());
 }
+
+/// Another owner may have brought the rest of a stream that broke.
+#[test]
+fn a_stream_is_not_taken_up_to_a_copy_that_has_the_rest() {
+    for to_peer in [true, false] {
+        let mut world = equal_stores(3_000);
+        world.put(0, (Prng::new(9_999).next_u64(), 9_999), [2, 0, 0]);
+        let resume = Some(Resume { from: 0, to_peer });
+        let (summary, traffic) = world.exchange_with(0, 1, resume, None);
+        assert!(summary.is_equal());
+        assert_eq!(traffic.records, 1);
+        world.check_converged(&to_peer);
+    }
+}
