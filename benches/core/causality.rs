@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use ringmain_core::causality::{
-    Context, Event, Join, Record, Write, decode_token, encode_token, join, token_bytes, write_join,
+    Change, Context, Event, Join, Record, Write, decode_token, encode_token, join, token_bytes,
+    write_join,
 };
 use ringmain_core::hash::{Key, KeyHash};
 use ringmain_core::id::NodeId;
@@ -30,10 +31,8 @@ fn event(criterion: &mut Criterion) {
     let old = parsed(&bytes);
     let write = Write {
         context: Context::Local,
-        tombstone: false,
         timestamp: UnixMs(1_700_000_000_001),
-        expires: None,
-        value: &value,
+        change: Change::Value { expires: None, value: &value },
     };
     let plan = || {
         let (old, write) = (black_box(old), black_box(&write));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use ringmain_core::Unsynced;
-use ringmain_core::causality::{Context, Record, Write};
+use ringmain_core::causality::{Change, Context, Record, Write};
 use ringmain_core::drive::{Answer, Command, Links, Lost, Notice, To, Turn, TurnSettings};
 use ringmain_core::exchange;
 use ringmain_core::hash::Key;
@@ -59,13 +59,11 @@ pub(crate) fn benchmark(criterion: &mut Criterion) {
     group.bench_function("control_event", |bencher| {
         let mut store = OneKey::default();
         let key = Key::new(KEY, CLUSTER.hash_seed(), PARTITION_BITS);
-        let author = Author { node: ME, boot: BOOT, birth: 1 };
+        let author = Author { node: ME, boot: BOOT, birth: 1, now: UnixMs(1) };
         let write = Write {
             context: Context::Local,
-            tombstone: false,
             timestamp: UnixMs(1),
-            expires: None,
-            value: &value,
+            change: Change::Value { expires: None, value: &value },
         };
         bencher.iter(|| event(&mut store, black_box(&key), author, black_box(&write)));
     });

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ringmain_core::causality::{Context, Write};
+use ringmain_core::causality::{Change, Context, Write};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
 use ringmain_core::records::{Author, Full, Place, Records, Refusal, event};
@@ -17,7 +17,7 @@ use crate::engine::{Engine, Name, Pair};
 const AHEAD_COUNT: usize = 16;
 pub(crate) const IDENTITY: Identity =
     Identity { cluster: ClusterId(42), shard: ShardIndex(0), shards: 1, partition_bits: 10 };
-const AUTHOR: Author = Author { node: NodeId(1), boot: Boot(1), birth: 1 };
+const AUTHOR: Author = Author { node: NodeId(1), boot: Boot(1), birth: 1, now: UnixMs(1) };
 
 /// The log of one shard.
 pub(crate) struct Ringmain {
@@ -109,7 +109,7 @@ impl Ringmain {
 
     fn read(&self, key: &Key<'_>, look: &mut impl FnMut(&[u8])) -> bool {
         let stored = self.log.record(key).expect("what was written can be read");
-        let winner = stored.and_then(|stored| stored.record.winner());
+        let winner = stored.and_then(|stored| stored.record.live(UnixMs(1)).winner());
         winner.map(|sibling| look(sibling.value)).is_some()
     }
 
@@ -136,10 +136,8 @@ pub(crate) fn append<R: Records>(
 ) -> Result<Place, Refusal> {
     let write = Write {
         context: Context::Local,
-        tombstone: false,
         timestamp: UnixMs(1_700_000_000_000),
-        expires: None,
-        value,
+        change: Change::Value { expires: None, value },
     };
     event(log, key, AUTHOR, &write).map(|applied| applied.place)
 }

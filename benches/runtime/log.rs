@@ -15,6 +15,7 @@ use ringmain_core::hash::Key;
 use ringmain_core::id::NodeId;
 use ringmain_core::prng::Prng;
 use ringmain_core::records::Records;
+use ringmain_core::time::UnixMs;
 use ringmain_runtime::log::Log;
 
 use crate::memory::{AHEAD_COUNT, Segments, TURN_COUNT, append, key, log_of, name, settle};
@@ -124,7 +125,7 @@ fn reads(criterion: &mut Criterion, key_count: u64) {
 /// The first byte of what a `GET` shows.
 fn read(log: &Log<Segments>, key: &Key<'_>) -> u8 {
     let stored = log.record(key).expect("memory can be read").expect("every key was written");
-    stored.record.winner().expect("nothing was deleted").value[0]
+    stored.record.live(UnixMs(1)).winner().expect("nothing was deleted").value[0]
 }
 
 fn map_of(names: &[Name]) -> Map {

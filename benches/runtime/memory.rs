@@ -1,6 +1,6 @@
 //! A log in memory: whatever it asks of the disk is done at once, and what it writes is kept.
 
-use ringmain_core::causality::{Context, Write};
+use ringmain_core::causality::{Change, Context, Write};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
 use ringmain_core::records::{Author, Place, event};
@@ -17,7 +17,7 @@ pub(crate) const AHEAD_COUNT: usize = 16;
 const FREE_BYTES: u64 = 1 << 40;
 const IDENTITY: Identity =
     Identity { cluster: ClusterId(42), shard: ShardIndex(0), shards: 1, partition_bits: 10 };
-const AUTHOR: Author = Author { node: NodeId(1), boot: Boot(1), birth: 1 };
+const AUTHOR: Author = Author { node: NodeId(1), boot: Boot(1), birth: 1, now: UnixMs(1) };
 
 /// The segments of a log, from 1 on.
 #[derive(Debug, Default)]
@@ -69,10 +69,8 @@ pub(crate) fn log_of(names: &[[u8; 16]], value: &[u8]) -> Log<Segments> {
 pub(crate) fn append(log: &mut Log<Segments>, key: &Key<'_>, value: &[u8]) {
     let write = Write {
         context: Context::Local,
-        tombstone: false,
         timestamp: UnixMs(1_700_000_000_000),
-        expires: None,
-        value,
+        change: Change::Value { expires: None, value },
     };
     event(log, key, AUTHOR, &write).expect("the log was settled");
 }

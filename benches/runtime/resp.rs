@@ -30,7 +30,7 @@ pub(crate) fn benchmark(criterion: &mut Criterion) {
     let record = Record::new_checked(&bytes).expect("encode_record wrote it");
     let got = Answer::Local {
         outcome: Outcome::Got,
-        record: Some(record),
+        record: Some(record.live(UnixMs(1))),
         context: None,
         live: 0,
         found: 0,
@@ -116,6 +116,10 @@ struct Always<'a> {
 }
 
 impl Requests for Always<'_> {
+    fn wall(&self) -> UnixMs {
+        UnixMs(1)
+    }
+
     fn submit(
         &mut self,
         ticket: Ticket,

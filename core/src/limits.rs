@@ -6,6 +6,8 @@ use core::time::Duration;
 pub const KEY_BYTES_MAX: usize = 4096;
 /// Largest value that `--max-value-bytes` may allow, bytes.
 pub const VALUE_BYTES_MAX: usize = 4 << 20;
+/// The latest time at which a value may expire, Unix milliseconds, as in Redis.
+pub const EXPIRES_MS_MAX: u64 = i64::MAX as u64;
 /// Most siblings that a client write may leave in a record.
 pub const SIBLING_COUNT_MAX: usize = 100;
 /// Largest record that a client write may leave, bytes. Joins may exceed it.

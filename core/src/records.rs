@@ -20,6 +20,7 @@ use crate::hash::Key;
 use crate::id::{Boot, NodeId, Partition};
 use crate::limits;
 use crate::request::KeyPlace;
+use crate::time::UnixMs;
 use crate::wire::body::{Body, body_bytes};
 use core::ops::RangeInclusive;
 
@@ -240,7 +241,7 @@ pub trait Records {
     fn leaves(&mut self, partition: Partition) -> &mut [u64];
 }
 
-/// Who coordinates an event, and which birth it may use for a new actor.
+/// Who coordinates an event and when, and which birth it may use for a new actor.
 #[derive(Clone, Copy, Debug)]
 pub struct Author {
     /// This node.
@@ -249,6 +250,8 @@ pub struct Author {
     pub boot: Boot,
     /// The next unused birth of the key's partition.
     pub birth: u32,
+    /// What its wall clock shows.
+    pub now: UnixMs,
 }
 
 /// What an event did.
@@ -256,9 +259,9 @@ pub struct Author {
 pub struct Applied {
     /// Where the new record lies.
     pub place: Place,
-    /// Siblings that are not tombstones.
+    /// Siblings that a read would see now.
     pub live: u16,
-    /// The new version is the only sibling, so its context may be given to the writer.
+    /// There is one new version, and no other sibling, so its context may be given to the writer.
     pub sole: bool,
     /// [`Author::birth`] was used.
     pub minted: bool,
@@ -278,7 +281,7 @@ pub enum Refusal {
 }
 
 /// Applies a client's write to the record of `key`: discard what the context covers, add the new
-/// version with a new dot (DVV, arXiv 1011.5808), append.
+/// versions with new dots (DVV, arXiv 1011.5808), append.
 ///
 /// # Errors
 /// [`Refusal`]; then nothing changed. Limits bind client writes only (Riak's lesson: a join that
@@ -301,7 +304,7 @@ pub fn event<R: Records>(
             event.write_to(old.map(|old| old.record), write, out);
             let record = Record::new_checked(out).expect("an event writes a well-formed record");
             after = record.version(key);
-            live = record.live_count();
+            live = record.live(author.now).count();
         })
         .map_err(Refusal::Full)?;
     update_leaf(records, key, before, after);

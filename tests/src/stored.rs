@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ringmain_core::causality::{Context, Record, Write};
+use ringmain_core::causality::{Change, Context, Record, Write};
 use ringmain_core::hash::Key;
 use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
 use ringmain_core::records::{Author, Place, Records, event};
@@ -218,7 +218,7 @@ impl Shard {
         for (_, name) in &names {
             let stored = self.log.record(&key(name)).expect("it is whole");
             let stored = stored.expect("it was written");
-            let live = stored.record.siblings().filter(|sibling| !sibling.is_tombstone());
+            let live = stored.record.live(UnixMs(5)).siblings();
             let mut values: Vec<_> = live.map(|sibling| sibling.value.to_vec()).collect();
             values.sort();
             let record = stored.record.bytes().to_vec();
@@ -247,9 +247,13 @@ impl Shard {
         // Of any length, and nothing that occurs twice.
         let value: Vec<u8> =
             (0..30 + n * 7 % 90).map(|at| b'a' + ((at + n + round) % 26) as u8).collect();
-        let value = if tombstone { &[][..] } else { &value };
-        let write = Write { context, tombstone, timestamp: UnixMs(5), expires: None, value };
-        let author = Author { node: identity().node, boot: Boot(1), birth: 1 };
+        let change = match tombstone {
+            true => Change::Tombstone,
+            false => Change::Value { expires: None, value: &value },
+        };
+        let write = Write { context, timestamp: UnixMs(5), change };
+        let now = UnixMs(5);
+        let author = Author { node: identity().node, boot: Boot(1), birth: 1, now };
         event(&mut self.log, &key(name), author, &write).expect("there is room");
         if n.is_multiple_of(3) {
             self.work();

@@ -1,10 +1,12 @@
 //! A client's write at its coordinator: discard what the writer's context covers, add the new
-//! version under a dot that was never used.
+//! version under a dot that was never used; or, when an expiry changes, every version that was
+//! seen again, each under such a dot of its own, so that none of them replaces another.
 
 use super::context::Context;
 use super::dot::{Actor, Dot, NUMBER_MAX};
 use super::encode::{Sink, Size, Writer};
-use super::record::{EXPIRES, Record, Sibling, TOMBSTONE};
+use super::live::Live;
+use super::record::{EXPIRES, Record, SIBLING_COUNT_ENCODED_MAX, Sibling, TOMBSTONE};
 use super::version_vector::{Rows, VersionVector};
 use crate::id::{Boot, NodeId};
 use crate::time::UnixMs;
@@ -14,32 +16,75 @@ use crate::time::UnixMs;
 pub struct Write<'a> {
     /// What it has seen: the siblings that this write supersedes.
     pub context: Context<'a>,
-    /// A delete; `expires` and `value` are ignored then.
-    pub tombstone: bool,
     /// The coordinator's clock.
     pub timestamp: UnixMs,
-    /// When reads begin to treat it as a tombstone; `None`: never.
-    pub expires: Option<UnixMs>,
-    /// The value, below 4 GiB.
-    pub value: &'a [u8],
+    /// What takes their place.
+    pub change: Change<'a>,
+}
+
+/// The versions that take the place of others.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// A delete.
+    Tombstone,
+    /// A value.
+    Value {
+        /// When reads begin to treat it as a tombstone; `None`: never.
+        expires: Option<UnixMs>,
+        /// Below 4 GiB.
+        value: &'a [u8],
+    },
+    /// The siblings that a read has seen, at least one, each with its own value and time stamp.
+    Again {
+        /// Them.
+        seen: Live<'a>,
+        /// When they all expire now; `None`: never.
+        expires: Option<UnixMs>,
+    },
 }
 
 impl<'a> Write<'a> {
-    fn sibling(&self, dot: Dot) -> Sibling<'a> {
-        let timestamp = self.timestamp;
-        let expires = self.expires;
-        let flags = if expires.is_some() { EXPIRES } else { 0 };
-        match self.tombstone {
-            true => Sibling { dot, flags: TOMBSTONE, timestamp, expires: None, value: &[] },
-            false => Sibling { dot, flags, timestamp, expires, value: self.value },
+    /// How many versions there are.
+    fn version_count(&self) -> u32 {
+        match self.change {
+            Change::Tombstone | Change::Value { .. } => 1,
+            Change::Again { seen, .. } => seen.count() as u32,
         }
     }
+
+    /// Calls `each` for every version; `first` names the first one, and the next numbers of its
+    /// actor the others.
+    fn for_each_version(&self, first: Dot, mut each: impl FnMut(&Sibling<'a>)) {
+        let timestamp = self.timestamp;
+        match self.change {
+            Change::Tombstone => {
+                let (flags, expires, value) = (TOMBSTONE, None, &[][..]);
+                each(&Sibling { dot: first, flags, timestamp, expires, value });
+            }
+            Change::Value { expires, value } => {
+                let flags = flags(expires);
+                each(&Sibling { dot: first, flags, timestamp, expires, value });
+            }
+            Change::Again { seen, expires } => {
+                for (number, sibling) in (first.number()..).zip(seen.siblings()) {
+                    let dot = Dot::new(first.actor(), number);
+                    each(&Sibling { dot, flags: flags(expires), expires, ..sibling });
+                }
+            }
+        }
+    }
+}
+
+/// The flags of a value.
+fn flags(expires: Option<UnixMs>) -> u8 {
+    if expires.is_some() { EXPIRES } else { 0 }
 }
 
 /// The plan of one write: what the new record will be, before a byte is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Event {
-    dot: Dot,
+    first: Dot,
+    last: Dot,
     mine: usize,
     minted: bool,
     size: Size,
@@ -53,7 +98,8 @@ impl Event {
     /// context.
     ///
     /// # Panics
-    /// If `boot` or `mint` do not fit an [`Actor`], or the value has 4 GiB or more.
+    /// If `boot` or `mint` do not fit an [`Actor`], there is no version, or a value has 4 GiB or
+    /// more.
     pub fn plan(
         old: Option<Record<'_>>,
         mine: Option<u16>,
@@ -64,19 +110,22 @@ impl Event {
     ) -> Event {
         let old = old.unwrap_or(Record::empty());
         let seen = write.context.version_vector(old);
+        let count = write.version_count();
+        assert!(count > 0);
         let extended = mine
             .and_then(|index| old.version_vector().entry(usize::from(index)))
             .filter(|entry| may_extend(entry.actor(), me, boot))
             .filter(|entry| {
-                entry.number() < NUMBER_MAX && seen.number(entry.actor()) <= entry.number()
+                let number = entry.number();
+                number <= NUMBER_MAX - count && seen.number(entry.actor()) <= number
             });
         let actor = extended.map_or_else(|| Actor::new(me, boot, mint), Dot::actor);
         // An actor just minted is in neither, unless the caller used its birth before.
-        let last = old.version_vector().number(actor).max(seen.number(actor));
-        let dot = Dot::new(actor, last + 1);
+        let used = old.version_vector().number(actor).max(seen.number(actor));
+        let (first, last) = (Dot::new(actor, used + 1), Dot::new(actor, used + count));
         let mut size = Size::default();
-        let mine = walk(old, seen, &write.sibling(dot), &mut size);
-        Event { dot, mine, minted: extended.is_none(), size }
+        let mine = walk(old, seen, (write, first, last), &mut size);
+        Event { first, last, mine, minted: extended.is_none(), size }
     }
 
     /// Writes the new record, [`bytes`](Self::bytes) long. `old` and `write` are those of the
@@ -91,14 +140,14 @@ impl Event {
         let old = old.unwrap_or(Record::empty());
         let seen = write.context.version_vector(old);
         let mut writer = Writer::new(out, &self.size);
-        let mine = walk(old, seen, &write.sibling(self.dot), &mut writer);
+        let mine = walk(old, seen, (write, self.first, self.last), &mut writer);
         assert!(mine == self.mine);
         writer.finish();
     }
 
-    /// The name of the write.
+    /// The name of the write; of several versions, of the last one.
     pub fn dot(&self) -> Dot {
-        self.dot
+        self.last
     }
 
     /// Length of the new record.
@@ -106,7 +155,7 @@ impl Event {
         self.size.bytes()
     }
 
-    /// Siblings of the new record, tombstones and the new version too.
+    /// Siblings of the new record, tombstones and the new versions too.
     pub fn sibling_count(&self) -> usize {
         self.size.sibling_count()
     }
@@ -138,39 +187,41 @@ fn may_extend(actor: Actor, me: NodeId, boot: Boot) -> bool {
     actor.node() == me && actor.boot() == boot
 }
 
-/// Walks the new record; returns the index of the entry of `version`'s actor.
+/// Walks the new record; returns the index of the entry of the new versions' actor.
 fn walk(
     old: Record<'_>,
     seen: VersionVector<'_>,
-    version: &Sibling<'_>,
+    (write, first, last): (&Write<'_>, Dot, Dot),
     sink: &mut impl Sink,
 ) -> usize {
-    let actor = version.dot.actor();
+    let actor = first.actor();
     let mut siblings = old.siblings().peekable();
     let mut mine = None;
     let mut row_count = 0;
     for row in Rows::new(old.version_vector(), seen) {
         if mine.is_none() && actor < row.actor {
-            sink.entry(version.dot);
-            sink.sibling(version);
+            sink.entry(last);
+            write.for_each_version(first, |version| sink.sibling(version));
             mine = Some(row_count);
         }
         let extends = actor == row.actor;
-        sink.entry(if extends { version.dot } else { row.joined() });
+        sink.entry(if extends { last } else { row.joined() });
         while let Some(sibling) = siblings.next_if(|s| s.dot.actor() == row.actor) {
             if sibling.dot.number() > row.right {
                 sink.sibling(&sibling);
             }
         }
         if extends {
-            sink.sibling(version);
+            write.for_each_version(first, |version| sink.sibling(version));
             mine = Some(row_count);
         }
         row_count += 1;
     }
     mine.unwrap_or_else(|| {
-        sink.entry(version.dot);
-        sink.sibling(version);
+        sink.entry(last);
+        write.for_each_version(first, |version| sink.sibling(version));
         row_count
     })
 }
+
+const _: () = assert!(SIBLING_COUNT_ENCODED_MAX < NUMBER_MAX as usize, "one actor names them all");

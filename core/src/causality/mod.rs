@@ -29,6 +29,7 @@ mod dot;
 mod encode;
 mod event;
 mod join;
+mod live;
 mod record;
 mod varint;
 mod version_vector;
@@ -42,8 +43,9 @@ pub use context::{
 };
 pub use dot::{Actor, Dot, NUMBER_MAX};
 pub use encode::{encode_record, record_bytes};
-pub use event::{Event, Write};
+pub use event::{Change, Event, Write};
 pub use join::{Join, join, mine_after_join, write_join};
+pub use live::Live;
 pub use record::{
     EXPIRES, MalformedRecord, Record, SIBLING_COUNT_ENCODED_MAX, Sibling, Siblings, TOMBSTONE,
 };

@@ -14,6 +14,7 @@
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::dot::Dot;
+use super::live::Live;
 use super::varint;
 use super::version_vector::VersionVector;
 use crate::hash::Key;
@@ -108,21 +109,10 @@ impl<'a> Record<'a> {
         usize::from(self.sibling_count)
     }
 
-    /// Siblings that are no tombstones, whether expired or not. Cost: O(siblings).
-    pub fn live_count(self) -> usize {
-        self.siblings().filter(|sibling| !sibling.is_tombstone()).count()
-    }
-
-    /// The one sibling for commands that answer one value: of those that are no tombstones, the
-    /// one with the greatest (timestamp, dot), the same on every node. It may have expired: see
-    /// [`winner_at`](Self::winner_at).
-    pub fn winner(self) -> Option<Sibling<'a>> {
-        greatest(self.siblings().filter(|sibling| !sibling.is_tombstone()))
-    }
-
-    /// As [`winner`](Self::winner), among the siblings that have not expired at `now`.
-    pub fn winner_at(self, now: UnixMs) -> Option<Sibling<'a>> {
-        greatest(self.siblings().filter(|sibling| sibling.is_live(now)))
+    /// The record as a read at `now` sees it.
+    #[inline]
+    pub fn live(self, now: UnixMs) -> Live<'a> {
+        Live::new(self, now)
     }
 
     /// What Merkle leaves sum up: a hash of the key and of the sorted sibling dots. Equal
@@ -247,10 +237,6 @@ fn split_dot<'a>(version_vector: VersionVector<'_>, bytes: &'a [u8]) -> Option<(
 fn split_unix_ms(bytes: &[u8]) -> Option<(UnixMs, &[u8])> {
     let (value, rest) = bytes.split_first_chunk()?;
     Some((UnixMs(u64::from_le_bytes(*value)), rest))
-}
-
-fn greatest<'a>(siblings: impl Iterator<Item = Sibling<'a>>) -> Option<Sibling<'a>> {
-    siblings.max_by_key(|sibling| (sibling.timestamp, sibling.dot))
 }
 
 /// First byte of a record.

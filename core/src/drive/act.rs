@@ -4,8 +4,8 @@ use super::answer::{self, Answer, Token};
 use super::hints::record_of;
 use super::kept::{gather, gathered, kept, kept_bytes, write_kept};
 use super::park::{Lack, Wait};
-use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting};
-use crate::causality::{self, Context, Record, VersionVector, Write};
+use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting, write};
+use crate::causality::{self, Context, Live, Record, VersionVector};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId};
@@ -18,7 +18,7 @@ use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
 use crate::wire::peer::{Ack, Read, ReadSame, Reject, RejectReason};
-use crate::wire::put::{Condition, Content, PutRequest, Replaces};
+use crate::wire::put::{Content, Replaces};
 use crate::wire::reply::Reply;
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
@@ -205,6 +205,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         use_gathered: bool,
         hand: AtHand<'_>,
     ) -> Option<Input<'static>> {
+        if use_gathered {
+            self.gather_own(op, target);
+        }
         let bits = self.shard.config().partition_bits;
         let (key, command) = match hand {
             AtHand::Command(key, command) => (key, command),
@@ -218,7 +221,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let key = key.kept_for(target);
         let Command::Put(put) = command else { unreachable!("only writes are applied") };
         let gathered = gathered(self.bodies, op);
-        if use_gathered && !holds(put, self.live(gathered)) {
+        let found = self.live(gathered);
+        if use_gathered && !write::holds(put, found) {
             return Some(Input::ConditionFailed { op });
         }
         let context = match put.replaces {
@@ -234,9 +238,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 Context::Given(context)
             }
         };
-        let write = write_of(put, context, self.wall);
+        let write = write::of(put, context, found, self.wall);
         let config = self.shard.config();
-        let author = Author { node: config.node, boot: config.boot, birth };
+        let author = Author { node: config.node, boot: config.boot, birth, now: self.wall };
         let result = records::event(self.store, &key, author, &write);
         if let Some(lack) = result.err().and_then(|refusal| self.lack_of(refusal))
             && self.park_write(op, lack, hand)
@@ -244,6 +248,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             return None;
         }
         Some(Input::Applied { op, result })
+    }
+
+    /// Where values get another expiry, they are those of the own copy as it is now, too: none
+    /// that was replaced since the read comes back.
+    fn gather_own(&mut self, op: RequestId, target: NodeId) {
+        let Some((key, Command::Put(put))) = kept(self.bodies, op) else { return };
+        if !matches!(put.content, Content::ExpiryOnly { .. }) {
+            return;
+        }
+        let key = self.place(key).kept_for(target);
+        // What cannot be read, the event meets, too.
+        if let Ok(Some(stored)) = self.store.record(&key) {
+            let place = stored.place;
+            let _unread = self.gather_place(op, place);
+        }
     }
 
     /// What the store lacks for now, if that is why it refuses.
@@ -392,15 +411,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             (AtHand::Command(key, command), None) => Some((key.bytes, command)),
             _ => None,
         };
+        let found = self.live(gathered);
+        let found_count = found.count() as u16;
+        let returned = gathered.and(returns_old(command).then_some(found));
         let answer = match outcome {
             Outcome::Got => {
                 let key = command.map_or(&[][..], |(key, _)| key);
                 let context = Token::of(want_context, context_key, key, gathered);
-                Answer::Local { outcome, record: gathered, context, live: 0, found: 0 }
+                let record = gathered.and(Some(found));
+                Answer::Local { outcome, record, context, live: 0, found: 0 }
             }
             Outcome::Stored(applied) => {
-                let found = self.live(gathered);
-                let record = if returns_old(command) { gathered } else { None };
                 let sole = applied.sole;
                 #[cfg(feature = "plant")]
                 let sole = sole || crate::plant::is(crate::plant::Plant::ContextCoversUnseen);
@@ -410,12 +431,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                     let new = Record::new_checked(body.payload()).ok();
                     Token::of(true, context_key, body.key(), new)
                 });
-                Answer::Local { outcome, record, context, live: applied.live, found }
+                let (record, live) = (returned, applied.live);
+                Answer::Local { outcome, record, context, live, found: found_count }
             }
             Outcome::ConditionFailed => {
-                let found = self.live(gathered);
-                let record = if returns_old(command) { gathered } else { None };
-                Answer::Local { outcome, record, context: None, live: found, found }
+                let (record, live) = (returned, found_count);
+                Answer::Local { outcome, record, context: None, live, found: live }
             }
             Outcome::Failed(failure) => Answer::failed(failure),
         };
@@ -425,10 +446,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    /// How many values a client would find in `record` now.
-    fn live(&self, record: Option<Record<'_>>) -> u16 {
-        let siblings = record.iter().flat_map(|record| record.siblings());
-        siblings.filter(|sibling| sibling.is_live(self.wall)).count() as u16
+    /// What a client would find in `record` now.
+    fn live<'r>(&self, record: Option<Record<'r>>) -> Live<'r> {
+        record.unwrap_or(Record::empty()).live(self.wall)
     }
 
     fn relay(&mut self, op: RequestId, origin: Origin, hand: AtHand<'_>) {
@@ -458,24 +478,7 @@ fn is_same(known: u64, version: u64) -> bool {
     known != 0 && known == version
 }
 
-fn holds(put: PutRequest<'_>, live: u16) -> bool {
-    match put.replaces {
-        Replaces::ReadFirst { condition: Condition::IfAbsent, .. } => live == 0,
-        Replaces::ReadFirst { condition: Condition::IfPresent, .. } => live > 0,
-        _ => true,
-    }
-}
-
 fn returns_old(command: Option<(&[u8], Command<'_>)>) -> bool {
     let Some((_, Command::Put(put))) = command else { return false };
     matches!(put.replaces, Replaces::ReadFirst { return_old: true, .. })
-}
-
-fn write_of<'a>(put: PutRequest<'a>, context: Context<'a>, wall: crate::time::UnixMs) -> Write<'a> {
-    let timestamp = if put.timestamp.0 == 0 { wall } else { put.timestamp };
-    let (tombstone, expires, value) = match put.content {
-        Content::Tombstone => (true, None, &[][..]),
-        Content::Value { expires, value } => (false, expires, value),
-    };
-    Write { context, tombstone, timestamp, expires, value }
 }

@@ -1,7 +1,7 @@
 //! Answers: from records to sessions and REPLY frames.
 
 use super::{Links, To};
-use crate::causality::{self, Record, Sibling, VersionVector};
+use crate::causality::{self, Live, Record, Sibling, VersionVector};
 use crate::checksum::Checksum;
 use crate::id::RequestId;
 use crate::request::{Failure, Origin, Outcome};
@@ -52,7 +52,7 @@ pub enum Answer<'a> {
         /// How it ended.
         outcome: Outcome,
         /// What was read (GET), or the record before the write where that is to be returned.
-        record: Option<Record<'a>>,
+        record: Option<Live<'a>>,
         /// The context, if it was asked for and may be given.
         context: Option<Token<'a>>,
         /// Live siblings after a write.
@@ -113,7 +113,7 @@ impl Answer<'_> {
             writer.context(|out| token.write(out));
         }
         if let Some(record) = record {
-            for_each_winner_first(record, |sibling| {
+            record.for_each_winner_first(|sibling| {
                 let Sibling { timestamp, expires, value, .. } = sibling;
                 writer.sibling(&ReplySibling { timestamp, expires, value });
             });
@@ -171,23 +171,9 @@ fn too_long(answer: &Answer<'_>) -> Failure {
     }
 }
 
-/// The live siblings, descending by (timestamp, dot). Quadratic: there are rarely more than two,
-/// and hardly ever more than `SIBLING_COUNT_MAX`.
-pub fn for_each_winner_first<'a>(record: Record<'a>, mut each: impl FnMut(Sibling<'a>)) {
-    let rank = |sibling: &Sibling<'_>| (sibling.timestamp, sibling.dot);
-    let mut last = None;
-    loop {
-        let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
-        let below = live.filter(|sibling| last.is_none_or(|last| rank(sibling) < last));
-        let Some(next) = below.max_by_key(rank) else { return };
-        last = Some(rank(&next));
-        each(next);
-    }
-}
-
-fn live_bytes(record: Record<'_>) -> (usize, usize) {
-    let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
-    live.fold((0, 0), |(count, bytes), sibling| (count + 1, bytes + sibling.value.len()))
+fn live_bytes(record: Live<'_>) -> (usize, usize) {
+    let values = record.siblings().map(|sibling| sibling.value.len());
+    values.fold((0, 0), |(count, bytes), value_bytes| (count + 1, bytes + value_bytes))
 }
 
 fn head(outcome: Outcome, live: u16, found: u16) -> ReplyHead {

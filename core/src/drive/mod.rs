@@ -24,11 +24,12 @@ mod kept;
 mod park;
 mod probe;
 mod waiting;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Token, for_each_winner_first};
+pub use answer::{Answer, Token};
 pub use waiting::{End, Late, NeverCold, NoRoom, Parked, Waiter, Waiting};
 
 use crate::causality;
@@ -45,7 +46,7 @@ use crate::wire::frame::{Frame, Hop};
 use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
-use crate::wire::put::{Content, PutRequest, Replaces};
+use crate::wire::put::{PutRequest, Replaces};
 use core::marker::PhantomData;
 use core::time::Duration;
 use heapless::Deque;
@@ -179,7 +180,7 @@ pub struct Turn<'d, 'm, S, L, B, W, C> {
     pub settings: &'d TurnSettings,
     /// Monotonic time.
     pub now: Instant,
-    /// The wall clock, for the time stamps of new versions.
+    /// The wall clock, for the time stamps of new versions, and for what has expired.
     pub wall: UnixMs,
     /// How checksums are computed.
     pub checksum: PhantomData<C>,
@@ -288,9 +289,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let context = match command {
             Command::Get(get) => get.context,
             Command::Put(put) => {
-                if let Content::Value { value, .. } = put.content
-                    && value.len() > self.settings.value_bytes_max
-                {
+                let value_bytes = put.content.value().map_or(0, <[u8]>::len);
+                if value_bytes > self.settings.value_bytes_max {
                     return Err(Failure::TooLarge);
                 }
                 if let Replaces::Given(context) = put.replaces { context } else { &[] }
@@ -313,8 +313,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let Ok(stored) = self.store.record(key) else { return false };
         let record = stored.map(|stored| stored.record);
         let token = Token::of(get.want_context, &self.settings.context_key, key.bytes, record);
-        let answer =
-            Answer::Local { outcome: Outcome::Got, record, context: token, live: 0, found: 0 };
+        let (outcome, record) = (Outcome::Got, record.map(|record| record.live(self.wall)));
+        let answer = Answer::Local { outcome, record, context: token, live: 0, found: 0 };
         answer::give::<L, C>(self.links, self.hop(Op::Reply, 0), origin, answer);
         true
     }

@@ -96,13 +96,15 @@
 //!    2   1  dw
 //!    3   1  r                0 = the cluster's; 0 without READ_FIRST
 //!    4   2  flags            1 FORWARDED, 2 TOMBSTONE, 4 EXPIRES, 8 CONTEXT_LOCAL,
-//!                            16 READ_FIRST, 32 IF_ABSENT, 64 IF_PRESENT, 128 RETURN_OLD,
-//!                            256 WANT_CONTEXT
-//!    6   2  reserved
+//!                            16 READ_FIRST, 32 VALUE_ONLY, 64 EXPIRY_ONLY, 128 RETURN_OLD,
+//!                            256 WANT_CONTEXT; of TOMBSTONE, VALUE_ONLY (without EXPIRES)
+//!                            and EXPIRY_ONLY one, the last two with READ_FIRST
+//!    6   1  condition        see put::Condition; 0 without READ_FIRST
+//!    7   1  reserved
 //!    8   8  timestamp_ms     0 = the coordinator stamps
-//!   16   8  expires_ms       Unix milliseconds; 0 without EXPIRES
+//!   16   8  expires_ms       1..=EXPIRES_MS_MAX; 0 without EXPIRES
 //!   24   4  context_bytes    0 with CONTEXT_LOCAL or READ_FIRST
-//!   28   4  value_bytes      0 with TOMBSTONE
+//!   28   4  value_bytes      0 with TOMBSTONE or EXPIRY_ONLY
 //!   32 context_bytes  context  raw token; empty = the empty context
 //!    + value_bytes  value
 //! REPLY=18: 24 bytes, then the context, then the siblings, timestamps descending

@@ -64,8 +64,9 @@ impl<'a> Line<'a> {
     fn read(shard: &'a Shard, partition: Partition, place: Place) -> Option<Line<'a>> {
         let (key, stored) = shard.log.check(place).ok()?;
         let bytes = shard.log.frame(place)?.len();
-        let values = stored.record.live_count();
-        let tombstones = stored.record.sibling_count() - values;
+        let siblings = stored.record.siblings();
+        let tombstones = siblings.filter(|sibling| sibling.is_tombstone()).count();
+        let values = stored.record.sibling_count() - tombstones;
         Some(Line { shard: shard.index.0, partition, place, bytes, values, tombstones, key })
     }
 

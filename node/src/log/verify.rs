@@ -89,7 +89,10 @@ fn check(stopped: &Stopped, shard: &Shard, findings: &mut Findings<'_>) -> Resul
     let mut tombstones = 0;
     for (place, done) in places.iter().zip(1..) {
         match shard.log.check(*place) {
-            Ok((_, stored)) => tombstones += u64::from(stored.record.live_count() == 0),
+            Ok((_, stored)) => {
+                let is_deleted = stored.record.siblings().all(|sibling| sibling.is_tombstone());
+                tombstones += u64::from(is_deleted);
+            }
             Err(_) => {
                 progress.clear();
                 findings.add(shard.damaged(*place))?;

@@ -93,7 +93,9 @@ impl Operation {
     fn of_put(put: &PutRequest<'_>) -> Operation {
         match put.content {
             Content::Tombstone => Operation::Delete,
-            Content::Value { .. } => Operation::Put,
+            Content::Value { .. } | Content::ValueOnly { .. } | Content::ExpiryOnly { .. } => {
+                Operation::Put
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use ringmain_core::hash::Key;
 use ringmain_core::id::{ClusterId, NodeId, Partition};
 use ringmain_core::records::Records;
 use ringmain_core::request::{Failure, KeyPlace, Origin, Outcome};
+use ringmain_core::time::UnixMs;
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::payload::Payload as _;
 use ringmain_core::wire::put::Replaces;
@@ -182,12 +183,17 @@ impl Submitter<'_> {
         let outcome = Outcome::Got;
         let maps = self.engine.log.maps();
         let lend = |value: &[u8]| maps.lend(value);
+        let record = record.map(|record| record.live(self.engine.wall));
         answer(Answer::Local { outcome, record, context, live: 0, found: 0 }, &lend);
         true
     }
 }
 
 impl Requests for Submitter<'_> {
+    fn wall(&self) -> UnixMs {
+        self.engine.wall
+    }
+
     fn room(&self) -> Room {
         let memory = &self.io.memory;
         let command_bytes_max = memory.command_bytes_max();

@@ -1,5 +1,5 @@
 use super::*;
-use ringmain_core::causality::{Context, Record, Write};
+use ringmain_core::causality::{Change, Context, Record, Write};
 use ringmain_core::id::{Boot, ClusterId, NodeId};
 use ringmain_core::records::{Author, event};
 use ringmain_core::time::UnixMs;
@@ -60,9 +60,12 @@ fn fill(new: &mut New, key: &Key<'_>, n: usize) {
     // Three of four hundred take most of a segment.
     let value = vec![n as u8; if n % 400 > 396 { 3 << 20 } else { n }];
     let mut write = |context, tombstone| {
-        let write =
-            Write { context, tombstone, timestamp: UnixMs(5), expires: None, value: &value };
-        let author = Author { node: NodeId(7), boot: Boot(1), birth: 1 };
+        let change = match tombstone {
+            true => Change::Tombstone,
+            false => Change::Value { expires: None, value: &value },
+        };
+        let write = Write { context, timestamp: UnixMs(5), change };
+        let author = Author { node: NodeId(7), boot: Boot(1), birth: 1, now: UnixMs(5) };
         event(&mut new.log, key, author, &write).unwrap();
         new.write_out().unwrap();
     };

@@ -14,6 +14,7 @@ use super::resp::OUTPUT_BYTES_MAX;
 use crate::sys::MapPart;
 use ringmain_core::drive::{Answer, Command};
 use ringmain_core::id::Partition;
+use ringmain_core::time::UnixMs;
 
 /// Names one request until it is answered.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -93,6 +94,9 @@ pub trait Requests {
         command: Command<'_>,
         answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted;
+
+    /// The wall clock of this turn.
+    fn wall(&self) -> UnixMs;
 
     /// What the session may take now; asked once for each piece that it reads.
     fn room(&self) -> Room {

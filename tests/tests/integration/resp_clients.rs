@@ -109,12 +109,12 @@ fn what_is_too_large_or_unknown_is_refused_and_the_connection_goes_on() {
             "SET a",
             "SET a b FAST",
             "SET a b NX XX",
-            "SET a b EX 10",
-            "SET a b PX 10",
-            "SET a b KEEPTTL",
+            "SET a b EX 0",
+            "SET a b EX 10 KEEPTTL",
             "MSET a",
-            "EXPIRE a 10",
-            "TTL a",
+            "EXPIRE a",
+            "EXPIRE a 10 SOON",
+            "TTL a b",
             "SCAN 0",
             "DBSIZE",
             "INCR a",
@@ -122,7 +122,7 @@ fn what_is_too_large_or_unknown_is_refused_and_the_connection_goes_on() {
             "RM.PUT a -",
             "RM.PUT a - b W",
             "RM.PUT a - b W x",
-            "RM.PUT a - b EX 10",
+            "RM.PUT a - b EX x",
         ] {
             assert_eq!(code(client.ask::<Value>(line)), "ERR", "{line}");
         }

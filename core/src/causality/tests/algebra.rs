@@ -184,10 +184,8 @@ fn event_is_the_formula_for_all_records_and_contexts() {
                 let extends = ours && discarded.seen[&me] == old.seen[&me];
                 let write = Write {
                     context,
-                    tombstone: false,
                     timestamp: UnixMs(5),
-                    expires: None,
-                    value: b"new",
+                    change: Change::Value { expires: None, value: b"new" },
                 };
                 let event = Event::plan(Some(record), mine, NodeId(me), Boot(1), 77, &write);
                 assert_eq!(event.minted(), !extends);
@@ -225,15 +223,69 @@ fn check_event(event: Event, old: Record<'_>, write: &Write<'_>, discarded: &Pla
     assert!(record.siblings().map(|sibling| sibling.dot).eq(siblings));
 }
 
+/// All records × all reads, each version that was read again: against the formula that discards,
+/// then adds one write for each, so that none of them replaces another.
+#[test]
+fn versions_that_are_written_again_are_an_event_each_for_all_records_and_reads() {
+    const NOW: UnixMs = UnixMs(9);
+    let plain = all(3);
+    let bytes = encoded(&plain);
+    let (mut several, mut minted) = (0, 0);
+    for (old, old_bytes) in plain.iter().zip(&bytes) {
+        let record = Record::new_checked(old_bytes).unwrap();
+        for (read, read_bytes) in plain.iter().zip(&bytes) {
+            let read_record = Record::new_checked(read_bytes).unwrap();
+            let seen = read_record.live(NOW);
+            if seen.count() == 0 {
+                continue;
+            }
+            let expires = (read.siblings.len() % 2 == 0).then_some(UnixMs(77));
+            let context = Context::Given(read_record.version_vector());
+            let change = Change::Again { seen, expires };
+            let write = Write { context, timestamp: UnixMs(5), change };
+            let mine = old.seen.keys().position(|node| *node == 2).map(|index| index as u16);
+            let event = Event::plan(Some(record), mine, NodeId(2), Boot(1), 77, &write);
+            several += usize::from(seen.count() > 1);
+            minted += usize::from(event.minted());
+            let mut out = vec![0xaa; event.bytes()];
+            event.write_to(Some(record), &write, &mut out);
+            assert_eq!(out, written_again(old, read, &event, expires), "{old:?} {read:?}");
+            let new = Record::new_checked(&out).unwrap();
+            assert_eq!(new.sibling_count(), event.sibling_count());
+            let mine = new.version_vector().dot(usize::from(event.mine()));
+            assert_eq!(mine, event.dot());
+        }
+    }
+    assert!(several > 1000, "{several}");
+    assert!(minted > 1000, "{minted}");
+}
+
+/// What is left of `old` once `read` was seen, and every value of it that lives at 9 again, under
+/// the next numbers of the actor that `event` chose.
+fn written_again(old: &Plain, read: &Plain, event: &Event, expires: Option<UnixMs>) -> Vec<u8> {
+    let discarded = old.join(&Plain { seen: read.seen.clone(), ..Plain::default() });
+    let mut seen: BTreeMap<_, u32> =
+        discarded.seen.iter().map(|(&node, &number)| (actor(node), number)).collect();
+    let kept = discarded.siblings.iter().map(|&(node, number)| sibling(dot(node, number)));
+    let mut siblings: Vec<Sibling<'_>> = kept.collect();
+    for &(node, number) in &read.siblings {
+        let again = sibling(dot(node, number));
+        if again.flags == 0 || again.expires > Some(UnixMs(9)) {
+            let last = seen.entry(event.dot().actor()).or_default();
+            *last += 1;
+            let dot = Dot::new(event.dot().actor(), *last);
+            let flags = if expires.is_some() { EXPIRES } else { 0 };
+            siblings.push(Sibling { dot, flags, expires, ..again });
+        }
+    }
+    siblings.sort_by_key(|sibling| sibling.dot);
+    let seen: Vec<Dot> = seen.into_iter().map(|(actor, last)| Dot::new(actor, last)).collect();
+    super::encode(&seen, &siblings)
+}
+
 #[test]
 fn only_actors_of_this_node_and_boot_with_numbers_left_are_extended() {
-    let write = Write {
-        context: Context::Local,
-        tombstone: true,
-        timestamp: UnixMs(1),
-        expires: Some(UnixMs(2)),
-        value: b"ignored",
-    };
+    let write = Write { context: Context::Local, timestamp: UnixMs(1), change: Change::Tombstone };
     let plan = |seen: Dot, node, boot| {
         let bytes = encode(&[seen], &[]);
         let record = Record::new_checked(&bytes).unwrap();
@@ -258,18 +310,35 @@ fn only_actors_of_this_node_and_boot_with_numbers_left_are_extended() {
     assert_eq!(event.dot(), Dot::new(Actor::new(NodeId(2), Boot(1), 3), 1));
 }
 
+#[test]
+fn an_actor_names_all_versions_of_a_write_or_none() {
+    let siblings = [(3, 1), (3, 4), (4, 1)].map(|(node, number)| sibling(dot(node, number)));
+    let read = encode(&[dot(3, 4), dot(4, 1)], &siblings);
+    let seen = Record::new_checked(&read).unwrap().live(UnixMs(0));
+    assert_eq!(seen.count(), 3);
+    let change = Change::Again { seen, expires: None };
+    let write = Write { context: Context::Local, timestamp: UnixMs(1), change };
+    for (last, minted, number) in
+        [(NUMBER_MAX - 3, false, NUMBER_MAX), (NUMBER_MAX - 2, true, 3), (NUMBER_MAX, true, 3)]
+    {
+        let bytes = encode(&[dot(2, last)], &[]);
+        let old = Record::new_checked(&bytes).unwrap();
+        let event = Event::plan(Some(old), Some(0), NodeId(2), Boot(1), 3, &write);
+        assert_eq!((event.minted(), event.dot().number()), (minted, number));
+    }
+}
+
 /// The bytes left over would reach a log as they happened to lie in memory.
 #[test]
 #[should_panic(expected = "self.position")]
 fn a_shorter_value_than_planned_is_not_written() {
     let write = Write {
         context: Context::Local,
-        tombstone: false,
         timestamp: UnixMs(1),
-        expires: None,
-        value: b"planned",
+        change: Change::Value { expires: None, value: b"planned" },
     };
     let event = Event::plan(None, None, NodeId(2), Boot(1), 3, &write);
     let mut out = vec![0; event.bytes()];
-    event.write_to(None, &Write { value: b"plan", ..write }, &mut out);
+    let change = Change::Value { expires: None, value: b"plan" };
+    event.write_to(None, &Write { change, ..write }, &mut out);
 }

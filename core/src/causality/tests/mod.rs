@@ -95,7 +95,7 @@ fn version_vectors_refuse_disorder() {
 }
 
 #[test]
-fn the_winner_is_the_greatest_timestamp_then_dot_among_the_living() {
+fn the_winner_is_the_greatest_timestamp_then_dot_among_the_live() {
     let make = |node, flags, timestamp, expires: Option<u64>| Sibling {
         dot: dot(node, 1),
         flags,
@@ -113,12 +113,20 @@ fn the_winner_is_the_greatest_timestamp_then_dot_among_the_living() {
     let bytes = encode(&siblings.map(|sibling| sibling.dot), &siblings);
     let record = Record::new_checked(&bytes).unwrap();
     assert_eq!(record.sibling_count(), 5);
-    assert_eq!(record.live_count(), 4);
-    assert_eq!(record.winner(), Some(siblings[2]));
-    assert_eq!(record.winner_at(UnixMs(99)), Some(siblings[2]));
-    assert_eq!(record.winner_at(UnixMs(100)), Some(siblings[1]));
-    assert_eq!(Record::empty().winner(), None);
+    let before = record.live(UnixMs(99));
+    assert_eq!((before.count(), before.winner()), (4, Some(siblings[2])));
+    let mut ranked = Vec::new();
+    before.for_each_winner_first(|sibling| ranked.push(sibling));
+    assert_eq!(ranked, [siblings[2], siblings[1], siblings[0], siblings[4]]);
+    let after = record.live(UnixMs(100));
+    assert_eq!((after.count(), after.winner()), (3, Some(siblings[1])));
+    assert_eq!(Record::empty().live(UnixMs(0)).winner(), None);
+    let bytes = encode(&[dot(3, 1)], &siblings[2..3]);
+    let only = Record::new_checked(&bytes).unwrap();
+    assert_eq!(only.live(UnixMs(99)).winner(), Some(siblings[2]));
+    assert_eq!(only.live(UnixMs(100)).winner(), None);
     let bytes = encode(&[dot(4, 1)], &siblings[3..4]);
     let deleted = Record::new_checked(&bytes).unwrap();
-    assert_eq!((deleted.winner(), deleted.live_count()), (None, 0));
+    let deleted = deleted.live(UnixMs(0));
+    assert_eq!((deleted.winner(), deleted.count()), (None, 0));
 }

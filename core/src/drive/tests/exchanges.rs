@@ -1,7 +1,7 @@
 //! Anti-entropy between shards: copies become equal without reads, writes or hints.
 
 use super::*;
-use crate::causality::{Context, Write};
+use crate::causality::{Change, Context, Write};
 use crate::exchange::{Answering, Asking, Pair};
 use crate::prng::Prng;
 use crate::records::{self, Author, Full, Unread};
@@ -34,9 +34,9 @@ impl Cluster {
         let key = Key::new(key, self.settings.hash_seed, BITS);
         let site = self.sites.get_mut(&home).unwrap();
         let birth = site.store.end().0 as u32;
-        let author = Author { node: NodeId(node), boot: Boot(1), birth };
         let (timestamp, context) = (UnixMs(1), Context::Local);
-        let write = Write { context, tombstone: false, timestamp, expires: None, value };
+        let author = Author { node: NodeId(node), boot: Boot(1), birth, now: timestamp };
+        let write = Write { context, timestamp, change: Change::Value { expires: None, value } };
         records::event(&mut site.store, &key, author, &write).unwrap();
     }
 

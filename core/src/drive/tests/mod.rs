@@ -4,6 +4,7 @@ mod causal;
 mod cold;
 mod conditions;
 mod exchanges;
+mod expiry;
 mod frames;
 mod handoff;
 mod hints;
@@ -29,7 +30,7 @@ use crate::request::Slot;
 use crate::ring::{Ring, RingConfig};
 use crate::shard::{ShardConfig, ShardMemory};
 use crate::wire::frame::{FrameError, frame_length, write_frame};
-use crate::wire::put::Condition;
+use crate::wire::put::{Condition, Content};
 use crate::wire::reply::{Reply, Status};
 use queues::Queues;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -130,7 +131,7 @@ impl Links for Network {
     fn answer(&mut self, ticket: u64, answer: Answer<'_>) {
         let text = match answer {
             Answer::Local { outcome, record, context, live, found } => {
-                let values = record.iter().flat_map(|record| record.siblings());
+                let values = record.iter().flat_map(|record| record.record().siblings());
                 let values: Vec<&[u8]> = values.map(|sibling| sibling.value).collect();
                 let context = context.map_or(0, |token| token.bytes());
                 format!("{outcome:?} {values:?} {context} {live} {found}")
@@ -199,6 +200,8 @@ struct Got {
     found: u16,
     context: Vec<u8>,
     values: Vec<Vec<u8>>,
+    /// When each of them ends, and its stamp.
+    times: Vec<(Option<u64>, u64)>,
 }
 
 impl Got {
@@ -367,6 +370,7 @@ impl Cluster {
             found: reply.head.found,
             context: reply.context.to_vec(),
             values: reply.siblings().map(|sibling| sibling.value.to_vec()).collect(),
+            times: reply.siblings().map(|s| (s.expires.map(|at| at.0), s.timestamp.0)).collect(),
         })
     }
 
@@ -450,12 +454,10 @@ impl Site {
 fn ring(nodes: &[u32]) -> Ring<'static> {
     let config = RingConfig { partition_bits: BITS, n: 3, seed: 1 };
     let zone = Name::new("default").unwrap();
-    let member = |node: &u32| Member { node: NodeId(*node), uuid: 7, weight: 100, zone };
-    let members: Vec<Member> = nodes.iter().map(member).collect();
-    let members: Vec<Member> =
-        members.into_iter().map(|m| Member { uuid: m.node.0.into(), ..m }).collect();
+    let member =
+        |node: &u32| Member { node: NodeId(*node), uuid: (*node).into(), weight: 100, zone };
     let mut ring = Ring::new(vec![NodeId(0); config.slot_count()].leak(), config);
-    ring.rebuild(&members);
+    ring.rebuild(&nodes.iter().map(member).collect::<Vec<_>>());
     ring
 }
 

@@ -110,7 +110,10 @@ impl World {
             false => Context::Given(VersionVector::new_checked(&entries).unwrap()),
         };
         let by = author(at as u32 + 1, site.boot, site.births + 1);
-        let write = Write { tombstone, ..super::write(context, &value) };
+        let write = match tombstone {
+            true => Write { change: Change::Tombstone, ..super::write(context, &value) },
+            false => super::write(context, &value),
+        };
         let applied = event(&mut site.store, &self::key(key), by, &write).unwrap();
         site.births += u32::from(applied.minted);
         assert_eq!(applied.place, Place(site.store.end().0 - 1));

@@ -38,11 +38,27 @@ fn a_write_may_leave_100_siblings_and_not_101() {
     }
     let before = store.clone();
     assert_eq!(put(&mut store, ME, &blind(b"v")), Err(Refusal::Siblings));
-    let delete = Write { tombstone: true, ..blind(b"") };
+    let delete = Write { change: Change::Tombstone, ..blind(b"") };
     assert_eq!(put(&mut store, ME, &delete), Err(Refusal::Siblings), "a tombstone is one, too");
     assert_eq!(store, before);
     let applied = put(&mut store, ME, &write(Context::Local, b"v")).unwrap();
     assert_eq!(applied.live, 1);
+}
+
+#[test]
+fn an_expiry_may_be_given_to_100_siblings_and_not_to_101() {
+    for count in [SIBLING_COUNT_MAX, SIBLING_COUNT_MAX + 1] {
+        let mut store = Store::default();
+        let received = record(&dots(10..10 + count as u32), count, b"v");
+        receive_record(&mut store, &received).unwrap();
+        let old = Record::new_checked(&received).unwrap();
+        let change = Change::Again { seen: old.live(UnixMs(1)), expires: Some(UnixMs(9)) };
+        let context = Context::Given(old.version_vector());
+        let again = Write { context, timestamp: UnixMs(1), change };
+        let live = put(&mut store, ME, &again).map(|applied| usize::from(applied.live));
+        let passes = count == SIBLING_COUNT_MAX;
+        assert_eq!(live, if passes { Ok(count) } else { Err(Refusal::Siblings) });
+    }
 }
 
 #[test]

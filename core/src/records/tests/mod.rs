@@ -5,7 +5,7 @@ mod limit;
 pub(crate) mod store;
 
 use super::*;
-use crate::causality::{Context, Dot, VersionVector};
+use crate::causality::{Change, Context, Dot, VersionVector};
 use crate::checksum::Software;
 use crate::time::UnixMs;
 use crate::wire::body::write_body;
@@ -18,7 +18,7 @@ const BITS: u32 = 6;
 const ME: Author = author(1, 1, 1);
 
 const fn author(node: u32, boot: u64, birth: u32) -> Author {
-    Author { node: NodeId(node), boot: Boot(boot), birth }
+    Author { node: NodeId(node), boot: Boot(boot), birth, now: UnixMs(1) }
 }
 
 fn key(bytes: &[u8]) -> Key<'_> {
@@ -26,7 +26,8 @@ fn key(bytes: &[u8]) -> Key<'_> {
 }
 
 fn write<'a>(context: Context<'a>, value: &'a [u8]) -> Write<'a> {
-    Write { context, tombstone: false, timestamp: UnixMs(1), expires: None, value }
+    let change = Change::Value { expires: None, value };
+    Write { context, timestamp: UnixMs(1), change }
 }
 
 /// A write that supersedes nothing.
@@ -147,7 +148,7 @@ fn an_event_extends_its_own_actor_and_mints_only_when_it_must() {
 fn a_deletion_is_a_sibling_that_does_not_live() {
     let mut a = Store::default();
     put(&mut a, ME, &blind(b"1")).unwrap();
-    let delete = Write { tombstone: true, ..blind(b"") };
+    let delete = Write { change: Change::Tombstone, ..blind(b"") };
     let applied = put(&mut a, ME, &delete).unwrap();
     assert_eq!((applied.live, applied.sole), (1, false), "it was not seen, so it stays");
     let applied = put(&mut a, ME, &Write { context: Context::Local, ..delete }).unwrap();

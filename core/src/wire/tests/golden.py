@@ -94,9 +94,9 @@ def hello_reply(ring, shards, node, boot, seed, cluster, proof, secret=b""):
                  boot, seed) + cluster + ACCEPTOR + proof + secret)
 
 
-def put(counts, flags, timestamp, expires, context, value):
-    return (pack("<BBBBHHQQII", *counts, flags, 0, timestamp, expires, len(context), len(value))
-            + context + value)
+def put(counts, flags, condition, timestamp, expires, context, value):
+    return (pack("<BBBBHBBQQII", *counts, flags, condition, 0, timestamp, expires, len(context),
+                 len(value)) + context + value)
 
 
 def reply(status, needed, got, live, found, order, context, siblings):
@@ -127,9 +127,11 @@ FRAMES = [
     ("welcome", 4, b"", b""),
     ("refused", 5, b"", pack("<BBB5x", 3, 1, 1)),
     ("get", 16, KEY, pack("<BBBBI", 2, 1, 1 + 2, 0, 3) + b"ctx"),
-    ("put_given", 17, KEY, put((2, 1, 1, 0), 1 + 256, 1700000000000, 0, b"ctx", b"value")),
-    ("put_local", 17, KEY, put((0, 0, 0, 0), 4 + 8, 0, 1800000000000, b"", b"value")),
-    ("put_read_first", 17, KEY, put((2, 0, 0, 2), 2 + 16 + 64 + 128, 0, 0, b"", b"")),
+    ("put_given", 17, KEY, put((2, 1, 1, 0), 1 + 256, 0, 1700000000000, 0, b"ctx", b"value")),
+    ("put_local", 17, KEY, put((0, 0, 0, 0), 4 + 8, 0, 0, 1800000000000, b"", b"value")),
+    ("put_read_first", 17, KEY, put((2, 0, 0, 2), 2 + 16 + 128, 2, 0, 0, b"", b"")),
+    ("put_value_only", 17, KEY, put((0, 0, 0, 0), 16 + 32, 1, 0, 0, b"", b"value")),
+    ("put_expiry_only", 17, KEY, put((0, 0, 0, 0), 4 + 16 + 64, 6, 0, 1800000000000, b"", b"")),
     ("reply", 18, b"", reply(0, 2, 3, 2, 1, ORDER, b"token", [(9, 0, b"new"), (8, 77, b"")])),
     ("reply_no_quorum", 18, b"", reply(1, 2, 1, 0, 0, bytes(8), b"", [])),
     ("replicate", 32, KEY, RECORD),

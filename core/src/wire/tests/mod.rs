@@ -187,6 +187,17 @@ fn client_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         content: Content::Tombstone,
         ..local
     };
+    let first = |condition| Replaces::ReadFirst { r: 0, condition, return_old: false };
+    let value_only = PutRequest {
+        replaces: first(Condition::IfAbsent),
+        content: Content::ValueOnly { value: b"value" },
+        ..local
+    };
+    let expiry_only = PutRequest {
+        replaces: first(Condition::IfEarlier),
+        content: Content::ExpiryOnly { expires },
+        ..local
+    };
     let order = 0x0102_0304_0506_0708;
     let head = ReplyHead { status: Status::Ok, needed: 2, got: 3, live: 2, found: 1, order };
     let new = ReplySibling { timestamp: UnixMs(9), expires: None, value: b"new" };
@@ -197,6 +208,8 @@ fn client_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("put_given", b"key", Message::Put(given)),
         ("put_local", b"key", Message::Put(local)),
         ("put_read_first", b"key", Message::Put(read_first)),
+        ("put_value_only", b"key", Message::Put(value_only)),
+        ("put_expiry_only", b"key", Message::Put(expiry_only)),
         ("reply", b"", reply(head, b"token", &[new, old])),
         ("reply_no_quorum", b"", reply(too_few, b"", &[])),
     ]

@@ -1,7 +1,7 @@
 //! The rules of each payload, against rules written down another way.
 
 use super::*;
-use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::{EXPIRES_MS_MAX, VALUE_BYTES_MAX};
 use crate::wire::payload::Malformed;
 use crate::wire::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX};
 
@@ -12,80 +12,117 @@ fn payload(message: &impl Payload) -> Vec<u8> {
     out
 }
 
-/// A PUT, field by field.
-fn raw_put(flags: u16, r: u8, expires: u64, context: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut out = vec![1, 2, 3, r];
-    out.extend_from_slice(&flags.to_le_bytes());
-    out.extend_from_slice(&[0; 2]);
-    out.extend_from_slice(&9_u64.to_le_bytes());
-    out.extend_from_slice(&expires.to_le_bytes());
-    out.extend_from_slice(&(context.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    out.extend_from_slice(context);
-    out.extend_from_slice(value);
-    out
+/// What the cases of a PUT differ in.
+#[derive(Clone, Copy, Debug)]
+struct RawPut<'a> {
+    flags: u16,
+    condition: u8,
+    r: u8,
+    expires: u64,
+    context: &'a [u8],
+    value: &'a [u8],
 }
 
-/// The contradictions of a PUT, one per line of the table.
-fn contradicts(flags: u16, r: u8, expires: u64, context: &[u8], value: &[u8]) -> bool {
-    let has = |bit: u16| flags & bit != 0;
-    let (tombstone, expiring, local, read_first) = (has(2), has(4), has(8), has(16));
-    let (absent, present, old) = (has(32), has(64), has(128));
-    flags >= 512
-        || (local && read_first)
-        || ((local || read_first) && !context.is_empty())
-        || ((absent || present || old || r != 0) && !read_first)
-        || (absent && present)
-        || (tombstone && expiring)
-        || (tombstone && !value.is_empty())
-        || (expires != 0 && !expiring)
+const RAW_PUT: RawPut<'_> =
+    RawPut { flags: 0, condition: 0, r: 0, expires: 0, context: b"", value: b"" };
+
+impl RawPut<'_> {
+    /// Field by field.
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = vec![1, 2, 3, self.r];
+        out.extend_from_slice(&self.flags.to_le_bytes());
+        out.extend_from_slice(&[self.condition, 0]);
+        out.extend_from_slice(&9_u64.to_le_bytes());
+        out.extend_from_slice(&self.expires.to_le_bytes());
+        out.extend_from_slice(&(self.context.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.value.len() as u32).to_le_bytes());
+        out.extend_from_slice(self.context);
+        out.extend_from_slice(self.value);
+        out
+    }
+
+    fn is_refused(&self) -> bool {
+        PutRequest::new_checked(&self.bytes()) == Err(Malformed)
+    }
+
+    /// The contradictions of a PUT, one per line of the table.
+    fn contradicts(&self) -> bool {
+        let RawPut { flags, condition, r, expires, context, value } = *self;
+        let has = |bit: u16| flags & bit != 0;
+        let (tombstone, expiring, local, read_first) = (has(2), has(4), has(8), has(16));
+        let (value_only, expiry_only, old) = (has(32), has(64), has(128));
+        flags >= 512
+            || condition > 6
+            || (local && read_first)
+            || ((local || read_first) && !context.is_empty())
+            || ((condition != 0 || old || r != 0) && !read_first)
+            || ((value_only || expiry_only) && !read_first)
+            || [tombstone, value_only, expiry_only].iter().filter(|only| **only).count() > 1
+            || ((tombstone || value_only) && expiring)
+            || ((tombstone || expiry_only) && !value.is_empty())
+            || (expires != 0) != expiring
+    }
 }
 
 #[test]
 fn every_combination_of_put_flags() {
     let mut sound = 0;
-    for case in 0..(1 << 10) * 16_u32 {
-        let flags = (case >> 4) as u16;
-        let r = (case & 1) as u8;
-        let expires = u64::from(case >> 1 & 1);
-        let context: &[u8] = if case & 4 != 0 { b"c" } else { b"" };
-        let value: &[u8] = if case & 8 != 0 { b"v" } else { b"" };
-        let bytes = raw_put(flags, r, expires, context, value);
+    for case in 0..(1 << 13) * 16_u32 {
+        let raw = RawPut {
+            flags: (case >> 7) as u16,
+            condition: (case >> 4 & 7) as u8,
+            r: (case & 1) as u8,
+            expires: u64::from(case >> 1 & 1),
+            context: if case & 4 != 0 { b"c" } else { b"" },
+            value: if case & 8 != 0 { b"v" } else { b"" },
+        };
+        let bytes = raw.bytes();
         let read = PutRequest::new_checked(&bytes);
-        assert_eq!(read.is_err(), contradicts(flags, r, expires, context, value), "{flags:b}");
+        assert_eq!(read.is_err(), raw.contradicts(), "{raw:?}");
         let Ok(put) = read else { continue };
         sound += 1;
+        let flags = raw.flags;
         assert_eq!((put.w, put.pw, put.dw, put.timestamp), (1, 2, 3, UnixMs(9)));
         assert_eq!((put.forwarded, put.want_context), (flags & 1 != 0, flags & 256 != 0));
         assert_eq!(payload(&put), bytes);
         match put.replaces {
-            Replaces::Given(given) => assert_eq!((given, flags & 24), (context, 0)),
+            Replaces::Given(given) => assert_eq!((given, flags & 24), (raw.context, 0)),
             Replaces::Local => assert_eq!(flags & 24, 8),
-            Replaces::ReadFirst { r: first, condition, return_old } => {
-                assert_eq!((first, flags & 16, return_old), (r, 16, flags & 128 != 0));
-                assert_eq!(condition == Condition::IfAbsent, flags & 32 != 0);
-                assert_eq!(condition == Condition::IfPresent, flags & 64 != 0);
+            Replaces::ReadFirst { r, condition, return_old } => {
+                assert_eq!((r, flags & 16, return_old), (raw.r, 16, flags & 128 != 0));
+                assert_eq!(condition.number(), raw.condition);
             }
         }
-        match put.content {
-            Content::Tombstone => assert_eq!(flags & 2, 2),
-            Content::Value { expires: at, value: read } => {
-                assert_eq!((read, flags & 2), (value, 0));
-                assert_eq!(at, (flags & 4 != 0).then_some(UnixMs(expires)));
-            }
-        }
+        let kind = match put.content {
+            Content::Value { .. } => 0,
+            Content::Tombstone => 2,
+            Content::ValueOnly { .. } => 32,
+            Content::ExpiryOnly { .. } => 64,
+        };
+        assert_eq!(flags & (2 | 32 | 64), kind);
+        assert_eq!(put.content.value().unwrap_or_default(), raw.value);
+        assert_eq!(put.content.expires(), (flags & 4 != 0).then_some(UnixMs(raw.expires)));
     }
     assert!(sound > 100, "{sound}");
     for bit in 9..16 {
-        assert_eq!(PutRequest::new_checked(&raw_put(1 << bit, 0, 0, b"", b"")), Err(Malformed));
+        assert!(RawPut { flags: 1 << bit, ..RAW_PUT }.is_refused());
     }
+}
+
+#[test]
+fn the_end_of_a_value_is_bounded() {
+    let is_refused = |expires| RawPut { flags: 4, expires, ..RAW_PUT }.is_refused();
+    assert!(is_refused(0));
+    assert!(!is_refused(1));
+    assert!(!is_refused(EXPIRES_MS_MAX));
+    assert!(is_refused(EXPIRES_MS_MAX + 1));
 }
 
 #[test]
 fn values_and_contexts_are_bounded() {
     let long = vec![7; CONTEXT_BYTES_MAX.max(VALUE_BYTES_MAX) + 1];
     let put = |context: usize, value: usize| {
-        PutRequest::new_checked(&raw_put(0, 0, 0, &long[..context], &long[..value])).is_ok()
+        !RawPut { context: &long[..context], value: &long[..value], ..RAW_PUT }.is_refused()
     };
     assert!(put(CONTEXT_BYTES_MAX, VALUE_BYTES_MAX));
     assert!(!put(CONTEXT_BYTES_MAX + 1, 0));
@@ -281,8 +318,8 @@ fn replies_are_checked_to_the_last_sibling() {
 
 #[test]
 fn siblings_come_back_in_order() {
-    let (_, _, message) = client_samples().swap_remove(4);
-    let Message::Reply(reply) = message else { panic!("the fifth sample is a reply") };
+    let (_, _, message) = client_samples().swap_remove(6);
+    let Message::Reply(reply) = message else { panic!("the seventh sample is a reply") };
     assert_eq!(reply.context, b"token");
     assert_eq!(reply.siblings().len(), 2);
     let values: Vec<_> = reply.siblings().map(|sibling| sibling.value).collect();

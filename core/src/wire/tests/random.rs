@@ -1,6 +1,7 @@
 //! Random messages, written and read again.
 
 use super::*;
+use crate::limits::EXPIRES_MS_MAX;
 use crate::prng::Prng;
 use crate::wire::place::{PlaceKind, PlacePart};
 
@@ -64,8 +65,7 @@ fn random_hello_reply(prng: &mut Prng) -> HelloReply<'static> {
 }
 
 fn random_put(prng: &mut Prng) -> PutRequest<'static> {
-    let condition =
-        [Condition::Always, Condition::IfAbsent, Condition::IfPresent][prng.below(3) as usize];
+    let condition = Condition::ALL[prng.below(Condition::ALL.len() as u64) as usize];
     let replaces = match prng.below(3) {
         0 => Replaces::Given(bytes(prng, 60)),
         1 => Replaces::Local,
@@ -73,11 +73,13 @@ fn random_put(prng: &mut Prng) -> PutRequest<'static> {
             Replaces::ReadFirst { r: prng.below(256) as u8, condition, return_old: prng.chance(50) }
         }
     };
-    let expires = prng.chance(50).then_some(UnixMs(prng.next_u64()));
-    let content = if prng.chance(30) {
-        Content::Tombstone
-    } else {
-        Content::Value { expires, value: bytes(prng, 100) }
+    let expires = prng.chance(50).then_some(UnixMs(1 + prng.below(EXPIRES_MS_MAX)));
+    let reads_first = matches!(replaces, Replaces::ReadFirst { .. });
+    let content = match prng.below(if reads_first { 5 } else { 3 }) {
+        0 => Content::Tombstone,
+        1 | 2 => Content::Value { expires, value: bytes(prng, 100) },
+        3 => Content::ValueOnly { value: bytes(prng, 100) },
+        _ => Content::ExpiryOnly { expires },
     };
     PutRequest {
         w: prng.next_u64() as u8,

@@ -1,6 +1,6 @@
 //! One thing at a time.
 
-use ringmain_core::causality::{Context, Write};
+use ringmain_core::causality::{Change, Context, Write};
 use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::records::{self, Author};
 use ringmain_core::time::UnixMs;
@@ -374,7 +374,7 @@ fn leaves_are_rebuilt_as_they_were_maintained() {
     let mut world = World::ready(config(Durability::Always));
     let names = names(40);
     let mut prng = Prng::new(3);
-    let author = Author { node: NodeId(5), boot: Boot(7), birth: 0 };
+    let author = Author { node: NodeId(5), boot: Boot(7), birth: 0, now: UnixMs(0) };
     for n in 0..200u32 {
         let name = &names[prng.below(40) as usize];
         let key = key(name);
@@ -388,9 +388,11 @@ fn leaves_are_rebuilt_as_they_were_maintained() {
         } else {
             let timestamp = UnixMs(n.into());
             let value: &[u8] = if n % 5 == 0 { &[] } else { b"ours" };
-            let tombstone = value.is_empty();
-            let write =
-                Write { context: Context::Local, tombstone, timestamp, expires: None, value };
+            let change = match value {
+                [] => Change::Tombstone,
+                value => Change::Value { expires: None, value },
+            };
+            let write = Write { context: Context::Local, timestamp, change };
             let author = Author { birth: n, ..author };
             records::event(&mut world.log, &key, author, &write).unwrap();
         }

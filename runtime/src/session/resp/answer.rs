@@ -1,9 +1,10 @@
 //! From the answers of single-key requests to replies, and from the replies of a command's keys
 //! to the one reply of the command.
 
-use ringmain_core::causality::{Record, Sibling, base64url_bytes, encode_base64url};
+use ringmain_core::causality::{Live, base64url_bytes, encode_base64url};
 use ringmain_core::drive::Answer;
 use ringmain_core::request::{Failure, Outcome as Ended};
+use ringmain_core::time::UnixMs;
 use ringmain_core::wire::reply::{self, ReplyHead, Status};
 
 use super::encode;
@@ -21,6 +22,13 @@ pub(super) enum Shape {
     Length,
     /// TYPE.
     Type,
+    /// Until the winner expires, rounded: TTL, PTTL.
+    TimeLeft {
+        /// By the clock when the command came.
+        asked: UnixMs,
+        /// What is counted, milliseconds.
+        unit_ms: u64,
+    },
     /// Nothing but its count of 1 for a live key: EXISTS.
     Exists,
     /// Nothing but its count of 1 for a live key that was deleted: DEL, UNLINK.
@@ -31,6 +39,8 @@ pub(super) enum Shape {
     Ok,
     /// OK, or null when the condition did not hold: SET with NX or XX.
     OkOrNull,
+    /// 1, or 0 when the condition did not hold: EXPIRE, PERSIST.
+    Changed,
     /// The winner before the write, or null: GETDEL, SET with GET.
     Old,
     /// Context and every sibling: RM.GET.
@@ -93,20 +103,29 @@ pub(super) fn write(
     };
     match shape {
         Shape::Value | Shape::Old => match siblings.winner() {
-            Some(winner) => value(out, winner),
+            Some((winner, _)) => value(out, winner),
             None => encode::null(out.tail(), resp3),
         },
         Shape::Length => {
-            let length = siblings.winner().map_or(0, |value| value.len() as u64);
+            let length = siblings.winner().map_or(0, |(value, _)| value.len() as u64);
             encode::integer(out.tail(), length);
         }
         Shape::Type => {
             let name = if siblings.winner().is_some() { "string" } else { "none" };
             encode::simple(out.tail(), name);
         }
+        Shape::TimeLeft { asked, unit_ms } => match siblings.winner() {
+            None => out.tail().extend_from_slice(NO_KEY),
+            Some((_, None)) => out.tail().extend_from_slice(NO_EXPIRY),
+            Some((_, Some(expires))) => {
+                let left_ms = expires.0.saturating_sub(asked.0);
+                encode::integer(out.tail(), left_ms.saturating_add(unit_ms / 2) / unit_ms);
+            }
+        },
         Shape::Ok => out.tail().extend_from_slice(encode::OK),
         Shape::OkOrNull if applied => out.tail().extend_from_slice(encode::OK),
         Shape::OkOrNull => encode::null(out.tail(), resp3),
+        Shape::Changed => encode::integer(out.tail(), applied.into()),
         Shape::Siblings => {
             encode::array(out.tail(), 1 + siblings.count());
             if !write_context(out.tail(), answer) {
@@ -133,11 +152,17 @@ pub(super) fn write(
 impl Shape {
     fn writes(self) -> bool {
         match self {
-            Shape::Value | Shape::Length | Shape::Type | Shape::Exists | Shape::Siblings => false,
+            Shape::Value
+            | Shape::Length
+            | Shape::Type
+            | Shape::TimeLeft { .. }
+            | Shape::Exists
+            | Shape::Siblings => false,
             Shape::Removed
             | Shape::Stored
             | Shape::Ok
             | Shape::OkOrNull
+            | Shape::Changed
             | Shape::Old
             | Shape::Written => true,
         }
@@ -168,7 +193,7 @@ fn ended(answer: &Answer<'_>) -> Result<(bool, u16, u16), Failed> {
 /// (timestamp, dot), the same on every node.
 enum Siblings<'a> {
     None,
-    Record(Record<'a>),
+    Record(Live<'a>),
     Reply(reply::Siblings<'a>),
 }
 
@@ -182,43 +207,29 @@ impl<'a> Siblings<'a> {
         }
     }
 
+    /// The value and the expiry of the first.
     #[inline]
-    fn winner(&self) -> Option<&'a [u8]> {
+    fn winner(&self) -> Option<(&'a [u8], Option<UnixMs>)> {
         match *self {
             Siblings::None => None,
-            Siblings::Record(record) if record.sibling_count() == 1 => {
-                let only = record.siblings().next()?;
-                (!only.is_tombstone()).then_some(only.value)
-            }
-            Siblings::Record(record) => record.winner().map(|sibling| sibling.value),
-            Siblings::Reply(mut siblings) => siblings.next().map(|sibling| sibling.value),
+            Siblings::Record(record) => record.winner().map(|one| (one.value, one.expires)),
+            Siblings::Reply(mut siblings) => siblings.next().map(|one| (one.value, one.expires)),
         }
     }
 
     fn count(&self) -> usize {
         match *self {
             Siblings::None => 0,
-            Siblings::Record(record) => record.live_count(),
+            Siblings::Record(record) => record.count(),
             Siblings::Reply(siblings) => siblings.len(),
         }
     }
 
-    /// Cost for a record: O(siblings²), and there are rarely more than two.
     fn for_each(&self, mut each: impl FnMut(&'a [u8])) {
         match *self {
             Siblings::None => {}
             Siblings::Reply(siblings) => siblings.for_each(|sibling| each(sibling.value)),
-            Siblings::Record(record) => {
-                let rank = |sibling: &Sibling<'_>| (sibling.timestamp, sibling.dot);
-                let mut last = None;
-                loop {
-                    let live = record.siblings().filter(|sibling| !sibling.is_tombstone());
-                    let below = live.filter(|sibling| last.is_none_or(|last| rank(sibling) < last));
-                    let Some(next) = below.max_by_key(rank) else { return };
-                    last = Some(rank(&next));
-                    each(next.value);
-                }
-            }
+            Siblings::Record(record) => record.for_each_winner_first(|sibling| each(sibling.value)),
         }
     }
 }
@@ -312,6 +323,10 @@ impl Failed {
     }
 }
 
+/// What TTL says of a key that is not there.
+const NO_KEY: &[u8] = b":-2\r\n";
+/// What TTL says of a value that never expires.
+const NO_EXPIRY: &[u8] = b":-1\r\n";
 /// The text of every refused token.
 pub(super) const BAD_CONTEXT: &[u8] = b"BADCONTEXT not a context of this key and cluster";
 /// The text of a node that knows no partitions.

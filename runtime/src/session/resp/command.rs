@@ -92,7 +92,14 @@ macro_rules! commands {
 commands! {
     Get "get" Keyed 2 2;
     Set "set" Keyed 3 16 options writes;
+    Setex "setex" Keyed 4 4 writes;
+    Psetex "psetex" Keyed 4 4 writes;
     Getdel "getdel" Keyed 2 2 writes;
+    Expire "expire" Keyed 3 16 options writes;
+    Pexpire "pexpire" Keyed 3 16 options writes;
+    Persist "persist" Keyed 2 2 writes;
+    Ttl "ttl" Keyed 2 2;
+    Pttl "pttl" Keyed 2 2;
     Strlen "strlen" Keyed 2 2;
     Type "type" Keyed 2 2;
     RmGet "rm.get" Keyed 2 8 options;
@@ -115,12 +122,6 @@ commands! {
     Config "config" Connection 2 16;
     Info "info" Connection 1 16;
     RmRing "rm.ring" Connection 1 2;
-    Setex "setex" Later 4 4;
-    Ttl "ttl" Later 2 2;
-    Pttl "pttl" Later 2 2;
-    Expire "expire" Later 3 any;
-    Pexpire "pexpire" Later 3 any;
-    Persist "persist" Later 2 2;
     Dbsize "dbsize" Later 1 1;
     Scan "scan" Later 2 any;
 }
@@ -135,7 +136,9 @@ impl Name {
     /// Longest argument `index`, bytes.
     pub(super) fn argument_bytes_max(self, index: usize, limits: &Limits) -> usize {
         match (self, index) {
-            (Name::Set, 2) | (Name::RmPut, 3) => limits.value_bytes_max,
+            (Name::Set, 2) | (Name::Setex | Name::Psetex | Name::RmPut, 3) => {
+                limits.value_bytes_max
+            }
             (Name::Ping | Name::Echo, 1) => limits.value_bytes_max,
             (_, 1) if self.entry().key_step > 0 => limits.key_bytes_max,
             (Name::RmRing, _) => limits.key_bytes_max,
@@ -149,7 +152,7 @@ impl Name {
     #[cold]
     pub(super) fn write_too_long(self, index: usize, out: &mut Vec<u8>) {
         let text: &[u8] = match (self, index) {
-            (Name::Set | Name::Mset, 2) | (Name::RmPut, 3) => {
+            (Name::Set | Name::Mset, 2) | (Name::Setex | Name::Psetex | Name::RmPut, 3) => {
                 b"TOOLARGE value over --max-value-bytes"
             }
             (_, 1) if self.entry().key_step > 0 => b"TOOLARGE key over --max-key-bytes",

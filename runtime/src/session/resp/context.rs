@@ -5,13 +5,13 @@ use ringmain_core::drive::Command;
 use ringmain_core::time::UnixMs;
 use ringmain_core::wire::CONTEXT_BYTES_MAX;
 use ringmain_core::wire::get::GetRequest;
-use ringmain_core::wire::put::{PutRequest, Replaces};
+use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 
 use super::RespSession;
 use super::answer::{BAD_CONTEXT, Shape};
 use super::command::Name;
 use super::encode;
-use super::keyed::content;
+use super::expiry::{Refused, Time};
 use super::parse::{self, Stop, word, word_of};
 use crate::session::request::Requests;
 
@@ -29,6 +29,7 @@ struct Options<'a> {
     pw: u8,
     dw: u8,
     context: Option<&'a [u8]>,
+    expires: Option<UnixMs>,
 }
 
 impl RespSession {
@@ -40,10 +41,10 @@ impl RespSession {
         requests: &mut R,
     ) -> Result<(), Stop> {
         let fixed = command.entry().count_min;
-        let options = match options(command, &arguments[fixed..]) {
+        let options = match options(command, &arguments[fixed..], requests.wall()) {
             Ok(options) => options,
-            Err(error) => {
-                self.reply(|out| encode::error(out, &[error]));
+            Err(refused) => {
+                self.reply(|out| refused.write(command, out));
                 return Ok(());
             }
         };
@@ -77,7 +78,7 @@ fn request<'a>(
     options: Options<'_>,
     token: &'a [u8],
 ) -> Command<'a> {
-    let Options { r, pr, w, pw, dw, .. } = options;
+    let Options { r, pr, w, pw, dw, expires, .. } = options;
     if command == Name::RmGet {
         return Command::Get(GetRequest {
             r,
@@ -87,6 +88,10 @@ fn request<'a>(
             context: token,
         });
     }
+    let content = match command {
+        Name::RmPut => Content::Value { expires, value: arguments[3] },
+        _ => Content::Tombstone,
+    };
     Command::Put(PutRequest {
         w,
         pw,
@@ -95,7 +100,7 @@ fn request<'a>(
         want_context: true,
         timestamp: UnixMs(0),
         replaces: Replaces::Given(token),
-        content: content((command == Name::RmPut).then(|| arguments[3])),
+        content,
     })
 }
 
@@ -110,8 +115,12 @@ fn decode_token(text: &[u8], token: &mut Vec<u8>) -> bool {
     decoded.is_ok() && !text.is_empty()
 }
 
-/// Reads the options of `command`, or gives the text of the error.
-fn options<'a>(command: Name, options: &[&'a [u8]]) -> Result<Options<'a>, &'static [u8]> {
+/// Reads the options of `command`.
+fn options<'a>(
+    command: Name,
+    options: &[&'a [u8]],
+    now: UnixMs,
+) -> Result<Options<'a>, Refused<'a>> {
     const R: u64 = word("r");
     const PR: u64 = word("pr");
     const CONTEXT: u64 = word("context");
@@ -120,24 +129,25 @@ fn options<'a>(command: Name, options: &[&'a [u8]]) -> Result<Options<'a>, &'sta
     const DW: u64 = word("dw");
     const EX: u64 = word("ex");
     const PX: u64 = word("px");
+    const SYNTAX: Refused<'static> = Refused::Text(encode::SYNTAX);
     let reads = command == Name::RmGet;
     let puts = command == Name::RmPut;
     let mut read = Options::default();
     let mut seen = 0;
-    let mut expires = false;
+    let mut time = None;
     let (pairs, rest) = options.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(encode::SYNTAX);
+        return Err(SYNTAX);
     }
     for &[option, value] in pairs {
-        let (bit, place, count_min) = match word_of(option) {
+        let option = word_of(option);
+        let (bit, place, count_min) = match option {
             CONTEXT if reads && read.context.is_none() => {
                 read.context = Some(value);
                 continue;
             }
-            EX | PX if puts && !expires => {
-                parse::integer(value).ok_or(encode::NO_INTEGER)?;
-                expires = true;
+            EX | PX if puts && time.is_none() => {
+                time = Some(Time::from_now(value, if option == EX { 1000 } else { 1 }));
                 continue;
             }
             R if reads => (1, &mut read.r, 1),
@@ -145,18 +155,16 @@ fn options<'a>(command: Name, options: &[&'a [u8]]) -> Result<Options<'a>, &'sta
             W if !reads => (4, &mut read.w, 1),
             PW if !reads => (8, &mut read.pw, 0),
             DW if !reads => (16, &mut read.dw, 0),
-            _ => return Err(encode::SYNTAX),
+            _ => return Err(SYNTAX),
         };
         if seen & bit != 0 {
-            return Err(encode::SYNTAX);
+            return Err(SYNTAX);
         }
         seen |= bit;
         let count = parse::integer(value).filter(|&count| count >= count_min);
         let count = count.and_then(|count| u8::try_from(count).ok());
-        *place = count.ok_or(encode::NO_INTEGER)?;
+        *place = count.ok_or(Refused::Text(encode::NO_INTEGER))?;
     }
-    if expires {
-        return Err(b"ERR RM.PUT with an expiry (EX PX) is not supported yet");
-    }
+    read.expires = time.map(|time| time.end(now)).transpose()?;
     Ok(read)
 }

@@ -8,6 +8,7 @@ use ringmain_core::wire::put::{Condition, Content, PutRequest, Replaces};
 use super::answer::{Member, Shape};
 use super::command::Name;
 use super::encode;
+use super::expiry::{Refused, Time, expire, persist};
 use super::parse::{self, Stop, word, word_of};
 use super::slots::Form;
 use super::{RespSession, Skip};
@@ -60,7 +61,7 @@ impl RespSession {
             self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
             return Ok(end);
         }
-        let command = put(Some(value), Replaces::Local);
+        let command = put(lasting(value), Replaces::Local);
         self.submit(requests, key, command, self.form(Shape::Ok))?;
         Ok(end)
     }
@@ -77,20 +78,33 @@ impl RespSession {
             self.reply(|out| encode::error(out, &[encode::EMPTY_KEY]));
             return Ok(());
         }
-        let (request, shape) = match command {
-            Name::Strlen => (read(), Shape::Length),
-            Name::Type => (read(), Shape::Type),
-            Name::Getdel => (put_after_read(None, Condition::IfPresent, true), Shape::Old),
-            Name::Set => match set_options(&arguments[3..]) {
-                Ok(options) => options.request(arguments[2]),
-                Err(error) => {
-                    self.reply(|out| encode::error(out, &[error]));
-                    return Ok(());
-                }
-            },
+        let now = requests.wall();
+        let parsed = match command {
+            Name::Strlen => Ok((read(), Shape::Length)),
+            Name::Type => Ok((read(), Shape::Type)),
+            Name::Ttl => Ok((read(), Shape::TimeLeft { asked: now, unit_ms: 1000 })),
+            Name::Pttl => Ok((read(), Shape::TimeLeft { asked: now, unit_ms: 1 })),
+            Name::Getdel => {
+                let request = put_after_read(Content::Tombstone, Condition::IfPresent, true);
+                Ok((request, Shape::Old))
+            }
+            Name::Set => {
+                set_options(&arguments[3..], now).map(|options| options.request(arguments[2]))
+            }
+            Name::Setex => set_until(Time::from_now(arguments[2], 1000), arguments[3], now),
+            Name::Psetex => set_until(Time::from_now(arguments[2], 1), arguments[3], now),
+            Name::Expire => expire(Time::from_now(arguments[2], 1000), &arguments[3..], now),
+            Name::Pexpire => expire(Time::from_now(arguments[2], 1), &arguments[3..], now),
+            Name::Persist => Ok(persist()),
             _ => return self.with_context(command, arguments, requests),
         };
-        self.submit(requests, key, request, self.form(shape))
+        match parsed {
+            Ok((request, shape)) => self.submit(requests, key, request, self.form(shape)),
+            Err(refused) => {
+                self.reply(|out| refused.write(command, out));
+                Ok(())
+            }
+        }
     }
 
     /// How the answer to a command of one key is shown.
@@ -123,9 +137,9 @@ pub(super) fn read() -> Command<'static> {
     Command::Get(GetRequest { r: 0, pr: 0, forwarded: false, want_context: false, context })
 }
 
-/// A write with the cluster's `w`; `None` is a tombstone.
+/// A write with the cluster's `w`.
 #[inline]
-pub(super) fn put<'a>(value: Option<&'a [u8]>, replaces: Replaces<'a>) -> Command<'a> {
+pub(super) fn put<'a>(content: Content<'a>, replaces: Replaces<'a>) -> Command<'a> {
     Command::Put(PutRequest {
         w: 0,
         pw: 0,
@@ -134,47 +148,67 @@ pub(super) fn put<'a>(value: Option<&'a [u8]>, replaces: Replaces<'a>) -> Comman
         want_context: false,
         timestamp: UnixMs(0),
         replaces,
-        content: content(value),
+        content,
     })
 }
 
 /// A write that replaces what a read finds that comes first.
 pub(super) fn put_after_read(
-    value: Option<&[u8]>,
+    content: Content<'_>,
     condition: Condition,
     return_old: bool,
 ) -> Command<'_> {
-    put(value, Replaces::ReadFirst { r: 0, condition, return_old })
+    put(content, Replaces::ReadFirst { r: 0, condition, return_old })
 }
 
-/// What a write of `value` leaves.
-pub(super) fn content(value: Option<&[u8]>) -> Content<'_> {
-    value.map_or(Content::Tombstone, |value| Content::Value { expires: None, value })
+/// A value that never expires.
+#[inline]
+pub(super) fn lasting(value: &[u8]) -> Content<'_> {
+    Content::Value { expires: None, value }
 }
 
-/// The options of SET that are not about expiry.
-#[derive(Clone, Copy, Debug, Default)]
+/// SETEX and PSETEX.
+fn set_until<'a>(
+    time: Time<'a>,
+    value: &'a [u8],
+    now: UnixMs,
+) -> Result<(Command<'a>, Shape), Refused<'a>> {
+    let content = Content::Value { expires: Some(time.end(now)?), value };
+    Ok((put(content, Replaces::Local), Shape::Ok))
+}
+
+/// The options of SET.
+#[derive(Clone, Copy, Debug)]
 struct SetOptions {
-    if_absent: bool,
-    if_present: bool,
+    condition: Condition,
     old: bool,
+    keeps_expiry: bool,
+    expires: Option<UnixMs>,
 }
 
 impl SetOptions {
     fn request(self, value: &[u8]) -> (Command<'_>, Shape) {
-        let condition = match (self.if_absent, self.if_present) {
-            (true, _) => Condition::IfAbsent,
-            (_, true) => Condition::IfPresent,
-            _ => Condition::Always,
+        let SetOptions { condition, old, keeps_expiry, expires } = self;
+        let content = match keeps_expiry {
+            true => Content::ValueOnly { value },
+            false => Content::Value { expires, value },
         };
-        // Without GET one of the two conditions was given, or there would be no options.
-        let shape = if self.old { Shape::Old } else { Shape::OkOrNull };
-        (put_after_read(Some(value), condition, self.old), shape)
+        let is_conditional = condition != Condition::Always;
+        let request = match is_conditional || old || keeps_expiry {
+            true => put_after_read(content, condition, old),
+            false => put(content, Replaces::Local),
+        };
+        let shape = match (old, is_conditional) {
+            (true, _) => Shape::Old,
+            (false, true) => Shape::OkOrNull,
+            (false, false) => Shape::Ok,
+        };
+        (request, shape)
     }
 }
 
-/// Reads `options`, or gives the text of the error.
-fn set_options(options: &[&[u8]]) -> Result<SetOptions, &'static [u8]> {
+/// Reads `options`.
+fn set_options<'a>(options: &[&'a [u8]], now: UnixMs) -> Result<SetOptions, Refused<'a>> {
     const NX: u64 = word("nx");
     const XX: u64 = word("xx");
     const GET: u64 = word("get");
@@ -183,28 +217,38 @@ fn set_options(options: &[&[u8]]) -> Result<SetOptions, &'static [u8]> {
     const PX: u64 = word("px");
     const EXAT: u64 = word("exat");
     const PXAT: u64 = word("pxat");
-    let mut read = SetOptions::default();
-    let mut expiry_count = 0;
+    const SYNTAX: Refused<'static> = Refused::Text(encode::SYNTAX);
+    let (mut if_absent, mut if_present, mut old, mut keeps_expiry) = (false, false, false, false);
+    let mut time = None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        match word_of(option) {
-            NX => read.if_absent = true,
-            XX => read.if_present = true,
-            GET => read.old = true,
-            KEEPTTL => expiry_count += 1,
-            EX | PX | EXAT | PXAT => {
-                let time = options.next().ok_or(encode::SYNTAX)?;
-                parse::integer(time).ok_or(encode::NO_INTEGER)?;
-                expiry_count += 1;
+        let option = word_of(option);
+        match option {
+            NX => if_absent = true,
+            XX => if_present = true,
+            GET => old = true,
+            KEEPTTL => keeps_expiry = true,
+            EX | PX | EXAT | PXAT if time.is_none() => {
+                let text = options.next().ok_or(SYNTAX)?;
+                time = Some(match option {
+                    EX => Time::from_now(text, 1000),
+                    PX => Time::from_now(text, 1),
+                    EXAT => Time::since_1970(text, 1000),
+                    _ => Time::since_1970(text, 1),
+                });
             }
-            _ => return Err(encode::SYNTAX),
+            _ => return Err(SYNTAX),
         }
     }
-    if read.if_absent && read.if_present || expiry_count > 1 {
-        return Err(encode::SYNTAX);
+    let condition = match (if_absent, if_present) {
+        (true, true) => return Err(SYNTAX),
+        (true, false) => Condition::IfAbsent,
+        (false, true) => Condition::IfPresent,
+        (false, false) => Condition::Always,
+    };
+    if keeps_expiry && time.is_some() {
+        return Err(SYNTAX);
     }
-    if expiry_count > 0 {
-        return Err(b"ERR SET with an expiry (EX PX EXAT PXAT KEEPTTL) is not supported yet");
-    }
-    Ok(read)
+    let expires = time.map(|time| time.end(now)).transpose()?;
+    Ok(SetOptions { condition, old, keeps_expiry, expires })
 }

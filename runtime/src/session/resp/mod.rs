@@ -25,6 +25,7 @@ mod command;
 mod connection;
 mod context;
 mod encode;
+mod expiry;
 mod glob;
 mod inline;
 mod keyed;

@@ -1,12 +1,12 @@
 //! Commands of several keys: read and submitted key by key, so that their size costs nothing.
 
 use ringmain_core::drive::Command;
-use ringmain_core::wire::put::{Condition, Replaces};
+use ringmain_core::wire::put::{Condition, Content, Replaces};
 
 use super::answer::{Member, Outcome, Shape, Whole};
 use super::command::Name;
 use super::encode;
-use super::keyed::{put, put_after_read, read};
+use super::keyed::{lasting, put, put_after_read, read};
 use super::parse::{self, Stop};
 use super::slots::Form;
 use super::{RespSession, Skip};
@@ -50,8 +50,8 @@ impl Multi {
     fn request(self, value: &[u8]) -> Command<'_> {
         match self.command {
             Name::Mget | Name::Exists => read(),
-            Name::Mset => put(Some(value), Replaces::Local),
-            _ => put_after_read(None, Condition::IfPresent, false),
+            Name::Mset => put(lasting(value), Replaces::Local),
+            _ => put_after_read(Content::Tombstone, Condition::IfPresent, false),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringmain_core::causality::{
-    Actor, Causality, Context, Dot, Event, Record, Sibling, VersionVector, Write, base64url_bytes,
-    decode_base64url, decode_token, encode_base64url, encode_record, encode_token, record_bytes,
-    token_bytes,
+    Actor, Causality, Change, Context, Dot, Event, Record, Sibling, VersionVector, Write,
+    base64url_bytes, decode_base64url, decode_token, encode_base64url, encode_record, encode_token,
+    record_bytes, token_bytes,
 };
 use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::time::UnixMs;
@@ -243,10 +243,8 @@ fn dotted_containers() {
 fn discard_by_event(old: Record<'_>, context: &[[u8; 16]]) -> Vec<u8> {
     let write = Write {
         context: Context::Given(VersionVector::new_checked(context).unwrap()),
-        tombstone: false,
         timestamp: UnixMs(0),
-        expires: None,
-        value: b"new",
+        change: Change::Value { expires: None, value: b"new" },
     };
     let event = Event::plan(Some(old), None, NodeId(1), Boot(1), 1, &write);
     let mut bytes = vec![0xaa; event.bytes()];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringmain_core::causality::{
-    self, Actor, Context, Dot, Event, Join, Record, VersionVector, Write,
+    self, Actor, Change, Context, Dot, Event, Join, Record, VersionVector, Write,
 };
 use ringmain_core::id::{Boot, NodeId};
 use ringmain_core::time::UnixMs;
@@ -78,7 +78,11 @@ impl World {
         };
         let value = [id as u8];
         let timestamp = UnixMs(id as u64);
-        let write = Write { context, tombstone, timestamp, expires: None, value: &value };
+        let change = match tombstone {
+            true => Change::Tombstone,
+            false => Change::Value { expires: None, value: &value },
+        };
+        let write = Write { context, timestamp, change };
         let old = self.nodes[node].as_ref();
         let mine = old.and_then(|copy| copy.mine);
         let old = old.map(|copy| check(&copy.record));
@@ -189,7 +193,7 @@ impl World {
             assert_eq!(seen.covers(dot), copy.seen >> id & 1 == 1, "covers {dot:?}: {seen:?}");
         }
         let living = (siblings & !self.tombstones).count_ones();
-        assert_eq!(record.live_count(), living as usize);
+        assert_eq!(record.live(UnixMs(0)).count(), living as usize);
     }
 }
 

@@ -176,7 +176,8 @@ fn typed_lines_of_anything_do_not_panic() {
 
 #[test]
 fn siblings_of_a_record_come_in_the_order_of_a_reply() {
-    let live: super::Versions = (1..=5).map(|number| (number, vec![b'a' + number as u8])).collect();
+    let live: super::Versions =
+        (1..=5).map(|number| (number, vec![b'a' + number as u8], None)).collect();
     for count in 0..=live.len() {
         let live = live[..count].to_vec();
         let local = Kept::Got { context: vec![], live: live.clone() }.leak();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ringmain_core::causality::{
-    Actor, Dot, Record, Sibling, VersionVector, encode_record, record_bytes,
+    Actor, Dot, EXPIRES, Record, Sibling, TOMBSTONE, VersionVector, encode_record, record_bytes,
 };
 use ringmain_core::drive::{Answer, Command};
 use ringmain_core::id::{Boot, NodeId, Partition};
@@ -50,8 +50,11 @@ enum Speed {
     Mixed,
 }
 
-/// One sibling: its number among all writes of its key, and its value.
-type Versions = Vec<(u64, Vec<u8>)>;
+/// What the clock shows all the time.
+const NOW: UnixMs = UnixMs(1_000_000);
+
+/// One sibling: its number among all writes of its key, its value, and when that expires.
+type Versions = Vec<(u64, Vec<u8>, Option<UnixMs>)>;
 
 /// A key: how many writes it saw, and what is live. A context is the number of writes seen.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +74,7 @@ enum Owned {
     },
     Put {
         key: Vec<u8>,
-        value: Option<Vec<u8>>,
+        content: Content<'static>,
         /// `None`: what is known.
         token: Option<Vec<u8>>,
         condition: Condition,
@@ -95,7 +98,7 @@ impl Kept {
     fn leak(self) -> Answer<'static> {
         match self {
             Kept::Got { context, live } if context.is_empty() => {
-                let record = Some(record(&live));
+                let record = Some(record(&live).live(NOW));
                 let outcome = Outcome::Got;
                 Answer::Local { outcome, record, context: None, live: 0, found: 0 }
             }
@@ -107,7 +110,7 @@ impl Kept {
                 let outcome =
                     if applied { Outcome::Stored(stored) } else { Outcome::ConditionFailed };
                 let found = old.len() as u16;
-                let record = (found > 0).then(|| record(&old));
+                let record = (found > 0).then(|| record(&old).live(NOW));
                 Answer::Local { outcome, record, context: None, live, found }
             }
             Kept::Put { applied, context, live, old } => {
@@ -124,15 +127,18 @@ impl Kept {
 /// A record of one actor, with a tombstone that nobody must see beside several values or none.
 fn record(live: &Versions) -> Record<'static> {
     let actor = Actor::new(NodeId(1), Boot(1), 1);
-    let sibling = |number: u64, flags, value| Sibling {
+    let sibling = |number: u64, flags, expires, value| Sibling {
         dot: Dot::new(actor, number as u32 + 1),
         flags,
-        timestamp: UnixMs(if flags == 0 { number } else { u64::MAX }),
-        expires: None,
+        timestamp: UnixMs(if flags == TOMBSTONE { u64::MAX } else { number }),
+        expires,
         value,
     };
-    let deleted = sibling(0, ringmain_core::causality::TOMBSTONE, &[]);
-    let live = live.iter().map(|(number, value)| sibling(*number, 0, value));
+    let deleted = sibling(0, TOMBSTONE, None, &[]);
+    let live = live.iter().map(|(number, value, expires)| {
+        let flags = if expires.is_some() { EXPIRES } else { 0 };
+        sibling(*number, flags, *expires, value)
+    });
     let mut siblings: Vec<Sibling<'_>> = live.collect();
     if siblings.len() != 1 {
         siblings.insert(0, deleted);
@@ -145,12 +151,12 @@ fn record(live: &Versions) -> Record<'static> {
 }
 
 fn remote(head: ReplyHead, context: &[u8], live: &Versions) -> Answer<'static> {
-    let value_bytes = live.iter().map(|(_, value)| value.len()).sum();
+    let value_bytes = live.iter().map(|(_, value, _)| value.len()).sum();
     let mut bytes = vec![0; reply_bytes(context.len(), live.len(), value_bytes)];
     let mut writer = ReplyWriter::new(&head, context.len(), live.len() as u16, &mut bytes);
     writer.context(|out| out.copy_from_slice(context));
-    for (number, value) in live.iter().rev() {
-        writer.sibling(&ReplySibling { timestamp: UnixMs(*number), expires: None, value });
+    for &(number, ref value, expires) in live.iter().rev() {
+        writer.sibling(&ReplySibling { timestamp: UnixMs(number), expires, value });
     }
     writer.finish();
     Answer::Remote(Reply::new_checked(bytes.leak()).unwrap())
@@ -200,14 +206,19 @@ impl Model {
             seen if seen > 0 && *want_context => seen.to_be_bytes().to_vec(),
             _ => Vec::new(),
         };
-        let Owned::Put { value, token: given, condition, .. } = request else {
+        let Owned::Put { content, token: given, condition, .. } = request else {
             return Kept::Got { context: token(entry), live: entry.live.clone() };
         };
         let old = entry.live.clone();
+        let end = content.expires();
         let applied = match condition {
             Condition::Always => true,
             Condition::IfAbsent => old.is_empty(),
             Condition::IfPresent => !old.is_empty(),
+            Condition::IfExpires => old.iter().any(|old| old.2.is_some()),
+            Condition::IfLasting => !old.is_empty() && old.iter().all(|old| old.2.is_none()),
+            Condition::IfLater => old.iter().any(|old| old.2.is_some_and(|at| end > Some(at))),
+            Condition::IfEarlier => old.iter().any(|old| old.2.is_none_or(|at| end < Some(at))),
         };
         if !applied {
             return Kept::Put { applied, context: vec![], live: old.len() as u16, old };
@@ -217,9 +228,20 @@ impl Model {
             _ => 0,
         });
         entry.seen += 1;
-        entry.live.retain(|&(number, _)| number > covered);
+        entry.live.retain(|version| version.0 > covered);
         let rest = entry.live.len();
-        entry.live.extend(value.iter().map(|value| (entry.seen, value.clone())));
+        entry.live.extend(match *content {
+            Content::Tombstone => vec![],
+            Content::Value { expires, value } => vec![(entry.seen, value.to_vec(), expires)],
+            Content::ValueOnly { value } => {
+                let expires = old.last().and_then(|winner| winner.2);
+                vec![(entry.seen, value.to_vec(), expires)]
+            }
+            Content::ExpiryOnly { expires } => {
+                old.iter().map(|old| (old.0, old.1.clone(), expires)).collect()
+            }
+        });
+        entry.live.retain(|version| version.2.is_none_or(|at| at > NOW));
         let context = if rest == 0 { token(entry) } else { vec![] };
         Kept::Put { applied, context, live: entry.live.len() as u16, old }
     }
@@ -257,20 +279,25 @@ fn owned(key: &[u8], command: Command<'_>) -> Owned {
                 Replaces::Local => (None, Condition::Always),
                 Replaces::ReadFirst { condition, .. } => (None, condition),
             };
-            let value = match put.content {
-                Content::Tombstone => None,
-                Content::Value { expires, value } => {
-                    assert_eq!(expires, None);
-                    Some(value.into())
-                }
+            // For ever: a test is short.
+            let leak = |value: &[u8]| &*value.to_vec().leak();
+            let content = match put.content {
+                Content::Tombstone => Content::Tombstone,
+                Content::Value { expires, value } => Content::Value { expires, value: leak(value) },
+                Content::ValueOnly { value } => Content::ValueOnly { value: leak(value) },
+                Content::ExpiryOnly { expires } => Content::ExpiryOnly { expires },
             };
             let want_context = put.want_context;
-            Owned::Put { key, value, token, condition, w: [put.w, put.pw, put.dw], want_context }
+            Owned::Put { key, content, token, condition, w: [put.w, put.pw, put.dw], want_context }
         }
     }
 }
 
 impl Requests for Model {
+    fn wall(&self) -> UnixMs {
+        NOW
+    }
+
     fn room(&self) -> Room {
         self.room
     }

@@ -1,7 +1,7 @@
 //! The parser against a naive splitter, on well-formed, damaged and cut bytes.
 
 use ringmain_core::prng::Prng;
-use ringmain_core::wire::put::Condition;
+use ringmain_core::wire::put::{Condition, Content};
 
 use super::{Client, LIMITS, Owned, Speed, resp, show};
 
@@ -66,7 +66,10 @@ fn naive_requests(arguments: &[&[u8]], requests: &mut Vec<Owned>) {
     };
     let put = |key: &[u8], value: Option<&[u8]>, condition| Owned::Put {
         key: key.to_vec(),
-        value: value.map(<[u8]>::to_vec),
+        content: value.map_or(Content::Tombstone, |value| Content::Value {
+            expires: None,
+            value: value.to_vec().leak(),
+        }),
         token: None,
         condition,
         w: [0; 3],

@@ -1,0 +1,60 @@
+//! Which siblings a read is shown: the one place where the clock meets a record.
+
+use super::record::{Record, Sibling};
+use crate::time::UnixMs;
+
+/// A record as a read at one moment sees it: tombstones and siblings that have expired are not
+/// there. Made by [`Record::live`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Live<'a> {
+    record: Record<'a>,
+    now: UnixMs,
+}
+
+impl<'a> Live<'a> {
+    pub(super) fn new(record: Record<'a>, now: UnixMs) -> Live<'a> {
+        Live { record, now }
+    }
+
+    /// The whole record.
+    pub fn record(self) -> Record<'a> {
+        self.record
+    }
+
+    /// The siblings that are seen, ascending by dot.
+    #[inline]
+    pub fn siblings(self) -> impl Iterator<Item = Sibling<'a>> + Clone {
+        self.record.siblings().filter(move |sibling| sibling.is_live(self.now))
+    }
+
+    /// How many are seen. Cost: O(siblings).
+    pub fn count(self) -> usize {
+        self.siblings().count()
+    }
+
+    /// The one sibling for commands that answer one value: of those that are seen, the one with
+    /// the greatest (timestamp, dot), the same on every node.
+    #[inline]
+    pub fn winner(self) -> Option<Sibling<'a>> {
+        if self.record.sibling_count() == 1 {
+            return self.siblings().next();
+        }
+        self.siblings().max_by_key(rank)
+    }
+
+    /// Calls `each` for the siblings that are seen, descending by (timestamp, dot). Quadratic:
+    /// there are rarely more than two, and hardly ever more than `SIBLING_COUNT_MAX`.
+    pub fn for_each_winner_first(self, mut each: impl FnMut(Sibling<'a>)) {
+        let mut last = None;
+        loop {
+            let below = self.siblings().filter(|one| last.is_none_or(|last| rank(one) < last));
+            let Some(next) = below.max_by_key(rank) else { return };
+            last = Some(rank(&next));
+            each(next);
+        }
+    }
+}
+
+fn rank(sibling: &Sibling<'_>) -> (UnixMs, super::Dot) {
+    (sibling.timestamp, sibling.dot)
+}
