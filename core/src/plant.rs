@@ -61,13 +61,18 @@ pub enum Plant {
     RecheckSkipped,
     /// A pulled record that was joined with another one is not sent back.
     JoinNotReturned,
+    /// Reads show what has expired.
+    ExpiredShown,
+    /// Of several siblings the one that a plain GET shows gets another expiry, and is all that is
+    /// left.
+    SiblingsExpired,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 21] = [
+    pub const ALL: [Plant; 23] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -89,6 +94,8 @@ impl Plant {
         Plant::PausedExecutesStale,
         Plant::StragglerForgotten,
         Plant::SuspectCounted,
+        Plant::ExpiredShown,
+        Plant::SiblingsExpired,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -125,6 +132,8 @@ impl Plant {
             Plant::LastChildSkipped => "last-child-skipped",
             Plant::RecheckSkipped => "recheck-skipped",
             Plant::JoinNotReturned => "join-not-returned",
+            Plant::ExpiredShown => "expired-shown",
+            Plant::SiblingsExpired => "siblings-expired",
         }
     }
 }

@@ -45,6 +45,14 @@ pub(super) fn of<'a>(
             let expires = found.winner().and_then(|winner| winner.expires);
             Change::Value { expires, value }
         }
+        #[cfg(feature = "plant")]
+        Content::ExpiryOnly { expires }
+            if crate::plant::is(crate::plant::Plant::SiblingsExpired) =>
+        {
+            let value = found.winner().map_or(&[][..], |winner| winner.value);
+            let timestamp = found.winner().map_or(now, |winner| winner.timestamp);
+            return Write { context, timestamp, change: Change::Value { expires, value } };
+        }
         Content::ExpiryOnly { expires } => Change::Again { seen: found, expires },
     };
     Write { context, timestamp, change }

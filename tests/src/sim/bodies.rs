@@ -1,14 +1,20 @@
 //! Memory of a shard for requests in flight. What is released stays until the oracle has looked
 //! at it, since a write may be applied and answered in one turn.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use ringmain_core::drive::Bodies;
 use ringmain_core::id::RequestId;
 
+/// The request whose gathered record was looked at last: an event appends right behind that.
+pub(super) type Applied = Rc<Cell<Option<RequestId>>>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    applied: Applied,
     requests: BTreeMap<RequestId, Request>,
     released: BTreeMap<RequestId, Request>,
 }
@@ -23,6 +29,16 @@ pub(super) struct Request {
 }
 
 impl Kept {
+    /// Nothing is kept; `applied` is shared with the store.
+    pub(super) fn new(applied: Applied) -> Kept {
+        Kept { applied, ..Kept::default() }
+    }
+
+    /// What is kept of `op`, or was in this turn.
+    pub(super) fn request(&self, op: RequestId) -> Option<&Request> {
+        self.requests.get(&op).or_else(|| self.released.get(&op))
+    }
+
     /// Every request of this turn, those released in it included.
     pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
         self.requests.values().chain(self.released.values())
@@ -58,6 +74,7 @@ impl Bodies for Kept {
     }
 
     fn gathered(&self, op: RequestId) -> Option<&[u8]> {
+        self.applied.set(Some(op));
         self.requests.get(&op)?.gathered.as_deref()
     }
 

@@ -14,6 +14,9 @@ use super::swarm::Swarm;
 /// Stamps of writes: 1, 2, 3, ... from here, in milliseconds since 1970.
 const FIRST_STAMP: u64 = 1_700_000_000_000;
 
+/// Longest life of a value that expires, milliseconds: some outlive the run.
+const TTL_MS_MAX: u64 = 10_000;
+
 /// A context that a client was given: the token, and what it stands for.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub(super) struct Known {
@@ -52,8 +55,12 @@ pub(super) enum Action {
 pub(super) struct Put {
     /// Its name.
     pub(super) stamp: u64,
-    /// The value; none for a delete.
-    pub(super) value: Option<Vec<u8>>,
+    /// What it leaves.
+    pub(super) content: Written,
+    /// How long what it leaves lives, milliseconds; none: for ever.
+    pub(super) ttl_ms: Option<u64>,
+    /// When that is over by the clock of the node that it was sent to, once it was.
+    pub(super) expires: Option<UnixMs>,
     /// What it replaces.
     pub(super) replaces: Replace,
     /// Quorum parameters; 0 = default or none.
@@ -68,10 +75,25 @@ pub(super) struct Put {
 
 impl fmt::Debug for Put {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Put { stamp, value, replaces, w, pw, dw, .. } = self;
-        let kind = if value.is_some() { "value" } else { "delete" };
-        write!(f, "{kind} {stamp} replaces {replaces:?} W {w} PW {pw} DW {dw}")
+        let Put { stamp, content, expires, replaces, w, pw, dw, .. } = self;
+        let kind = match content {
+            Written::Nothing => "delete",
+            Written::Value(_) => "value",
+            Written::Expiry => "expiry",
+        };
+        write!(f, "{kind} {stamp} until {expires:?} replaces {replaces:?} W {w} PW {pw} DW {dw}")
     }
+}
+
+/// What a write leaves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Written {
+    /// A deletion.
+    Nothing,
+    /// A value.
+    Value(Vec<u8>),
+    /// The values that a read finds, with another expiry.
+    Expiry,
 }
 
 /// What a write replaces.
@@ -110,13 +132,18 @@ impl Put {
             Replace::Given(known) => Replaces::Given(&known.token),
             Replace::Local => Replaces::Local,
             Replace::ReadFirst { r } => {
-                let condition = Condition::Always;
+                let condition = match (&self.content, self.ttl_ms) {
+                    (Written::Expiry, None) => Condition::IfExpires,
+                    _ => Condition::Always,
+                };
                 Replaces::ReadFirst { r: *r, condition, return_old: false }
             }
         };
-        let content = match &self.value {
-            Some(value) => Content::Value { expires: None, value },
-            None => Content::Tombstone,
+        let expires = self.expires;
+        let content = match &self.content {
+            Written::Nothing => Content::Tombstone,
+            Written::Value(value) => Content::Value { expires, value },
+            Written::Expiry => Content::ExpiryOnly { expires },
         };
         PutRequest {
             w: self.w,
@@ -173,6 +200,8 @@ const KINDS: [Kind; 7] = [
 #[derive(Debug)]
 pub(super) struct Client {
     random: Random,
+    /// Draws what expires.
+    lifetimes: Random,
     /// The ticket it waits for.
     pub(super) waits: Option<u64>,
     /// What it does once the read under way is answered: a value, or a delete.
@@ -201,11 +230,13 @@ pub(super) struct Clients {
 impl Clients {
     /// Clients as `swarm` says.
     pub(super) fn new(swarm: &Swarm, random: &mut Random) -> Clients {
+        let mut lifetimes = random.clone().fork().fork();
         let options = &swarm.clients;
         let keys: Vec<Vec<u8>> =
             (0..options.key_count).map(|key| format!("key-{key}").into_bytes()).collect();
         let client = |_| Client {
             random: random.fork(),
+            lifetimes: lifetimes.fork(),
             waits: None,
             then: None,
             known: vec![Known::default(); options.key_count],
@@ -259,8 +290,11 @@ impl Clients {
         let Client { random, then, known, again, .. } = &mut self.clients[client];
         if let Some(Operation { key, action: Action::Put(put) }) = again.take() {
             self.stamp += 1;
-            let value = put.value.as_ref().map(|_| self.value(client, self.stamp, key));
-            let put = Put { stamp: self.stamp, value, ..put };
+            let content = match put.content {
+                Written::Value(_) => Written::Value(self.value(client, self.stamp, key)),
+                content => content,
+            };
+            let put = Put { stamp: self.stamp, content, ..put };
             return Operation { key, action: Action::Put(put) };
         }
         let own = options.sequential && client < options.key_count;
@@ -326,7 +360,9 @@ impl Clients {
         self.stamp += 1;
         let put = Put {
             stamp: self.stamp,
-            value: Some(self.value(usize::MAX, self.stamp, key)),
+            content: Written::Value(self.value(usize::MAX, self.stamp, key)),
+            ttl_ms: None,
+            expires: None,
             replaces: Replace::Given(read.clone()),
             w,
             pw: w,
@@ -344,9 +380,21 @@ impl Clients {
     fn put(&mut self, client: usize, key: usize, replaces: Replace, is_value: bool) -> Operation {
         self.stamp += 1;
         let stamp = self.stamp;
+        let lifetimes = &mut self.clients[client].lifetimes;
+        let is_expiring = lifetimes.chance(self.swarm.clients.expiring);
+        let life_ms = (!lifetimes.chance(300)).then(|| lifetimes.between(1, TTL_MS_MAX));
+        let reads_first = matches!(replaces, Replace::ReadFirst { .. });
+        let content = match is_value {
+            true => Written::Value(self.value(client, stamp, key)),
+            false if is_expiring && reads_first => Written::Expiry,
+            false => Written::Nothing,
+        };
+        let ttl_ms = life_ms.filter(|_| is_expiring && content != Written::Nothing);
         let put = Put {
             stamp,
-            value: is_value.then(|| self.value(client, stamp, key)),
+            content,
+            ttl_ms,
+            expires: None,
             replaces,
             w: self.explicit(client),
             pw: self.explicit(client),

@@ -235,7 +235,8 @@ impl<'m> Host<'m> {
             let memory = pool.shards.next().expect("there is memory for every life");
             let memory = memory.insert(ShardPart::new(swarm));
             let machine = shard_machine(swarm, node, shard, boot, memory);
-            let (bodies, waiting) = (Kept::default(), Parking::new(swarm));
+            let applied = self.stores[usize::from(shard)].applied.clone();
+            let (bodies, waiting) = (Kept::new(applied), Parking::new(swarm));
             ShardProcess { machine: Box::new(machine), bodies, waiting, wake: None }
         });
         let shards = shards.collect();

@@ -8,15 +8,15 @@ use ringmain_core::causality::{Record, decode_token};
 use ringmain_core::id::{Boot, TopologyId};
 use ringmain_core::limits::{PULSE, STOP_MIN};
 use ringmain_core::ring::Ring;
-use ringmain_core::time::Instant;
-use ringmain_core::wire::put::{PutRequest, Replaces};
+use ringmain_core::time::{Instant, UnixMs};
+use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 
-use super::bodies::Kept;
-use super::client::{Known, Put};
+use super::bodies::{Kept, Request};
+use super::client::{Known, Put, Written};
 use super::host::Host;
 use super::mark::{Mark, Marks};
 use super::oracle::{
-    Appended, Decoded, History, Invariant, Set, Violation, decoded_entries as entries,
+    Appended, Decoded, History, Invariant, Issued, Set, Violation, decoded_entries as entries,
 };
 use super::outbox::{Reply, node_id};
 use super::store::{Entry, Store};
@@ -47,10 +47,14 @@ pub(super) struct Seen<'a> {
     pub(super) boot: u64,
     /// At this time.
     pub(super) now: Instant,
+    /// When its clock showed this.
+    pub(super) wall: UnixMs,
     /// The history of the record that it replaced.
     pub(super) before: &'a Set,
     /// The record.
     pub(super) record: Record<'a>,
+    /// The request of whose event it is the record, if it is one.
+    pub(super) request: Option<&'a Request>,
     /// What the shard keeps of requests in flight.
     pub(super) kept: &'a Kept,
 }
@@ -98,7 +102,12 @@ impl Judge {
 
     /// A client sends a write.
     pub(super) fn on_issue(&mut self, key: usize, put: &Put) {
-        self.histories[key].issue(put.stamp, put.context(), put.value.as_deref());
+        let content = match &put.content {
+            Written::Nothing => Issued::Tombstone,
+            Written::Value(value) => Issued::Value(value.clone()),
+            Written::Expiry => Issued::Expiry,
+        };
+        self.histories[key].issue(put.stamp, put.context(), content, put.expires);
     }
 
     /// The write stamped `stamp` is sent to `node`.
@@ -131,22 +140,30 @@ impl Judge {
         let record = Decoded::of(seen.record);
         let history = &self.histories[key];
         let news = record.siblings.iter().find(|sibling| history.find(sibling.dot).is_none());
-        let news = news.map(|sibling| sibling.stamp);
+        let again = seen.request.and_then(changed_expiry);
+        let news = news.map(|sibling| again.map_or(sibling.stamp, |put| put.timestamp.0));
         if let Some(stamp) = news {
             self.check_age(seen, stamp)?;
         }
         let history = &mut self.histories[key];
         let (after, text) = match news {
             Some(stamp) => {
-                let found = found_by_reads(seen.kept, history, stamp)?;
+                let found = match seen.request.filter(|_| again.is_some()) {
+                    Some(request) => vec![found_by(request, history)?],
+                    None => found_by_reads(seen.kept, history, stamp)?,
+                };
                 let appended = Appended {
                     node: node_id(seen.node),
                     boot: Boot(seen.boot),
                     before: seen.before,
                     after: &record,
                     found: &found,
+                    wall: seen.wall,
                 };
-                let (event, after) = history.append(&appended)?;
+                let (event, after) = match again {
+                    Some(_) => history.append_again(&appended, stamp)?,
+                    None => history.append(&appended)?,
+                };
                 (after, format!("write {stamp}, event {event}"))
             }
             None => {
@@ -240,16 +257,7 @@ impl Judge {
     ) -> Result<Known, Violation> {
         let known = self.decode(key, key_bytes, &reply.context, context_key)?;
         let history = &self.histories[key];
-        let mut expected = history.live(&history.siblings(&known.events));
-        let mut got = reply.siblings.clone();
-        expected.sort_unstable();
-        got.sort_unstable();
-        if expected != got {
-            let stamps = |all: &[(u64, Vec<u8>)]| all.iter().map(|one| one.0).collect::<Vec<_>>();
-            let (expected, got) = (stamps(&expected), stamps(&got));
-            let detail = format!("a read of k{key} gave {got:?} and the context of {expected:?}");
-            return Err(Violation::new(Invariant::Exactness, detail));
-        }
+        self.check_shown((key, key_bytes), reply, context_key)?;
         if let Some(event) = required.first_missing_in(&known.events) {
             let stamp = history.event(event).stamp;
             let detail = format!("a read of k{key} missed write {stamp}, acknowledged before");
@@ -261,6 +269,39 @@ impl Judge {
             return Err(Violation::new(Invariant::MonotoneContexts, detail));
         }
         Ok(known)
+    }
+
+    /// S2, S3, S22: the answer to a read shows exactly the siblings that its context implies, but
+    /// for those that have expired by the clock of the node that decided it; where that is not
+    /// known, those that expire may be shown or not.
+    pub(super) fn check_shown(
+        &self,
+        (key, key_bytes): (usize, &[u8]),
+        reply: &Reply,
+        context_key: &[u8; 16],
+    ) -> Result<(), Violation> {
+        let known = self.decode(key, key_bytes, &reply.context, context_key)?;
+        let history = &self.histories[key];
+        let siblings = history.siblings(&known.events);
+        let live = |wall| history.live(&siblings, wall);
+        let mut got = reply.siblings.clone();
+        got.sort_unstable();
+        let (least, most) = (live(reply.wall.or(Some(UnixMs(u64::MAX)))), live(reply.wall));
+        if is_part(&least, &got) && is_part(&got, &most) {
+            return Ok(());
+        }
+        let is_late = is_part(&least, &got) && is_part(&got, &live(None));
+        let invariant = if is_late { Invariant::Expiry } else { Invariant::Exactness };
+        let stamps = |all: &[(u64, Vec<u8>)]| Vec::from_iter(all.iter().map(|one| one.0));
+        let (most, got) = (stamps(&most), stamps(&got));
+        let detail = format!("a read of k{key} gave {got:?} and the context of {most:?}");
+        Err(Violation::new(invariant, detail))
+    }
+
+    /// Whether the answer to a read leaves values out, since they have expired.
+    pub(super) fn has_expired(&self, key: usize, read: &Known, reply: &Reply) -> bool {
+        let history = &self.histories[key];
+        history.live(&history.siblings(&read.events), None).len() > reply.siblings.len()
     }
 
     /// S3: the context that comes with a put covers it and nothing that its writer did not see:
@@ -394,6 +435,12 @@ impl Judge {
     }
 }
 
+/// Whether `all` has everything that `part` has, as often; both are sorted.
+fn is_part<T: Eq>(part: &[T], all: &[T]) -> bool {
+    let mut all = all.iter();
+    part.iter().all(|one| all.any(|other| other == one))
+}
+
 /// What the entries that `find` names cover in all hosts with sound disks.
 fn held<'h, I: Iterator<Item = &'h Entry>>(
     hosts: &'h [Host<'_>],
@@ -416,12 +463,7 @@ fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>
         if put.timestamp.0 != stamp || !matches!(put.replaces, Replaces::ReadFirst { .. }) {
             continue;
         }
-        let Some(bytes) = &request.gathered else {
-            found.push(Set::default());
-            continue;
-        };
-        let record = Record::new_checked(bytes).expect("what is gathered is a record");
-        match history.check(&Decoded::of(record)) {
+        match found_by(request, history) {
             Ok(set) => found.push(set),
             Err(violation) => unknown = Some(violation),
         }
@@ -430,6 +472,19 @@ fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>
         Some(violation) if found.is_empty() => Err(violation),
         _ => Ok(found),
     }
+}
+
+/// What the read before a write found.
+fn found_by(request: &Request, history: &History) -> Result<Set, Violation> {
+    let Some(bytes) = &request.gathered else { return Ok(Set::default()) };
+    let record = Record::new_checked(bytes).expect("what is gathered is a record");
+    history.check(&Decoded::of(record))
+}
+
+/// The write of `request`, if it gives values another expiry.
+fn changed_expiry(request: &Request) -> Option<PutRequest<'_>> {
+    let put = request.command.as_deref().and_then(kept_put)?;
+    matches!(put.content, Content::ExpiryOnly { .. }).then_some(put)
 }
 
 /// The write in what a turn kept of a request: a kind, the length of the key, the key, the rest.

@@ -31,6 +31,14 @@ marks! {
     ReadSiblings,
     /// A read found nothing, or only tombstones.
     ReadNothing,
+    /// A read did not show a value that had expired.
+    ReadExpired,
+    /// Values got another expiry.
+    ExpiryChanged,
+    /// There was nothing whose expiry could change.
+    ExpiryUnchanged,
+    /// Several siblings got another expiry at once.
+    SiblingsChanged,
     /// A read failed.
     ReadFailed,
     /// A read with a context was answered.

@@ -4,10 +4,11 @@
 use ringmain_core::drive::{Answer, Links, Lost, Notice, To};
 use ringmain_core::id::{NodeId, RequestId, ShardIndex};
 use ringmain_core::request::{Failure, Link, Outcome};
+use ringmain_core::time::UnixMs;
 use ringmain_core::wire::frame::Frame;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::peer::{Reject, RejectReason};
-use ringmain_core::wire::reply::Status;
+use ringmain_core::wire::reply::{self, Status};
 
 use super::mark::{Mark, Marks};
 use super::network::{Network, Site};
@@ -46,6 +47,8 @@ pub(super) struct Reply {
     pub(super) context: Vec<u8>,
     /// Live siblings: stamp and value.
     pub(super) siblings: Vec<(u64, Vec<u8>)>,
+    /// What the clock showed where it was decided, if that is known.
+    pub(super) wall: Option<UnixMs>,
     /// Live siblings after a write.
     pub(super) live: u16,
 }
@@ -67,6 +70,8 @@ pub(super) struct Outbox<'w> {
     pub(super) random: &'w mut Random,
     /// Situations reached.
     pub(super) marks: &'w mut Marks,
+    /// What its clock shows.
+    pub(super) wall: UnixMs,
     /// What was sent.
     pub(super) sent: Sent,
 }
@@ -123,7 +128,7 @@ impl Links for Outbox<'_> {
     }
 
     fn answer(&mut self, ticket: u64, answer: Answer<'_>) {
-        self.sent.replies.push((ticket, reply(answer)));
+        self.sent.replies.push((ticket, reply(answer, self.wall)));
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -138,7 +143,25 @@ fn is_too_old(frame: &[u8]) -> bool {
     reject.reason == RejectReason::TooOld
 }
 
-fn reply(answer: Answer<'_>) -> Reply {
+impl Reply {
+    /// What a REPLY says; `wall` is what the clock of its coordinator shows, if that is known.
+    pub(super) fn of_frame(frame: &Frame<'_>, wall: Option<UnixMs>) -> Reply {
+        let reply = reply::Reply::new_checked(frame.payload()).expect("a node has written it");
+        Reply::of(&reply, wall)
+    }
+
+    fn of(remote: &reply::Reply<'_>, wall: Option<UnixMs>) -> Reply {
+        Reply {
+            status: remote.head.status,
+            context: remote.context.to_vec(),
+            siblings: remote.siblings().map(|one| (one.timestamp.0, one.value.to_vec())).collect(),
+            wall,
+            live: remote.head.live,
+        }
+    }
+}
+
+fn reply(answer: Answer<'_>, wall: UnixMs) -> Reply {
     match answer {
         Answer::Local { outcome, record, context, live, .. } => {
             let mut token = vec![0; context.map_or(0, |token| token.bytes())];
@@ -146,16 +169,11 @@ fn reply(answer: Answer<'_>) -> Reply {
                 context.write(&mut token);
             }
             let siblings = record.into_iter().flat_map(|record| record.siblings());
-            let live_siblings = siblings.filter(|sibling| !sibling.is_tombstone());
-            let siblings = live_siblings.map(|one| (one.timestamp.0, one.value.to_vec())).collect();
-            Reply { status: status(outcome), context: token, siblings, live }
+            let siblings = siblings.map(|one| (one.timestamp.0, one.value.to_vec())).collect();
+            let wall = Some(wall);
+            Reply { status: status(outcome), context: token, siblings, wall, live }
         }
-        Answer::Remote(remote) => Reply {
-            status: remote.head.status,
-            context: remote.context.to_vec(),
-            siblings: remote.siblings().map(|one| (one.timestamp.0, one.value.to_vec())).collect(),
-            live: remote.head.live,
-        },
+        Answer::Remote(remote) => Reply::of(&remote, None),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringmain_core::causality::Record;
 use ringmain_core::hash::Key;
-use ringmain_core::id::{ClusterId, NodeId, Partition, ShardIndex};
+use ringmain_core::id::{ClusterId, NodeId, Partition, RequestId, ShardIndex};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::records::{Full, Place, Records, Stored, Unread, leaf_index};
 use ringmain_core::time::Instant;
@@ -20,6 +20,7 @@ use ringmain_runtime::log::{
     self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
 
+use super::bodies::Applied;
 use super::disk::{Disk, Ended, Fate};
 use super::network::Site;
 use super::oracle::{Invariant, Set, Violation};
@@ -48,6 +49,8 @@ pub(super) struct Entry {
     mine: Option<u16>,
     /// The entry of the same key and node that it replaced.
     before: Option<usize>,
+    /// The request that it is an event of, if it is one.
+    pub(super) op: Option<RequestId>,
     /// Its exact history, once the oracle has seen it.
     pub(super) history: Option<Set>,
 }
@@ -80,6 +83,8 @@ pub(super) struct Store {
     ghosts: Option<usize>,
     /// Entries that the oracle has seen.
     seen: usize,
+    /// Shared with the memory for requests in flight.
+    pub(super) applied: Applied,
     /// Everything below was claimed to be on disk, in this life or an earlier one.
     claimed: Place,
     /// Everything below was claimed to outlive the process.
@@ -140,6 +145,7 @@ impl Store {
             current: BTreeMap::new(),
             ghosts: None,
             seen: 0,
+            applied: Applied::default(),
             claimed: Place(0),
             written: Place(0),
             told: (Place(0), Place(0)),
@@ -450,7 +456,8 @@ impl Store {
         let current = self.current.insert(whose.clone(), self.entries.len());
         let (record, hint) = new;
         let before = if key.is_hint() || self.told_damage { hint } else { current };
-        self.entries.push(Entry { place, whose, record, mine, before, history: None });
+        let op = self.applied.take();
+        self.entries.push(Entry { place, whose, record, mine, before, op, history: None });
         place
     }
 

@@ -206,6 +206,8 @@ pub struct ClientOptions {
     pub weights: [u32; 7],
     /// Requests, per mille, that name R, W, PR, PW or DW themselves.
     pub explicit: u32,
+    /// Writes, per mille, whose value expires, or that change when others do.
+    pub expiring: u32,
     /// Largest value, bytes.
     pub value_bytes_max: usize,
     /// Every key has one writer, which reads before it writes.
@@ -272,6 +274,10 @@ impl Swarm {
             clients,
         };
         swarm.anti_entropy = AntiEntropy::draw(&mut random.clone().fork().fork());
+        // So are these writes: runs that once found something else have none.
+        let mut expiring = random.clone().fork().fork().fork();
+        swarm.clients.expiring =
+            if expiring.chance(500) { expiring.between(1, 500) as u32 } else { 0 };
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.
             swarm.draw_rare(&mut random.clone().fork(), length);
@@ -393,6 +399,7 @@ impl ClientOptions {
             think: Duration::from_micros(random.between(100, 50_000)),
             weights,
             explicit: some(random, false, 500),
+            expiring: 0,
             value_bytes_max: [0, 100, 2000][random.below(3)],
             sequential,
             acknowledged: random.between(300, 400),

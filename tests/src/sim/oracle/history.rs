@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ringmain_core::causality::{Dot, Record, VersionVector};
 use ringmain_core::id::{Boot, NodeId};
+use ringmain_core::time::UnixMs;
 
 use super::{Invariant, Set, Violation};
 
@@ -25,6 +26,8 @@ pub struct DecodedSibling {
     pub tombstone: bool,
     /// The stamp, by which the simulator's clients name their writes.
     pub stamp: u64,
+    /// When it expires.
+    pub expires: Option<UnixMs>,
     /// The value.
     pub value: Vec<u8>,
 }
@@ -36,6 +39,7 @@ impl Decoded {
             dot: sibling.dot,
             tombstone: sibling.is_tombstone(),
             stamp: sibling.timestamp.0,
+            expires: sibling.expires,
             value: sibling.value.to_vec(),
         });
         let siblings = siblings.collect();
@@ -59,16 +63,28 @@ pub enum Context {
     ReadFirst,
 }
 
+/// What a write leaves, as its client meant it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Issued {
+    /// A deletion.
+    Tombstone,
+    /// This value.
+    Value(Vec<u8>),
+    /// The values that a read by the coordinator found.
+    Expiry,
+}
+
 /// A write as its client sent it.
 #[derive(Clone, Debug)]
 pub struct Issue {
     /// What it replaces.
     pub context: Context,
-    /// A delete.
-    pub tombstone: bool,
-    /// Its value; empty for a delete.
-    pub value: Vec<u8>,
-    /// The events that it led to: none yet, one, or more where it was applied twice.
+    /// What it leaves.
+    pub content: Issued,
+    /// When that expires.
+    pub expires: Option<UnixMs>,
+    /// The events that it led to: none yet, one, or more where it was applied twice, or left
+    /// several values.
     pub events: Vec<usize>,
     /// Its client was told that it was not applied.
     pub refused: bool,
@@ -79,12 +95,24 @@ pub struct Issue {
 pub struct Event {
     /// Its name.
     pub dot: Dot,
-    /// The stamp of its write.
+    /// The stamp of the write whose value it is.
     pub stamp: u64,
+    /// The stamp of the write that led to it: another one, if that changed the expiry.
+    pub by: u64,
     /// All events that it saw.
     pub past: Set,
     /// A delete.
     pub tombstone: bool,
+    /// When its value expires.
+    pub expires: Option<UnixMs>,
+}
+
+impl Event {
+    /// Whether a read finds a value; at no particular time, whether one ever could.
+    fn is_live(&self, wall: Option<UnixMs>) -> bool {
+        let has_expired = wall.is_some() && self.expires.is_some_and(|at| Some(at) <= wall);
+        !self.tombstone && !has_expired
+    }
 }
 
 /// A record that a coordinator's event appended, as it is to be judged.
@@ -100,6 +128,8 @@ pub struct Appended<'a> {
     pub after: &'a Decoded,
     /// For a write that reads first: what its read may have found.
     pub found: &'a [Set],
+    /// What the coordinator's clock shows.
+    pub wall: UnixMs,
 }
 
 /// All writes and events of one key.
@@ -113,10 +143,14 @@ pub struct History {
 
 impl History {
     /// A client sends a write, stamped `stamp`.
-    pub fn issue(&mut self, stamp: u64, context: Context, value: Option<&[u8]>) {
-        let tombstone = value.is_none();
-        let value = value.unwrap_or_default().to_vec();
-        let issue = Issue { context, tombstone, value, events: Vec::new(), refused: false };
+    pub fn issue(
+        &mut self,
+        stamp: u64,
+        context: Context,
+        content: Issued,
+        expires: Option<UnixMs>,
+    ) {
+        let issue = Issue { context, content, expires, events: Vec::new(), refused: false };
         let other = self.issues.insert(stamp, issue);
         assert!(other.is_none(), "stamps are unique");
     }
@@ -149,11 +183,18 @@ impl History {
         Err(Violation::new(Invariant::AckAccounting, detail))
     }
 
-    /// Stamps and values of those of `siblings` that are no deletes.
-    pub fn live(&self, siblings: &Set) -> Vec<(u64, Vec<u8>)> {
+    /// Stamps and values of those of `siblings` that are no deletes and, if a time is given, have
+    /// not expired by then; in order. Two writes that gave one value another expiry at the same
+    /// time have left it twice.
+    pub fn live(&self, siblings: &Set, wall: Option<UnixMs>) -> Vec<(u64, Vec<u8>)> {
         let events = siblings.iter().map(|event| &self.events[event]);
-        let live = events.filter(|event| !event.tombstone);
-        live.map(|event| (event.stamp, self.issues[&event.stamp].value.clone())).collect()
+        let value = |event: &Event| match &self.issues[&event.stamp].content {
+            Issued::Value(value) => (event.stamp, value.clone()),
+            content => unreachable!("{content:?} is no value"),
+        };
+        let mut live: Vec<_> = events.filter(|event| event.is_live(wall)).map(value).collect();
+        live.sort_unstable();
+        live
     }
 
     /// An event, by its number.
@@ -236,88 +277,151 @@ impl History {
             let detail = format!("{:?} names {} and {sibling:?}", known.dot, known.stamp);
             return Err(Violation::new(Invariant::DotUniqueness, detail));
         }
-        match self.issues.get(&sibling.stamp) {
-            None => invented("nobody wrote this"),
-            Some(issue) if issue.tombstone != sibling.tombstone => invented("not as written"),
-            Some(issue) if issue.value != sibling.value => invented("another value was written"),
-            Some(_) => Ok(event),
+        if known.expires != sibling.expires {
+            return invented("another expiry was given");
         }
+        let is_as_written = match self.issues.get(&sibling.stamp).map(|issue| &issue.content) {
+            None => return invented("nobody wrote this"),
+            Some(Issued::Tombstone) => sibling.tombstone,
+            Some(Issued::Value(value)) => !sibling.tombstone && *value == sibling.value,
+            Some(Issued::Expiry) => false,
+        };
+        if is_as_written { Ok(event) } else { invented("not as written") }
     }
 
     /// S2, S3, S4: a coordinator applied a write, and the record after it is what the exact
     /// model gives. Registers the event and returns it with the record's history.
     pub fn append(&mut self, appended: &Appended<'_>) -> Result<(usize, Set), Violation> {
-        let Appended { node, boot, before, after, found } = *appended;
-        let mut unknown = after.siblings.iter().filter(|one| self.find(one.dot).is_none());
-        let (sibling, second) = (unknown.next().expect("an event is new"), unknown.next());
-        let wrong = |invariant, text: &str| {
-            let detail = format!("{text}: {sibling:?} at {node} in boot {}", boot.0);
-            Err(Violation::new(invariant, detail))
+        let news = self.news(appended)?;
+        let &[sibling] = &news[..] else {
+            let detail = format!("one append brought several new dots: {news:?}");
+            return Err(Violation::new(Invariant::DotUniqueness, detail));
         };
-        if second.is_some() {
-            return wrong(Invariant::DotUniqueness, "one append brought two new dots");
-        }
-        let actor = sibling.dot.actor();
-        if actor.node() != node || actor.boot() != boot {
-            return wrong(Invariant::DotUniqueness, "an event of another node or boot");
-        }
-        let numbered = self.actors.get(&Dot::new(actor, 1)).map_or(0, Vec::len);
-        if sibling.dot.number() as usize != numbered + 1 {
-            return wrong(Invariant::DotUniqueness, "an actor skipped or reused a number");
-        }
-        let Some(issue) = self.issues.get(&sibling.stamp) else {
-            return wrong(Invariant::NoInvention, "nobody wrote this");
-        };
-        if issue.refused {
-            return wrong(Invariant::AckAccounting, "a write that was refused is applied");
+        let issue = self.applied(sibling.stamp)?;
+        if issue.expires != sibling.expires {
+            let detail = format!("not until {:?}: {sibling:?}", issue.expires);
+            return Err(Violation::new(Invariant::NoInvention, detail));
         }
         let contexts = match &issue.context {
-            Context::Local => vec![before.clone()],
+            Context::Local => vec![appended.before.clone()],
             Context::Given(context) => vec![context.clone()],
-            Context::ReadFirst => found.to_vec(),
+            Context::ReadFirst => appended.found.to_vec(),
         };
         // A write that was applied twice at once may have found two things: one must fit.
-        let mut result = wrong(Invariant::Exactness, "a write that read first found nothing");
+        let detail = format!("a write that read first found nothing: {sibling:?}");
+        let mut result = Err(Violation::new(Invariant::Exactness, detail));
         for context in contexts {
-            let event = self.register(sibling, context);
-            result = self.check(after).and_then(|history| {
-                self.check_union(event, before, &history)?;
-                Ok((event, history))
-            });
+            result = self.register(&news, &context, sibling.stamp, appended);
             if result.is_ok() {
                 break;
             }
-            self.forget(event);
         }
         result
     }
 
-    /// The record after an event holds what was before it, and what the event saw, no more.
-    fn check_union(&self, event: usize, before: &Set, after: &Set) -> Result<(), Violation> {
-        let mut union = self.events[event].past.clone();
+    /// As [`append`](Self::append), of the write stamped `by` that gives another expiry to all the
+    /// values which its read found, and which live by the coordinator's clock.
+    pub fn append_again(
+        &mut self,
+        appended: &Appended<'_>,
+        by: u64,
+    ) -> Result<(usize, Set), Violation> {
+        let news = self.news(appended)?;
+        let expires = self.applied(by)?.expires;
+        let [found] = appended.found else { unreachable!("one request is applied") };
+        let siblings = self.siblings(found);
+        let live = siblings.iter().map(|event| &self.events[event]);
+        let live = live.filter(|event| event.is_live(Some(appended.wall)));
+        let mut expected: Vec<_> = live.map(|event| (event.stamp, expires)).collect();
+        let mut got: Vec<_> = news.iter().map(|one| (one.stamp, one.expires)).collect();
+        expected.sort_unstable();
+        got.sort_unstable();
+        if expected != got {
+            let detail = format!("write {by} leaves {got:?}, not {expected:?}");
+            return Err(Violation::new(Invariant::Expiry, detail));
+        }
+        self.register(&news, found, by, appended)
+    }
+
+    /// The write stamped `stamp`, of which there is an event now.
+    fn applied(&self, stamp: u64) -> Result<&Issue, Violation> {
+        let (invariant, text) = match self.issues.get(&stamp) {
+            Some(issue) if !issue.refused => return Ok(issue),
+            Some(_) => (Invariant::AckAccounting, "a write that was refused is applied"),
+            None => (Invariant::NoInvention, "nobody wrote this"),
+        };
+        Err(Violation::new(invariant, format!("{text}: {stamp}")))
+    }
+
+    /// S4: the new siblings of an event, which carry the next numbers of an actor of the node.
+    fn news<'a>(&self, appended: &Appended<'a>) -> Result<Vec<&'a DecodedSibling>, Violation> {
+        let Appended { node, boot, after, .. } = *appended;
+        let news = after.siblings.iter().filter(|one| self.find(one.dot).is_none());
+        let news: Vec<_> = news.collect();
+        let actor = news.first().expect("an event is new").dot.actor();
+        let numbered = self.actors.get(&Dot::new(actor, 1)).map_or(0, Vec::len);
+        let wrong = |text: &str| {
+            let detail = format!("{text}: {news:?} at {node} in boot {}", boot.0);
+            Err(Violation::new(Invariant::DotUniqueness, detail))
+        };
+        if actor.node() != node || actor.boot() != boot {
+            return wrong("an event of another node or boot");
+        }
+        for (sibling, number) in news.iter().zip(numbered + 1..) {
+            if sibling.dot.actor() != actor || sibling.dot.number() as usize != number {
+                return wrong("an actor skipped or reused a number, or there are two");
+            }
+        }
+        Ok(news)
+    }
+
+    /// Registers an event for each of `news`, unless the record after them is not what the model
+    /// gives. Returns the last one with the record's history.
+    fn register(
+        &mut self,
+        news: &[&DecodedSibling],
+        past: &Set,
+        by: u64,
+        appended: &Appended<'_>,
+    ) -> Result<(usize, Set), Violation> {
+        let first = self.events.len();
+        for sibling in news {
+            let DecodedSibling { dot, stamp, tombstone, expires, .. } = **sibling;
+            let event = self.events.len();
+            let past = past.clone();
+            self.events.push(Event { dot, stamp, by, past, tombstone, expires });
+            self.actors.entry(Dot::new(dot.actor(), 1)).or_default().push(event);
+            self.issues.get_mut(&by).expect("it was issued").events.push(event);
+        }
+        let result = self.check(appended.after).and_then(|history| {
+            self.check_union(first, appended.before, &history)?;
+            Ok((self.events.len() - 1, history))
+        });
+        if result.is_err() {
+            self.forget(first);
+        }
+        result
+    }
+
+    /// Forgets the events from `first` on.
+    fn forget(&mut self, first: usize) {
+        for Event { dot, by, .. } in self.events.drain(first..) {
+            self.actors.entry(Dot::new(dot.actor(), 1)).or_default().pop();
+            self.issues.get_mut(&by).expect("it was issued").events.pop();
+        }
+    }
+
+    /// The record after the last events, from `first` on, holds what was before them, and what
+    /// they saw, no more.
+    fn check_union(&self, first: usize, before: &Set, after: &Set) -> Result<(), Violation> {
+        let mut union = self.events[first].past.clone();
         union.extend(before);
-        union.insert(event);
+        (first..self.events.len()).for_each(|event| union.insert(event));
         if union.same(after) {
             return Ok(());
         }
-        let dot = self.events[event].dot;
+        let dot = self.events[first].dot;
         let detail = format!("after event {dot:?} the history is {after:?}, not {union:?}");
         Err(Violation::new(Invariant::Exactness, detail))
-    }
-
-    fn register(&mut self, sibling: &DecodedSibling, past: Set) -> usize {
-        let DecodedSibling { dot, stamp, tombstone, .. } = *sibling;
-        let event = self.events.len();
-        self.events.push(Event { dot, stamp, past, tombstone });
-        self.actors.entry(Dot::new(dot.actor(), 1)).or_default().push(event);
-        self.issues.get_mut(&stamp).expect("it was issued").events.push(event);
-        event
-    }
-
-    fn forget(&mut self, event: usize) {
-        let Event { dot, stamp, .. } = self.events.pop().expect("it was registered just now");
-        assert_eq!(self.events.len(), event);
-        self.actors.entry(Dot::new(dot.actor(), 1)).or_default().pop();
-        self.issues.get_mut(&stamp).expect("it was issued").events.pop();
     }
 }

@@ -15,7 +15,7 @@ mod set;
 mod tests;
 
 pub use history::{
-    Appended, Context, Decoded, DecodedSibling, Event, History, Issue, decoded_entries,
+    Appended, Context, Decoded, DecodedSibling, Event, History, Issue, Issued, decoded_entries,
 };
 pub use set::Set;
 
@@ -97,6 +97,9 @@ invariants! {
     Staleness = "S20 nothing stale",
     /// A peer that was heard just now is not suspect.
     Suspicion = "S21 suspicion ends",
+    /// A read shows a value until it expires by the clock of the node that decides it, and no
+    /// longer; nothing else depends on clocks.
+    Expiry = "S22 expiry",
     /// Hints alone bring every acknowledged write to all owners, where none can be lost.
     Provided = "L6 all owners provided for",
     /// After heal and quiescence all owners of a key are equal, and so are their trees.

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ringmain_core::causality::decode_token;
+use ringmain_core::time::UnixMs;
+use ringmain_core::wire::frame::Frame;
+use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
 
-use super::super::client::{Action, Known, Operation, Put};
+use super::super::client::{Action, Known, Operation, Put, Replace, Written};
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Set, Violation};
@@ -94,7 +98,11 @@ impl World<'_> {
     }
 
     /// Sends `operation` to some shard of the process of `node`.
-    fn request_of(&mut self, sender: Sender, operation: Operation, node: usize) {
+    fn request_of(&mut self, sender: Sender, mut operation: Operation, node: usize) {
+        // As a session does, where the command comes in.
+        if let Action::Put(Put { expires, ttl_ms: Some(ttl), .. }) = &mut operation.action {
+            *expires = Some(UnixMs(self.hosts[node].wall(self.now).0 + *ttl));
+        }
         let shard = self.random.below(self.hosts[node].stores.len());
         let required = match &operation.action {
             // While a topology spreads, some nodes still read where its writes do not go.
@@ -143,6 +151,29 @@ impl World<'_> {
         let first = topologies.next();
         topologies.all(|topology| Some(topology) == first)
             && (is_lame || counts.all(|count| count == self.judge.member_count))
+    }
+
+    /// S22: a frame of the coordinator at `site` shows what its clock allows, if it is the reply to
+    /// a read, and not one of another coordinator that is handed on.
+    pub(super) fn check_shown(&self, site: Site, bytes: &[u8]) -> Result<(), Violation> {
+        let frame = Frame::without_checksum(bytes).expect("a whole frame was written");
+        if frame.op() != Op::Reply {
+            return Ok(());
+        }
+        let reply = Reply::of_frame(&frame, Some(self.hosts[site.node].wall(self.now)));
+        // Replies to writes show none; one that finds none is judged where it arrives.
+        let is_read = !reply.siblings.is_empty();
+        let is_handed_on = self.arrived.as_ref().is_some_and(|arrived| {
+            (&arrived.context, &arrived.siblings) == (&reply.context, &reply.siblings)
+        });
+        let context_key = &self.settings.context_key;
+        // Its request alone says of which key it is; a token verifies with no other one.
+        let mut keys = self.clients.keys().iter().enumerate();
+        let key = keys.find(|(_, key)| decode_token(context_key, key, &reply.context).is_ok());
+        match key.filter(|_| is_read && !is_handed_on && !reply.context.is_empty()) {
+            Some((key, bytes)) => self.judge.check_shown((key, bytes), &reply, context_key),
+            None => Ok(()),
+        }
     }
 
     /// S17: every request gets exactly one reply.
@@ -229,6 +260,9 @@ impl World<'_> {
         let named = (key, self.clients.key(key));
         let context_key = &self.settings.context_key;
         let read = self.judge.on_read(named, reply, context_key, &open.required, cover)?;
+        if self.judge.has_expired(key, &read, reply) {
+            self.marks.hit(Mark::ReadExpired);
+        }
         self.marks.hit(match reply.siblings.len() {
             0 => Mark::ReadNothing,
             1 => Mark::ReadOne,
@@ -277,6 +311,14 @@ impl World<'_> {
     ) -> Result<(), Violation> {
         let waits = self.waits(ticket, open);
         let key = open.operation.key;
+        if reply.status == Status::ConditionFailed && put.content == Written::Expiry {
+            self.marks.hit(Mark::ExpiryUnchanged);
+            self.judge.on_refused(key, put.stamp)?;
+            if waits {
+                self.rest(open.sender);
+            }
+            return Ok(());
+        }
         if !self.check_status(open, reply, false)? {
             let unknown = reply.status == Status::NoQuorum;
             self.clients.crowded += u64::from(reply.status == Status::Siblings);
@@ -291,9 +333,11 @@ impl World<'_> {
         }
         let named = (key, self.clients.key(key));
         self.judge.on_stored(&self.hosts, named, put)?;
-        self.marks.hit(match (&put.value, put.context()) {
-            (None, _) => Mark::DeleteOk,
-            (_, super::super::oracle::Context::Local) => Mark::PlainSet,
+        self.marks.hit(match (&put.content, &put.replaces) {
+            (Written::Expiry, _) if reply.live > 1 => Mark::SiblingsChanged,
+            (Written::Expiry, _) => Mark::ExpiryChanged,
+            (Written::Nothing, _) => Mark::DeleteOk,
+            (_, Replace::Local) => Mark::PlainSet,
             _ => Mark::PutOk,
         });
         let mut learned = None;

@@ -11,7 +11,7 @@ use ringmain_core::wire::op::Op;
 use super::super::mark::Mark;
 use super::super::network::{Parcel, Site};
 use super::super::oracle::{Invariant, Violation};
-use super::super::outbox::{link_to, node_id};
+use super::super::outbox::{Reply, link_to, node_id};
 use super::{Event, World, note};
 
 impl World<'_> {
@@ -39,6 +39,7 @@ impl World<'_> {
         if is_of_membership(frame.op()) {
             return self.on_membership_frame(to.node, from.node, &frame);
         }
+        self.arrived = (frame.op() == Op::Reply).then(|| Reply::of_frame(&frame, None));
         let records = matches!(frame.op(), Op::Replicate | Op::ReplicateSync);
         let before = self.hosts[to.node].stores[to.shard].count();
         let topology = self.shard_mut(to).machine.topology();

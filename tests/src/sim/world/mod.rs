@@ -36,6 +36,7 @@ use super::judge::Judge;
 use super::mark::{Mark, Marks};
 use super::network::{Network, Parcel, Site};
 use super::oracle::{Invariant, Violation};
+use super::outbox::Reply;
 use super::queue::Queue;
 use super::random::Random;
 use super::swarm::Swarm;
@@ -195,6 +196,8 @@ pub(super) struct World<'m> {
     followers: Followers,
     closing: Closing,
     judge: Judge,
+    /// The reply that arrived last, if nothing else has since: it may be on its way back.
+    arrived: Option<Reply>,
     stage: Stage,
     /// When the stage began.
     since: Instant,
@@ -247,6 +250,7 @@ impl<'m> World<'m> {
             followers: Followers::default(),
             closing: Closing::default(),
             judge,
+            arrived: None,
             stage: Stage::Forming,
             since: Instant(0),
             marks: Marks::default(),

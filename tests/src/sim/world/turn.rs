@@ -61,6 +61,7 @@ impl<'m> World<'m> {
             unsent: if self.stage == super::Stage::Running { self.swarm.faults.unsent } else { 0 },
             random: &mut self.random,
             marks: &mut self.marks,
+            wall,
             sent: Sent::default(),
         };
         let mut turn = Turn {
@@ -89,14 +90,16 @@ impl<'m> World<'m> {
     fn observe(&mut self, site: Site) -> Result<(), Violation> {
         let Site { node, shard } = site;
         let host = &mut self.hosts[node];
+        let wall = host.wall(self.now);
         let (boot, now, store) = (host.lives, self.now, &mut host.stores[shard]);
         let process = host.process.as_mut().expect("its process runs");
         let ShardProcess { machine, bodies, waiting, .. } = &mut process.shards[shard];
         while let Some((entry, before)) = store.unseen() {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
-            let seen =
-                Seen { node, boot, now, before: &before, record: entry.record(), kept: bodies };
+            let request = entry.op.and_then(|op| bodies.request(op));
+            let (before, record) = (&before, entry.record());
+            let seen = Seen { node, boot, now, wall, before, record, request, kept: bodies };
             let (history, text) = self.judge.on_append(key, &seen, &mut self.marks)?;
             let mut trace = self.trace.borrow_mut();
             match entry.target() {
@@ -135,6 +138,7 @@ impl<'m> World<'m> {
     /// Acts on what a turn sent.
     fn flush(&mut self, site: Site, sent: Sent) -> Result<(), Violation> {
         for (to, bytes) in &sent.frames {
+            self.check_shown(site, bytes)?;
             self.send(site, *to, bytes);
         }
         if sent.notices.contains(&Notice::Sync) {
