@@ -9,6 +9,7 @@ mod cluster;
 mod crowd;
 mod damage;
 mod demo;
+mod expiry;
 mod faults;
 mod full_disk;
 mod handoff;
