@@ -17,7 +17,7 @@ use ringmain_core::limits::MERKLE_LEAF_COUNT;
 use ringmain_core::membership::member::{Member, Name};
 use ringmain_core::records::{Author, Full, Place, Records, Stored, Unread, event};
 use ringmain_core::request::{Link, Origin, Outcome, Slot};
-use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::ring::{RingConfig, Rings, Transition};
 use ringmain_core::shard::{Input, Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
@@ -89,9 +89,9 @@ impl Coordinator {
         let zone = Name::new("default").expect("a short word");
         let member = |node: &NodeId| Member { node: *node, uuid: node.0.into(), weight: 100, zone };
         let members: Vec<Member> = nodes.iter().map(member).collect();
-        let storage = || vec![NodeId(0); ring.slot_count()].leak();
-        let mut published = Ring::new(storage(), ring);
-        published.rebuild(&members);
+        let storage = || vec![NodeId(0); Rings::slot_count(&ring)].leak();
+        let mut published = Rings::new(storage(), ring);
+        published.rebuild(&Transition::none(&members));
         let config = ShardConfig {
             node: ME,
             boot: BOOT,
@@ -109,10 +109,11 @@ impl Coordinator {
             slots: vec![Slot::default(); 1024].leak(),
             unsynced: vec![Unsynced::default(); 1024].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
         };
         let mut coordinator = Coordinator {
-            shard: Shard::new(config, memory, Ring::new(storage(), ring)),
+            shard: Shard::new(config, memory, Rings::new(storage(), ring)),
             store: OneKey::default(),
             links: Paper::default(),
             bodies: RequestBodies::default(),
@@ -123,7 +124,7 @@ impl Coordinator {
         };
         let peers = coordinator.peers.clone();
         let mut turn = coordinator.turn();
-        turn.input(Input::Ring { ring: &published, topology: TopologyId(1) });
+        turn.input(Input::Rings { rings: &published, topology: TopologyId(1) });
         turn.input(Input::Stored { written: Place(u64::MAX), synced: Place(0) });
         for peer in peers {
             turn.input(Input::PeerUp(peer));

@@ -10,7 +10,7 @@ use ringmain_core::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardInde
 use ringmain_core::membership::member::{Member, Name};
 use ringmain_core::records::{Full, Place, Records, Stored, Unread};
 use ringmain_core::request::{Link, Origin, Slot};
-use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::ring::{RingConfig, Rings, Transition};
 use ringmain_core::shard::{Input, Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
@@ -167,10 +167,11 @@ impl Server {
             slots: vec![Slot::default(); 16].leak(),
             unsynced: vec![Unsynced::default(); 16].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
         };
-        let owners = vec![NodeId(0); ring.slot_count()].leak();
-        let shard = Shard::new(config, memory, Ring::new(owners, ring));
+        let owners = vec![NodeId(0); Rings::slot_count(&ring)].leak();
+        let shard = Shard::new(config, memory, Rings::new(owners, ring));
         let (store, memory) = (Store::default(), Memory::default());
         Server { shard, store, memory, waiting: NeverCold }
     }
@@ -202,16 +203,16 @@ fn main() {
     let zone = Name::new("default").expect("a good name");
     let members = nodes.map(|node| Member { node, uuid: node.0.into(), weight: 100, zone });
     let config = RingConfig { partition_bits: 6, n: 3, seed: 1 };
-    let mut owners = vec![NodeId(0); config.slot_count()];
-    let mut ring = Ring::new(&mut owners, config);
-    ring.rebuild(&members);
+    let mut owners = vec![NodeId(0); Rings::slot_count(&config)];
+    let mut rings = Rings::new(&mut owners, config);
+    rings.rebuild(&Transition::none(&members));
 
     let mut network = Network::default();
     let mut servers = nodes.map(|node| Server::new(node, config));
     for server in &mut servers {
         let me = server.shard.config().node;
         let mut turn = server.turn::<Software>(&mut network, &settings);
-        turn.input(Input::Ring { ring: &ring, topology: TopologyId(1) });
+        turn.input(Input::Rings { rings: &rings, topology: TopologyId(1) });
         turn.input(Input::Stored { written: Place(u64::MAX), synced: Place(0) });
         for peer in nodes.into_iter().filter(|peer| *peer != me) {
             turn.input(Input::PeerUp(peer));

@@ -26,6 +26,8 @@ pub const REPLICA_COUNT_MAX: usize = 8;
 pub const MEMBER_COUNT_MAX: usize = 256;
 /// Most committed topology operations that a node keeps.
 pub const OPERATION_COUNT_MAX: usize = 1024;
+/// Most operations that are staged at once.
+pub const STAGED_COUNT_MAX: usize = 64;
 /// Most shards of a node.
 pub const SHARD_COUNT_MAX: usize = 256;
 /// Longest deadline of a request; frames carry it in 16 bits of milliseconds.
@@ -56,6 +58,10 @@ pub const EXCHANGE_SILENCE: Duration = Duration::from_secs(10);
 pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause before an exchange that ended early is tried again.
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(1);
+/// Within which the exchanges begin that hand over partitions.
+pub const HANDOFF_SPREAD: Duration = Duration::from_millis(100);
+/// Until two copies are compared again of which one was handed over, as long as others are not.
+pub const HANDOFF_AGAIN: Duration = Duration::from_secs(10);
 /// With fewer keys on both sides, differences are found one by one, never by streaming all.
 pub const EXCHANGE_BULK_KEYS_MIN: u64 = 512;
 /// Exchanges that one shard asks for at once. Where writes go on, most wait for those in flight, so

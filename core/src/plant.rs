@@ -66,13 +66,17 @@ pub enum Plant {
     /// Of several siblings the one that a plain GET shows gets another expiry, and is all that is
     /// left.
     SiblingsExpired,
+    /// A write needs no quorum in the settled topology.
+    CommittedQuorumAlone,
+    /// A node is warm before it has anything.
+    WarmTooEarly,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 23] = [
+    pub const ALL: [Plant; 25] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -96,6 +100,8 @@ impl Plant {
         Plant::SuspectCounted,
         Plant::ExpiredShown,
         Plant::SiblingsExpired,
+        Plant::CommittedQuorumAlone,
+        Plant::WarmTooEarly,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -134,6 +140,8 @@ impl Plant {
             Plant::JoinNotReturned => "join-not-returned",
             Plant::ExpiredShown => "expired-shown",
             Plant::SiblingsExpired => "siblings-expired",
+            Plant::CommittedQuorumAlone => "committed-quorum-alone",
+            Plant::WarmTooEarly => "warm-too-early",
         }
     }
 }

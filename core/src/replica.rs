@@ -6,7 +6,7 @@
 //! for one shard). Where few ask for a sync, those behind them wait for it, too: it is begun at
 //! once, and one order is simpler than two.
 
-use crate::id::RequestId;
+use crate::id::{RequestId, TopologyId};
 use crate::records::Place;
 use crate::request::Link;
 
@@ -24,6 +24,8 @@ pub struct Unsynced {
 pub(crate) enum Owed {
     /// A request of this shard.
     Own(RequestId),
+    /// The node machine: all that came on this topology is on disk.
+    Warm(TopologyId),
     /// The coordinator behind a link.
     Peer { link: Link, request: u32, order: u64 },
 }

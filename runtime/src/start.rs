@@ -20,7 +20,8 @@ use crate::settings::{Secret, Settings};
 use crate::sys::usable_memory;
 use glommio::{Placement, PoolPlacement};
 use ringmain_core::id::{Boot, ShardIndex};
-use ringmain_core::membership::topology::{Operation, Topology};
+use ringmain_core::membership::operation::Operation;
+use ringmain_core::membership::topology::Topology;
 use ringmain_core::prng::Prng;
 use std::collections::VecDeque;
 use std::io;
@@ -255,7 +256,7 @@ pub fn found(
     let mut storage = [[0; Operation::BYTES]; 1];
     let mut topology = Topology::new(&mut storage);
     let add = Operation::Add(member(settings, identity));
-    topology.insert(&add).expect("one operation has room");
+    topology.insert(add.settled()).expect("one operation has room");
     dir.write_secret(secret)?;
     dir.write_members(&Members::founding(topology.operations()).to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;

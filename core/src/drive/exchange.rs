@@ -9,7 +9,7 @@ use crate::hash::Key;
 use crate::id::{NodeId, Partition};
 use crate::limits::{EXCHANGE_READ_AHEAD_COUNT, EXCHANGE_STEP_COUNT};
 use crate::merkle::Tree;
-use crate::records::{self, Place, Records, Unread};
+use crate::records::{self, Joined, Place, Records, Unread};
 use crate::request::{KeyPlace, Link};
 use crate::shard::{ExchangeEvent, Input};
 use crate::time::Instant;
@@ -117,7 +117,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if crate::plant::is(crate::plant::Plant::RecordNotJoined) {
             let received = record.version(&key);
             let versions = Versions { before: 0, received, after: received };
-            return self.tell_joined(from, frame.hop(), key.order, Some(versions));
+            return self.tell_joined(from, frame.hop(), key.order, Some((Place(0), versions)));
         }
         let joined = records::join_exchanged(self.store, &key, record, frame.body());
         if let Some(Lack::Room) = joined.err().and_then(|refusal| self.lack_of(refusal)) {
@@ -128,12 +128,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if joined.is_some_and(|joined| joined.lost_mine == Some(boot)) {
             self.links.notice(Notice::LostOwnEvents);
         }
-        let versions = joined.map(|joined| Versions {
-            before: joined.before,
-            received: record.version(&key),
-            after: joined.after,
+        let received = record.version(&key);
+        let joined = joined.map(|joined| {
+            let Joined { place, before, after, .. } = joined;
+            (place, Versions { before, received, after })
         });
-        self.tell_joined(from, frame.hop(), key.order, versions);
+        self.tell_joined(from, frame.hop(), key.order, joined);
     }
 
     /// The record in a frame was joined, or could not be.
@@ -142,17 +142,19 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         (link, node): (Link, NodeId),
         hop: &Hop,
         order: u64,
-        versions: Option<Versions>,
+        joined: Option<(Place, Versions)>,
     ) {
         let frame = exchange_frame(link, node, hop);
-        self.tell_exchange(ExchangeEvent::Joined { frame, order, versions });
+        self.tell_exchange(ExchangeEvent::Joined { frame, order, joined });
     }
 
     /// An exchange has finished.
     pub(super) fn on_exchanged(&mut self, finished: Finished) {
         if finished.differences == 0 {
             let Finished { partition, peer, .. } = finished;
-            let others = self.shard.ring().owners(partition).len() - 1;
+            let me = self.shard.config().node;
+            let owners = self.shard.rings().owners(partition);
+            let others = owners.iter().filter(|owner| **owner != me).count();
             self.store.on_equal(partition, peer, others);
         }
         if finished.repaired + finished.differences > 0 {

@@ -36,7 +36,7 @@ use crate::causality;
 use crate::checksum::Checksum;
 use crate::exchange::{Finished, Session, Step};
 use crate::hash::Key;
-use crate::id::{NodeId, Partition, RequestId, ShardIndex};
+use crate::id::{NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::records::{Place, Records};
 use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
@@ -76,6 +76,8 @@ pub enum Notice {
     Sync,
     /// A peer knows another topology: the [`Node`](crate::node::Node) must exchange them.
     TopologyDiffers(NodeId),
+    /// This shard has all that it gains in this topology: the [`Node`](crate::node::Node) is told.
+    Warm(TopologyId),
     /// This node lost events of its own actors: the process must restart with a new boot.
     LostOwnEvents,
     /// An exchange has found differences.
@@ -252,7 +254,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             return self.answer_failure(origin, failure);
         }
         let coordinated = self.coordinated(key, &command);
-        if let Some(wait) = self.must_wait(&coordinated, matches!(command, Command::Put(_))) {
+        let appends = matches!(command, Command::Put(_));
+        if let Some(wait) = self.command_must_wait(&coordinated, appends) {
             return self.park_command(origin, &coordinated, &command, (wait, deadline));
         }
         self.run_command(origin, key, command, deadline);

@@ -63,6 +63,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.waiting.contains(key)
     }
 
+    /// What a command on `key` has to wait for, if it `appends` or not. One that goes on elsewhere
+    /// does not wait for what is here.
+    pub(super) fn command_must_wait(&self, key: &Key<'_>, appends: bool) -> Option<Wait> {
+        let wait = self.must_wait(key, appends);
+        wait.filter(|wait| *wait == Wait::Turn || self.shard.coordinates(key))
+    }
+
     /// What an operation on `key` has to wait for, if it `appends` or not.
     pub(super) fn must_wait(&self, key: &Key<'_>, appends: bool) -> Option<Wait> {
         let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));

@@ -1,14 +1,15 @@
 //! Which exchange begins when: every pair of owners of a partition once per interval, the lower
-//! node asking, the one that waited longest first, few at a time, and one of a partition.
+//! node asking, the one that waited longest first, few at a time, and one of a partition. A pair of
+//! which one is to get its copy from the other has its turn at once, until the two are equal.
 
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::{Resume, Summary};
 use crate::id::{NodeId, Partition};
-use crate::limits::EXCHANGE_RETRY;
+use crate::limits::{EXCHANGE_RETRY, HANDOFF_AGAIN, HANDOFF_SPREAD};
 use crate::prng::Prng;
-use crate::ring::Ring;
+use crate::ring::Rings;
 use crate::time::Instant;
 use crate::wire::exchange::EndReason;
 
@@ -28,6 +29,10 @@ pub struct Pair {
     /// The last one that was asked for did not come about: the peer could not be reached, said
     /// nothing or may not write, or this node may not. It may still come about by its turn.
     pub is_deferred: bool,
+    /// One of the two catches up with the partition, and is to get what it lacks from the other.
+    handoff: Option<Resume>,
+    /// It has it, as far as this node knows; the other may never have heard so.
+    is_handed: bool,
     due: Instant,
     is_running: bool,
     resume: Option<Resume>,
@@ -85,22 +90,23 @@ impl<'a> Schedule<'a> {
     }
 
     /// Takes the pairs of `partitions` in which `me` is the lower owner. Those that were known
-    /// keep what is known of them; new ones are due within one interval. Exchanges that run are
-    /// to be ended by the caller: they are of another topology. O(pairs × log pairs).
+    /// keep what is known of them; new ones are due within one interval, and soon if one of the two
+    /// gains the partition. Exchanges that run are to be ended by the caller: they are of another
+    /// topology. O(pairs × log pairs).
     ///
     /// # Panics
-    /// If there is no room for all pairs: partitions × (`limits::REPLICA_COUNT_MAX` - 1).
-    pub fn on_ring(
+    /// If there is no room for all pairs: partitions × (2 × N - 1).
+    pub fn on_rings(
         &mut self,
         now: Instant,
-        ring: &Ring<'_>,
+        rings: &Rings<'_>,
         me: NodeId,
         partitions: RangeInclusive<u16>,
     ) {
         let is_pair = |partition: Partition, peer: NodeId| {
             partitions.contains(&partition.0)
-                && ring.is_owner(partition, me)
-                && ring.is_owner(partition, peer)
+                && rings.is_owner(partition, me)
+                && rings.is_owner(partition, peer)
                 && me < peer
         };
         let mut kept = 0;
@@ -113,7 +119,7 @@ impl<'a> Schedule<'a> {
         }
         (self.running, self.count) = (0, kept);
         for partition in partitions.clone().map(Partition) {
-            for &peer in ring.owners(partition) {
+            for &peer in rings.owners(partition).iter() {
                 let known = &self.pairs[..kept];
                 let is_new = known.binary_search_by_key(&(partition, peer), key_of).is_err();
                 if is_new && is_pair(partition, peer) {
@@ -125,6 +131,18 @@ impl<'a> Schedule<'a> {
             }
         }
         self.pairs[..self.count].sort_unstable_by_key(key_of);
+        for index in 0..self.count {
+            let Pair { partition, peer, .. } = self.pairs[index];
+            let from_peer = rings.catches_up(partition, me) && rings.is_reader(partition, peer);
+            let to_peer = rings.catches_up(partition, peer) && rings.is_reader(partition, me);
+            let handoff = (from_peer || to_peer).then_some(Resume { from: 0, to_peer });
+            if handoff.is_some() {
+                // In no order, so that those who hand over to one node seldom meet.
+                self.pairs[index].due = now + self.fraction(HANDOFF_SPREAD);
+            }
+            self.pairs[index].handoff = handoff;
+            self.pairs[index].is_handed = false;
+        }
         self.update_next_due();
     }
 
@@ -135,7 +153,7 @@ impl<'a> Schedule<'a> {
             let oldest = self.waiting().min_by_key(|index| self.pairs[*index].due);
             let index = oldest.expect("a pair is due");
             if !is_reachable(self.pairs[index].peer) {
-                let due = now + self.jittered();
+                let due = now + self.pause(index);
                 let pair = &mut self.pairs[index];
                 pair.defer(due);
                 self.update_next_due();
@@ -143,7 +161,8 @@ impl<'a> Schedule<'a> {
             }
             let pair = &mut self.pairs[index];
             pair.is_running = true;
-            let Pair { partition, peer, resume, .. } = *pair;
+            let Pair { partition, peer, handoff, .. } = *pair;
+            let resume = pair.resume.or(handoff);
             self.running += 1;
             self.update_next_due();
             return Some(Start { partition, peer, resume });
@@ -158,16 +177,17 @@ impl<'a> Schedule<'a> {
 
     /// An exchange that [`Schedule::next`] gave has ended. If early, it is tried again soon.
     pub fn on_end(&mut self, now: Instant, partition: Partition, peer: NodeId, end: &Summary) {
-        let jittered = now + self.jittered();
-        let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
+        let Some(index) = self.running(partition, peer) else { return };
+        let pair = &mut self.pairs[index];
         // What it took up is of no use once the copies were compared.
         pair.resume = end.resume.filter(|_| end.reason != EndReason::Finished);
         match end.reason {
             EndReason::Finished => {}
             EndReason::Silent => return self.on_silent(now, partition, peer),
             EndReason::Held => {
-                pair.is_running = false;
-                pair.defer(jittered);
+                let due = now + self.pause(index);
+                self.pairs[index].is_running = false;
+                self.pairs[index].defer(due);
                 self.running -= 1;
                 return self.update_next_due();
             }
@@ -175,11 +195,11 @@ impl<'a> Schedule<'a> {
         }
         pair.is_running = false;
         (pair.is_asked, pair.is_deferred) = (false, false);
-        pair.due = jittered;
         pair.differences = end.differences;
         if end.is_equal() {
-            pair.last_equal = Some(now);
+            (pair.last_equal, pair.is_handed) = (Some(now), true);
         }
+        self.pairs[index].due = now + self.pause(index);
         self.running -= 1;
         self.update_next_due();
     }
@@ -188,9 +208,9 @@ impl<'a> Schedule<'a> {
     pub fn put_off(&mut self, now: Instant, partition: Partition, peer: NodeId) {
         let retry = now + EXCHANGE_RETRY + self.fraction(EXCHANGE_RETRY);
         let retry = retry.min(now + self.jittered());
-        let Some(pair) = self.pair(partition, peer).filter(|pair| pair.is_running) else { return };
-        pair.is_running = false;
-        pair.due = retry;
+        let Some(index) = self.running(partition, peer) else { return };
+        self.pairs[index].is_running = false;
+        self.pairs[index].due = retry;
         self.running -= 1;
         self.update_next_due();
     }
@@ -199,7 +219,7 @@ impl<'a> Schedule<'a> {
     /// wait, too, or they would take the turns of those whose peers are well.
     fn on_silent(&mut self, now: Instant, partition: Partition, peer: NodeId) {
         for index in 0..self.count {
-            let due = now + self.jittered();
+            let due = now + self.pause(index);
             let pair = &mut self.pairs[index];
             let is_it = (pair.partition, pair.peer) == (partition, peer);
             if is_it {
@@ -232,10 +252,13 @@ impl<'a> Schedule<'a> {
         self.update_next_due();
     }
 
-    /// The pairs with `peer` are due within a tenth of an interval: it is back.
+    /// The pairs with `peer` are due within a tenth of an interval: it is back. Those of which one
+    /// waits for its copy, soon.
     pub fn on_peer_up(&mut self, now: Instant, peer: NodeId) {
         for index in 0..self.count {
-            let soon = now + self.fraction(self.interval / 10);
+            let is_handoff = self.pairs[index].handoff.is_some();
+            let soon = if is_handoff { HANDOFF_SPREAD } else { self.interval / 10 };
+            let soon = now + self.fraction(soon);
             let pair = &mut self.pairs[index];
             if pair.peer == peer {
                 pair.due = pair.due.min(soon);
@@ -249,10 +272,22 @@ impl<'a> Schedule<'a> {
         &self.pairs[..self.count]
     }
 
-    fn pair(&mut self, partition: Partition, peer: NodeId) -> Option<&mut Pair> {
-        let pairs = &mut self.pairs[..self.count];
-        let index = pairs.binary_search_by_key(&(partition, peer), key_of).ok()?;
-        Some(&mut pairs[index])
+    /// Where the pair is that runs.
+    fn running(&self, partition: Partition, peer: NodeId) -> Option<usize> {
+        let index = self.pairs().binary_search_by_key(&(partition, peer), key_of).ok()?;
+        self.pairs[index].is_running.then_some(index)
+    }
+
+    /// How long a pair waits for its next turn: an interval, or not long if one of the two waits
+    /// for its copy.
+    fn pause(&mut self, index: usize) -> Duration {
+        let jittered = self.jittered();
+        let Pair { handoff, is_handed, .. } = self.pairs[index];
+        match (handoff, is_handed) {
+            (None, _) => jittered,
+            (Some(_), true) => jittered.min(HANDOFF_AGAIN),
+            (Some(_), false) => jittered.min(EXCHANGE_RETRY + self.fraction(EXCHANGE_RETRY)),
+        }
     }
 
     fn update_next_due(&mut self) {

@@ -2,6 +2,7 @@
 
 pub mod detector;
 pub mod member;
+pub mod operation;
 pub mod topology;
 
 #[cfg(test)]

@@ -5,94 +5,31 @@
 //! members are a function of the set, hence so is the ring. No claimant, no version numbers that
 //! conflict. Any frame names the set that its sender works with by 64 bits ([`TopologyId`]).
 //!
-//! An operation is 64 bytes, integers little-endian. A set is its operations one after the
-//! other, ascending as byte strings, none twice:
+//! An operation is *moving* until the data is where it says, and *settled* from then on; settled
+//! wins in a union. So a set is two topologies at once: the settled operations alone say where
+//! data is, all of them where it is to be ([`Rings`](crate::ring::Rings)). What was committed in
+//! between on one side of a split needs no memory of its own: whatever is written reaches the
+//! quorums of both.
 //!
-//! | bytes | field | in an Add |
-//! |---|---|---|
-//! | 0..4 | node | u32, not 0 |
-//! | 4 | kind | 1 (2 Remove, 3 SetWeight, 4 SetZone: reserved, not accepted yet) |
-//! | 5..8 | reserved | 0 |
-//! | 8..24 | uuid | u128 |
-//! | 24..28 | version | 0 (of a later change of weight or zone: the highest holds) |
-//! | 28..30 | weight | u16, not 0 |
-//! | 30..32 | reserved | 0 |
-//! | 32..64 | zone | zero-padded name |
-//!
+//! A set is its operations ([`operation`](super::operation)) one after the other, ascending as
+//! byte strings but for `moving`, none twice.
 //! Operations about one node are therefore neighbors. Two Adds of one node are possible: two
 //! newcomers drew the same id on two sides of a split, or one was added twice with different
 //! weights. The greatest (uuid, weight, zone) is the member; the other Add stays in the set
 //! without effect, and its node finds another uuid under its id and must join under a new one.
+//! Of several SetWeights or SetZones the greatest (version, value) holds. A Remove is final,
+//! whatever else is said of the node: who was once removed and came back could bring back what
+//! was deleted meanwhile (ScyllaDB #14991).
 //!
 //! Invariant: equal sets have equal ids, members and encodings, however they were merged.
 //! Source: grow-only set (Shapiro et al. 2011); ScyllaDB and Garage show what happens without.
 
 use heapless::Vec;
-use zerocopy::little_endian::{U16, U32, U128};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::operation::{Committed, Encoded, MalformedOperations, Operation, identity, is_moving};
 use crate::id::{NodeId, TopologyId};
-use crate::limits::{MEMBER_COUNT_MAX, NAME_BYTES_MAX, OPERATION_COUNT_MAX};
+use crate::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX};
 use crate::membership::member::{Member, Name};
-
-/// A committed change of the membership.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Operation {
-    /// The node is a member from now on.
-    Add(Member),
-}
-
-impl Operation {
-    /// Length of the encoding.
-    pub const BYTES: usize = size_of::<OperationBytes>();
-
-    /// Checks bytes from outside.
-    pub fn from_bytes(bytes: &Encoded) -> Result<Operation, MalformedOperations> {
-        let wire: OperationBytes = zerocopy::transmute!(*bytes);
-        if wire.kind != KIND_ADD {
-            return Err(MalformedOperations::Kind(wire.kind));
-        }
-        let reserved = wire.reserved_1 != [0; 3] || wire.reserved_2 != [0; 2];
-        if reserved || wire.version.get() != 0 {
-            return Err(MalformedOperations::Reserved);
-        }
-        if wire.node.get() == 0 {
-            return Err(MalformedOperations::Node);
-        }
-        if wire.weight.get() == 0 {
-            return Err(MalformedOperations::Weight);
-        }
-        Ok(Operation::Add(Member {
-            node: NodeId(wire.node.get()),
-            uuid: wire.uuid.get(),
-            weight: wire.weight.get(),
-            zone: Name::from_bytes(&wire.zone).map_err(|_| MalformedOperations::Zone)?,
-        }))
-    }
-
-    /// The encoding.
-    ///
-    /// # Panics
-    /// If the node or the weight is 0, since no other node would accept that.
-    pub fn to_bytes(&self) -> Encoded {
-        let Operation::Add(member) = self;
-        assert!(member.node.0 != 0);
-        assert!(member.weight != 0);
-        zerocopy::transmute!(OperationBytes {
-            node: member.node.0.into(),
-            kind: KIND_ADD,
-            reserved_1: [0; 3],
-            uuid: member.uuid.into(),
-            version: 0.into(),
-            weight: member.weight.into(),
-            reserved_2: [0; 2],
-            zone: member.zone.to_bytes(),
-        })
-    }
-}
-
-/// One encoded operation.
-pub type Encoded = [u8; Operation::BYTES];
 
 /// The members that a set names, ascending by node.
 pub type Members = Vec<Member, MEMBER_COUNT_MAX>;
@@ -115,12 +52,12 @@ impl<'a> Operations<'a> {
             return Err(MalformedOperations::TooMany);
         }
         for operation in encoded {
-            Operation::from_bytes(operation)?;
+            Committed::from_bytes(operation)?;
         }
-        if !encoded.is_sorted_by(|a, b| a < b) {
+        if !encoded.is_sorted_by(|a, b| identity(a) < identity(b)) {
             return Err(MalformedOperations::Order);
         }
-        if Union(encoded, &[]).node_count() > MEMBER_COUNT_MAX {
+        if Union(encoded, &[]).member_count_max() > MEMBER_COUNT_MAX {
             return Err(MalformedOperations::TooMany);
         }
         Ok(Operations(encoded))
@@ -142,7 +79,7 @@ impl<'a> Operations<'a> {
     }
 
     /// The operations in the order of their encodings.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = Operation> + 'a {
+    pub fn iter(self) -> impl ExactSizeIterator<Item = Committed> + 'a {
         self.0.iter().map(decoded)
     }
 
@@ -154,9 +91,13 @@ impl<'a> Operations<'a> {
         TopologyId(xxhash_rust::xxh3::xxh3_64(self.bytes()).max(1))
     }
 
-    /// Whether every operation of `other` is in this set. O(both).
+    /// Whether every operation of `other` is in this set, and is settled here if it is there.
+    /// O(both).
     pub fn covers(self, other: Operations<'_>) -> bool {
-        Union(self.0, other.0).all(|(ours, _)| ours.is_some())
+        Union(self.0, other.0).all(|(ours, theirs)| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => is_moving(theirs) || !is_moving(ours),
+            (ours, _) => ours.is_some(),
+        })
     }
 
     /// How this set stands to `other`. O(both).
@@ -169,19 +110,102 @@ impl<'a> Operations<'a> {
         }
     }
 
-    /// The members, ascending by node; of two Adds of one node the greatest (uuid, weight, zone).
+    /// Whether `operation` is among them, moving or settled.
+    pub fn contains(self, operation: &Operation) -> bool {
+        let known = identity(&operation.settled().to_bytes());
+        self.0.binary_search_by_key(&known, identity).is_ok()
+    }
+
+    /// Whether an operation is not settled yet.
+    pub fn is_moving(self) -> bool {
+        self.0.iter().any(is_moving)
+    }
+
+    /// The members, ascending by node: where data is to be.
     pub fn members(self) -> Members {
+        self.fold(|_| true)
+    }
+
+    /// The members by the settled operations, ascending by node: where data is.
+    pub fn settled_members(self) -> Members {
+        self.fold(|committed| !committed.is_moving)
+    }
+
+    /// Those whose removal is not settled, and that hold nothing any more.
+    pub fn lost(self) -> Vec<NodeId, MEMBER_COUNT_MAX> {
+        self.removed(|is_lost| is_lost)
+    }
+
+    /// Those whose removal is not settled, and that give away what they hold.
+    pub fn leaving(self) -> Vec<NodeId, MEMBER_COUNT_MAX> {
+        let lost = self.lost();
+        let mut leaving = self.removed(|is_lost| !is_lost);
+        leaving.retain(|node| !lost.contains(node));
+        leaving
+    }
+
+    fn removed(self, is: impl Fn(bool) -> bool) -> Vec<NodeId, MEMBER_COUNT_MAX> {
+        let moving = self.iter().filter(|committed| committed.is_moving);
+        let removed = moving.filter_map(|committed| match committed.operation {
+            Operation::Remove { node, is_lost } if is(is_lost) => Some(node),
+            _ => None,
+        });
+        removed.collect()
+    }
+
+    /// Whether `node` was removed, also if others must still take over from it.
+    pub fn is_removed(self, node: NodeId) -> bool {
+        let is_it = |operation: &Operation| {
+            operation.node() == node && matches!(operation, Operation::Remove { .. })
+        };
+        self.iter().any(|committed| is_it(&committed.operation))
+    }
+
+    /// What the next change of weight or zone of `node` must have as its version.
+    pub fn next_version(self, node: NodeId) -> u32 {
+        let of_node = self.iter().map(|committed| committed.operation);
+        let versions =
+            of_node.filter(|operation| operation.node() == node).map(|operation| match operation {
+                Operation::SetWeight { version, .. } | Operation::SetZone { version, .. } => {
+                    version
+                }
+                Operation::Add(_) | Operation::Remove { .. } => 0,
+            });
+        versions.max().unwrap_or(0).saturating_add(1)
+    }
+
+    fn fold(self, is_meant: impl Fn(&Committed) -> bool) -> Members {
         let mut members = Members::new();
-        for Operation::Add(member) in self.iter() {
-            match members.last_mut().filter(|last| last.node == member.node) {
-                Some(last) if rank(last) < rank(&member) => *last = member,
-                Some(_) => (),
-                None => members.push(member).expect("at most MEMBER_COUNT_MAX nodes, checked"),
+        for of_node in self.0.chunk_by(|a, b| a[..4] == b[..4]) {
+            let meant = of_node.iter().map(decoded).filter(|committed| is_meant(committed));
+            if let Some(member) = member(meant.map(|committed| committed.operation)) {
+                members.push(member).expect("at most MEMBER_COUNT_MAX members, checked");
             }
         }
         members.sort_unstable_by_key(|member| member.node);
         members
     }
+}
+
+/// What the operations about one node come to.
+fn member(operations: impl Iterator<Item = Operation>) -> Option<Member> {
+    let (mut member, mut weighed, mut zoned) = (None::<Member>, None, None);
+    for operation in operations {
+        match operation {
+            Operation::Remove { .. } => return None,
+            Operation::Add(added) => {
+                member = member.filter(|known| rank(known) > rank(&added)).or(Some(added));
+            }
+            Operation::SetWeight { version, weight, .. } => {
+                weighed = weighed.max(Some((version, weight)));
+            }
+            Operation::SetZone { version, zone, .. } => zoned = zoned.max(Some((version, zone))),
+        }
+    }
+    let mut member = member?;
+    member.weight = weighed.map_or(member.weight, |(_, weight)| weight);
+    member.zone = zoned.map_or(member.zone, |(_, zone)| zone);
+    Some(member)
 }
 
 /// How one set of operations stands to another.
@@ -225,7 +249,7 @@ impl<'a> Topology<'a> {
         self.operations().id()
     }
 
-    /// The members, ascending by node.
+    /// The members of all operations, ascending by node.
     pub fn members(&self) -> Members {
         self.operations().members()
     }
@@ -233,32 +257,61 @@ impl<'a> Topology<'a> {
     /// Adds one operation: whether that changed the set. [`Full`] changes nothing.
     ///
     /// # Panics
-    /// As [`Operation::to_bytes`].
-    pub fn insert(&mut self, operation: &Operation) -> Result<bool, Full> {
-        self.merge(Operations(&[operation.to_bytes()]))
+    /// As [`Committed::to_bytes`].
+    pub fn insert(&mut self, committed: Committed) -> Result<bool, Full> {
+        self.merge(Operations(&[committed.to_bytes()]))
+    }
+
+    /// Forgets all operations: of a set that nobody has committed.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Forgets the operations that are not such: of a set that nobody has committed.
+    pub fn retain(&mut self, is: impl Fn(&Operation) -> bool) {
+        let mut kept = 0;
+        for index in 0..self.count {
+            if is(&decoded(&self.storage[index]).operation) {
+                self.storage[kept] = self.storage[index];
+                kept += 1;
+            }
+        }
+        self.count = kept;
+    }
+
+    /// All operations are settled from now on: whether some were not.
+    pub fn settle(&mut self) -> bool {
+        let was_moving = self.operations().is_moving();
+        for encoded in &mut self.storage[..self.count] {
+            *encoded = identity(encoded);
+        }
+        was_moving
     }
 
     /// Takes the union with `other`: whether that changed the set. [`Full`] changes nothing,
     /// since half of a commit is not what anybody committed. O(both).
     pub fn merge(&mut self, other: Operations<'_>) -> Result<bool, Full> {
         let union = Union(&self.storage[..self.count], other.0);
-        let added = union.filter(|(ours, _)| ours.is_none()).count();
-        if added == 0 {
+        if self.operations().covers(other) {
             return Ok(false);
         }
-        if self.count + added > self.storage.len() || union.node_count() > MEMBER_COUNT_MAX {
+        let count = union.count();
+        if count > self.storage.len() || union.member_count_max() > MEMBER_COUNT_MAX {
             return Err(Full);
         }
         // From the back, so that nothing is overwritten before it was moved.
         let (mut left, mut right) = (self.count, other.0.len());
-        for at in (0..self.count + added).rev() {
-            let ours = self.storage[..left].last().copied();
-            let theirs = other.0[..right].last().copied();
-            left -= usize::from(ours >= theirs);
-            right -= usize::from(theirs >= ours);
-            self.storage[at] = ours.max(theirs).expect("the union has this many operations");
+        for at in (0..count).rev() {
+            let ours = self.storage[..left].last();
+            let theirs = other.0[..right].last();
+            let (key, other_key) = (ours.map(identity), theirs.map(identity));
+            let is_ours = key >= other_key;
+            let is_theirs = other_key >= key;
+            let merged = merged((ours.filter(|_| is_ours), theirs.filter(|_| is_theirs)));
+            (left, right) = (left - usize::from(is_ours), right - usize::from(is_theirs));
+            self.storage[at] = merged.expect("the union has this many operations");
         }
-        self.count += added;
+        self.count = count;
         assert!(left == 0);
         assert!(right == 0);
         Ok(true)
@@ -269,54 +322,26 @@ impl<'a> Topology<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
-/// Why bytes are no set of operations.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MalformedOperations {
-    /// Not a multiple of [`Operation::BYTES`].
-    Length,
-    /// More than `OPERATION_COUNT_MAX` operations, or `MEMBER_COUNT_MAX` members.
-    TooMany,
-    /// Not strictly ascending.
-    Order,
-    /// A kind that this version does not know.
-    Kind(u8),
-    /// A reserved field is not 0.
-    Reserved,
-    /// The node is 0.
-    Node,
-    /// The weight is 0.
-    Weight,
-    /// The zone is no name.
-    Zone,
-}
-
-/// The table of the module, byte by byte.
-#[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
-struct OperationBytes {
-    node: U32,
-    kind: u8,
-    reserved_1: [u8; 3],
-    uuid: U128,
-    version: U32,
-    weight: U16,
-    reserved_2: [u8; 2],
-    zone: [u8; NAME_BYTES_MAX],
-}
-
 /// Walks the union of two ascending slices: each operation once, and where it was found.
 #[derive(Clone, Copy)]
 struct Union<'a>(&'a [Encoded], &'a [Encoded]);
 
 impl Union<'_> {
-    /// How many different nodes the operations are about: those of one node are neighbors.
-    fn node_count(self) -> usize {
-        let mut last = None;
-        let mut count = 0;
-        for (ours, theirs) in self {
-            let node = ours.or(theirs).map(|encoded| &encoded[..4]);
-            count += usize::from(node != last);
-            last = node;
+    /// How many members the operations come to at most: nodes that were not removed, or that
+    /// others still take over from. The operations of one node are neighbors.
+    fn member_count_max(self) -> usize {
+        let (mut count, mut last, mut is_gone) = (0, None, false);
+        for found in self {
+            let encoded = merged(found).expect("it was found on one side at least");
+            let Committed { operation, is_moving } = decoded(&encoded);
+            if last != Some(operation.node()) {
+                (last, is_gone) = (Some(operation.node()), false);
+                count += 1;
+            }
+            if matches!(operation, Operation::Remove { .. }) && !is_moving && !is_gone {
+                is_gone = true;
+                count -= 1;
+            }
         }
         count
     }
@@ -327,26 +352,31 @@ impl<'a> Iterator for Union<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (ours, theirs) = (self.0.first(), self.1.first());
-        let least = match (ours, theirs) {
+        let least = match (ours.map(identity), theirs.map(identity)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, other) => one.or(other),
         };
-        let found = (ours.filter(|a| Some(*a) == least), theirs.filter(|b| Some(*b) == least));
+        let is_least = |encoded: &&Encoded| Some(identity(encoded)) == least;
+        let found = (ours.filter(is_least), theirs.filter(is_least));
         self.0 = &self.0[usize::from(found.0.is_some())..];
         self.1 = &self.1[usize::from(found.1.is_some())..];
         least.map(|_| found)
     }
 }
 
-fn decoded(encoded: &Encoded) -> Operation {
-    Operation::from_bytes(encoded).expect("every way into a set checks or encodes")
+/// One operation as both sides together have it: settled if it is on one.
+fn merged((ours, theirs): (Option<&Encoded>, Option<&Encoded>)) -> Option<Encoded> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(if is_moving(ours) { *theirs } else { *ours }),
+        (one, other) => one.or(other).copied(),
+    }
+}
+
+fn decoded(encoded: &Encoded) -> Committed {
+    Committed::from_bytes(encoded).expect("every way into a set checks or encodes")
 }
 
 /// Which of two Adds of one node is the member: the greatest.
 fn rank(member: &Member) -> (u128, u16, Name) {
     (member.uuid, member.weight, member.zone)
 }
-
-const KIND_ADD: u8 = 1;
-
-const _: () = assert!(Operation::BYTES == 64, "the documented size");

@@ -1,54 +1,19 @@
 //! What a node is told and what it asks for: two closed sets.
 
-use super::Vote;
 use crate::id::{NodeId, TopologyId};
 use crate::membership::detector::DetectorOutput;
 use crate::membership::member::Contact;
-use crate::membership::topology::{Operation, Operations};
+use crate::membership::operation::Operation;
+use crate::membership::topology::Operations;
 use crate::wire::gossip::{Gossip, Liveness, Signal};
 
-/// A message of the adding of a node.
+/// Why a node cannot become a member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Message {
-    /// Hold writes, for this attempt to commit the operation.
-    Hold,
-    /// Answer to `Hold`.
-    Held(Verdict),
-    /// The operation is committed.
-    Commit,
-    /// Answer to `Commit`.
-    Committed(Verdict),
-    /// From the newcomer: this attempt is over. From a member: promise not to commit it.
-    Abort,
-    /// Answer to `Abort` of a member.
-    Aborted(Verdict),
-}
-
-/// The answer to one of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub enum Verdict {
-    /// Done, or promised.
-    Yes = 0,
-    /// The operation is committed already.
-    Already = 1,
-    /// Another node is being added, or the hold is over: try again.
-    Busy = 2,
-    /// The cluster holds data, and data cannot move yet.
-    DataPresent = 3,
-    /// A member cannot be reached.
-    MemberAway = 4,
-    /// The node that answers is no member itself.
-    NotMember = 5,
-}
-
-impl Verdict {
-    /// The verdict of that number.
-    pub fn from_number(number: u8) -> Option<Verdict> {
-        use Verdict::{Already, Busy, DataPresent, MemberAway, NotMember, Yes};
-        let all = [Yes, Already, Busy, DataPresent, MemberAway, NotMember];
-        all.get(usize::from(number)).copied()
-    }
+pub enum JoinRefusal {
+    /// Another node has its id.
+    IdTaken,
+    /// The cluster has as many members, or operations, as it can have.
+    Full,
 }
 
 /// What happened.
@@ -60,8 +25,6 @@ pub enum NodeInput<'a> {
     Restored {
         /// The committed operations.
         operations: Operations<'a>,
-        /// The vote.
-        vote: Option<Vote>,
     },
     /// A node can be reached.
     PeerUp(NodeId),
@@ -78,23 +41,39 @@ pub enum NodeInput<'a> {
     Contact(Contact),
     /// A shard met a peer that knows another topology.
     Differs(NodeId),
-    /// A message of the adding of a node.
-    Message {
-        /// Its sender.
-        from: NodeId,
-        /// The topology that the sender knew.
-        topology: TopologyId,
-        /// The newcomer's number for its attempt.
-        attempt: u32,
-        /// The message.
-        message: Message,
-        /// The operation it is about.
+    /// These operations are to be committed.
+    Commit {
+        /// The operations, moving unless there is nothing to move.
+        operations: Operations<'a>,
+    },
+    /// Somebody stages an operation.
+    Stage {
+        /// The operation.
         operation: Operation,
     },
-    /// [`NodeOutput::HoldShards`] was done: every shard refuses writes; `empty` if none has a key.
-    ShardsHeld {
-        /// No shard has a key.
-        empty: bool,
+    /// The operations that are staged, as another node knows.
+    Staged {
+        /// The other node.
+        from: NodeId,
+        /// Whoever drops them all raises it.
+        revision: u64,
+        /// The operations.
+        operations: Operations<'a>,
+    },
+    /// Somebody drops all that is staged.
+    ClearStaged,
+    /// A shard of this node has what the node gains in a topology: once for each topology that is
+    /// moving.
+    ShardWarm {
+        /// The topology.
+        topology: TopologyId,
+    },
+    /// Another node has what it gains in a topology.
+    Warm {
+        /// The node.
+        from: NodeId,
+        /// The topology.
+        topology: TopologyId,
     },
     /// [`NodeOutput::Persist`] was done.
     Persisted,
@@ -115,28 +94,27 @@ pub enum NodeOutput {
         /// To this node.
         to: NodeId,
     },
-    /// Send a message of the adding of a node.
-    Send {
+    /// Send the [`Node::staged`](super::Node::staged) operations.
+    SendStaged {
         /// To this node.
         to: NodeId,
-        /// As in the message.
-        attempt: u32,
-        /// The message.
-        message: Message,
-        /// The operation it is about.
-        operation: Operation,
     },
-    /// Tell every shard to hold; answer with [`NodeInput::ShardsHeld`].
-    HoldShards,
-    /// Tell every shard to go on.
-    ReleaseShards,
-    /// Write the committed operations and [`Node::vote`](super::Node::vote), as they are now, to
+    /// More was staged than a node keeps; the rest was dropped.
+    StagedFull,
+    /// Say that this node has what it gains in a topology.
+    SendWarm {
+        /// To this node.
+        to: NodeId,
+        /// The topology.
+        topology: TopologyId,
+    },
+    /// Write the committed operations, as they are now, to
     /// disk; answer with [`NodeInput::Persisted`].
     Persist {
         /// Their id.
         topology: TopologyId,
     },
-    /// Give [`Node::ring`](super::Node::ring) to every shard.
+    /// Give [`Node::rings`](super::Node::rings) to every shard.
     Publish {
         /// Its topology.
         topology: TopologyId,
@@ -146,12 +124,12 @@ pub enum NodeOutput {
         /// Of this node.
         node: NodeId,
     },
-    /// This node's own Add was refused; it tries again, unless people must act first.
+    /// This node was a member and is none any more, for ever; nothing of what it has is served.
+    Removed,
+    /// This node cannot join; said once for each reason.
     JoinRefused {
-        /// By this member, or put off by this node itself.
-        by: NodeId,
-        /// Why.
-        verdict: Verdict,
+        /// The reason.
+        refusal: JoinRefusal,
     },
     /// More operations or contacts than a node keeps were offered; the rest was dropped.
     TopologyFull,

@@ -1,52 +1,49 @@
-//! The machine of one node: which operations are committed, who the members are, how a node is
-//! added, and which members answer ([`membership::detector`](crate::membership::detector), which
-//! changes nothing of all that). It lives on shard 0; its driver hands the ring to every shard.
+//! The machine of one node: which operations are committed, who the members are, when data has
+//! moved, and which members answer ([`membership::detector`](crate::membership::detector), which
+//! changes nothing of all that). It lives on shard 0; its driver hands the rings to every shard.
 //!
-//! The committed set merges by union, so all nodes come to the same members and ring
-//! ([`topology`](crate::membership::topology)). Until data can move, a node is added only while
-//! every member can be reached and holds nothing (protocol: empty clusters). The newcomer asks:
+//! The committed set merges by union, so all nodes come to the same members and rings
+//! ([`topology`](crate::membership::topology)), and may be added to anywhere. Then
 //!
 //! ```text
-//! newcomer ── HOLD ──► every member   stops client writes, says whether it is empty   ── HELD ──►
-//!          ── COMMIT ► every member   persists the Add, then takes writes again  ── COMMITTED ──►
-//!          ── ABORT ─► every member   if one refused or is silent: takes writes again
+//! commit ─► on disk ─► published to the shards, told to all peers
+//!             shards copy what this node gains      ── WARM ──► every peer
+//! enough are warm ─► settled ─► on disk ─► published, told to all peers
 //! ```
 //!
-//! A member holds only for a newcomer that knows the same topology, so every member was asked.
-//! The newcomer alone decides; COMMIT is accepted only by a member that holds for that attempt.
-//! Its HELD is on disk first, so that a restarted member still holds.
-//! A member whose newcomer falls silent asks all others to promise that they will not accept
-//! that COMMIT any more; only when all promised does it take writes again. So no write is
-//! accepted on a ring that a committed Add has replaced.
+//! A node is warm in a topology if its shards have what it gains there; see [`Shard`]. Operations
+//! settle once every member that gains something, or leaves, is warm, and more than half of the settled
+//! members: so two sides of a split cannot both settle what the other does not know. Whoever sees
+//! that first settles them; the mark spreads with the set. Whatever a node promises is on disk
+//! first.
+//!
+//! [`Shard`]: crate::shard::Shard
 
-mod hold;
 mod message;
-mod newcomer;
+mod settling;
+mod staging;
 
 #[cfg(test)]
 mod tests;
 
-pub use message::{Message, NodeInput, NodeOutput, Verdict};
+pub use message::{JoinRefusal, NodeInput, NodeOutput};
 
 use crate::id::{Boot, NodeId, TopologyId};
 use crate::limits::MEMBER_COUNT_MAX;
 use crate::membership::detector::{Detector, DetectorConfig, Entry};
 use crate::membership::member::{Contact, Member};
-use crate::membership::topology::{Encoded, Operation, Operations, Topology};
-use crate::ring::{Ring, RingConfig};
+use crate::membership::operation::{Encoded, Operation};
+use crate::membership::topology::{Operations, Topology};
+use crate::ring::{RingConfig, Rings, Transition};
 use crate::time::Instant;
 use crate::wire::gossip::{Encoded as Update, Gossip, Liveness, Signal};
 use core::time::Duration;
 use heapless::{Deque, Vec};
-use hold::Hold;
-pub use hold::Vote;
-use newcomer::Newcomer;
+use settling::Settling;
+use staging::Staged;
 
 /// Most outputs that wait at once: one message to each member, and a few more.
 const OUTPUT_COUNT_MAX: usize = 2 * MEMBER_COUNT_MAX + 8;
-
-/// Promises that a node remembers. An attempt lasts seconds, and attempts are paused apart.
-const PROMISE_COUNT_MAX: usize = 64;
 
 /// What a node is told once.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +52,15 @@ pub struct NodeConfig {
     pub member: Member,
     /// What the cluster fixed when it was founded.
     pub ring: RingConfig,
-    /// Stage and commit this node's own Add as soon as the cluster is reached.
+    /// Commit this node's own Add as soon as the cluster is reached.
     pub join: bool,
+    /// Shards of this node.
+    pub shards: u16,
     /// The process life of this node.
     pub boot: Boot,
     /// Between two probes of the failure detector.
     pub probe_interval: Duration,
-    /// Random, for the pauses between attempts and the order of probes.
+    /// Random, for the order of probes.
     pub seed: u64,
 }
 
@@ -70,7 +69,9 @@ pub struct NodeConfig {
 pub struct NodeMemory<'a> {
     /// Committed operations: at most `OPERATION_COUNT_MAX`.
     pub operations: &'a mut [Encoded],
-    /// The owners of all partitions: [`RingConfig::slot_count`] of them.
+    /// Staged ones: at most `STAGED_COUNT_MAX`.
+    pub staged: &'a mut [Encoded],
+    /// The owners of all partitions: [`Rings::slot_count`] of them.
     pub owners: &'a mut [NodeId],
     /// What the failure detector knows of each other member: `MEMBER_COUNT_MAX` of them.
     pub entries: &'a mut [Entry],
@@ -81,8 +82,8 @@ pub struct NodeMemory<'a> {
 pub struct Node<'a> {
     config: NodeConfig,
     topology: Topology<'a>,
-    ring: Ring<'a>,
-    /// The topology that `ring` was computed from and that is on disk.
+    rings: Rings<'a>,
+    /// The topology that `rings` was computed from and that is on disk.
     published: TopologyId,
     /// A write of the topology is under way.
     persisting: bool,
@@ -91,12 +92,12 @@ pub struct Node<'a> {
     contacts: Vec<Contact, MEMBER_COUNT_MAX>,
     /// Nodes that can be reached, sorted.
     peers: Vec<NodeId, MEMBER_COUNT_MAX>,
-    hold: Hold,
-    /// Members that have not promised to refuse the COMMIT that this node holds for.
-    unpromised: Vec<NodeId, MEMBER_COUNT_MAX>,
-    /// Attempts whose COMMIT this node promised to refuse, the latest ones.
-    promised: Deque<(NodeId, u32), PROMISE_COUNT_MAX>,
-    newcomer: Newcomer,
+    settling: Settling,
+    staged: Staged<'a>,
+    /// It was said that this node is a member no more.
+    is_removed: bool,
+    /// Why this node's own Add was not committed: said once.
+    refused: Option<JoinRefusal>,
     detector: Detector<'a>,
     outputs: Deque<NodeOutput, OUTPUT_COUNT_MAX>,
 }
@@ -104,23 +105,23 @@ pub struct Node<'a> {
 impl<'a> Node<'a> {
     /// A node that knows nothing yet, and works in this memory.
     pub fn new(config: NodeConfig, memory: NodeMemory<'a>) -> Node<'a> {
-        let NodeMemory { operations, owners, entries } = memory;
+        let NodeMemory { operations, staged, owners, entries } = memory;
         let (node, boot, interval) = (config.member.node, config.boot, config.probe_interval);
         let detector = DetectorConfig { node, boot, interval, seed: config.seed };
         Node {
             detector: Detector::new(detector, entries),
             config,
             topology: Topology::new(operations),
-            ring: Ring::new(owners, config.ring),
+            rings: Rings::new(owners, config.ring),
             published: TopologyId(0),
             persisting: false,
             persist_again: false,
             contacts: Vec::new(),
             peers: Vec::new(),
-            hold: Hold::None,
-            unpromised: Vec::new(),
-            promised: Deque::new(),
-            newcomer: Newcomer::new(config.seed),
+            settling: Settling::default(),
+            staged: Staged::new(staged),
+            is_removed: false,
+            refused: None,
             outputs: Deque::new(),
         }
     }
@@ -133,36 +134,33 @@ impl<'a> Node<'a> {
         assert!(self.outputs.is_empty(), "outputs are drained before the next input");
         match input {
             NodeInput::Found => self.on_found(),
-            NodeInput::Restored { operations, vote } => self.on_restored(now, operations, vote),
+            NodeInput::Restored { operations } => self.on_restored(now, operations),
             NodeInput::PeerUp(node) => self.on_peer_up(now, node),
-            NodeInput::PeerDown(node) => self.on_peer_down(now, node),
-            NodeInput::Topology { from, operations } => self.on_topology(now, from, operations),
+            NodeInput::PeerDown(node) => self.on_peer_down(node),
+            NodeInput::Topology { from, operations } => self.on_topology(from, operations),
             NodeInput::Contact(contact) => self.on_contact(contact),
             NodeInput::Differs(node) => self.output(NodeOutput::SendTopology { to: node }),
-            NodeInput::Message { from, topology, attempt, message: Message::Hold, operation } => {
-                self.on_hold(now, from, topology, attempt, operation);
+            NodeInput::Commit { operations } => self.on_commit(operations),
+            NodeInput::Stage { operation } => self.on_stage(operation),
+            NodeInput::Staged { from, revision, operations } => {
+                self.on_staged(from, revision, operations);
             }
-            NodeInput::Message { from, attempt, message, operation, .. } => {
-                self.on_message(now, from, attempt, message, operation);
-            }
-            NodeInput::ShardsHeld { empty } => self.on_shards_held(empty),
+            NodeInput::ClearStaged => self.on_clear(),
+            NodeInput::ShardWarm { topology } => self.on_shard_warm(topology),
+            NodeInput::Warm { from, topology } => self.on_warm(from, topology),
             NodeInput::Persisted => self.on_persisted(now),
             NodeInput::Gossip { from, gossip } => self.detector.on_message(now, from, &gossip),
         }
         self.check_invariants();
     }
 
-    /// Handles what is due: a pause that ended, a newcomer or member that is silent.
+    /// Handles what is due for the failure detector.
     ///
     /// # Panics
     /// If the outputs were not drained.
     pub fn handle_timeout(&mut self, now: Instant) {
         assert!(self.outputs.is_empty(), "outputs are drained before the next step");
-        if self.newcomer.timeout().is_some_and(|at| at <= now) {
-            self.on_newcomer_timeout(now);
-        } else if self.hold.timeout().is_some_and(|at| at <= now) {
-            self.on_hold_timeout(now);
-        } else if self.detector.next_deadline().is_some_and(|at| at <= now) {
+        if self.detector.next_deadline().is_some_and(|at| at <= now) {
             self.detector.on_timeout(now);
         }
         self.check_invariants();
@@ -175,16 +173,15 @@ impl<'a> Node<'a> {
 
     /// When [`Node::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let detector = self.detector.next_deadline();
-        [self.newcomer.timeout(), self.hold.timeout(), detector].into_iter().flatten().min()
+        self.detector.next_deadline()
     }
 
-    /// The ring, as last published.
-    pub fn ring(&self) -> &Ring<'a> {
-        &self.ring
+    /// The rings, as last published.
+    pub fn rings(&self) -> &Rings<'a> {
+        &self.rings
     }
 
-    /// The topology that the ring was computed from.
+    /// The topology that the rings were computed from.
     pub fn published(&self) -> TopologyId {
         self.published
     }
@@ -199,9 +196,9 @@ impl<'a> Node<'a> {
         &self.contacts
     }
 
-    /// Whether this node is a member.
+    /// Whether this node is a member, settled or committed.
     pub fn is_member(&self) -> bool {
-        self.ring.contains(self.config.member.node)
+        self.rings.contains(self.config.member.node)
     }
 
     /// Whether `node` can be reached.
@@ -222,27 +219,53 @@ impl<'a> Node<'a> {
         self.detector.gossip(to, signal, room)
     }
 
-    /// Whether client writes are held because a member is being added.
-    pub fn is_holding(&self) -> bool {
-        self.hold.is_holding()
-    }
-
     fn on_found(&mut self) {
         assert!(self.operations().is_empty(), "only an empty node founds");
         let operation = Operation::Add(self.config.member);
-        self.topology.insert(&operation).expect("an empty topology has room");
+        self.topology.insert(operation.settled()).expect("an empty topology has room");
         self.persist();
     }
 
-    fn on_restored(&mut self, now: Instant, operations: Operations<'_>, vote: Option<Vote>) {
+    fn on_restored(&mut self, now: Instant, operations: Operations<'_>) {
         assert!(self.operations().is_empty(), "restored first");
         assert!(self.contacts.is_empty(), "a contact has the driver write all that is known");
         self.topology.merge(operations).expect("what was persisted fits");
-        if let Some(vote) = vote {
-            self.restore_vote(now, vote);
-        }
         self.publish(now);
-        self.on_hold_topology();
+    }
+
+    /// Operators, or this node itself, want these operations committed.
+    fn on_commit(&mut self, operations: Operations<'_>) {
+        match self.topology.merge(operations) {
+            Ok(true) => self.persist(),
+            Ok(false) => {}
+            Err(_full) => self.output(NodeOutput::TopologyFull),
+        }
+    }
+
+    /// Commits the Add of this node if it wants to join and knows of a cluster.
+    fn try_join(&mut self) {
+        let add = Operation::Add(self.config.member);
+        let operations = self.operations();
+        let me = self.config.member.node;
+        let is_done = operations.contains(&add) || operations.is_removed(me);
+        if !self.config.join || operations.is_empty() || is_done {
+            return;
+        }
+        let members = operations.members();
+        let mut others = members.iter().filter(|member| member.node == me);
+        let refusal = if others.any(|other| other.uuid != self.config.member.uuid) {
+            JoinRefusal::IdTaken
+        } else if members.iter().any(|member| member.node == me) {
+            return;
+        } else {
+            match self.topology.insert(add.moving()) {
+                Ok(_) => return self.persist(),
+                Err(_full) => JoinRefusal::Full,
+            }
+        };
+        if self.refused.replace(refusal) != Some(refusal) {
+            self.output(NodeOutput::JoinRefused { refusal });
+        }
     }
 
     fn on_peer_up(&mut self, now: Instant, node: NodeId) {
@@ -251,19 +274,18 @@ impl<'a> Node<'a> {
             let _full = self.peers.insert(index, node);
         }
         self.output(NodeOutput::SendTopology { to: node });
+        self.output(NodeOutput::SendStaged { to: node });
         self.detector.on_peer_up(now, node);
-        self.try_join(now);
+        self.try_join();
     }
 
-    fn on_peer_down(&mut self, now: Instant, node: NodeId) {
+    fn on_peer_down(&mut self, node: NodeId) {
         if let Ok(index) = self.peers.binary_search(&node) {
             self.peers.remove(index);
         }
-        self.on_newcomer_peer_down(now, node);
-        self.on_hold_peer_down(now, node);
     }
 
-    fn on_topology(&mut self, now: Instant, from: NodeId, operations: Operations<'_>) {
+    fn on_topology(&mut self, from: NodeId, operations: Operations<'_>) {
         let ours_is_more = !operations.covers(self.operations());
         match self.topology.merge(operations) {
             Ok(true) => self.persist(),
@@ -272,9 +294,10 @@ impl<'a> Node<'a> {
         }
         if ours_is_more {
             self.output(NodeOutput::SendTopology { to: from });
+        } else if operations.id() == self.published {
+            self.tell_warm(from);
         }
-        self.on_hold_topology();
-        self.try_join(now);
+        self.try_join();
     }
 
     fn on_contact(&mut self, contact: Contact) {
@@ -304,8 +327,7 @@ impl<'a> Node<'a> {
     /// for ever.
     fn make_room(&mut self, node: NodeId) -> bool {
         let me = self.config.member.node;
-        let members = self.topology.members();
-        let is_known = |node| node == me || members.iter().any(|member| member.node == node);
+        let is_known = |node| node == me || self.rings.contains(node);
         if !is_known(node) {
             return false;
         }
@@ -313,26 +335,9 @@ impl<'a> Node<'a> {
         stranger.map(|index| self.contacts.remove(index)).is_some()
     }
 
-    fn on_message(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        attempt: u32,
-        message: Message,
-        operation: Operation,
-    ) {
-        match message {
-            Message::Hold => unreachable!("it needs the topology of its sender"),
-            Message::Commit => self.on_commit(from, attempt, operation),
-            Message::Abort => self.on_abort(from, attempt, operation),
-            Message::Held(verdict) => self.on_held(now, from, attempt, verdict),
-            Message::Committed(verdict) => self.on_committed(now, from, attempt, verdict),
-            Message::Aborted(verdict) => self.on_aborted(from, attempt, operation, verdict),
-        }
-    }
-
-    /// The set or the vote has changed: it goes to disk before anything acts on it.
+    /// The set has changed: it goes to disk before anything acts on it.
     fn persist(&mut self) {
+        self.drop_committed();
         if self.persisting {
             self.persist_again = true;
         } else {
@@ -351,16 +356,27 @@ impl<'a> Node<'a> {
             self.publish(now);
             self.send_topology_to_all();
         }
-        self.on_hold_persisted(now);
-        self.try_join(now);
     }
 
     fn publish(&mut self, now: Instant) {
-        let members = self.topology.members();
-        self.ring.rebuild(&members);
-        self.detector.on_members(now, members.iter().map(|member| member.node));
+        let operations = self.topology.operations();
+        let (settled, committed) = (operations.settled_members(), operations.members());
+        self.rings.rebuild(&Transition {
+            settled: &settled,
+            committed: &committed,
+            lost: &operations.lost(),
+            leaving: &operations.leaving(),
+            is_moving: operations.is_moving(),
+        });
+        self.detector.on_members(now, self.rings.nodes().iter().copied());
         self.published = self.topology.id();
+        self.begin_settling();
         self.output(NodeOutput::Publish { topology: self.published });
+        let me = self.config.member.node;
+        if self.operations().is_removed(me) && !self.is_member() && !self.is_removed {
+            self.is_removed = true;
+            self.output(NodeOutput::Removed);
+        }
     }
 
     fn send_topology_to_all(&mut self) {
@@ -369,16 +385,11 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn send(&mut self, to: NodeId, attempt: u32, message: Message, operation: Operation) {
-        self.output(NodeOutput::Send { to, attempt, message, operation });
-    }
-
     fn output(&mut self, output: NodeOutput) {
         self.outputs.push_back(output).expect("the bound of outputs per input holds");
     }
 
     fn check_invariants(&self) {
         assert!(self.peers.is_sorted());
-        assert!(!self.hold.is_holding() || self.is_member());
     }
 }

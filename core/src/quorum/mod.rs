@@ -3,11 +3,13 @@
 //! Nodes are counted, never slots or messages, so a duplicate answer counts once (Riak's
 //! `node_confirms`). A tally that can no longer be met says so at once instead of waiting for
 //! the deadline. For an owner that is away another node may stand in, which counts as a node but
-//! not as a primary (sloppy quorum, Dynamo §4.6). Invariant: a node is waited for, or answered, or
-//! failed, and never two of these.
+//! not as a primary (sloppy quorum, Dynamo §4.6). While the membership changes, what is needed is
+//! needed in the settled topology and in the committed one, in each no more than all of its owners.
+//! Invariant: a node is waited for, or answered, or failed, and never two of these.
 
 use crate::id::NodeId;
 use crate::limits::REPLICA_COUNT_MAX;
+use crate::ring::{OWNER_COUNT_MAX, Owners};
 
 #[cfg(test)]
 mod tests;
@@ -69,29 +71,28 @@ pub struct Tally {
     stands_for: [u8; REPLICA_COUNT_MAX],
     owners: u8,
     count: u8,
+    /// As [`Owners::quorums`].
+    quorums: [u16; 2],
     need: Need,
 }
 
-/// Most nodes that one request asks: for every owner one may stand in.
-pub(crate) const ASKED_COUNT_MAX: usize = 2 * REPLICA_COUNT_MAX;
+/// Most nodes that one request asks: for as many owners as a topology has others may stand in.
+pub(crate) const ASKED_COUNT_MAX: usize = OWNER_COUNT_MAX + REPLICA_COUNT_MAX;
 
 impl Tally {
     /// A tally over `owners`, none asked yet; every owner is a primary.
-    ///
-    /// # Panics
-    /// If there are more than `REPLICA_COUNT_MAX` owners.
-    pub fn new(owners: &[NodeId], need: Need) -> Tally {
-        assert!(owners.len() <= REPLICA_COUNT_MAX);
+    pub fn new(owners: &Owners, need: Need) -> Tally {
         let mut nodes = [NodeId(0); ASKED_COUNT_MAX];
         nodes[..owners.len()].copy_from_slice(owners);
         let answers = [Answer::Unasked; ASKED_COUNT_MAX];
         let (stands_for, count) = ([0; REPLICA_COUNT_MAX], owners.len() as u8);
-        Tally { nodes, answers, stands_for, owners: count, count, need }
+        let quorums = owners.quorums();
+        Tally { nodes, answers, stands_for, owners: count, count, quorums, need }
     }
 
     /// `node`, which has no part in this yet, may be asked to stand in for `owner`. False if there
     /// is no such owner, or somebody does already: one for each, so that a write which meets ever
-    /// more full disks ends.
+    /// more full disks ends; or if `REPLICA_COUNT_MAX` nodes stand in.
     ///
     /// # Panics
     /// If `node` has a part in this.
@@ -99,7 +100,8 @@ impl Tally {
         assert!(self.index(node).is_none());
         let owners = &self.nodes[..usize::from(self.owners)];
         let Some(position) = owners.iter().position(|known| *known == owner) else { return false };
-        if self.stand_ins().any(|(_, stands_for)| stands_for == owner) {
+        let is_full = usize::from(self.count - self.owners) == REPLICA_COUNT_MAX;
+        if is_full || self.is_stood_for(owner) {
             return false;
         }
         self.stands_for[usize::from(self.count - self.owners)] = position as u8;
@@ -174,14 +176,10 @@ impl Tally {
     /// How it stands.
     pub fn verdict(&self) -> Verdict {
         let is_durable = |answer| answer == Answer::Durable;
-        let Need { nodes, primaries, durable } = self.need;
-        let is_met = self.got() >= nodes
-            && self.owners_having(Answer::is_done) >= primaries
-            && self.shares_having(is_durable) >= durable;
-        let may_be_met = self.shares_having(|answer| answer.is_done() || answer.is_open()) >= nodes
-            && self.owners_having(|answer| answer.is_done() || answer.is_open()) >= primaries
-            && self.shares_having(|answer| is_durable(answer) || answer.is_open()) >= durable;
-        match (is_met, may_be_met) {
+        let is_met = self.is_enough([&Answer::is_done, &Answer::is_done, &is_durable]);
+        let may_do = |answer: Answer| answer.is_done() || answer.is_open();
+        let may_be_durable = |answer: Answer| is_durable(answer) || answer.is_open();
+        match (is_met, self.is_enough([&may_do, &may_do, &may_be_durable])) {
             (true, _) => Verdict::Met,
             (false, true) => Verdict::Wait,
             (false, false) => Verdict::Impossible,
@@ -191,15 +189,46 @@ impl Tally {
     /// The next node to ask so that as many are asked as are still needed.
     pub fn next_to_ask(&self) -> Option<NodeId> {
         let is_asked = |answer: Answer| answer.is_done() || answer.is_waited();
-        let is_enough = self.shares_having(is_asked) >= self.need.nodes
-            && self.owners_having(is_asked) >= self.need.primaries;
+        let is_enough = self.is_enough([&is_asked, &is_asked, &|_| true]);
         if is_enough { None } else { self.unasked().next() }
+    }
+
+    /// Whether enough nodes, primaries among them, and nodes that have it on disk give such
+    /// answers, in each topology.
+    fn is_enough(&self, is: [&dyn Fn(Answer) -> bool; 3]) -> bool {
+        let having =
+            [self.shares_having(is[0]), self.owners_having(is[1]), self.shares_having(is[2])];
+        self.topologies().all(|(quorum, need)| {
+            let needed = [need.nodes, need.primaries, need.durable];
+            having.iter().zip(needed).all(|(bits, needed)| count(bits & quorum) >= needed)
+        })
+    }
+
+    /// Who counts in each topology that is in force, by their bits, and what is needed there.
+    fn topologies(&self) -> impl Iterator<Item = (u16, Need)> + use<> {
+        let [settled, committed] = self.quorums;
+        let need_of = |quorum: u16| {
+            let Need { nodes, primaries, durable } = self.need;
+            let all = if settled == committed { u8::MAX } else { count(quorum) };
+            let at_most = |need: u8| need.min(all);
+            let (nodes, primaries) = (at_most(nodes), at_most(primaries));
+            (quorum, Need { nodes, primaries, durable: at_most(durable) })
+        };
+        let all = [need_of(settled), need_of(committed)];
+        #[cfg(feature = "plant")]
+        let is_planted = crate::plant::is(crate::plant::Plant::CommittedQuorumAlone);
+        #[cfg(not(feature = "plant"))]
+        let is_planted = false;
+        let skipped = usize::from(is_planted && committed != 0);
+        all.into_iter().skip(skipped).filter(|(quorum, _)| *quorum != 0)
     }
 
     /// Distinct nodes that did what was asked; an owner and who stands in for it are one, since
     /// what is kept for an owner is dropped once the owner has it.
+    /// The fewest of all topologies.
     pub fn got(&self) -> u8 {
-        self.shares_having(Answer::is_done)
+        let done = self.shares_having(&Answer::is_done);
+        self.topologies().map(|(quorum, _)| count(done & quorum)).min().unwrap_or(0)
     }
 
     /// The nodes that did what was asked, with their positions.
@@ -230,17 +259,27 @@ impl Tally {
         self.nodes_having(Answer::is_open)
     }
 
-    /// What is missing, as a client is told: of how many nodes how many did it. Of the primaries
-    /// alone where others made up the number.
+    /// What is missing, as a client is told: of how many nodes how many did it, in the topology in
+    /// which most are missing. Of the primaries alone where others made up the number.
     pub(crate) fn shortfall(&self) -> (u8, u8) {
-        let Need { nodes, primaries, durable } = self.need;
-        let needed = nodes.max(primaries).max(durable);
-        let done = self.owners_having(Answer::is_done);
-        if done < primaries && self.got() >= needed {
-            (primaries, done)
-        } else {
-            (needed, self.got())
-        }
+        self.worst(&Answer::is_done, |need| need.nodes.max(need.primaries).max(need.durable))
+    }
+
+    /// As `shortfall`, if all did it that may: of how many nodes, whichever they are, or else of
+    /// how many primaries.
+    pub(crate) fn outlook(&self) -> (u8, u8) {
+        let may_do = |answer: Answer| answer.is_done() || answer.is_open();
+        self.worst(&may_do, |need| need.nodes.max(need.durable))
+    }
+
+    fn worst(&self, is: &dyn Fn(Answer) -> bool, needed: impl Fn(Need) -> u8) -> (u8, u8) {
+        let (shares, owners) = (self.shares_having(is), self.owners_having(is));
+        let compared = self.topologies().map(|(quorum, need)| {
+            let (got, primaries) = (count(shares & quorum), count(owners & quorum));
+            let is_of_primaries = primaries < need.primaries && got >= needed(need);
+            if is_of_primaries { (need.primaries, primaries) } else { (needed(need), got) }
+        });
+        compared.max_by_key(|(needed, got)| needed.saturating_sub(*got)).unwrap_or_default()
     }
 
     /// What was needed.
@@ -263,12 +302,17 @@ impl Tally {
         self.nodes_having(|answer| answer == Answer::Again)
     }
 
-    /// The same answers against another set of owners: what nodes that are still owners did is
+    /// The same answers against another set of owners, and what is needed of them: what nodes that are still owners did is
     /// kept, and what those did that still stand in for one; new owners are unasked. Who stands in
     /// must be a member.
     #[must_use]
-    pub fn moved_to(&self, owners: &[NodeId], is_member: impl Fn(NodeId) -> bool) -> Tally {
-        let mut moved = Tally::new(owners, self.need);
+    pub fn moved_to(
+        &self,
+        owners: &Owners,
+        need: Need,
+        is_member: impl Fn(NodeId) -> bool,
+    ) -> Tally {
+        let mut moved = Tally::new(owners, need);
         for (index, node) in owners.iter().enumerate() {
             let old = self.index(*node).filter(|old| *old < usize::from(self.owners));
             if let Some(old) = old {
@@ -294,32 +338,34 @@ impl Tally {
         self.answers[index].is_open()
     }
 
-    /// How many owners have such an answer.
-    fn owners_having(&self, is: impl Fn(Answer) -> bool) -> u8 {
+    /// Which owners have such an answer: a bit for each.
+    fn owners_having(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::StandInCountedAsPrimary) {
             return self.shares_having(is);
         }
-        let answers = &self.answers[..usize::from(self.owners)];
-        answers.iter().filter(|answer| is(**answer)).count() as u8
+        self.bits_of_owners(is)
     }
 
-    /// How many owners have such an answer, or somebody who stands in for them has.
-    fn shares_having(&self, is: impl Fn(Answer) -> bool) -> u8 {
-        let owners = usize::from(self.owners);
-        let stand_ins = &self.answers[owners..usize::from(self.count)];
-        let mut shares = [false; REPLICA_COUNT_MAX];
-        for (share, answer) in shares.iter_mut().zip(&self.answers[..owners]) {
-            *share = is(*answer);
-        }
-        for (owner, answer) in self.stands_for.iter().zip(stand_ins) {
-            shares[usize::from(*owner)] |= is(*answer);
-        }
-        shares.into_iter().filter(|share| *share).count() as u8
+    /// Which owners have such an answer, or somebody who stands in for them has.
+    fn shares_having(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
+        let stand_ins = &self.answers[usize::from(self.owners)..usize::from(self.count)];
+        let stand_ins = self.stands_for.iter().zip(stand_ins);
+        let of_stand_ins = stand_ins.filter(|(_, answer)| is(**answer));
+        of_stand_ins.fold(self.bits_of_owners(is), |bits, (owner, _)| bits | 1 << owner)
+    }
+
+    fn bits_of_owners(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
+        let answers = self.answers[..usize::from(self.owners)].iter().enumerate();
+        answers.fold(0, |bits, (index, answer)| bits | u16::from(is(*answer)) << index)
     }
 
     /// The position of `node` among those that may be asked, owners first.
     pub(crate) fn index(&self, node: NodeId) -> Option<usize> {
         self.nodes[..usize::from(self.count)].iter().position(|asked| *asked == node)
     }
+}
+
+fn count(bits: u16) -> u8 {
+    bits.count_ones() as u8
 }

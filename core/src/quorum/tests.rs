@@ -1,6 +1,9 @@
 //! The tally against a model that keeps sets of nodes, over every short sequence of answers.
 
 use super::*;
+use crate::id::Partition;
+use crate::membership::member::{Member, Name};
+use crate::ring::{RingConfig, Rings, Transition};
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
@@ -82,7 +85,7 @@ fn every_sequence_of_four_answers_matches_the_model() {
                 let owners = &NODES[..if nodes % 2 == 0 { 3 } else { 2 }];
                 let count = moves.len().pow(4);
                 for code in 0..count {
-                    let mut tally = Tally::new(owners, need);
+                    let mut tally = Tally::new(&Owners::new(owners), need);
                     if owners.len() < NODES.len() {
                         assert!(tally.stand_in(NODES[2], NODES[1]));
                     }
@@ -108,7 +111,7 @@ fn every_sequence_of_four_answers_matches_the_model() {
 
 #[test]
 fn a_quorum_that_cannot_be_met_fails_at_once() {
-    let mut tally = Tally::new(&NODES, Need { nodes: 2, ..Need::default() });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 2, ..Need::default() });
     assert_eq!(tally.on_failure(NodeId(1)), Verdict::Wait);
     assert_eq!(tally.on_failure(NodeId(2)), Verdict::Impossible);
     assert_eq!(tally.on_success(NodeId(2), true), Verdict::Wait);
@@ -117,10 +120,11 @@ fn a_quorum_that_cannot_be_met_fails_at_once() {
 
 #[test]
 fn moving_keeps_what_remaining_owners_did() {
-    let mut tally = Tally::new(&NODES, Need { nodes: 2, ..Need::default() });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 2, ..Need::default() });
     tally.on_success(NodeId(1), true);
     tally.on_success(NodeId(2), false);
-    let moved = tally.moved_to(&[NodeId(4), NodeId(2), NodeId(5)], |_| true);
+    let moved =
+        tally.moved_to(&Owners::new(&[NodeId(4), NodeId(2), NodeId(5)]), tally.need(), |_| true);
     assert_eq!(moved.verdict(), Verdict::Wait);
     assert_eq!(moved.got(), 1);
     assert_eq!(moved.unasked().collect::<Vec<_>>(), [NodeId(4), NodeId(5)]);
@@ -128,7 +132,7 @@ fn moving_keeps_what_remaining_owners_did() {
 
 #[test]
 fn only_as_many_are_asked_as_are_needed() {
-    let mut tally = Tally::new(&NODES, Need { nodes: 2, ..Need::default() });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 2, ..Need::default() });
     for expected in [NodeId(1), NodeId(2)] {
         assert_eq!(tally.next_to_ask(), Some(expected));
         tally.on_asked(expected);
@@ -146,7 +150,7 @@ fn only_as_many_are_asked_as_are_needed() {
 #[test]
 fn one_stands_in_for_each_owner() {
     let (four, five) = (NodeId(4), NodeId(5));
-    let mut tally = Tally::new(&NODES, Need { nodes: 3, primaries: 2, durable: 0 });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 3, primaries: 2, durable: 0 });
     assert!(!tally.stand_in(four, NodeId(9)), "no owner");
     assert!(tally.stand_in(four, NODES[2]));
     assert!(!tally.stand_in(five, NODES[2]), "one for each");
@@ -159,18 +163,22 @@ fn one_stands_in_for_each_owner() {
     assert!(tally.stand_in(five, NODES[1]));
     assert_eq!(tally.on_success(five, false), Verdict::Impossible, "a stand-in is no primary");
     assert_eq!(tally.on_success(NODES[2], false), Verdict::Met, "a late one is");
-    let moved = tally.moved_to(&[four, NODES[0], NODES[2]], |_| true);
+    let moved = tally.moved_to(&Owners::new(&[four, NODES[0], NODES[2]]), tally.need(), |_| true);
     assert_eq!((moved.got(), moved.target(five)), (2, None), "what was kept for others is no copy");
-    let moved = tally.moved_to(&[NodeId(6), NODES[1], NODES[0]], |_| true);
+    let moved =
+        tally.moved_to(&Owners::new(&[NodeId(6), NODES[1], NODES[0]]), tally.need(), |_| true);
     assert_eq!((moved.got(), moved.target(four)), (2, None), "nor for who owns nothing any more");
     assert_eq!(moved.target(five), Some(NODES[1]));
-    let moved = tally.moved_to(&[NodeId(6), NODES[1], NODES[0]], |node| node != five);
+    let moved =
+        tally.moved_to(&Owners::new(&[NodeId(6), NODES[1], NODES[0]]), tally.need(), |node| {
+            node != five
+        });
     assert_eq!((moved.got(), moved.target(five)), (1, None), "nor by who is no member");
 }
 
 #[test]
 fn what_lacks_is_told() {
-    let mut tally = Tally::new(&NODES, Need { nodes: 2, primaries: 2, durable: 1 });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 2, primaries: 2, durable: 1 });
     tally.on_success(NODES[0], false);
     assert_eq!(tally.shortfall(), (2, 1));
     tally.on_failure(NODES[1]);
@@ -183,7 +191,7 @@ fn what_lacks_is_told() {
 
 #[test]
 fn a_stand_in_is_asked_behind_the_owners() {
-    let mut tally = Tally::new(&NODES[..2], Need { nodes: 2, ..Need::default() });
+    let mut tally = Tally::new(&Owners::new(&NODES[..2]), Need { nodes: 2, ..Need::default() });
     tally.on_failure(NODES[0]);
     assert!(tally.stand_in(NodeId(4), NODES[0]));
     for expected in [NODES[1], NodeId(4)] {
@@ -191,7 +199,7 @@ fn a_stand_in_is_asked_behind_the_owners() {
         tally.on_asked(expected);
     }
     // Enough nodes are asked, but too few primaries.
-    let mut tally = Tally::new(&NODES, Need { nodes: 1, primaries: 2, durable: 0 });
+    let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 1, primaries: 2, durable: 0 });
     tally.on_asked(NODES[0]);
     assert_eq!(tally.next_to_ask(), Some(NODES[1]));
     tally.on_asked(NODES[1]);
@@ -201,7 +209,7 @@ fn a_stand_in_is_asked_behind_the_owners() {
 #[test]
 fn owners_at_the_limit_are_taken() {
     let owners: Vec<NodeId> = (1..=8).map(NodeId).collect();
-    let tally = Tally::new(&owners, Need { nodes: 8, ..Need::default() });
+    let tally = Tally::new(&Owners::new(&owners), Need { nodes: 8, ..Need::default() });
     assert_eq!(tally.verdict(), Verdict::Wait);
 }
 
@@ -209,5 +217,60 @@ fn owners_at_the_limit_are_taken() {
 #[should_panic(expected = "REPLICA_COUNT_MAX")]
 fn one_owner_past_the_limit_is_a_bug() {
     let owners: Vec<NodeId> = (1..=9).map(NodeId).collect();
-    Tally::new(&owners, Need::default());
+    Tally::new(&Owners::new(&owners), Need::default());
+}
+
+/// Two topologies in force: a verdict is the worse of both, each counted alone, and in the settled
+/// one all owners are always enough.
+#[test]
+fn a_quorum_is_needed_in_both_topologies() {
+    let zone = Name::new("default").unwrap();
+    let member = |node: u32| Member { node: NodeId(node), uuid: node.into(), weight: 100, zone };
+    let members = |nodes: &[u32]| nodes.iter().map(|node| member(*node)).collect::<Vec<_>>();
+    let config = RingConfig { partition_bits: 6, n: 3, seed: 1 };
+    for (settled, committed) in
+        [(&[1][..], &[1, 2, 3][..]), (&[1, 2, 3], &[4]), (&[1, 2, 3, 4, 5], &[1, 2, 3, 6])]
+    {
+        let mut storage = std::vec![NodeId(0); Rings::slot_count(&config)];
+        let mut rings = Rings::new(&mut storage, config);
+        let (old, new) = (members(settled), members(committed));
+        rings.rebuild(&Transition {
+            settled: &old,
+            committed: &new,
+            is_moving: true,
+            ..Transition::none(&[])
+        });
+        for partition in (0..64).map(Partition) {
+            let (old, new) =
+                (rings.settled().owners(partition), rings.committed().owners(partition));
+            let owners = rings.owners(partition);
+            for answers in 0..3_usize.pow(owners.len() as u32) {
+                let need = Need { nodes: 2, primaries: 1, durable: 1 };
+                let at_most = |owners: &[NodeId]| Need { nodes: 2.min(owners.len() as u8), ..need };
+                let mut tallies = [
+                    Tally::new(&owners, need),
+                    Tally::new(&Owners::new(old), at_most(old)),
+                    Tally::new(&Owners::new(new), at_most(new)),
+                ];
+                let mut number = answers;
+                for node in owners.iter() {
+                    for tally in &mut tallies {
+                        match number % 3 {
+                            0 => tally.on_failure(*node),
+                            1 => tally.on_success(*node, true),
+                            _ => Verdict::Wait,
+                        };
+                    }
+                    number /= 3;
+                }
+                let [both, one, other] = tallies.map(|tally| tally.verdict());
+                let expected = match (one, other) {
+                    (Verdict::Impossible, _) | (_, Verdict::Impossible) => Verdict::Impossible,
+                    (Verdict::Met, Verdict::Met) => Verdict::Met,
+                    _ => Verdict::Wait,
+                };
+                assert_eq!(both, expected, "{old:?} {new:?} {answers}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use super::{Failure, Outcome, Step};
 use crate::id::NodeId;
 use crate::quorum::{ASKED_COUNT_MAX, Need, Tally, Verdict};
+use crate::ring::Owners;
 
 /// What the answer of one node brought.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -26,7 +27,7 @@ pub struct Get {
 
 impl Get {
     /// A read from `owners` in the order in which they should be asked.
-    pub fn new(owners: &[NodeId], need: Need, cover: bool) -> Get {
+    pub fn new(owners: &Owners, need: Need, cover: bool) -> Get {
         let versions = [0; ASKED_COUNT_MAX];
         Get { tally: Tally::new(owners, need), versions, uncovered: cover }
     }
@@ -89,8 +90,13 @@ impl Get {
     }
 
     /// Goes on with another set of owners; see [`Tally::moved_to`].
-    pub fn move_to(&mut self, owners: &[NodeId], is_member: impl Fn(NodeId) -> bool) -> Step {
-        let tally = self.tally.moved_to(owners, is_member);
+    pub fn move_to(
+        &mut self,
+        owners: &Owners,
+        need: Need,
+        is_member: impl Fn(NodeId) -> bool,
+    ) -> Step {
+        let tally = self.tally.moved_to(owners, need, is_member);
         let mut versions = [0; ASKED_COUNT_MAX];
         for (index, node) in tally.answered() {
             versions[index] = self.tally.index(node).map_or(0, |old| self.versions[old]);
@@ -143,6 +149,7 @@ mod tests {
     use super::*;
 
     const OWNERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+    const NEED: Need = Need { nodes: 2, primaries: 0, durable: 0 };
 
     fn found(version: u64, covered: bool) -> Found {
         Found { version, covered }
@@ -150,7 +157,7 @@ mod tests {
 
     /// A read of two of three owners, both asked.
     fn read(cover: bool) -> Get {
-        let mut get = Get::new(&OWNERS, Need { nodes: 2, ..Need::default() }, cover);
+        let mut get = Get::new(&Owners::new(&OWNERS), NEED, cover);
         assert_eq!(get.next_to_ask(), Some(NodeId(1)));
         assert_eq!(get.next_to_ask(), Some(NodeId(2)));
         assert_eq!(get.next_to_ask(), None);
@@ -195,9 +202,9 @@ mod tests {
         assert_eq!(differing(&get), []);
         get.on_answer(NodeId(3), found(8, false));
         assert_eq!(differing(&get), [one, (NodeId(3), 8)]);
-        get.move_to(&[NodeId(3), NodeId(4), NodeId(1)], |_| true);
+        get.move_to(&Owners::new(&[NodeId(3), NodeId(4), NodeId(1)]), NEED, |_| true);
         assert_eq!(differing(&get), [(NodeId(3), 8), one]);
-        get.move_to(&[NodeId(3), NodeId(4)], |_| true);
+        get.move_to(&Owners::new(&[NodeId(3), NodeId(4)]), NEED, |_| true);
         assert_eq!(differing(&get), []);
     }
 
@@ -211,9 +218,9 @@ mod tests {
             assert_eq!(get.on_failure(NodeId(2)), Step::Wait);
             assert_eq!(get.on_answer(four, found(kept, false)), Step::Reply(Outcome::Got));
             assert_eq!(differing(&get), expected, "and who stands in is not brought up to date");
-            get.move_to(&[NodeId(3), NodeId(2), NodeId(1)], |_| true);
+            get.move_to(&Owners::new(&[NodeId(3), NodeId(2), NodeId(1)]), NEED, |_| true);
             assert_eq!(differing(&get), expected, "on another ring, too");
-            get.move_to(&OWNERS, |node| node != four);
+            get.move_to(&Owners::new(&OWNERS), NEED, |node| node != four);
             assert_eq!(differing(&get), [], "unless it is no member any more");
         }
     }

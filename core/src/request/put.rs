@@ -4,6 +4,7 @@ use super::{Failure, Outcome, Step};
 use crate::id::NodeId;
 use crate::quorum::{ASKED_COUNT_MAX, Need, Tally, Verdict};
 use crate::records::Applied;
+use crate::ring::Owners;
 
 /// A write in flight, from its local append on.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +54,9 @@ impl OwedReads {
 
 impl Put {
     /// A write that this node has appended, to be stored by `owners`.
-    pub fn new(owners: &[NodeId], need: Need, applied: Applied, owed: OwedReads) -> Put {
+    pub fn new(owners: &Owners, need: Need, applied: Applied, owed: OwedReads) -> Put {
         let mut tally = Tally::new(owners, need);
-        for node in owners {
+        for node in owners.iter() {
             tally.on_asked(*node);
         }
         Put { tally, applied, owed }
@@ -105,8 +106,13 @@ impl Put {
 
     /// Goes on with another set of owners: those that stored it and still own it count. See
     /// [`Tally::moved_to`].
-    pub fn move_to(&mut self, owners: &[NodeId], is_member: impl Fn(NodeId) -> bool) -> Step {
-        self.tally = self.tally.moved_to(owners, is_member);
+    pub fn move_to(
+        &mut self,
+        owners: &Owners,
+        need: Need,
+        is_member: impl Fn(NodeId) -> bool,
+    ) -> Step {
+        self.tally = self.tally.moved_to(owners, need, is_member);
         self.owed = OwedReads::default();
         self.step(self.tally.verdict())
     }

@@ -26,6 +26,7 @@
 //! Thorup, Zadimoghaddam 2016). `figures.rs` holds what was measured.
 
 mod placement;
+mod rings;
 mod score;
 mod shares;
 
@@ -35,6 +36,8 @@ mod figures;
 mod oracle;
 #[cfg(test)]
 mod tests;
+
+pub use rings::{OWNER_COUNT_MAX, Owners, Rings, Transition};
 
 use heapless::Vec;
 

@@ -1,6 +1,6 @@
 //! Writes up to their append: applied at once, or when a cold record was read.
 
-use super::coordinate::Owners;
+use super::coordinate::Nodes;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
 use crate::limits::FORWARD_GRACE;
@@ -84,8 +84,9 @@ impl Shard<'_> {
     pub(super) fn pass_on(&mut self, now: Instant, op: RequestId, failure: Failure) {
         let me = self.config.node;
         let request = self.table.pending(op).expect("in flight").request;
-        let owners = self.ring.owners(request.key.partition).iter().copied();
-        let other = self.first_near(&Owners::from_iter(owners.filter(|node| *node != me)));
+        let readers = self.rings.readers(request.key.partition);
+        let others: Nodes = readers.iter().copied().filter(|node| *node != me).collect();
+        let other = self.first_near(&others);
         let Some(other) = other.filter(|_| !request.forwarded) else {
             return self.finish(op, Outcome::Failed(failure));
         };

@@ -3,7 +3,7 @@
 use super::standing::Role;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, ShardIndex};
-use crate::limits::{BIRTH_MAX, FORWARD_GRACE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
+use crate::limits::{BIRTH_MAX, FORWARD_GRACE, TOPOLOGY_RETRY};
 use crate::quorum::{ASKED_COUNT_MAX, Need};
 use crate::records::Applied;
 use crate::replica::Owed;
@@ -13,7 +13,6 @@ use crate::time::Instant;
 use crate::wire::peer::RejectReason;
 use heapless::Vec;
 
-pub(super) type Owners = Vec<NodeId, REPLICA_COUNT_MAX>;
 /// Owners, and who stands in for them.
 pub(super) type Nodes = Vec<NodeId, ASKED_COUNT_MAX>;
 
@@ -61,8 +60,8 @@ impl Shard<'_> {
         let most = [asked.nodes, asked.primaries, asked.durable, read.nodes, read.primaries];
         let needed = most.into_iter().max().unwrap_or(0);
         // A node that is in no ring serves nobody, though it may know the ring of others.
-        let is_member = self.ring.contains(self.config.node);
-        let got = if is_member { self.ring.replica_count() as u8 } else { 0 };
+        let is_member = self.rings.contains(self.config.node);
+        let got = if is_member { self.rings.committed().replica_count() as u8 } else { 0 };
         if got == 0 || needed > got {
             return Err(Failure::Unavailable { needed: needed.max(1), got });
         }
@@ -71,31 +70,23 @@ impl Shard<'_> {
 
     /// The need behind `asked`: the cluster's defaults are capped at the owners there are.
     pub(super) fn need(&self, asked: Asked, default: u8) -> Need {
-        let owners = self.ring.replica_count() as u8;
+        let owners = self.rings.replica_count_max() as u8;
         let nodes = if asked.nodes == 0 { default.min(owners) } else { asked.nodes };
         Need { nodes, primaries: asked.primaries, durable: asked.durable }
     }
 
     /// Why a write must not even begin.
     pub(super) fn write_refusal(&self, request: Request, asked: Asked) -> Option<Failure> {
-        if self.holding || !self.replica.has_room() {
+        if self.is_stopping || !self.replica.has_room() {
             return Some(Failure::Busy);
         }
         if self.read_only {
             return Some(Failure::ReadOnly);
         }
         let need = self.need(asked, self.config.w);
-        let owners = self.ring.owners(request.key.partition);
-        let primaries = owners.iter().filter(|owner| self.is_reachable(**owner)).count();
-        let is_strict = primaries == owners.len() || !self.config.keeps_hints;
-        let nodes = if is_strict { primaries } else { self.reachable_members() };
-        let got = nodes.min(owners.len()) as u8;
-        for (needed, got) in
-            [(need.nodes.max(need.durable), got), (need.primaries, primaries as u8)]
-        {
-            if got < needed {
-                return Some(Failure::Unavailable { needed, got });
-            }
+        let owners = self.rings.owners(request.key.partition);
+        if let Some((needed, got)) = self.out_of_reach(&owners, need) {
+            return Some(Failure::Unavailable { needed, got });
         }
         let birth = self.births[self.birth_index(request)];
         (birth == BIRTH_MAX).then_some(Failure::Busy)
@@ -142,8 +133,7 @@ impl Shard<'_> {
             self.births[index] += 1;
         }
         let need = self.need(asked, self.config.w);
-        let owners = Owners::from_slice(self.ring.owners(request.key.partition))
-            .expect("a ring has at most REPLICA_COUNT_MAX owners");
+        let owners = self.rings.owners(request.key.partition);
         let mut put = Put::new(&owners, need, applied, owed);
         let (me, topology) = (self.config.node, self.topology);
         let pending = self.table.pending(op).expect("what is being applied is in flight");

@@ -6,6 +6,7 @@ use crate::exchange::{
     Counts, ExchangeFrame, Finished, Heard, Held, Pair, Sent, Session, Step, Versions, Way,
 };
 use crate::id::{NodeId, Partition, RequestId};
+use crate::records::Place;
 use crate::time::Instant;
 use crate::wire::exchange::{EndReason, Entry};
 use crate::wire::message::Message;
@@ -34,8 +35,8 @@ pub enum ExchangeEvent<'a> {
         frame: ExchangeFrame,
         /// Of the key.
         order: u64,
-        /// None: it could not be joined.
-        versions: Option<Versions>,
+        /// Where the record is now, and the versions; none: it could not be joined.
+        joined: Option<(Place, Versions)>,
     },
     /// [`Step::Summarize`] was done.
     Summarized {
@@ -137,7 +138,11 @@ impl Shard<'_> {
                     self.output(Output::ExchangeJoin { link, node });
                 }
             }
-            ExchangeEvent::Joined { frame, order, versions } => {
+            ExchangeEvent::Joined { frame, order, joined } => {
+                if let Some((place, _)) = joined {
+                    self.warming.on_joined(place);
+                }
+                let versions = joined.map(|(_, versions)| versions);
                 self.exchanges.on_joined(now, self.config.node, frame, order, versions);
             }
             ExchangeEvent::Summarized { session, root, keys } => {
@@ -167,7 +172,7 @@ impl Shard<'_> {
     ) {
         let owns = match message {
             Message::ExchangeOpen(open) => {
-                self.owns(open.partition) && self.ring.is_owner(open.partition, frame.node)
+                self.owns(open.partition) && self.rings.is_owner(open.partition, frame.node)
             }
             _ => true,
         };
@@ -203,13 +208,15 @@ impl Shard<'_> {
 
     fn finish_exchange(&mut self, finished: Option<Finished>) {
         if let Some(finished) = finished {
+            if finished.differences == 0 {
+                self.on_equal(finished.partition, finished.peer);
+            }
             self.output(Output::Exchanged(finished));
         }
     }
 
     /// No exchange begins while this node may not write.
     pub(super) fn hold_exchanges(&mut self, now: Instant) {
-        let is_held = self.holding || self.read_only;
-        self.exchanges.hold(now, is_held);
+        self.exchanges.hold(now, self.is_stopping || self.read_only);
     }
 }

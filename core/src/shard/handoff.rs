@@ -1,7 +1,8 @@
 //! What is kept for other nodes, on its way to them (Dynamo §4.6). Its pace is decided by
 //! [`handoff`](crate::handoff).
 //!
-//! A hint goes to the owner for which it is kept; if that owns the key no longer, to all that do.
+//! A hint goes to the owner for which it is kept; if that owns the key no longer, or will not, to
+//! all that do or will: others may have taken over from that owner already.
 //! It is dropped once each of them has it on disk, on the topology on which it was sent. While it
 //! is in flight it has a slot of the table, as a request of nobody's.
 
@@ -14,7 +15,7 @@ use crate::id::{NodeId, Partition, RequestId};
 use crate::limits::{HANDOFF_PAUSE_MIN, HANDOFF_TIMEOUT};
 use crate::replica::Owed;
 use crate::request::{Asked, KeyPlace, Kind, Origin, Pending, Phase, Request};
-use crate::ring::Ring;
+use crate::ring::Rings;
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
 
@@ -51,8 +52,8 @@ impl Shard<'_> {
         if !self.may_hand_off() {
             return;
         }
-        let Shard { handoff, ring, reachable, health, .. } = self;
-        let is_near = |node| is_near(ring, reachable, health, node);
+        let Shard { handoff, rings, reachable, health, .. } = self;
+        let is_near = |node| is_near(rings, reachable, health, node);
         let Some((target, after)) = handoff.seek(now, is_near) else { return };
         let deadline = now + HANDOFF_TIMEOUT;
         let pending = Pending {
@@ -132,12 +133,13 @@ impl Shard<'_> {
         }
     }
 
-    /// Who is to have a hint for `target`: the owner itself, or all if it is none any more.
+    /// Who is to have a hint for `target`: the owner itself, or all if it is none any more, or
+    /// will be none.
     fn hint_owners(&self, partition: Partition, target: NodeId) -> Nodes {
-        if self.ring.is_owner(partition, target) {
+        if self.rings.committed().is_owner(partition, target) {
             return Nodes::from_iter([target]);
         }
-        self.ring.owners(partition).iter().copied().collect()
+        self.rings.owners(partition).iter().copied().collect()
     }
 
     /// `node` has the hint `op` on disk.
@@ -202,16 +204,16 @@ impl Shard<'_> {
     }
 
     fn is_near(&self, target: NodeId) -> bool {
-        is_near(&self.ring, &self.reachable, &self.health, target)
+        is_near(&self.rings, &self.reachable, &self.health, target)
     }
 
     /// Whether hints may be sent now: this node may write and be written to, and clients have room.
     fn may_hand_off(&self) -> bool {
         let slots = self.table.capacity();
         let used = self.table.count() - self.table.answered_count();
-        !self.holding
+        !self.is_stopping
             && !self.read_only
-            && self.ring.contains(self.config.node)
+            && self.rings.contains(self.config.node)
             && (self.handoff.in_flight() + 1) * SLOTS_PER_HINT <= slots.max(SLOTS_PER_HINT)
             && 2 * (slots - used) >= slots
             && self.table.count() < slots
@@ -221,9 +223,9 @@ impl Shard<'_> {
 /// Whether hints for `target` can go: it is in reach and well, or left the cluster and others own
 /// what it did. (A member that is away may have lost some of its keys to others; they wait with the
 /// rest.)
-fn is_near(ring: &Ring<'_>, reachable: &[NodeId], health: &Health, target: NodeId) -> bool {
+fn is_near(rings: &Rings<'_>, reachable: &[NodeId], health: &Health, target: NodeId) -> bool {
     let is_well = reachable.binary_search(&target).is_ok() && !health.is_suspect(target);
-    is_well || !ring.contains(target)
+    is_well || !rings.contains(target)
 }
 
 /// What stands in the slot of a hint: it is nobody's request, and is never answered.

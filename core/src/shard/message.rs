@@ -5,7 +5,7 @@ use crate::exchange::{Finished, Session, Step};
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
-use crate::ring::Ring;
+use crate::ring::Rings;
 use crate::wire::exchange::EndReason;
 use crate::wire::peer::RejectReason;
 
@@ -165,11 +165,14 @@ pub enum Input<'a> {
     },
     /// See [`ExchangeEvent`].
     Exchange(ExchangeEvent<'a>),
-    /// The node has a new ring; the shard keeps a copy.
-    Ring {
-        /// The ring.
-        ring: &'a Ring<'a>,
-        /// Its topology.
+    /// Client writes and replication are refused from now on, and nothing begins by itself: the
+    /// process stops.
+    Stop,
+    /// The node has new rings; the shard keeps a copy.
+    Rings {
+        /// The rings.
+        rings: &'a Rings<'a>,
+        /// Their topology.
         topology: TopologyId,
     },
     /// Background work may use that many thousandths of its rates from now on, at least 1: clients
@@ -178,10 +181,6 @@ pub enum Input<'a> {
         /// The share.
         per_mille: u16,
     },
-    /// Client writes and replication are refused from now on: a member is being added.
-    Hold,
-    /// They go on.
-    Release,
 }
 
 /// What became of the search for the next hint.
@@ -425,7 +424,12 @@ pub enum Output {
     },
     /// An exchange has finished.
     Exchanged(Finished),
-    /// A write wants the log synced although its durability mode would not.
+    /// Tell the node machine that this shard has all that it gains in a topology.
+    Warm {
+        /// The topology.
+        topology: TopologyId,
+    },
+    /// The log is to be synced although its durability mode would not.
     Sync,
     /// A peer knows another topology: the node machine must exchange them.
     TopologyDiffers {

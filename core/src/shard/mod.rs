@@ -26,6 +26,7 @@ mod read;
 mod standing;
 mod straggler;
 mod walk;
+mod warm;
 
 #[cfg(test)]
 mod tests;
@@ -43,10 +44,11 @@ use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND}
 use crate::pace::Pace;
 use crate::replica::{Replica, Unsynced};
 use crate::request::{Slot, Table};
-use crate::ring::Ring;
+use crate::ring::Rings;
 use crate::time::Instant;
 use core::time::Duration;
 use heapless::{Deque, Vec};
+use warm::Warming;
 
 /// Most outputs that wait at once. One input makes at most one for each replica and a few more.
 const OUTPUT_COUNT_MAX: usize = 64;
@@ -93,6 +95,8 @@ pub struct ShardMemory<'a> {
     pub unsynced: &'a mut [Unsynced],
     /// Births used in each partition of this shard (see [`Shard::partition_count`]).
     pub births: &'a mut [u32],
+    /// As many for what it gains while the membership changes.
+    pub heard: &'a mut [u8],
     /// Exchanges.
     pub exchanges: exchanges::Memory<'a>,
 }
@@ -101,7 +105,7 @@ pub struct ShardMemory<'a> {
 #[derive(Debug)]
 pub struct Shard<'a> {
     config: ShardConfig,
-    ring: Ring<'a>,
+    rings: Rings<'a>,
     topology: TopologyId,
     table: Table<'a>,
     replica: Replica<'a>,
@@ -119,12 +123,13 @@ pub struct Shard<'a> {
     returning: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// The next slot that the walk visits; none when no walk is running.
     walk: Option<usize>,
-    /// Client writes and replication wait: a member is being added.
-    holding: bool,
+    /// The process stops.
+    is_stopping: bool,
     /// The log has failed.
     read_only: bool,
     read_repair: Pace,
     handoff: Handoff,
+    warming: Warming<'a>,
     exchanges: Exchanges<'a>,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
@@ -134,13 +139,14 @@ impl<'a> Shard<'a> {
     ///
     /// # Panics
     /// If the memory does not fit the configuration.
-    pub fn new(config: ShardConfig, memory: ShardMemory<'a>, ring: Ring<'a>) -> Shard<'a> {
+    pub fn new(config: ShardConfig, memory: ShardMemory<'a>, rings: Rings<'a>) -> Shard<'a> {
         let first = first_partition(config.shard, config.shards, config.partition_bits);
         assert_eq!(memory.births.len(), Shard::partition_count(&config));
+        assert_eq!(memory.heard.len(), memory.births.len());
         memory.births.fill(0);
         Shard {
             config,
-            ring,
+            rings,
             topology: TopologyId(0),
             table: Table::new(memory.slots),
             replica: Replica::new(memory.unsynced),
@@ -153,10 +159,11 @@ impl<'a> Shard<'a> {
             reachable: Vec::new(),
             returning: Vec::new(),
             walk: None,
-            holding: false,
+            is_stopping: false,
             read_only: false,
             read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
             handoff: Handoff::new(config.hint_interval),
+            warming: Warming::new(memory.heard),
             exchanges: Exchanges::new(&config.exchanges, memory.exchanges),
             outputs: Deque::new(),
         }
@@ -211,20 +218,17 @@ impl<'a> Shard<'a> {
             Input::Hinted { target } => self.on_hinted(now, target),
             Input::Sought { op, result } => self.on_sought(now, op, result),
             Input::Exchange(event) => self.on_exchange(now, event),
-            Input::Ring { ring, topology } => self.on_ring(now, ring, topology),
+            Input::Rings { rings, topology } => self.on_rings(now, rings, topology),
+            Input::Stop => {
+                self.is_stopping = true;
+                self.hold_exchanges(now);
+            }
             Input::Background { per_mille } => {
                 self.handoff.set_share(per_mille);
                 self.exchanges.set_share(per_mille);
             }
-            Input::Hold => {
-                self.holding = true;
-                self.hold_exchanges(now);
-            }
-            Input::Release => {
-                self.holding = false;
-                self.hold_exchanges(now);
-            }
         }
+        self.tell_warm();
         self.check_invariants();
     }
 
@@ -255,6 +259,9 @@ impl<'a> Shard<'a> {
         if self.has_room() {
             self.exchange(now);
         }
+        if self.has_room() {
+            self.tell_warm();
+        }
         self.check_invariants();
     }
 
@@ -279,9 +286,9 @@ impl<'a> Shard<'a> {
         [self.table.next(), self.next_handoff(), self.next_exchange()].into_iter().flatten().min()
     }
 
-    /// The ring this shard works on.
-    pub fn ring(&self) -> &Ring<'a> {
-        &self.ring
+    /// The rings this shard works on.
+    pub fn rings(&self) -> &Rings<'a> {
+        &self.rings
     }
 
     /// Its topology.
@@ -304,22 +311,36 @@ impl<'a> Shard<'a> {
         self.handoff.in_flight()
     }
 
-    /// Whether this node owns `partition` and this shard holds it.
+    /// Whether this node owns `partition`, or is to own it, and this shard holds it.
     pub fn owns(&self, partition: Partition) -> bool {
-        self.holds(partition) && self.ring.owners(partition).contains(&self.config.node)
+        self.holds(partition) && self.rings.is_owner(partition, self.config.node)
+    }
+
+    /// Whether this node owns `partition` and may be read: then it coordinates, too.
+    pub fn is_read(&self, partition: Partition) -> bool {
+        self.holds(partition) && self.rings.is_reader(partition, self.config.node)
     }
 
     /// Whether this shard keeps what `key` means, its own copy or a hint.
     pub(crate) fn keeps(&self, key: &Key<'_>) -> bool {
+        match key.target {
+            NodeId(0) => self.owns(key.partition),
+            target => self.may_keep(key.partition, target),
+        }
+    }
+
+    /// Whether this shard coordinates requests on `key`, for itself or for whom it is kept.
+    pub(crate) fn coordinates(&self, key: &Key<'_>) -> bool {
         self.may_coordinate(key.partition, key.target)
     }
 
     /// Whether a GET of `partition` with this R and PR (0 = default) is answered from the local
     /// record alone, without a request in flight.
     pub fn reads_alone(&self, partition: Partition, r: u8, pr: u8) -> bool {
-        let owners = self.ring.owners(partition);
-        let r = if r == 0 { usize::from(self.config.r).min(owners.len()) } else { usize::from(r) };
-        r == 1 && pr <= 1 && self.owns(partition)
+        if r > 1 || pr > 1 || !self.is_read(partition) {
+            return false;
+        }
+        r == 1 || usize::from(self.config.r).min(self.rings.readers(partition).len()) == 1
     }
 
     fn holds(&self, partition: Partition) -> bool {

@@ -9,8 +9,9 @@ use super::coordinate::Nodes;
 use super::{Output, Shard};
 use crate::health::{Due, HealthFigures};
 use crate::id::{NodeId, Partition, RequestId};
-use crate::quorum::{Tally, Verdict};
+use crate::quorum::{Need, Tally, Verdict};
 use crate::request::{Phase, Target};
+use crate::ring::Owners;
 use crate::time::Instant;
 
 impl Shard<'_> {
@@ -64,6 +65,26 @@ impl Shard<'_> {
             tally.on_failure(node);
         }
         tally.verdict() != Verdict::Impossible
+    }
+
+    /// What a write that needs `need` of `owners` needs and cannot get whatever happens, and how
+    /// much of it can be had; none if it may succeed.
+    pub(super) fn out_of_reach(&self, owners: &Owners, need: Need) -> Option<(u8, u8)> {
+        if owners.iter().all(|owner| self.is_reachable(*owner)) {
+            return None;
+        }
+        let mut tally = Tally::new(owners, need);
+        let is_spare = |node: &NodeId| self.is_reachable(*node) && !owners.contains(node);
+        let mut spare = self.rings.committed().nodes().filter(is_spare);
+        for owner in owners.iter().filter(|owner| !self.is_reachable(**owner)) {
+            if self.config.keeps_hints
+                && let Some(node) = spare.next()
+            {
+                tally.stand_in(node, *owner);
+            }
+            tally.on_failure(*owner);
+        }
+        (tally.verdict() == Verdict::Impossible).then(|| tally.outlook())
     }
 
     /// Whether the write behind `tally` goes on without `node`.

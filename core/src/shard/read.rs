@@ -1,11 +1,12 @@
 //! Reads: GET, and what a write reads first.
 
-use super::coordinate::{Owners, deadline_ms};
+use super::coordinate::deadline_ms;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
 use crate::limits::{READ_EXPLORE, REPLICA_COUNT_MAX};
 use crate::records::Unread;
 use crate::request::{Asked, Found, Get, Pending, Phase, Request};
+use crate::ring::Owners;
 use crate::time::Instant;
 use core::time::Duration;
 use heapless::Vec;
@@ -55,17 +56,9 @@ impl Shard<'_> {
             node if self.is_well(node) => (1, self.health.latency(node)),
             node => (3 - u8::from(self.is_reachable(node)), Duration::ZERO),
         };
-        let owners = self.ring.owners(request.key.partition).iter().copied();
-        let mut ranked: Vec<_, REPLICA_COUNT_MAX> = owners.map(|node| (rank(node), node)).collect();
-        // Few, and it keeps equals in order.
-        for end in 1..ranked.len() {
-            let mut index = end;
-            while index > 0 && ranked[index - 1].0 > ranked[index].0 {
-                ranked.swap(index - 1, index);
-                index -= 1;
-            }
-        }
-        ranked.into_iter().map(|(_, node)| node).collect()
+        let mut readers = self.rings.readers(request.key.partition);
+        readers.sort_by(rank);
+        readers
     }
 
     /// Asks as many nodes as the read needs now; ends it if it can end.

@@ -6,7 +6,7 @@
 //! stands in for each owner. Where none is left, or that one fails, too, a coordinator that owns
 //! the key keeps in mind, uncounted, that the owner lacks what it has itself.
 
-use super::coordinate::{Owners, expire};
+use super::coordinate::{Nodes, expire};
 use super::{Output, Shard};
 use crate::id::{NodeId, Partition, RequestId};
 use crate::quorum::Tally;
@@ -25,20 +25,20 @@ pub(super) enum Role {
 
 impl Shard<'_> {
     /// Who coordinates a request of `partition`: this node if it is an owner, else an owner that
-    /// is well, else the first of those that stand in for owners. Who got it `forwarded` by
-    /// another node does not hand it on.
+    /// is well, else the first of those that stand in for owners; of owners those that are read. Who
+    /// got it `forwarded` by another node does not hand it on.
     ///
     /// # Panics
     /// If this node is no member.
     pub(super) fn role(&self, partition: Partition, forwarded: bool) -> Role {
-        assert!(self.ring.contains(self.config.node));
-        if self.owns(partition) {
+        assert!(self.rings.contains(self.config.node));
+        if self.is_read(partition) {
             return Role::Coordinate { target: NodeId(0) };
         }
-        let owners = self.ring.owners(partition);
+        let owners = self.rings.readers(partition);
         let away = owners.iter().copied().find(|owner| !self.is_well(*owner));
         let target = away.unwrap_or(owners[0]);
-        if forwarded && self.config.keeps_hints {
+        if forwarded && self.may_keep(partition, target) {
             return Role::Coordinate { target };
         }
         let is_near = |owner: &NodeId| match self.config.keeps_hints {
@@ -46,24 +46,24 @@ impl Shard<'_> {
             false => self.is_reachable(*owner),
         };
         let near = owners.iter().copied().filter(is_near);
-        if let Some(owner) = self.first_near(&Owners::from_iter(near)) {
+        if let Some(owner) = self.first_near(&Nodes::from_iter(near)) {
             return if forwarded { Role::Refuse } else { Role::Forward(owner) };
         }
         if !self.config.keeps_hints {
             return Role::Refuse;
         }
-        let fallbacks = self.ring.fallbacks(partition);
-        let first = fallbacks.iter().copied().find(|node| self.is_well(*node));
-        match first.expect("this node is one of them") {
-            node if node == self.config.node => Role::Coordinate { target },
-            node => Role::Forward(node),
+        let fallbacks = self.rings.fallbacks(partition);
+        match fallbacks.iter().copied().find(|node| self.is_well(*node)) {
+            Some(node) if node == self.config.node => Role::Coordinate { target },
+            Some(node) if !forwarded => Role::Forward(node),
+            _ => Role::Refuse,
         }
     }
 
     /// For whom the record is kept that this node would work on as the coordinator of a request of
     /// `partition` now; 0 = for itself, or it coordinates none.
     pub(crate) fn would_stand_for(&self, partition: Partition, forwarded: bool) -> NodeId {
-        if !self.holds(partition) || !self.ring.contains(self.config.node) {
+        if !self.holds(partition) || !self.rings.contains(self.config.node) {
             return NodeId(0);
         }
         match self.role(partition, forwarded) {
@@ -76,7 +76,7 @@ impl Shard<'_> {
     /// `target`: a change of the ring may end that.
     pub(super) fn may_coordinate(&self, partition: Partition, target: NodeId) -> bool {
         match target {
-            NodeId(0) => self.owns(partition),
+            NodeId(0) => self.is_read(partition),
             target => self.may_keep(partition, target),
         }
     }
@@ -84,21 +84,17 @@ impl Shard<'_> {
     /// Whether this node may keep hints for `target`: it is a member that owns no copy itself.
     pub(super) fn may_keep(&self, partition: Partition, target: NodeId) -> bool {
         let me = self.config.node;
-        let is_fallback = self.ring.contains(me) && !self.ring.is_owner(partition, me);
+        let is_fallback =
+            self.rings.committed().contains(me) && !self.rings.is_owner(partition, me);
         self.config.keeps_hints
             && self.holds(partition)
             && is_fallback
-            && self.ring.is_owner(partition, target)
+            && self.rings.is_owner(partition, target)
     }
 
     /// The owner for which this node coordinates `op`; 0 if it is one itself, or `op` is over.
     pub(crate) fn stands_for(&self, op: RequestId) -> NodeId {
         self.table.get(op).map_or(NodeId(0), |pending| pending.target)
-    }
-
-    /// Members that can be reached, this node included.
-    pub(super) fn reachable_members(&self) -> usize {
-        self.ring.nodes().filter(|node| self.is_reachable(*node)).count()
     }
 
     /// The next node that may stand in for `owner`, which cannot do its share of a request. Not
@@ -115,7 +111,7 @@ impl Shard<'_> {
         }
         let is_free =
             |node: &NodeId| *node != me && self.is_well(*node) && tally.index(*node).is_none();
-        self.ring.fallbacks(partition).into_iter().find(is_free)
+        self.rings.fallbacks(partition).into_iter().find(is_free)
     }
 
     /// `node` will not store the record of the write `op`: somebody else stands in for the owner
@@ -168,7 +164,7 @@ impl Shard<'_> {
         (put, owner): (&Put, NodeId),
     ) {
         let is_answered = self.is_answered(op);
-        let is_other = owner != self.config.node && self.ring.is_owner(key.partition, owner);
+        let is_other = owner != self.config.node && self.rings.is_owner(key.partition, owner);
         if self.config.keeps_hints
             && is_other
             && self.owns(key.partition)

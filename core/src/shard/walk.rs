@@ -1,13 +1,13 @@
 //! The replica's part, and what concerns many requests at once and is walked in bounded steps.
 
-use super::coordinate::{Nodes, Owners};
+use super::coordinate::Nodes;
 use super::message::DataFrame;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, TopologyId};
 use crate::records::{Joined, Place, Refusal, Unread};
 use crate::replica::Owed;
-use crate::request::{Failure, Link, Outcome, Pending, Phase, Target};
-use crate::ring::Ring;
+use crate::request::{Failure, Kind, Link, Outcome, Pending, Phase, Target};
+use crate::ring::Rings;
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
 
@@ -17,13 +17,18 @@ const VISIT_COUNT: usize = 256;
 impl Shard<'_> {
     pub(super) fn on_replicate(&mut self, now: Instant, frame: DataFrame) {
         self.on_heard(now, frame.node, RequestId::NONE);
-        let refusal = self.refusal(frame).or(if self.holding || !self.replica.has_room() {
-            Some(RejectReason::Busy)
-        } else if self.read_only {
-            Some(RejectReason::ReadOnly)
-        } else {
-            None
-        });
+        let is_right = match frame.target {
+            NodeId(0) => self.owns(frame.key.partition),
+            target => self.may_keep(frame.key.partition, target),
+        };
+        let refusal =
+            self.refusal(frame, is_right).or(if self.is_stopping || !self.replica.has_room() {
+                Some(RejectReason::Busy)
+            } else if self.read_only {
+                Some(RejectReason::ReadOnly)
+            } else {
+                None
+            });
         let DataFrame { link, node, request, key, sync, .. } = frame;
         if let Some(reason) = refusal {
             return self.reject(frame, reason);
@@ -37,26 +42,24 @@ impl Shard<'_> {
     pub(super) fn on_read(&mut self, now: Instant, frame: DataFrame) {
         self.on_heard(now, frame.node, RequestId::NONE);
         let DataFrame { link, request, key, .. } = frame;
-        match self.refusal(frame) {
+        let is_right = match frame.target {
+            NodeId(0) => self.is_read(frame.key.partition),
+            target => self.may_keep(frame.key.partition, target),
+        };
+        match self.refusal(frame, is_right) {
             Some(reason) => self.reject(frame, reason),
             None => self.output(Output::Serve { link, request, order: key.order }),
         }
     }
 
     /// A frame of a coordinator on another topology, or that should not have come here.
-    fn refusal(&self, frame: DataFrame) -> Option<RejectReason> {
+    fn refusal(&self, frame: DataFrame, is_right: bool) -> Option<RejectReason> {
+        let is_stale = frame.topology != self.topology;
         #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::StaleTopologyAccepted) {
-            return None;
-        }
-        if frame.topology != self.topology {
+        let is_stale = is_stale && !crate::plant::is(crate::plant::Plant::StaleTopologyAccepted);
+        if is_stale {
             return Some(RejectReason::StaleTopology);
         }
-        let is_right = if frame.target == NodeId(0) {
-            self.owns(frame.key.partition)
-        } else {
-            self.may_keep(frame.key.partition, frame.target)
-        };
         (!is_right).then_some(RejectReason::NotOwner)
     }
 
@@ -114,6 +117,8 @@ impl Shard<'_> {
             if let Some((owed, durable)) = self.replica.pop() {
                 match owed {
                     Owed::Own(op) => self.on_own_share(now, op, Some(durable)),
+                    Owed::Warm(topology) if topology == self.topology => self.on_warm_synced(),
+                    Owed::Warm(_) => {}
                     Owed::Peer { link, request, order } => {
                         self.output(Output::Ack { link, request, order, durable });
                     }
@@ -123,6 +128,7 @@ impl Shard<'_> {
             } else if let Some(owed) = self.replica.drop_first() {
                 match owed {
                     Owed::Own(op) => self.on_own_share(now, op, None),
+                    Owed::Warm(_) => {}
                     Owed::Peer { link, request, order } => {
                         let reason = RejectReason::ReadOnly;
                         self.output(Output::Reject { link, request, order, reason });
@@ -178,12 +184,13 @@ impl Shard<'_> {
         self.walk = Some(0);
     }
 
-    pub(super) fn on_ring(&mut self, now: Instant, ring: &Ring<'_>, topology: TopologyId) {
-        self.ring.copy_from(ring);
+    pub(super) fn on_rings(&mut self, now: Instant, rings: &Rings<'_>, topology: TopologyId) {
+        self.rings.copy_from(rings);
         self.topology = topology;
         let last = self.first_partition + (self.births.len() - 1) as u16;
         let partitions = self.first_partition..=last;
-        self.exchanges.on_ring(now, &self.ring, self.config.node, partitions);
+        self.exchanges.on_rings(now, &self.rings, self.config.node, partitions);
+        self.begin_warming();
         self.walk = Some(0);
     }
 
@@ -249,11 +256,15 @@ impl Shard<'_> {
             return self.end_stand_in(now, op);
         }
         let owners = self.read_order(request);
-        let Shard { table, ring, .. } = self;
+        let (Kind::Get { asked, .. } | Kind::Put { read: Some(asked), .. }) = request.kind else {
+            unreachable!("it reads");
+        };
+        let need = self.need(asked, self.config.r);
+        let Shard { table, rings, .. } = self;
         let pending = table.pending(op).expect("in flight");
         pending.topology = topology;
         let Phase::Reading(get) = &mut pending.phase else { return };
-        let step = get.move_to(&owners, |node| ring.contains(node));
+        let step = get.move_to(&owners, need, |node| rings.contains(node));
         self.on_step(now, op, step);
     }
 
@@ -268,13 +279,14 @@ impl Shard<'_> {
         if target != NodeId(0) && !self.may_keep(request.key.partition, target) {
             return self.end_stand_in(now, op);
         }
-        let owners = Owners::from_slice(self.ring.owners(request.key.partition))
-            .expect("a ring has at most REPLICA_COUNT_MAX owners");
-        let Shard { table, ring, .. } = self;
+        let owners = self.rings.owners(request.key.partition);
+        let Kind::Put { asked, .. } = request.kind else { unreachable!("it writes") };
+        let need = self.need(asked, self.config.w);
+        let Shard { table, rings, .. } = self;
         let pending = table.pending(op).expect("in flight");
         pending.topology = topology;
         let Phase::Writing(put) = &mut pending.phase else { return };
-        let step = put.move_to(&owners, |node| ring.contains(node));
+        let step = put.move_to(&owners, need, |node| rings.contains(node));
         let unasked: Nodes = put.tally().unasked().collect();
         self.on_step(now, op, step);
         self.send_records(now, op, &unasked);

@@ -211,9 +211,12 @@ layouts! {
         contact_count: U16,
         contact_bytes: U16,
     }
-    /// HELD, COMMITTED and ABORTED without the operation.
-    Answer {
-        verdict: u8,
+    /// STAGED without its operations.
+    Staged {
+        revision: U64,
+        operation_count: U16,
+        operation_bytes: U16,
+        reserved: U32,
     }
     /// ADMIN_REPLY without the text.
     AdminReply {

@@ -11,7 +11,7 @@ use super::payload::{Malformed, Payload};
 use super::peer::{Ack, Hint, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
-use super::topology::{Answer, Proposal, Topology};
+use super::topology::{Staged, Topology};
 
 /// What a frame says, by op.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,18 +52,10 @@ pub enum Message<'a> {
     HintSync(Hint<'a>),
     /// TOPOLOGY.
     Topology(Topology<'a>),
-    /// HOLD.
-    Hold(Proposal<'a>),
-    /// HELD.
-    Held(Answer<'a>),
-    /// COMMIT.
-    Commit(Proposal<'a>),
-    /// COMMITTED.
-    Committed(Answer<'a>),
-    /// ABORT.
-    Abort(Proposal<'a>),
-    /// ABORTED.
-    Aborted(Answer<'a>),
+    /// WARM.
+    Warm,
+    /// STAGED.
+    Staged(Staged<'a>),
     /// STATUS.
     Status,
     /// RING; with the frame's key, of that key alone.
@@ -133,12 +125,8 @@ impl<'a> Message<'a> {
             Op::Hint => Hint::new_checked(payload).map(Message::Hint),
             Op::HintSync => Hint::new_checked(payload).map(Message::HintSync),
             Op::Topology => Topology::new_checked(payload).map(Message::Topology),
-            Op::Hold => Proposal::new_checked(payload).map(Message::Hold),
-            Op::Held => Answer::new_checked(payload).map(Message::Held),
-            Op::Commit => Proposal::new_checked(payload).map(Message::Commit),
-            Op::Committed => Answer::new_checked(payload).map(Message::Committed),
-            Op::Abort => Proposal::new_checked(payload).map(Message::Abort),
-            Op::Aborted => Answer::new_checked(payload).map(Message::Aborted),
+            Op::Warm => empty(payload, Message::Warm),
+            Op::Staged => Staged::new_checked(payload).map(Message::Staged),
             Op::Status => empty(payload, Message::Status),
             Op::Ring => empty(payload, Message::Ring),
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
@@ -200,12 +188,8 @@ impl<'a> Message<'a> {
             Message::Hint(_) => Op::Hint,
             Message::HintSync(_) => Op::HintSync,
             Message::Topology(_) => Op::Topology,
-            Message::Hold(_) => Op::Hold,
-            Message::Held(_) => Op::Held,
-            Message::Commit(_) => Op::Commit,
-            Message::Committed(_) => Op::Committed,
-            Message::Abort(_) => Op::Abort,
-            Message::Aborted(_) => Op::Aborted,
+            Message::Warm => Op::Warm,
+            Message::Staged(_) => Op::Staged,
             Message::Status => Op::Status,
             Message::Ring => Op::Ring,
             Message::AdminReply(_) => Op::AdminReply,
@@ -238,6 +222,7 @@ impl<'a> Message<'a> {
             Message::HelloReply(payload) => visit(payload),
             Message::Proof(payload) => visit(payload),
             Message::Welcome
+            | Message::Warm
             | Message::Status
             | Message::Ring
             | Message::ScrubStatus
@@ -257,12 +242,7 @@ impl<'a> Message<'a> {
             Message::ReadSame(payload) => visit(payload),
             Message::Hint(payload) | Message::HintSync(payload) => visit(payload),
             Message::Topology(payload) => visit(payload),
-            Message::Hold(payload) | Message::Commit(payload) | Message::Abort(payload) => {
-                visit(payload)
-            }
-            Message::Held(payload) | Message::Committed(payload) | Message::Aborted(payload) => {
-                visit(payload)
-            }
+            Message::Staged(payload) => visit(payload),
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
             Message::Repair(payload) => visit(payload),

@@ -152,9 +152,12 @@
 //!    2   2  operation_bytes  of each
 //!    4   2  contact_count
 //!    6   2  contact_bytes    of each
-//! HOLD=49 COMMIT=51 ABORT=53: 0 bytes, then the operation
-//! HELD=50 COMMITTED=52 ABORTED=54: 1 bytes, then the operation
-//!    0   1  verdict          membership's
+//! WARM=49: 0 bytes
+//! STAGED=50: 16 bytes, then operations
+//!    0   8  revision         of what is staged; the highest holds
+//!    8   2  operation_count
+//!   10   2  operation_bytes  of each
+//!   12   4  reserved
 //!
 //! STATUS=64: 0 bytes
 //! RING=65: 0 bytes; may have a key

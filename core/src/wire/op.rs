@@ -8,7 +8,7 @@ use super::{
 use crate::limits::{
     BODY_BYTES_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
     EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX,
-    OPERATION_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
+    OPERATION_COUNT_MAX, STAGED_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -50,18 +50,10 @@ codes! {
         HintSync = 40,
         /// Committed operations and known addresses.
         Topology = 48,
-        /// Hold writes, and keep this operation.
-        Hold = 49,
-        /// Answer to HOLD.
-        Held = 50,
-        /// The operation is decided.
-        Commit = 51,
-        /// Answer to COMMIT.
-        Committed = 52,
-        /// The operation is dropped.
-        Abort = 53,
-        /// Answer to ABORT.
-        Aborted = 54,
+        /// The sender has all that it gains in the topology of the frame.
+        Warm = 49,
+        /// Operations that nobody has committed yet.
+        Staged = 50,
         /// What the node knows of the cluster.
         Status = 64,
         /// Owners, of all partitions or of a key.
@@ -136,6 +128,7 @@ impl Op {
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
             Op::Welcome
+            | Op::Warm
             | Op::Status
             | Op::ScrubStatus
             | Op::Hints
@@ -157,9 +150,8 @@ impl Op {
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
             Op::ReadSame => COVERED_BYTES + size_of::<layout::ReadSame>(),
             Op::Topology => COVERED_BYTES + size_of::<layout::Topology>() + items,
-            Op::Hold | Op::Commit | Op::Abort => COVERED_BYTES + ITEM_BYTES_MAX,
-            Op::Held | Op::Committed | Op::Aborted => {
-                COVERED_BYTES + size_of::<layout::Answer>() + ITEM_BYTES_MAX
+            Op::Staged => {
+                COVERED_BYTES + size_of::<layout::Staged>() + STAGED_COUNT_MAX * ITEM_BYTES_MAX
             }
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),

@@ -4,7 +4,7 @@
 use super::ITEM_BYTES_MAX;
 use super::layout;
 use super::payload::{Malformed, Payload};
-use crate::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX};
+use crate::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX};
 
 /// Byte strings of one size, back to back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,61 +102,42 @@ impl Payload for Topology<'_> {
     }
 }
 
-/// HOLD, COMMIT, ABORT: one operation on its way to being committed or not.
+/// STAGED: what people have put down and not committed, as the sender knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Proposal<'a> {
-    /// The operation: 1..=`ITEM_BYTES_MAX` bytes.
-    pub operation: &'a [u8],
+pub struct Staged<'a> {
+    /// Whoever drops all that is staged raises it.
+    pub revision: u64,
+    /// The operations, at most `STAGED_COUNT_MAX` of at most `ITEM_BYTES_MAX` bytes.
+    pub operations: Items<'a>,
 }
 
-impl<'a> Proposal<'a> {
-    /// Reads the payload of a HOLD, COMMIT or ABORT.
-    pub fn new_checked(payload: &'a [u8]) -> Result<Proposal<'a>, Malformed> {
-        let proposal = Proposal { operation: payload };
-        if proposal.is_valid() { Ok(proposal) } else { Err(Malformed) }
-    }
-
-    fn is_valid(&self) -> bool {
-        (1..=ITEM_BYTES_MAX).contains(&self.operation.len())
+impl<'a> Staged<'a> {
+    /// Reads the payload of a STAGED. O(1).
+    pub fn new_checked(payload: &'a [u8]) -> Result<Staged<'a>, Malformed> {
+        let (fixed, rest) = layout::split::<layout::Staged>(payload)?;
+        let operation_bytes = usize::from(fixed.operation_bytes.get());
+        let operations = Items::new(rest, operation_bytes).ok_or(Malformed)?;
+        let is_whole = operations.len() == usize::from(fixed.operation_count.get());
+        if !is_whole || fixed.reserved.get() != 0 || !operations.is_valid(STAGED_COUNT_MAX) {
+            return Err(Malformed);
+        }
+        Ok(Staged { revision: fixed.revision.get(), operations })
     }
 }
 
-impl Payload for Proposal<'_> {
+impl Payload for Staged<'_> {
     fn bytes(&self) -> usize {
-        self.operation.len()
+        size_of::<layout::Staged>() + self.operations.bytes.len()
     }
 
     fn write(&self, out: &mut [u8]) {
-        assert!(self.is_valid());
-        out.copy_from_slice(self.operation);
-    }
-}
-
-/// HELD, COMMITTED, ABORTED: the answer, about the same operation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Answer<'a> {
-    /// What membership says to it.
-    pub verdict: u8,
-    /// The operation: 1..=`ITEM_BYTES_MAX` bytes.
-    pub operation: &'a [u8],
-}
-
-impl<'a> Answer<'a> {
-    /// Reads the payload of a HELD, COMMITTED or ABORTED.
-    pub fn new_checked(payload: &'a [u8]) -> Result<Answer<'a>, Malformed> {
-        let (fixed, rest) = layout::split::<layout::Answer>(payload)?;
-        let Proposal { operation } = Proposal::new_checked(rest)?;
-        Ok(Answer { verdict: fixed.verdict, operation })
-    }
-}
-
-impl Payload for Answer<'_> {
-    fn bytes(&self) -> usize {
-        size_of::<layout::Answer>() + self.operation.len()
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        let rest = layout::put(&layout::Answer { verdict: self.verdict }, out);
-        Proposal { operation: self.operation }.write(rest);
+        assert!(self.operations.is_valid(STAGED_COUNT_MAX));
+        let fixed = layout::Staged {
+            revision: self.revision.into(),
+            operation_count: (self.operations.len() as u16).into(),
+            operation_bytes: (self.operations.item_bytes as u16).into(),
+            reserved: 0.into(),
+        };
+        layout::put(&fixed, out).copy_from_slice(self.operations.bytes);
     }
 }

@@ -4,7 +4,7 @@ use crate::log::Errno;
 use crate::log_files::Segment;
 use ringmain_core::id::{NodeId, Partition, TopologyId};
 use ringmain_core::membership::member::Contact;
-use ringmain_core::ring::Ring;
+use ringmain_core::ring::Rings;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,10 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Control {
     /// A native connection that asked for this shard, with the bytes that it has sent.
     Adopt { socket: OwnedFd, received: Vec<u8>, is_loopback: bool },
-    /// The node has another ring, or knows other addresses.
+    /// The node has other rings, or knows other addresses.
     Published(Arc<Published>),
-    /// Refuse writes; answer with `Held` of the same round.
-    Hold { round: u64 },
-    /// Go on.
-    Release,
-    /// To shard 0: another shard holds, and whether it has no key.
-    Held { round: u64, is_empty: bool },
+    /// To shard 0: another shard has what this node gains in a topology.
+    ShardWarm(TopologyId),
     /// To shard 0: a peer knows another topology.
     TopologyDiffers(NodeId),
     /// To shard 0: what a person or program asks from the admin port.
@@ -37,13 +33,13 @@ pub(crate) enum Control {
     Stop,
 }
 
-/// The newest ring with its topology: one for the life of the process, as its memory is lent once.
-/// Who handles an older [`Published`] finds the newer ring, under its own name.
-pub(crate) type SharedRing = Arc<Mutex<(TopologyId, Ring<'static>)>>;
+/// The newest rings with their topology: one for the life of the process, as its memory is lent
+/// once. Who handles an older [`Published`] finds the newer rings, under their own name.
+pub(crate) type SharedRings = Arc<Mutex<(TopologyId, Rings<'static>)>>;
 
-/// What the node machine publishes to all shards. The ring is copied by each.
+/// What the node machine publishes to all shards. The rings are copied by each.
 pub(crate) struct Published {
-    pub(crate) ring: SharedRing,
+    pub(crate) rings: SharedRings,
     /// Where the members answer, this node too.
     pub(crate) contacts: Vec<Contact>,
 }

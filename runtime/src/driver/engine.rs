@@ -12,7 +12,7 @@ use ringmain_core::exchange::{self, Answering, Asking, Pair};
 use ringmain_core::id::NodeId;
 use ringmain_core::limits::{EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX};
 use ringmain_core::request::{KeyPlace, Slot};
-use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
 use std::collections::VecDeque;
@@ -48,10 +48,11 @@ impl Engine {
             slots: vec![Slot::default(); REQUEST_COUNT_MAX].leak(),
             unsynced: vec![Unsynced::default(); UNSYNCED_COUNT_MAX].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange_memory(&config, &ring),
         };
-        let owners = vec![NodeId(0); ring.slot_count()].leak();
-        let shard = Box::new(Shard::new(config, memory, Ring::new(owners, ring)));
+        let owners = vec![NodeId(0); Rings::slot_count(&ring)].leak();
+        let shard = Box::new(Shard::new(config, memory, Rings::new(owners, ring)));
         let bodies = RequestBodies::default();
         let waiting = WaitingOperations::default();
         let (going_on, now, wall) = (VecDeque::new(), Instant(0), UnixMs(0));
@@ -115,7 +116,7 @@ impl Engine {
 /// Memory for as many exchanges as a shard may have: about 3 MiB, of which what is never used stays
 /// untouched for the most part.
 fn exchange_memory(config: &ShardConfig, ring: &RingConfig) -> exchange::Memory<'static> {
-    let pairs = Shard::partition_count(config) * ring.n.saturating_sub(1);
+    let pairs = Shard::partition_count(config) * (2 * ring.n - 1);
     let asking = (0..EXCHANGE_ASKING_COUNT_MAX).map(|_| Asking::asking(&config.exchanges));
     let answering =
         (0..EXCHANGE_ANSWERING_COUNT_MAX).map(|_| Answering::answering(&config.exchanges));

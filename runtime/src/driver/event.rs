@@ -253,7 +253,7 @@ impl State {
             return;
         }
         self.stopping = Some(self.engine.now);
-        self.engine.turn(&mut self.io).input(Input::Hold);
+        self.engine.turn(&mut self.io).input(Input::Stop);
         self.engine.log.stop();
         for slot in 0..self.io.connections.slot_count() {
             let Some(connection) = self.io.connections.at(slot) else { continue };

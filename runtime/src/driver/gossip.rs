@@ -33,7 +33,7 @@ impl State {
         let asking = self.members.as_ref().and_then(|members| members.asking);
         let link = asking.filter(|(node, _)| *node == to).map(|(_, link)| link);
         let link = link.or_else(|| self.node_link(to));
-        let hop = self.member_hop(signal.op(), 0);
+        let hop = self.member_hop(signal.op());
         let Some(members) = &mut self.members else { return };
         let mut room = vec![[0; _]; signal.update_count_max()];
         // Written even if it cannot be sent: it counts as sent.

@@ -1,14 +1,15 @@
-//! The body of the file `members`: committed operations, the vote, and the last known contacts.
+//! The body of the file `members`: committed operations, and the last known contacts.
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 0..2, 2..4 | counts of operations and contacts, u16 |
-//! | 4 | 1 if a vote follows the contacts |
-//! | 5.. | operations, then contacts, then attempt u32 and operation of the vote |
+//! | 4 | reserved, 0 |
+//! | 5.. | operations, then contacts |
 
 use ringmain_core::membership::member::Contact;
-use ringmain_core::membership::topology::{Encoded, Operation, Operations};
-use ringmain_core::node::{Node, Vote};
+use ringmain_core::membership::operation::Operation;
+use ringmain_core::membership::topology::Operations;
+use ringmain_core::node::Node;
 
 const HEAD_BYTES: usize = 5;
 
@@ -18,7 +19,6 @@ pub(crate) struct Members {
     /// The encoded operations, checked.
     operations: Vec<u8>,
     pub(crate) contacts: Vec<Contact>,
-    pub(crate) vote: Option<Vote>,
 }
 
 impl Members {
@@ -32,7 +32,6 @@ impl Members {
         Members {
             operations: node.operations().bytes().to_vec(),
             contacts: node.contacts().to_vec(),
-            vote: node.vote(),
         }
     }
 
@@ -45,14 +44,10 @@ impl Members {
         let operations = (self.operations.len() / Operation::BYTES) as u16;
         bytes.extend_from_slice(&operations.to_le_bytes());
         bytes.extend_from_slice(&(self.contacts.len() as u16).to_le_bytes());
-        bytes.push(u8::from(self.vote.is_some()));
+        bytes.push(0);
         bytes.extend_from_slice(&self.operations);
         for contact in &self.contacts {
             bytes.extend_from_slice(&contact.to_bytes());
-        }
-        if let Some(vote) = self.vote {
-            bytes.extend_from_slice(&vote.attempt.to_le_bytes());
-            bytes.extend_from_slice(&vote.operation.to_bytes());
         }
         bytes
     }
@@ -66,18 +61,11 @@ impl Members {
         let (contacts, rest) = rest.split_at_checked(contacts * Contact::BYTES)?;
         Operations::new_checked(operations).ok()?;
         let contacts = contacts.as_chunks().0.iter().map(Contact::from_bytes);
-        let vote = match (head[4], rest) {
-            (0, []) => None,
-            (1, rest) => {
-                let (attempt, operation) = rest.split_first_chunk::<4>()?;
-                let operation: &Encoded = operation.try_into().ok()?;
-                let operation = Operation::from_bytes(operation).ok()?;
-                Some(Vote { attempt: u32::from_le_bytes(*attempt), operation })
-            }
-            _ => return None,
-        };
+        if head[4] != 0 || !rest.is_empty() {
+            return None;
+        }
         let contacts = contacts.collect::<Result<_, _>>().ok()?;
-        Some(Members { operations: operations.to_vec(), contacts, vote })
+        Some(Members { operations: operations.to_vec(), contacts })
     }
 }
 
@@ -91,7 +79,7 @@ mod tests {
         let zone = Name::new("default").unwrap();
         let add = |node| {
             let node = NodeId(node);
-            Operation::Add(Member { node, uuid: 7, weight: 100, zone })
+            Operation::Add(Member { node, uuid: 7, weight: 100, zone }).settled()
         };
         let contact = Contact {
             node: NodeId(1),
@@ -105,16 +93,12 @@ mod tests {
             shards: 2,
         };
         let operations = [add(1).to_bytes(), add(2).to_bytes()].concat();
-        let vote = Some(Vote { attempt: 3, operation: add(4) });
-        Members { operations, contacts: vec![contact], vote }
+        Members { operations, contacts: vec![contact] }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        for vote in [None, members().vote] {
-            let members = Members { vote, ..members() };
-            assert_eq!(Members::from_bytes(&members.to_bytes()), Some(members));
-        }
+        assert_eq!(Members::from_bytes(&members().to_bytes()), Some(members()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Shard 0's part: the machine of the node, its file, and what it tells the shards.
 
-use super::control::{Control, Published, SharedRing};
+use super::control::{Control, Published, SharedRings};
 use super::peers::Dial;
 use super::{State, status};
 use crate::checksum::Hardware;
@@ -9,16 +9,17 @@ use crate::log_writer::end_process;
 use crate::metrics::Gauge;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
-use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex};
+use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::Contact;
-use ringmain_core::membership::topology::{Operation, Operations};
-use ringmain_core::node::{Message, Node, NodeInput, NodeOutput, Verdict};
+use ringmain_core::membership::operation::Operation;
+use ringmain_core::membership::topology::Operations;
+use ringmain_core::node::{JoinRefusal, Node, NodeInput, NodeOutput};
 use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
-use ringmain_core::wire::frame::Frame;
+use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::op::Op;
-use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
+use ringmain_core::wire::topology::{Items, Staged, Topology};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,26 +38,18 @@ pub(crate) struct Membership {
     pub(crate) is_restored: bool,
     /// What the file holds, once it was written in this process life.
     pub(crate) on_disk: Vec<u8>,
-    /// The ring that is handed to the shards.
-    pub(crate) ring: SharedRing,
+    /// The rings that are handed to the shards.
+    pub(crate) rings: SharedRings,
     /// Connections that the shard 0 of other nodes made to this one, which may have no link
     /// to them.
     pub(crate) incoming: BTreeMap<NodeId, Link>,
     /// Asked until this node is a member.
     pub(crate) seeds: Vec<SocketAddr>,
     pub(crate) next_seeds: Option<Instant>,
-    /// How often the shards were told to hold: an answer to an earlier time counts for nothing.
-    pub(crate) round: u64,
-    /// Shards that have not said that they hold.
-    pub(crate) unheld: u16,
-    pub(crate) all_empty: bool,
     /// Whose message the failure detector is answering, and over which link it came.
     pub(crate) asking: Option<(NodeId, Link)>,
-    /// Who refused this node's join last, and why: said once.
-    pub(crate) refused: Option<Verdict>,
     /// Refusals of seeds that were told, so that each is told once.
     pub(crate) told: Option<String>,
-    pub(crate) shards: u16,
 }
 
 impl Membership {
@@ -75,8 +68,7 @@ impl State {
             return;
         }
         // What was on disk is written once more when all of it is known again, and not before.
-        let (operations, vote) = (members.operations(), members.vote);
-        self.node_input(NodeInput::Restored { operations, vote });
+        self.node_input(NodeInput::Restored { operations: members.operations() });
         for known in members.contacts.iter().filter(|known| known.node != contact.node) {
             self.node_input(NodeInput::Contact(*known));
         }
@@ -111,14 +103,11 @@ impl State {
     fn do_node_output(&mut self, output: NodeOutput, results: &mut Vec<NodeInput<'static>>) {
         match output {
             NodeOutput::SendTopology { to } => self.send_topology(to),
-            NodeOutput::Send { to, attempt, message, operation } => {
-                self.send_message(to, attempt, message, operation);
+            NodeOutput::SendStaged { to } => self.send_staged(to),
+            NodeOutput::StagedFull => {
+                tracing::warn!("more changes of the membership were staged than a node keeps");
             }
-            NodeOutput::HoldShards => self.hold_shards(results),
-            NodeOutput::ReleaseShards => {
-                self.broadcast(|| Control::Release);
-                self.engine.turn(&mut self.io).input(Input::Release);
-            }
+            NodeOutput::SendWarm { to, topology } => self.send_warm(to, topology),
             NodeOutput::Persist { .. } => {
                 self.write_members();
                 results.push(NodeInput::Persisted);
@@ -131,30 +120,19 @@ impl State {
                     self.publish();
                 }
             }
-            NodeOutput::JoinRefused { by, verdict } => self.tell_refused(by, verdict),
+            NodeOutput::JoinRefused { refusal } => tell_refused(refusal),
+            NodeOutput::Removed => {
+                tracing::warn!(
+                    "this node was removed from its cluster, which is for ever: it serves nothing, \
+                     and keeps its data directory; start it with an empty one to join as a new node"
+                );
+            }
             NodeOutput::Gossip { to, signal } => self.send_gossip(to, signal),
             NodeOutput::Liveness { node, liveness } => self.tell_liveness(node, liveness),
             NodeOutput::Superseded => self.stop_superseded(),
             NodeOutput::TopologyFull => {
                 tracing::error!("more members were offered than a cluster can have");
             }
-        }
-    }
-
-    fn tell_refused(&mut self, by: NodeId, verdict: Verdict) {
-        let Some(members) = &mut self.members else { return };
-        if members.refused.replace(verdict) == Some(verdict) {
-            return;
-        }
-        match verdict {
-            Verdict::DataPresent => tracing::warn!(
-                "node {by} refuses the join: the cluster holds data, and data cannot move yet; \
-                 this node keeps asking"
-            ),
-            Verdict::MemberAway => tracing::warn!(
-                "node {by} cannot reach a member: the join waits until all members reach each other"
-            ),
-            verdict => tracing::info!("node {by} refuses the join for now: {verdict:?}"),
         }
     }
 
@@ -184,26 +162,6 @@ impl State {
         Ok(())
     }
 
-    fn hold_shards(&mut self, results: &mut Vec<NodeInput<'static>>) {
-        self.engine.turn(&mut self.io).input(Input::Hold);
-        let is_empty = self.engine.log.key_count() == 0;
-        let Some(members) = &mut self.members else { return };
-        members.round += 1;
-        if !is_empty {
-            // The answer is known: a newcomer that keeps asking must not stop any writes.
-            results.push(NodeInput::ShardsHeld { empty: false });
-            return;
-        }
-        let round = members.round;
-        self.broadcast(|| Control::Hold { round });
-        let Some(members) = &mut self.members else { return };
-        members.unheld = members.shards - 1;
-        members.all_empty = is_empty;
-        if members.unheld == 0 {
-            results.push(NodeInput::ShardsHeld { empty: is_empty });
-        }
-    }
-
     fn broadcast(&mut self, control: impl Fn() -> Control) {
         let shards = self.engine.shard.config().shards;
         for shard in (1..shards).map(ShardIndex) {
@@ -218,28 +176,28 @@ impl State {
 
     fn publish(&mut self) {
         let Some(members) = &self.members else { return };
-        let mut shared = members.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shared = members.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shared.0 = members.node.published();
-        shared.1.copy_from(members.node.ring());
+        shared.1.copy_from(members.node.rings());
         drop(shared);
-        let ring = Arc::clone(&members.ring);
+        let rings = Arc::clone(&members.rings);
         let contacts = members.node.contacts().to_vec();
-        let published = Arc::new(Published { ring, contacts });
+        let published = Arc::new(Published { rings, contacts });
         self.broadcast(|| Control::Published(Arc::clone(&published)));
         self.on_published(&published);
     }
 
-    /// On every shard: the ring and the addresses are these now.
+    /// On every shard: the rings and the addresses are these now.
     pub(super) fn on_published(&mut self, published: &Published) {
-        let shared = published.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (topology, ring) = (shared.0, &shared.1);
+        let shared = published.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (topology, rings) = (shared.0, &shared.1);
         let me = self.engine.shard.config().node;
-        self.is_member = ring.contains(me);
+        self.is_member = rings.contains(me);
         self.recorder.set(Gauge::InRing, u64::from(self.is_member));
         if topology != self.engine.shard.topology() {
-            self.engine.turn(&mut self.io).input(Input::Ring { ring, topology });
+            self.engine.turn(&mut self.io).input(Input::Rings { rings, topology });
         }
-        let is_node = |contact: &&Contact| ring.contains(contact.node);
+        let is_node = |contact: &&Contact| rings.contains(contact.node);
         let contacts: Vec<Contact> = published.contacts.iter().filter(is_node).copied().collect();
         drop(shared);
         let (lost, down) = self.io.peers.set_contacts(&contacts, self.engine.now);
@@ -270,43 +228,40 @@ impl State {
             operations: Items::new(operations, Operation::BYTES).expect("whole operations"),
             contacts: Items::new(&contacts, Contact::BYTES).expect("whole contacts"),
         };
-        let hop = self.member_hop(Op::Topology, 0);
+        let hop = self.member_hop(Op::Topology);
         if let Some(connection) = self.io.connections.of(link) {
             append_frame::<Hardware>(connection.out.tail(), &hop, &topology);
             self.io.mark(link.0 as u32);
         }
     }
 
-    fn send_message(&mut self, to: NodeId, attempt: u32, message: Message, operation: Operation) {
-        let Some(link) = self.node_link(to) else { return };
-        let operation = &operation.to_bytes();
-        let (op, verdict) = match message {
-            Message::Hold => (Op::Hold, None),
-            Message::Commit => (Op::Commit, None),
-            Message::Abort => (Op::Abort, None),
-            Message::Held(verdict) => (Op::Held, Some(verdict)),
-            Message::Committed(verdict) => (Op::Committed, Some(verdict)),
-            Message::Aborted(verdict) => (Op::Aborted, Some(verdict)),
-        };
-        let hop = self.member_hop(op, attempt);
-        let Some(connection) = self.io.connections.of(link) else { return };
-        match verdict {
-            None => {
-                append_frame::<Hardware>(connection.out.tail(), &hop, &Proposal { operation });
-            }
-            Some(verdict) => {
-                let answer = Answer { verdict: verdict as u8, operation };
-                append_frame::<Hardware>(connection.out.tail(), &hop, &answer);
-            }
+    fn send_staged(&mut self, to: NodeId) {
+        let (Some(link), Some(members)) = (self.node_link(to), &self.members) else { return };
+        let (revision, operations) = members.node.staged();
+        let operations =
+            Items::new(operations.bytes(), Operation::BYTES).expect("whole operations");
+        let hop = self.member_hop(Op::Staged);
+        if let Some(connection) = self.io.connections.of(link) {
+            let staged = Staged { revision, operations };
+            append_frame::<Hardware>(connection.out.tail(), &hop, &staged);
+            self.io.mark(link.0 as u32);
         }
-        self.io.mark(link.0 as u32);
+    }
+
+    fn send_warm(&mut self, to: NodeId, topology: TopologyId) {
+        let Some(link) = self.node_link(to) else { return };
+        let hop = Hop { topology, ..self.member_hop(Op::Warm) };
+        if let Some(connection) = self.io.connections.of(link) {
+            append_frame::<Hardware>(connection.out.tail(), &hop, &[].as_slice());
+            self.io.mark(link.0 as u32);
+        }
     }
 
     /// Frames of members name the newest topology, which shards may not work on yet.
-    pub(super) fn member_hop(&self, op: Op, attempt: u32) -> ringmain_core::wire::frame::Hop {
-        let hop = self.hop(op, RequestId(attempt));
+    pub(super) fn member_hop(&self, op: Op) -> Hop {
+        let hop = self.hop(op, RequestId::NONE);
         let topology = self.members.as_ref().map(|members| members.node.operations().id());
-        ringmain_core::wire::frame::Hop { topology: topology.unwrap_or_default(), ..hop }
+        Hop { topology: topology.unwrap_or_default(), ..hop }
     }
 
     pub(super) fn on_member_frame(
@@ -314,30 +269,21 @@ impl State {
         from: NodeId,
         frame: Frame<'_>,
     ) -> Result<(), FrameRefused> {
-        let malformed = FrameRefused::Malformed;
-        let attempt = frame.hop().request.0;
-        let topology = frame.hop().topology;
-        let read = |bytes: &[u8]| {
-            let bytes = bytes.try_into().map_err(|_| malformed)?;
-            Operation::from_bytes(bytes).map_err(|_| malformed)
-        };
-        let answered = |payload| -> Result<(Verdict, Operation), FrameRefused> {
-            let Answer { verdict, operation } = Answer::new_checked(payload)?;
-            Ok((Verdict::from_number(verdict).ok_or(malformed)?, read(operation)?))
-        };
-        let payload = frame.payload();
-        let (message, operation) = match frame.op() {
-            Op::Topology => return self.on_topology_frame(from, payload),
-            Op::Hold => (Message::Hold, read(Proposal::new_checked(payload)?.operation)?),
-            Op::Commit => (Message::Commit, read(Proposal::new_checked(payload)?.operation)?),
-            Op::Abort => (Message::Abort, read(Proposal::new_checked(payload)?.operation)?),
-            Op::Held => answered(payload).map(|(v, operation)| (Message::Held(v), operation))?,
-            Op::Committed => {
-                answered(payload).map(|(v, operation)| (Message::Committed(v), operation))?
+        match frame.op() {
+            Op::Topology => self.on_topology_frame(from, frame.payload()),
+            Op::Staged => self.on_staged_frame(from, frame.payload()),
+            _ => {
+                self.node_input(NodeInput::Warm { from, topology: frame.hop().topology });
+                Ok(())
             }
-            _ => answered(payload).map(|(v, operation)| (Message::Aborted(v), operation))?,
-        };
-        self.node_input(NodeInput::Message { from, topology, attempt, message, operation });
+        }
+    }
+
+    fn on_staged_frame(&mut self, from: NodeId, payload: &[u8]) -> Result<(), FrameRefused> {
+        let Staged { revision, operations } = Staged::new_checked(payload)?;
+        let bytes: Vec<u8> = operations.iter().flatten().copied().collect();
+        let operations = Operations::new_checked(&bytes).map_err(|_| FrameRefused::Malformed)?;
+        self.node_input(NodeInput::Staged { from, revision, operations });
         Ok(())
     }
 
@@ -364,18 +310,7 @@ impl State {
 
     pub(super) fn on_member_control(&mut self, control: Control) {
         match control {
-            Control::Held { round, is_empty } => {
-                let Some(members) = &mut self.members else { return };
-                if round != members.round {
-                    return;
-                }
-                members.all_empty &= is_empty;
-                members.unheld = members.unheld.saturating_sub(1);
-                if members.unheld == 0 {
-                    let empty = members.all_empty;
-                    self.node_input(NodeInput::ShardsHeld { empty });
-                }
-            }
+            Control::ShardWarm(topology) => self.node_input(NodeInput::ShardWarm { topology }),
             Control::TopologyDiffers(node) => self.node_input(NodeInput::Differs(node)),
             Control::Status(reply) => {
                 if let Some(members) = &self.members {
@@ -478,6 +413,19 @@ impl State {
         if members.told.as_deref() != Some(why) {
             tracing::warn!("seed {} cannot be entered by: {why}; asking again", dial.address);
             members.told = Some(why.to_owned());
+        }
+    }
+}
+
+fn tell_refused(refusal: JoinRefusal) {
+    match refusal {
+        JoinRefusal::IdTaken => tracing::error!(
+            "this node cannot join: another one has its id; start it with an empty data directory"
+        ),
+        JoinRefusal::Full => {
+            tracing::error!(
+                "this node cannot join: the cluster has as many members as it can have"
+            );
         }
     }
 }

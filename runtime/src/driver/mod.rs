@@ -36,7 +36,7 @@ mod work;
 
 pub(crate) use answers::Answers;
 pub(crate) use connection::{Connections, SocketCount};
-pub(crate) use control::{Control, SharedRing};
+pub(crate) use control::{Control, SharedRings};
 pub(crate) use engine::Engine;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use files::Files;
@@ -62,7 +62,6 @@ use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
 use ringmain_core::records::Place;
 use ringmain_core::request::Link;
-use ringmain_core::shard::Input;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
@@ -271,7 +270,7 @@ impl State {
         let mut count = 0;
         if let Some(unsent) = self.unsent.take() {
             count += 1;
-            self.tell_held(unsent);
+            self.tell_warm(unsent);
         }
         while let Some(control) = self.io.mesh.next_control() {
             count += 1;
@@ -335,6 +334,7 @@ impl State {
                 Notice::HintUnsendable { target, place } => {
                     self.tell_unread(place, &format!("is kept for node {target}, unreadable"));
                 }
+                Notice::Warm(topology) => self.tell_warm(Control::ShardWarm(topology)),
                 Notice::LostOwnEvents => {
                     tracing::error!("events of this process life were lost: restart the node");
                     end_process();
@@ -353,13 +353,13 @@ impl State {
         }
     }
 
-    /// Tells shard 0 that this shard holds, now or in the next turn: it waits for that. Neither
+    /// Tells shard 0 that this shard is warm, now or in the next turn: it waits for that. Neither
     /// shard waits for the other's queue, so they cannot wait for each other.
-    fn tell_held(&mut self, held: Control) {
+    fn tell_warm(&mut self, warm: Control) {
         if self.members.is_some() {
-            self.on_control(held);
+            self.on_control(warm);
         } else {
-            self.unsent = self.io.mesh.control(ShardIndex(0), held).err();
+            self.unsent = self.io.mesh.control(ShardIndex(0), warm).err();
         }
     }
 
@@ -369,12 +369,6 @@ impl State {
                 self.work.push_back(Work::Adopt { socket, received, is_loopback });
             }
             Control::Published(published) => self.on_published(&published),
-            Control::Hold { round } => {
-                self.engine.turn(&mut self.io).input(Input::Hold);
-                let is_empty = self.engine.log.key_count() == 0;
-                self.tell_held(Control::Held { round, is_empty });
-            }
-            Control::Release => self.engine.turn(&mut self.io).input(Input::Release),
             Control::Created { segment, result } => self.on_created(segment, result),
             Control::Stored { result } => {
                 self.recorder.add(Counter::LogErrors, u64::from(result.is_err()));
@@ -383,7 +377,7 @@ impl State {
             Control::Scrub { round, accepts_loss } => self.on_scrub(round, accepts_loss),
             Control::Repair { round, partition } => self.on_repair(round, partition),
             Control::Stop => self.on_stop(),
-            Control::Held { .. } | Control::TopologyDiffers(_) | Control::Status(_) => {
+            Control::ShardWarm(_) | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);
             }
         }

@@ -260,13 +260,7 @@ impl State {
                 }
                 self.on_gossip_frame(link, node, frame)
             }
-            Op::Topology
-            | Op::Hold
-            | Op::Held
-            | Op::Commit
-            | Op::Committed
-            | Op::Abort
-            | Op::Aborted => {
+            Op::Topology | Op::Warm | Op::Staged => {
                 let node = node.filter(|_| self.members.is_some());
                 let node = node.ok_or(FrameRefused::NotPermitted)?;
                 if !frame.is_of(self.engine.settings.cluster_digest) {
@@ -367,11 +361,11 @@ impl State {
             (Op::RepairStatus, Some(_)) => Some(self.repair_status_json()),
             (Op::Ring, _) => {
                 let key = frame.key();
-                let ring = self.engine.shard.ring();
+                let rings = self.engine.shard.rings();
                 let bits = self.about.partition_bits;
                 let partition = (!key.is_empty())
                     .then(|| super::peers::partition(self.about.hash_seed, key, bits));
-                Some(status::ring(ring, partition))
+                Some(status::ring(rings, partition))
             }
             _ => None,
         };

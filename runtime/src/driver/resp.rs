@@ -225,7 +225,7 @@ impl Requests for Submitter<'_> {
             return Submitted::Done;
         }
         let in_order =
-            takes_effect_at_once(&command) && self.engine.shard.owns(self.key(key).partition);
+            takes_effect_at_once(&command) && self.engine.shard.is_read(self.key(key).partition);
         let before = self.engine.bodies.bytes();
         self.io.answers.ask(ticket.number());
         self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);
@@ -260,7 +260,7 @@ impl Requests for Submitter<'_> {
     }
 
     fn partition_count(&self) -> u32 {
-        let has_ring = self.engine.shard.ring().replica_count() > 0;
+        let has_ring = self.engine.shard.rings().committed().replica_count() > 0;
         if has_ring { 1 << self.about.partition_bits } else { 0 }
     }
 
@@ -269,18 +269,18 @@ impl Requests for Submitter<'_> {
     }
 
     fn placement(&self, partition: Partition, each: &mut dyn FnMut(Role, SocketAddr)) {
-        let ring = self.engine.shard.ring();
+        let rings = self.engine.shard.rings();
         let address = |node: NodeId| {
             let contact = self.io.peers.contact(node);
             let resp = contact.map(|c| SocketAddr::new(peers::ip(c), c.resp_port));
             if node == self.about.node { Some(self.about.resp) } else { resp }
         };
-        for owner in ring.owners(partition) {
-            if let Some(address) = address(*owner) {
+        for owner in rings.owners(partition) {
+            if let Some(address) = address(owner) {
                 each(Role::Owner, address);
             }
         }
-        for fallback in ring.fallbacks(partition) {
+        for fallback in rings.fallbacks(partition) {
             if let Some(address) = address(fallback) {
                 each(Role::Fallback, address);
             }
@@ -317,8 +317,9 @@ impl Requests for Submitter<'_> {
                 lines.line("cluster_enabled", 0);
                 lines.line("node", self.about.node);
                 lines.line("name", &self.about.name);
-                lines.line("members", self.engine.shard.ring().nodes().len());
-                lines.line("ring_hash", format!("{:016x}", self.engine.shard.ring().hash()));
+                let ring = self.engine.shard.rings().committed();
+                lines.line("members", ring.nodes().len());
+                lines.line("ring_hash", format!("{:016x}", ring.hash()));
             }
             // Redis counts keys there; a cluster-wide count is no cheap thing.
             Section::Keyspace => {}

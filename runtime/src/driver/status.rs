@@ -7,7 +7,7 @@ use super::resp::About;
 use crate::metrics::Gauge;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::member::{Contact, Member};
-use ringmain_core::ring::Ring;
+use ringmain_core::ring::{Ring, Rings};
 use ringmain_core::time::Instant;
 use ringmain_core::wire::gossip::Liveness;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 /// `cluster status`.
 pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: Instant) -> String {
     let node = &members.node;
-    let ring = node.ring();
+    let ring = node.rings().committed();
     let seats = node.operations().members();
     // What other nodes keep, and find different, is not known here: the command line asks them.
     let hints = about.metrics.gauge_total(Gauge::Hints);
@@ -25,7 +25,8 @@ pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: 
     let of_member = |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(own));
     let nodes: Vec<Value> = seats.iter().map(of_member).collect();
     let all_alive = seats.iter().all(|seat| state(members, seat.node) == "alive");
-    let is_quiet = !node.is_holding() && hints == 0 && unrepaired == 0;
+    let is_moving = node.operations().is_moving();
+    let is_quiet = !is_moving && hints == 0 && unrepaired == 0;
     let is_settled = all_alive && !seats.is_empty() && is_quiet;
     json!({
         "cluster": format!("{:032x}", about.cluster.0),
@@ -36,7 +37,7 @@ pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: 
         "r": about.r,
         "w": about.w,
         "nodes": nodes,
-        "active_topologies": 1,
+        "active_topologies": 1 + u8::from(is_moving),
         "hints_pending": hints,
         "unrepaired": unrepaired,
         "converged": is_settled,
@@ -93,18 +94,18 @@ fn state(members: &Membership, node: NodeId) -> &'static str {
 }
 
 /// `cluster ring`: one partition, or all.
-pub(crate) fn ring(ring: &Ring<'_>, partition: Option<Partition>) -> String {
+pub(crate) fn ring(rings: &Rings<'_>, partition: Option<Partition>) -> String {
     if let Some(partition) = partition {
-        return of_partition(ring, partition).to_string();
+        return of_partition(rings, partition).to_string();
     }
-    let all = 0..ring.config().partition_count() as u32;
-    let all = all.map(|partition| of_partition(ring, Partition(partition as u16)));
+    let all = 0..rings.committed().config().partition_count() as u32;
+    let all = all.map(|partition| of_partition(rings, Partition(partition as u16)));
     Value::Array(all.collect()).to_string()
 }
 
-fn of_partition(ring: &Ring<'_>, partition: Partition) -> Value {
-    let owners = ring.owners(partition).iter().map(NodeId::to_string).collect::<Vec<_>>();
-    let fallbacks = ring.fallbacks(partition);
+fn of_partition(rings: &Rings<'_>, partition: Partition) -> Value {
+    let owners = rings.owners(partition).iter().map(NodeId::to_string).collect::<Vec<_>>();
+    let fallbacks = rings.fallbacks(partition);
     let fallbacks = fallbacks.iter().map(NodeId::to_string).collect::<Vec<_>>();
     json!({ "partition": partition.0, "owners": owners, "fallbacks": fallbacks })
 }

@@ -3,7 +3,7 @@
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::driver::{
-    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRing, Sleepers, SocketCount,
+    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRings, Sleepers, SocketCount,
 };
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
@@ -13,14 +13,14 @@ use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::exchange;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
-use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX};
+use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
-use ringmain_core::membership::topology::Operation;
+use ringmain_core::membership::operation::Operation;
 use ringmain_core::node::{Node, NodeConfig, NodeMemory};
 use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
-use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::ShardConfig;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Keys;
@@ -40,7 +40,7 @@ pub(super) struct Plan {
     pub(super) native: SocketAddr,
     pub(super) dir: Arc<DataDir>,
     /// Handed to the shards with every change; its memory is lent for the process's life.
-    pub(super) ring: SharedRing,
+    pub(super) rings: SharedRings,
     /// Counted by all shards together.
     pub(super) clients: SocketCount,
     /// Likewise: accepted native connections in their handshake.
@@ -66,9 +66,9 @@ impl Plan {
         let members = members(&start.dir)?;
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
-        let owners = vec![NodeId(0); ring_config.slot_count()].leak();
-        let ring = Ring::new(owners, ring_config);
-        let ring = Arc::new(Mutex::new((TopologyId::default(), ring)));
+        let owners = vec![NodeId(0); Rings::slot_count(&ring_config)].leak();
+        let rings = Rings::new(owners, ring_config);
+        let rings = Arc::new(Mutex::new((TopologyId::default(), rings)));
         let dir = Arc::clone(&start.dir);
         let started = std::time::Instant::now();
         let shards = u32::from(start.identity.shards);
@@ -94,7 +94,7 @@ impl Plan {
             resp,
             native,
             dir,
-            ring,
+            rings,
             clients,
             strangers,
             connection_count_max,
@@ -202,13 +202,15 @@ impl Plan {
             member,
             ring,
             join: settings.join,
+            shards: identity.shards,
             boot: self.start.boot,
             probe_interval: settings.probe_interval,
             seed: prng.next_u64(),
         };
         let memory = NodeMemory {
             operations: vec![[0; Operation::BYTES]; OPERATION_COUNT_MAX].leak(),
-            owners: vec![NodeId(0); ring.slot_count()].leak(),
+            staged: vec![[0; Operation::BYTES]; STAGED_COUNT_MAX].leak(),
+            owners: vec![NodeId(0); Rings::slot_count(&ring)].leak(),
             entries: vec![Entry::EMPTY; MEMBER_COUNT_MAX].leak(),
         };
         Membership {
@@ -216,17 +218,12 @@ impl Plan {
             dir: Arc::clone(&self.dir),
             is_restored: false,
             on_disk: Vec::new(),
-            ring: Arc::clone(&self.ring),
+            rings: Arc::clone(&self.rings),
             incoming: BTreeMap::new(),
             seeds: settings.seeds.clone(),
             next_seeds: (!settings.seeds.is_empty()).then_some(Instant(0)),
-            round: 0,
-            unheld: 0,
-            all_empty: false,
             asking: None,
-            refused: None,
             told: None,
-            shards: identity.shards,
         }
     }
 

@@ -172,7 +172,7 @@ fn with_full_queues(shards: u16) -> Vec<MeshEndpoint> {
     let endpoints: Vec<MeshEndpoint> = mesh(doorbells, limits);
     let controls = endpoints[0].controls();
     for shard in (0..shards).map(ShardIndex) {
-        assert!(controls.control(shard, Control::Release).is_ok());
+        assert!(controls.control(shard, Control::Repair { round: 0, partition: None }).is_ok());
     }
     endpoints
 }
@@ -184,7 +184,10 @@ fn a_shard_with_a_full_queue_is_told_to_stop_once_there_is_room() {
     std::thread::scope(|scope| {
         scope.spawn(|| stop_all(&controls, Duration::from_secs(60)));
         for endpoint in endpoints.iter_mut().rev() {
-            assert!(matches!(endpoint.next_control(), Some(Control::Release)));
+            assert!(matches!(
+                endpoint.next_control(),
+                Some(Control::Repair { round: 0, partition: None })
+            ));
         }
     });
     for endpoint in &mut endpoints {
@@ -198,7 +201,10 @@ fn a_shard_that_is_stuck_keeps_no_other_from_stopping() {
     assert!(endpoints[1].next_control().is_some());
     stop_all(&endpoints[0].controls(), Duration::ZERO);
     assert!(matches!(endpoints[1].next_control(), Some(Control::Stop)));
-    assert!(matches!(endpoints[0].next_control(), Some(Control::Release)), "still stuck");
+    assert!(
+        matches!(endpoints[0].next_control(), Some(Control::Repair { round: 0, partition: None })),
+        "still stuck"
+    );
 }
 
 /// Where the disk has no room for a log, the mark stays, and the next start may find none.

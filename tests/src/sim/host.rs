@@ -3,16 +3,18 @@
 
 use ringmain_core::Unsynced;
 use ringmain_core::exchange::{self, Answering, Asking, Pair};
-use ringmain_core::id::{Boot, ClusterId, NodeId, ShardIndex};
-use ringmain_core::limits::{EXCHANGE_INTERVAL, HINT_INTERVAL, PROBE_INTERVAL};
+use ringmain_core::id::{Boot, ClusterId, NodeId, Partition, ShardIndex};
+use ringmain_core::limits::{HINT_INTERVAL, PROBE_INTERVAL};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
-use ringmain_core::membership::topology::Encoded;
-use ringmain_core::node::{Node, NodeConfig, NodeMemory, Vote};
+use ringmain_core::membership::operation::Encoded;
+use ringmain_core::node::{Node, NodeConfig, NodeMemory};
 use ringmain_core::request::Slot;
-use ringmain_core::ring::{Ring, RingConfig};
+use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::time::{Instant, UnixMs};
+
+use std::time::Duration;
 
 use super::bodies::Kept;
 use super::network::Site;
@@ -29,8 +31,15 @@ pub(super) const LIFE_COUNT_MAX: usize = 16;
 /// Lives that faults leave, so that every process runs in the end.
 pub(super) const LIFE_COUNT_SPARED: u64 = 4;
 
+/// Between two exchanges of copies that are compared only when partitions move: no run lasts as
+/// long.
+const NO_ANTI_ENTROPY: Duration = Duration::from_secs(100_000);
+
 /// Most members of a simulated cluster.
-const OPERATION_COUNT: usize = 8;
+const OPERATION_COUNT: usize = 48;
+
+/// Operations that a simulated operator stages at once at most.
+const STAGED_COUNT: usize = 4;
 
 /// The memory of all processes of a run: machines borrow theirs for as long as the run lasts.
 #[derive(Debug)]
@@ -45,6 +54,7 @@ struct ShardPart {
     slots: Vec<Slot>,
     unsynced: Vec<Unsynced>,
     births: Vec<u32>,
+    heard: Vec<u8>,
     owners: Vec<NodeId>,
     pairs: Vec<Pair>,
     asking: Vec<Asking>,
@@ -54,6 +64,7 @@ struct ShardPart {
 #[derive(Clone, Debug)]
 struct NodePart {
     operations: Vec<Encoded>,
+    staged: Vec<Encoded>,
     owners: Vec<NodeId>,
     entries: Vec<Entry>,
 }
@@ -61,14 +72,15 @@ struct NodePart {
 impl ShardPart {
     fn new(swarm: &Swarm) -> ShardPart {
         let (asking, answering) =
-            swarm.anti_entropy.map_or((0, 0), |options| (options.asking, options.answering));
+            swarm.anti_entropy.map_or((2, 3), |options| (options.asking, options.answering));
         let settings = exchange_settings(swarm, 0);
         ShardPart {
             slots: vec![Slot::default(); swarm.slot_count],
             unsynced: vec![Unsynced::default(); swarm.unsynced_count],
             births: vec![0; 1 << PARTITION_BITS],
-            owners: vec![NodeId::default(); ring_config(swarm).slot_count()],
-            pairs: vec![Pair::default(); usize::from(swarm.n) << PARTITION_BITS],
+            heard: vec![0; 1 << PARTITION_BITS],
+            owners: vec![NodeId::default(); Rings::slot_count(&ring_config(swarm))],
+            pairs: vec![Pair::default(); usize::from(2 * swarm.n) << PARTITION_BITS],
             asking: (0..asking).map(|_| Asking::asking(&settings)).collect(),
             answering: (0..answering).map(|_| Answering::answering(&settings)).collect(),
         }
@@ -78,11 +90,12 @@ impl ShardPart {
 impl Memory {
     /// Enough for `swarm`.
     pub(super) fn new(swarm: &Swarm) -> Memory {
-        let owners = vec![NodeId::default(); ring_config(swarm).slot_count()];
+        let owners = vec![NodeId::default(); Rings::slot_count(&ring_config(swarm))];
         let entries = vec![Entry::EMPTY; swarm.shards.len()];
         // A run with a few nodes uses the same memory, whatever they are.
         let operation_count = OPERATION_COUNT.max(swarm.shards.len() + 2);
-        let node = NodePart { operations: vec![[0; _]; operation_count], owners, entries };
+        let operations = vec![[0; _]; operation_count];
+        let node = NodePart { operations, staged: vec![[0; _]; STAGED_COUNT], owners, entries };
         let shard_count: usize = swarm.shards.iter().map(|shards| usize::from(*shards)).sum();
         Memory {
             shards: (0..shard_count * LIFE_COUNT_MAX).map(|_| None).collect(),
@@ -108,14 +121,20 @@ pub(super) struct Pool<'m> {
 pub(super) struct Host<'m> {
     /// One store for each shard.
     pub(super) stores: Vec<Store>,
-    /// The topology and the vote as they are on disk; none if never written.
-    pub(super) persisted: Option<Persisted>,
+    /// The committed operations as they are on disk; none if never written.
+    pub(super) persisted: Option<Vec<u8>>,
     /// Process lives so far: also the boot of the latest.
     pub(super) lives: u64,
     /// One of its disks has lost something. It serves on, and is not trusted with anything.
     pub(super) is_damaged: bool,
     /// It is never started again.
     pub(super) is_gone: bool,
+    /// It is started for the first time when the cluster grows.
+    pub(super) is_spare: bool,
+    /// It leaves the cluster, or has left it.
+    pub(super) is_removed: bool,
+    /// Data moves, as far as it knows.
+    pub(super) is_moving: bool,
     /// The running process.
     pub(super) process: Option<Process<'m>>,
     /// What came in since the process was stopped; none while it runs.
@@ -124,15 +143,6 @@ pub(super) struct Host<'m> {
     origin: u64,
     /// What its wall clock shows at the start of the run, milliseconds.
     pub(super) wall: u64,
-}
-
-/// What the machine of a node keeps on disk.
-#[derive(Clone, Debug)]
-pub(super) struct Persisted {
-    /// The committed operations.
-    pub(super) operations: Vec<u8>,
-    /// The vote.
-    pub(super) vote: Option<Vote>,
 }
 
 /// A running process.
@@ -144,6 +154,12 @@ pub(super) struct Process<'m> {
     pub(super) shards: Vec<ShardProcess<'m>>,
     /// When the machine of the node is woken.
     pub(super) wake: Option<Instant>,
+}
+
+impl Process<'_> {
+    fn config(&self) -> &ShardConfig {
+        self.shards[0].machine.config()
+    }
 }
 
 /// A shard of a running process.
@@ -174,6 +190,9 @@ impl<'m> Host<'m> {
             lives: 0,
             is_damaged: false,
             is_gone: false,
+            is_spare: node >= swarm.shards.len() - swarm.spares,
+            is_removed: false,
+            is_moving: false,
             process: None,
             stopped: None,
             origin: random.between(0, 1 << 40),
@@ -201,6 +220,19 @@ impl<'m> Host<'m> {
         self.stores.iter().any(Store::has_failed)
     }
 
+    /// It is, or is to be, a member.
+    pub(super) fn is_member(&self) -> bool {
+        !self.is_spare && !self.is_removed
+    }
+
+    /// It is to have a copy of `partition`, as far as is known, or hints if that is meant.
+    pub(super) fn may_hold(&self, partition: Partition, is_hint: bool) -> bool {
+        self.process.as_ref().is_none_or(|process| {
+            let (rings, node) = (process.shards[0].machine.rings(), process.config().node);
+            if is_hint { rings.contains(node) } else { rings.is_owner(partition, node) }
+        })
+    }
+
     /// Runs and is not stopped.
     pub(super) fn is_running(&self) -> bool {
         self.process.is_some() && self.stopped.is_none()
@@ -225,12 +257,14 @@ impl<'m> Host<'m> {
             member: member(node),
             ring: ring_config(swarm),
             join: node > 0,
+            shards: swarm.shards[node],
             boot,
             probe_interval: PROBE_INTERVAL,
             seed,
         };
-        let NodePart { operations, owners, entries } = memory;
-        let machine = Box::new(Node::new(config, NodeMemory { operations, owners, entries }));
+        let NodePart { operations, staged, owners, entries } = memory;
+        let memory = NodeMemory { operations, staged, owners, entries };
+        let machine = Box::new(Node::new(config, memory));
         let shards = (0..swarm.shards[node]).map(|shard| {
             let memory = pool.shards.next().expect("there is memory for every life");
             let memory = memory.insert(ShardPart::new(swarm));
@@ -265,15 +299,16 @@ fn shard_machine<'m>(
         exchanges: exchange_settings(swarm, boot.0 << 16 ^ (node as u64) << 8 ^ u64::from(shard)),
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
-    let ring = Ring::new(&mut memory.owners, ring_config(swarm));
+    let heard = &mut memory.heard[..Shard::partition_count(&config)];
+    let rings = Rings::new(&mut memory.owners, ring_config(swarm));
     let (slots, unsynced) = (&mut memory.slots[..], &mut memory.unsynced[..]);
     let ShardPart { pairs, asking, answering, .. } = memory;
     let exchanges = exchange::Memory { pairs, asking, answering };
-    Shard::new(config, ShardMemory { slots, unsynced, births, exchanges }, ring)
+    Shard::new(config, ShardMemory { slots, unsynced, births, heard, exchanges }, rings)
 }
 
 fn exchange_settings(swarm: &Swarm, seed: u64) -> exchange::Settings {
-    let interval = swarm.anti_entropy.map_or(EXCHANGE_INTERVAL, |options| options.interval);
+    let interval = swarm.anti_entropy.map_or(NO_ANTI_ENTROPY, |options| options.interval);
     exchange::Settings { interval, request_timeout: swarm.request_timeout, seed }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmain_core::causality::{Record, decode_token};
-use ringmain_core::id::{Boot, TopologyId};
+use ringmain_core::hash::Key;
+use ringmain_core::id::{Boot, NodeId, TopologyId};
 use ringmain_core::limits::{PULSE, STOP_MIN};
-use ringmain_core::ring::Ring;
+use ringmain_core::ring::Rings;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::put::{Content, PutRequest, Replaces};
 
@@ -18,7 +19,7 @@ use super::mark::{Mark, Marks};
 use super::oracle::{
     Appended, Decoded, History, Invariant, Issued, Set, Violation, decoded_entries as entries,
 };
-use super::outbox::{Reply, node_id};
+use super::outbox::{PARTITION_BITS, Reply, node_id};
 use super::store::{Entry, Store};
 use super::swarm::{Durability, Swarm};
 
@@ -68,8 +69,10 @@ pub(super) struct Judge {
     acked: Vec<Vec<Acked>>,
     /// To which node each write was sent and when, by its stamp; none if it was sent again.
     sent: BTreeMap<u64, Option<(usize, Instant)>>,
-    /// The hash of the ring of each topology, and its number of nodes.
-    rings: BTreeMap<TopologyId, (u64, usize)>,
+    /// Owners that a partition had at least when each write was sent, by its stamp.
+    fewest: BTreeMap<u64, u8>,
+    /// The hashes of the rings of each topology.
+    rings: BTreeMap<TopologyId, (u64, u64)>,
     /// Most nodes that a published ring had.
     pub(super) member_count: usize,
 }
@@ -84,6 +87,7 @@ impl Judge {
             histories: keys.iter().map(|_| History::default()).collect(),
             acked: keys.iter().map(|_| Vec::new()).collect(),
             sent: BTreeMap::new(),
+            fewest: BTreeMap::new(),
             rings: BTreeMap::new(),
             member_count: 0,
         }
@@ -101,7 +105,8 @@ impl Judge {
     }
 
     /// A client sends a write.
-    pub(super) fn on_issue(&mut self, key: usize, put: &Put) {
+    pub(super) fn on_issue(&mut self, hosts: &[Host<'_>], key: usize, put: &Put) {
+        self.fewest.insert(put.stamp, fewest_owners(hosts));
         let content = match &put.content {
             Written::Nothing => Issued::Tombstone,
             Written::Value(value) => Issued::Value(value.clone()),
@@ -189,12 +194,9 @@ impl Judge {
         put: &Put,
     ) -> Result<(), Violation> {
         let history = &self.histories[key];
-        // While nodes are added, whoever coordinated may have known fewer of them.
-        let processes = hosts.iter().filter_map(|host| host.process.as_ref());
-        let shards = processes.flat_map(|process| &process.shards);
-        let owners = shards.map(|shard| shard.machine.ring().replica_count() as u8);
-        let fewest = owners.filter(|count| *count > 0).min().unwrap_or(0);
-        let default = self.swarm.w.min(fewest);
+        // While the membership changes, whoever coordinated may have known fewer members.
+        let before = self.fewest.get(&put.stamp).copied().unwrap_or(0);
+        let default = self.swarm.w.min(before).min(fewest_owners(hosts));
         let w = (if put.w == 0 { default } else { put.w }).max(put.pw).max(put.dw);
         let covers =
             |entry: &Entry| entry.history.as_ref().is_some_and(|set| history.holds(put.stamp, set));
@@ -240,7 +242,8 @@ impl Judge {
             true => acked.pw + pr > n,
             false => acked.w + r > n,
         };
-        let events = self.acked[key].iter().filter(meets);
+        let is_held = |acked: &&Acked| acked.is_held;
+        let events = self.acked[key].iter().filter(is_held).filter(meets);
         let single = events.filter_map(|acked| self.histories[key].only_event(acked.stamp));
         single.collect()
     }
@@ -352,13 +355,18 @@ impl Judge {
         Ok(())
     }
 
-    /// A host is damaged from now on: what nobody else has may be lost with it.
-    pub(super) fn on_damage(&mut self, hosts: &[Host<'_>]) {
+    /// A host is damaged from now on: what nobody else has may be lost with it. What is left of a
+    /// partition where others own it by now is no copy.
+    pub(super) fn on_damage(&mut self, hosts: &[Host<'_>], hash_seed: u64) {
         let always = self.swarm.durability == Durability::Always;
         for (key_bytes, &key) in &self.index {
+            let partition = Key::new(key_bytes, hash_seed, PARTITION_BITS).partition;
+            let is_copy = |host: &Host<'_>, entry: &Entry| {
+                host.may_hold(partition, entry.target() != NodeId(0))
+            };
             let held = match always {
-                true => held(hosts, |store| store.synced_copies(key_bytes)),
-                false => held(hosts, |store| store.written_copies(key_bytes)),
+                true => held(hosts, |store| store.synced_copies(key_bytes), is_copy),
+                false => held(hosts, |store| store.written_copies(key_bytes), is_copy),
             };
             for acked in &mut self.acked[key] {
                 acked.is_held &= self.histories[key].holds(acked.stamp, &held);
@@ -369,7 +377,7 @@ impl Judge {
     /// S1: some copy that is not destroyed covers every acknowledged write.
     pub(super) fn check_nothing_lost(&self, hosts: &[Host<'_>]) -> Result<(), Violation> {
         for (key_bytes, &key) in &self.index {
-            let held = held(hosts, |store| store.copies(key_bytes));
+            let held = held(hosts, |store| store.copies(key_bytes), |_, _| true);
             self.check_covered(key, &held, "no copy")?;
         }
         Ok(())
@@ -389,30 +397,33 @@ impl Judge {
     }
 
     /// S11: equal operations give equal rings, and owners are distinct members.
-    pub(super) fn on_ring(
+    pub(super) fn on_rings(
         &mut self,
         node: usize,
         topology: TopologyId,
-        ring: &Ring<'_>,
+        rings: &Rings<'_>,
     ) -> Result<(), Violation> {
-        let nodes = ring.nodes().len();
-        let (hash, _) = *self.rings.entry(topology).or_insert((ring.hash(), nodes));
+        let hashes = (rings.settled().hash(), rings.committed().hash());
+        let known = *self.rings.entry(topology).or_insert(hashes);
         let wrong = |text: &str| {
             let detail = format!("n{node}, topology {:016x}: {text}", topology.0);
             Err(Violation::new(Invariant::RingAgreement, detail))
         };
-        if hash != ring.hash() {
+        if known != hashes {
             return wrong("another ring from the same operations");
         }
-        for partition in 0..ring.config().partition_count() {
-            let owners = ring.owners(ringmain_core::id::Partition(partition as u16));
-            let distinct = (1..owners.len()).all(|at| !owners[..at].contains(&owners[at]));
-            let members = owners.iter().all(|owner| ring.contains(*owner));
-            if !distinct || !members || owners.len() != nodes.min(usize::from(self.swarm.n)) {
-                return wrong("owners are not distinct members");
+        for ring in [rings.settled(), rings.committed()] {
+            let nodes = ring.nodes().len();
+            for partition in 0..ring.config().partition_count() {
+                let owners = ring.owners(ringmain_core::id::Partition(partition as u16));
+                let distinct = (1..owners.len()).all(|at| !owners[..at].contains(&owners[at]));
+                let members = owners.iter().all(|owner| ring.contains(*owner));
+                if !distinct || !members || owners.len() != nodes.min(usize::from(self.swarm.n)) {
+                    return wrong("owners are not distinct members");
+                }
             }
+            self.member_count = self.member_count.max(nodes);
         }
-        self.member_count = self.member_count.max(nodes);
         Ok(())
     }
 
@@ -441,15 +452,25 @@ fn is_part<T: Eq>(part: &[T], all: &[T]) -> bool {
     part.iter().all(|one| all.any(|other| other == one))
 }
 
-/// What the entries that `find` names cover in all hosts with sound disks.
+/// Owners that a partition has at least, as far as anybody knows that is a member.
+fn fewest_owners(hosts: &[Host<'_>]) -> u8 {
+    let processes = hosts.iter().filter_map(|host| host.process.as_ref());
+    let shards = processes.flat_map(|process| &process.shards);
+    let owners = shards.map(|shard| shard.machine.rings().committed().replica_count() as u8);
+    owners.filter(|count| *count > 0).min().unwrap_or(0)
+}
+
+/// What the entries that `find` names and that are such cover in all hosts with sound disks.
 fn held<'h, I: Iterator<Item = &'h Entry>>(
     hosts: &'h [Host<'_>],
     find: impl Fn(&'h Store) -> I,
+    is: impl Fn(&Host<'_>, &Entry) -> bool,
 ) -> Set {
-    let sound = hosts.iter().filter(|host| !host.is_damaged);
-    let entries = sound.flat_map(|host| &host.stores).flat_map(find);
     let mut held = Set::default();
-    entries.filter_map(|entry| entry.history.as_ref()).for_each(|history| held.extend(history));
+    for host in hosts.iter().filter(|host| !host.is_damaged) {
+        let entries = host.stores.iter().flat_map(&find).filter(|entry| is(host, entry));
+        entries.filter_map(|entry| entry.history.as_ref()).for_each(|set| held.extend(set));
+    }
     held
 }
 

@@ -163,8 +163,16 @@ marks! {
     Unsent,
     /// A shard met a peer on another topology.
     TopologyDiffers,
-    /// A node was not added at once.
-    JoinRefused,
+    /// A node joined a cluster in use.
+    MemberAdded,
+    /// A member was told to leave.
+    MemberLeaves,
+    /// A member that is gone for good was forgotten.
+    MemberForgotten,
+    /// A member got another weight or zone.
+    MemberChanged,
+    /// Data had moved, and what was committed settled.
+    Settled,
 }
 
 /// Marks of faults that had an effect.

@@ -12,6 +12,8 @@ pub struct Swarm {
     pub shards: Vec<u16>,
     /// Nodes are added amid faults and first writes, for this long; none = in peace.
     pub early: Option<Duration>,
+    /// Nodes that are started when the cluster grows.
+    pub spares: usize,
     /// Owners of a partition, R and W, as the cluster was founded.
     pub n: u8,
     /// See `n`.
@@ -172,6 +174,8 @@ pub struct FaultOptions {
     pub pause_length: Duration,
     /// The wall clock of a node jumps by up to years.
     pub clock_step: Option<Duration>,
+    /// The membership changes.
+    pub change: Option<Duration>,
     /// Frames, per mille, that a sender's full queue refuses.
     pub unsent: u32,
 }
@@ -189,6 +193,7 @@ impl FaultOptions {
         pause: None,
         pause_length: Duration::from_millis(1),
         clock_step: None,
+        change: None,
         unsent: 0,
     };
 }
@@ -243,6 +248,7 @@ impl Swarm {
         let mut swarm = Swarm {
             shards,
             early,
+            spares: 0,
             n: n as u8,
             r,
             w,
@@ -281,6 +287,7 @@ impl Swarm {
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.
             swarm.draw_rare(&mut random.clone().fork(), length);
+            swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
         }
         swarm
     }
@@ -316,12 +323,23 @@ impl Swarm {
         }
     }
 
+    /// Draws whether the membership changes, and how often.
+    fn draw_changes(&mut self, random: &mut Random, length: Duration) {
+        if !random.chance(300) {
+            return;
+        }
+        let nodes = self.shards.len() as u64;
+        self.spares = random.between(0, nodes / 2) as usize;
+        self.faults.change = Some(length / random.between(2, 8) as u32);
+    }
+
     /// Hints are never lost in this run, or find no room: no process ends, every disk takes what
     /// it is given, and all nodes own all keys, so that each may keep what others lack.
     pub fn keeps_all_hints(&self) -> bool {
         let DiskOptions { busy, cold, errors, failing, space, victims, .. } = self.disk;
         self.shards.len() <= usize::from(self.n)
             && self.early.is_none()
+            && self.faults.change.is_none()
             && self.faults.crash.is_none()
             && busy + cold + errors == 0
             && failing.is_none()
@@ -332,8 +350,8 @@ impl Swarm {
     /// Nothing fails in this run.
     pub fn is_calm(&self) -> bool {
         let NetworkOptions { lost, duplicated, slow, corrupted, .. } = self.network;
-        let FaultOptions { split, reset, crash, pause, unsent, .. } = self.faults;
-        let faults = [split, reset, crash, pause];
+        let FaultOptions { split, reset, crash, pause, unsent, change, .. } = self.faults;
+        let faults = [split, reset, crash, pause, change];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
             && self.disk.failing.is_none()
             && self.disk.space.is_none()
@@ -379,6 +397,7 @@ impl FaultOptions {
             pause: every(random, length),
             pause_length: part(random, length),
             clock_step: every(random, length),
+            change: None,
             unsent: some(random, false, 20),
         }
     }

@@ -112,7 +112,7 @@ fn a_client_may_not_speak_as_a_peer() {
 #[test]
 fn frames_of_the_node_machine_are_not_for_a_shard() {
     let mut cluster = Cluster::new(THREE);
-    for op in [Op::Topology, Op::Hello, Op::Welcome, Op::Status, Op::AdminReply, Op::Abort] {
+    for op in [Op::Topology, Op::Hello, Op::Welcome, Op::Status, Op::AdminReply, Op::Warm] {
         let nothing: &[u8] = &[];
         let frame = frame_of(cluster.hop(op, 1), b"", &nothing);
         for node in [None, Some(2)] {

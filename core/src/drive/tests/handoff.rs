@@ -51,13 +51,13 @@ impl Cluster {
         assert_eq!(self.hints().iter().sum::<usize>(), hints);
         for bytes in keys {
             let key = self.key(bytes);
-            let ring = self.sites[&ME].shard.ring();
-            let owners = ring.owners(key.partition).iter();
+            let ring = self.sites[&ME].shard.rings();
+            let owners = ring.owners(key.partition).into_iter();
             let site = |node: &NodeId| {
                 let shard = self.network.shard_of(*node, key.partition);
                 &self.sites[&at(node.0, shard)]
             };
-            let records = owners.map(|node| site(node).store.record(&key).unwrap().unwrap());
+            let records = owners.map(|node| site(&node).store.record(&key).unwrap().unwrap());
             let records: BTreeSet<_> = records.map(|stored| stored.record.bytes()).collect();
             assert_eq!(records.len(), 1, "{bytes:?}");
         }
@@ -77,7 +77,7 @@ fn missed(count: usize) -> (Five, Vec<Vec<u8>>) {
     let mut five = five();
     let Five { cluster, key, owners, .. } = &mut five;
     cluster.synced();
-    let ring = cluster.sites[&ME].shard.ring();
+    let ring = cluster.sites[&ME].shard.rings();
     let alike = |other: &Vec<u8>| {
         let place = |key: &[u8]| {
             let partition = cluster.key(key).partition;

@@ -20,7 +20,7 @@ pub(super) struct Five {
 
 pub(super) fn five() -> Five {
     let cluster = Cluster::new(FIVE);
-    let ring = cluster.sites[&ME].shard.ring();
+    let ring = cluster.sites[&ME].shard.rings();
     let fallbacks = |key: &[u8]| ring.fallbacks(cluster.key(key).partition);
     let mut keys = (0..100).map(|number| vec![b'k', number]);
     let key = keys.find(|key| fallbacks(key)[0] == NodeId(1)).unwrap();
@@ -157,7 +157,7 @@ fn a_read_asks_for_what_is_kept() {
     cluster.run();
     assert_eq!(cluster.reply().unwrap().values, [b"v"]);
     // Of another key it has nothing, which is an answer.
-    let ring = cluster.sites[&ME].shard.ring();
+    let ring = cluster.sites[&ME].shard.rings();
     let of_same = |other: &Vec<u8>| {
         let partition = cluster.key(other).partition;
         let owners: Vec<u32> = ring.owners(partition).iter().map(|node| node.0).collect();

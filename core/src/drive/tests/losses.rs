@@ -73,7 +73,7 @@ fn a_silent_cluster_ends_every_request_at_its_deadline() {
 fn a_lost_peer_ends_what_waited_for_it() {
     let mut cluster = Cluster::new(Setup { nodes: 5, ..THREE });
     let key = cluster.key(b"k");
-    let owners = cluster.sites[&at(1, 0)].shard.ring().owners(key.partition).to_vec();
+    let owners = cluster.sites[&at(1, 0)].shard.rings().owners(key.partition).to_vec();
     let stranger = (1..=5).find(|node| !owners.contains(&NodeId(*node))).unwrap();
     cluster.send(at(stranger, 0), b"k", Command::Put(set(b"v")));
     cluster.turn(at(stranger, 0), |turn| {
@@ -126,7 +126,7 @@ fn a_node_on_another_topology_is_asked_until_it_agrees() {
     let mut cluster = Cluster::new(THREE);
     let old = ring(&[1, 2, 3]);
     cluster.turn(at(1, 0), |turn| {
-        turn.input(Input::Ring { ring: &old, topology: TopologyId(9) });
+        turn.input(Input::Rings { rings: &old, topology: TopologyId(9) });
         turn.timeouts(usize::MAX);
     });
     cluster.send(at(1, 0), b"k", Command::Put(set(b"v")));
@@ -137,7 +137,7 @@ fn a_node_on_another_topology_is_asked_until_it_agrees() {
     assert_eq!(cluster.network.notices, [differs(1), differs(1), differs(2), differs(3)]);
     assert!(cluster.copy(2, b"k").is_empty());
     cluster.turn(at(2, 0), |turn| {
-        turn.input(Input::Ring { ring: &old, topology: TopologyId(9) });
+        turn.input(Input::Rings { rings: &old, topology: TopologyId(9) });
         turn.timeouts(usize::MAX);
     });
     cluster.pass(TOPOLOGY_RETRY);
@@ -166,7 +166,7 @@ fn a_ring_that_changes_twice_under_many_requests() {
         let mut cluster = Cluster::new(Setup { nodes: 4, ..THREE });
         let keys = keys(&cluster, 180);
         let partition = cluster.key(&keys[0]).partition;
-        let owners = cluster.sites[&at(1, 0)].shard.ring().owners(partition).to_vec();
+        let owners = cluster.sites[&at(1, 0)].shard.rings().owners(partition).to_vec();
         let (stays, fails) = match owners.iter().filter(|n| n.0 != 1).collect::<Vec<_>>()[..] {
             [stays, fails] => (stays.0, fails.0),
             _ => unreachable!(),

@@ -27,7 +27,7 @@ use crate::membership::member::{Member, Name};
 use crate::records::Place;
 use crate::records::tests::store::Store;
 use crate::request::Slot;
-use crate::ring::{Ring, RingConfig};
+use crate::ring::{RingConfig, Rings, Transition};
 use crate::shard::{ShardConfig, ShardMemory};
 use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::{Condition, Content};
@@ -280,10 +280,10 @@ impl Cluster {
     }
 
     fn members(&mut self, nodes: &[u32], topology: TopologyId) {
-        let ring = ring(nodes);
+        let rings = ring(nodes);
         for at in self.ats() {
             self.turn(at, |turn| {
-                turn.input(Input::Ring { ring: &ring, topology });
+                turn.input(Input::Rings { rings: &rings, topology });
                 turn.timeouts(usize::MAX);
             });
         }
@@ -443,6 +443,7 @@ impl Site {
             slots: vec![Slot::default(); 200].leak(),
             unsynced: vec![Unsynced::default(); 200].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchanges::memory(setup, &exchanges),
         };
         let shard = Shard::new(config, memory, ring(&[]));
@@ -451,13 +452,13 @@ impl Site {
     }
 }
 
-fn ring(nodes: &[u32]) -> Ring<'static> {
+fn ring(nodes: &[u32]) -> Rings<'static> {
     let config = RingConfig { partition_bits: BITS, n: 3, seed: 1 };
     let zone = Name::new("default").unwrap();
     let member =
         |node: &u32| Member { node: NodeId(*node), uuid: (*node).into(), weight: 100, zone };
-    let mut ring = Ring::new(vec![NodeId(0); config.slot_count()].leak(), config);
-    ring.rebuild(&nodes.iter().map(member).collect::<Vec<_>>());
+    let mut ring = Rings::new(vec![NodeId(0); Rings::slot_count(&config)].leak(), config);
+    ring.rebuild(&Transition::none(&nodes.iter().map(member).collect::<Vec<_>>()));
     ring
 }
 

@@ -30,7 +30,7 @@ use crate::limits::{
 };
 use crate::pace::Pace;
 use crate::request::Link;
-use crate::ring::Ring;
+use crate::ring::Rings;
 use crate::time::Instant;
 use crate::wire::exchange::{EndReason, Entry};
 use crate::wire::message::Message;
@@ -70,7 +70,7 @@ impl Settings {
 /// The memory of a shard's exchanges, lent once. With none for sessions there are no exchanges.
 #[derive(Debug)]
 pub struct Memory<'a> {
-    /// Partitions of the shard × (`limits::REPLICA_COUNT_MAX` - 1), or as many as N needs.
+    /// Partitions of the shard × (2 × N - 1): two topologies may be in force.
     pub pairs: &'a mut [Pair],
     /// At most `limits::EXCHANGE_ASKING_COUNT_MAX`.
     pub asking: &'a mut [Asking],
@@ -251,17 +251,17 @@ impl<'a> Exchanges<'a> {
         self.update_next(now);
     }
 
-    /// Takes a new ring: what runs is of an old one, and ends.
-    pub(crate) fn on_ring(
+    /// Takes new rings: what runs is of old ones, and ends.
+    pub(crate) fn on_rings(
         &mut self,
         now: Instant,
-        ring: &Ring<'_>,
+        rings: &Rings<'_>,
         me: NodeId,
         partitions: RangeInclusive<u16>,
     ) {
         self.end_all(now, |_| true);
         if !self.asking.is_empty() {
-            self.schedule.on_ring(now, ring, me, partitions);
+            self.schedule.on_rings(now, rings, me, partitions);
         }
         self.update_next(now);
     }

@@ -3,13 +3,13 @@
 use super::*;
 use crate::limits::EXCHANGE_RETRY;
 use crate::membership::member::{Member, Name};
-use crate::ring::{Ring, RingConfig};
+use crate::ring::{RingConfig, Rings, Transition};
 use crate::wire::exchange::EndReason;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const RINGS: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 42 };
 
-fn with_ring<T>(nodes: &[u32], check: impl FnOnce(&Ring<'_>) -> T) -> T {
+fn with_ring<T>(nodes: &[u32], check: impl FnOnce(&Rings<'_>) -> T) -> T {
     let member = |node: &u32| Member {
         node: NodeId(*node),
         uuid: u128::from(*node),
@@ -17,9 +17,9 @@ fn with_ring<T>(nodes: &[u32], check: impl FnOnce(&Ring<'_>) -> T) -> T {
         zone: Name::new("zone").unwrap(),
     };
     let members: Vec<Member> = nodes.iter().map(member).collect();
-    let mut storage = vec![NodeId(0); RINGS.slot_count()];
-    let mut ring = Ring::new(&mut storage, RINGS);
-    ring.rebuild(&members);
+    let mut storage = vec![NodeId(0); Rings::slot_count(&RINGS)];
+    let mut ring = Rings::new(&mut storage, RINGS);
+    ring.rebuild(&Transition::none(&members));
     check(&ring)
 }
 
@@ -31,7 +31,7 @@ fn ended(reason: EndReason, differences: u32, resume: Option<Resume>) -> Summary
 fn every_pair_has_its_turn_in_every_interval_and_few_at_a_time() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 3, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     assert_eq!(schedule.pairs().len(), 128, "the lowest node asks both others");
     let mut begun: BTreeMap<(Partition, NodeId), Vec<Instant>> = BTreeMap::new();
     let mut running = VecDeque::new();
@@ -67,7 +67,7 @@ fn the_lower_owner_begins() {
         with_ring(&[1, 2, 3, 4], |ring| {
             let mut memory = vec![Pair::default(); 128];
             let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
-            schedule.on_ring(Instant(0), ring, NodeId(me), 16..=40);
+            schedule.on_rings(Instant(0), ring, NodeId(me), 16..=40);
             let mut expected = Vec::new();
             for partition in (16..=40).map(Partition) {
                 let mut owners = ring.owners(partition).to_vec();
@@ -86,7 +86,7 @@ fn the_lower_owner_begins() {
 fn the_oldest_goes_first_and_a_repair_goes_now() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     assert_eq!(schedule.next(Instant(0), |_| true), None);
     schedule.repair(Instant(5), Some(Partition(9)), true);
     let first = schedule.next(Instant(5), |_| true).unwrap();
@@ -115,7 +115,7 @@ fn the_oldest_goes_first_and_a_repair_goes_now() {
 fn what_is_known_of_a_pair_outlives_a_new_ring() {
     let mut memory = vec![Pair::default(); 192];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 2, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(5), None, true);
     let running = schedule.next(Instant(5), |_| true).unwrap();
     for _ in 0..100 {
@@ -124,7 +124,7 @@ fn what_is_known_of_a_pair_outlives_a_new_ring() {
         schedule.on_end(Instant(5), start.partition, start.peer, &end);
     }
     with_ring(&[1, 2, 3, 4], |ring| {
-        schedule.on_ring(Instant(9), ring, NodeId(1), 0..=63);
+        schedule.on_rings(Instant(9), ring, NodeId(1), 0..=63);
         let keys = schedule.pairs().iter().map(|pair| (pair.partition, pair.peer));
         let pairs = (0..64).map(Partition).map(|partition| {
             ring.owners(partition).iter().filter(|_| ring.is_owner(partition, NodeId(1))).count()
@@ -136,7 +136,7 @@ fn what_is_known_of_a_pair_outlives_a_new_ring() {
     // The exchange that ran was of the other topology.
     let stale = ended(EndReason::StaleTopology, 0, None);
     schedule.on_end(Instant(9), running.partition, running.peer, &stale);
-    with_ring(&[2, 3], |ring| schedule.on_ring(Instant(9), ring, NodeId(1), 0..=63));
+    with_ring(&[2, 3], |ring| schedule.on_rings(Instant(9), ring, NodeId(1), 0..=63));
     assert!(schedule.pairs().is_empty());
     assert_eq!((schedule.timeout(), schedule.next(Instant(99), |_| true)), (None, None));
 }
@@ -145,7 +145,7 @@ fn what_is_known_of_a_pair_outlives_a_new_ring() {
 fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     let late = Instant(0) + INTERVAL;
     while let Some(start) = schedule.next(late, |peer| peer == NodeId(2)) {
         assert_eq!(start.peer, NodeId(2));
@@ -163,7 +163,7 @@ fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
 fn of_a_partition_one_exchange_goes_on_at_a_time() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     let late = Instant(0) + INTERVAL;
     let begun: Vec<Start> = core::iter::from_fn(|| schedule.next(late, |_| true)).collect();
     assert_eq!(begun.len(), 64);
@@ -182,7 +182,7 @@ fn of_a_partition_one_exchange_goes_on_at_a_time() {
 fn a_silent_peer_waits_with_all_its_pairs_and_what_was_asked_is_deferred() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(0), None, true);
     let silent = ended(EndReason::Silent, 0, None);
     let now = Instant(5);
@@ -212,7 +212,7 @@ fn a_silent_peer_waits_with_all_its_pairs_and_what_was_asked_is_deferred() {
 fn what_cannot_be_since_a_node_may_not_write_is_deferred() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(0), Some(Partition(9)), true);
     let start = schedule.next(Instant(5), |_| true).unwrap();
     schedule.on_end(Instant(5), start.partition, start.peer, &ended(EndReason::Held, 0, None));
@@ -228,7 +228,7 @@ fn what_cannot_be_since_a_node_may_not_write_is_deferred() {
 fn a_stream_is_not_taken_up_once_the_copies_were_compared() {
     let mut memory = vec![Pair::default(); 128];
     let mut schedule = Schedule::new(&mut memory, INTERVAL, 1, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_ring(Instant(0), ring, NodeId(1), 0..=63));
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(0), Some(Partition(9)), true);
     let start = schedule.next(Instant(5), |_| true).unwrap();
     let resume = Some(Resume { from: 7, to_peer: true });

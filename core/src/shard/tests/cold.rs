@@ -47,7 +47,7 @@ fn a_write_is_tried_again_with_a_fresh_birth() {
 #[test]
 fn what_forbids_a_write_is_asked_again_when_the_record_was_read() {
     for (change, failure) in [
-        (Input::Hold, Failure::Busy),
+        (Input::Stop, Failure::Busy),
         (Input::LogFailed, Failure::ReadOnly),
         (Input::PeerDown(TWO), Failure::Unavailable { needed: 3, got: 2 }),
     ] {

@@ -69,7 +69,7 @@ fn a_write_that_fails_after_its_read_is_unknown() {
 #[test]
 fn what_forbids_a_write_is_asked_again_after_the_read() {
     for (change, failure) in [
-        (Input::Hold, Failure::Busy),
+        (Input::Stop, Failure::Busy),
         (Input::LogFailed, Failure::ReadOnly),
         (Input::PeerDown(TWO), Failure::Unavailable { needed: 3, got: 2 }),
     ] {
@@ -109,7 +109,7 @@ const DAMAGED: Result<Applied, Refusal> = Err(Refusal::Unread(Unread::Damaged));
 #[test]
 fn a_damaged_record_is_never_written_on_but_left_to_another_owner() {
     let mut rig = Rig::new(Setup::default());
-    let owners = rig.shard.ring().owners(KEY.partition).to_vec();
+    let owners = rig.shard.rings().owners(KEY.partition).to_vec();
     let other = *owners.iter().find(|node| **node != ME).unwrap();
     for first in [false, true] {
         let (op, outputs) = if first {
@@ -178,7 +178,7 @@ fn a_node_that_lost_the_partition_during_the_read_does_not_write() {
         };
         assert_eq!(rig.input(Input::Answered { node, op, order: 5, found: FOUND }), []);
         let new = ring(2..=4, 2);
-        rig.input(Input::Ring { ring: &new, topology: TopologyId(2) });
+        rig.input(Input::Rings { rings: &new, topology: TopologyId(2) });
         // The read goes on with the new owners, of which one may have answered.
         let mut outputs = rig.fire();
         while let Some(Output::Ask { node, .. }) = outputs.first().copied() {

@@ -15,7 +15,7 @@ fn elsewhere(rig: &Rig) -> KeyPlace {
 /// A request forwarded to the first owner.
 fn forward(rig: &mut Rig, kind: Kind) -> (RequestId, NodeId) {
     let key = elsewhere(rig);
-    let node = rig.shard.ring().owners(key.partition)[0];
+    let node = rig.shard.rings().owners(key.partition)[0];
     let request = Request { key, ..rig.new_request(kind) };
     let outputs = rig.input(Input::Request(request));
     let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
@@ -63,7 +63,7 @@ fn only_the_node_that_was_asked_may_answer() {
 fn the_first_owner_in_reach_is_asked() {
     let mut rig = five();
     let key = elsewhere(&rig);
-    let owners = rig.shard.ring().owners(key.partition).to_vec();
+    let owners = rig.shard.rings().owners(key.partition).to_vec();
     for next in 1..=owners.len() {
         rig.input(Input::PeerDown(owners[next - 1]));
         rig.fire();
@@ -76,7 +76,7 @@ fn the_first_owner_in_reach_is_asked() {
             }
             None => {
                 // Of the others, the one that comes first stands in.
-                let first = rig.shard.ring().fallbacks(key.partition)[0];
+                let first = rig.shard.rings().fallbacks(key.partition)[0];
                 assert_ne!(first, ME, "as it happens");
                 let [Output::Forward { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
                 let target = Target::Node(first);
@@ -91,7 +91,7 @@ fn what_was_forwarded_once_is_not_forwarded_to_a_node_again() {
     let mut rig = five();
     let key = elsewhere(&rig);
     let partition = key.partition;
-    let owner = rig.shard.ring().owners(partition)[0];
+    let owner = rig.shard.rings().owners(partition)[0];
     for kind in [get(1, 0), put(1, 0, 0)] {
         let request = Request { key, forwarded: true, ..rig.new_request(kind) };
         let outputs = rig.input(Input::Request(request));

@@ -26,7 +26,7 @@ fn a_node_that_was_not_asked_does_not_count() {
     let mut rig = Rig::new(Setup { nodes: 5, ..Setup::default() });
     let owned = (0..1 << BITS).map(Partition).find(|partition| rig.shard.owns(*partition));
     let key = KeyPlace { partition: owned.unwrap(), order: 3 };
-    let owners = rig.shard.ring().owners(key.partition).to_vec();
+    let owners = rig.shard.rings().owners(key.partition).to_vec();
     let strangers = (1..=9).map(NodeId).filter(|node| !owners.contains(node));
     let request = Request { key, ..rig.new_request(put(2, 0, 0)) };
     let [Output::Apply { op, .. }] = rig.input(Input::Request(request))[..] else { panic!() };

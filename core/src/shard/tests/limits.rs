@@ -114,7 +114,7 @@ fn an_input_before_the_outputs_are_drained_is_a_bug() {
     let mut rig = Rig::new(Setup::default());
     let request = rig.new_request(get(2, 0));
     rig.shard.handle_input(rig.now, Input::Request(request));
-    rig.shard.handle_input(rig.now, Input::Hold);
+    rig.shard.handle_input(rig.now, Input::PeerDown(TWO));
 }
 
 #[test]
@@ -149,9 +149,9 @@ fn an_own_share_without_room_has_failed() {
     let outputs = rig.input(Input::Request(request));
     let [Output::Apply { op, .. }] = outputs[..] else { panic!("{outputs:?}") };
     rig.applied(op);
-    rig.input(Input::Ring { ring: &new, topology: TopologyId(2) });
+    rig.input(Input::Rings { rings: &new, topology: TopologyId(2) });
     rig.fire();
-    rig.input(Input::Ring { ring: &ring(1..=4, 2), topology: TopologyId(3) });
+    rig.input(Input::Rings { rings: &ring(1..=4, 2), topology: TopologyId(3) });
     let other = ring(1..=4, 2).owners(partition).iter().copied().find(|node| *node != ME);
     let failed = [rig.keep(other.unwrap()), rig.failed(op, no_quorum(2, 0))];
     assert_eq!(rig.fire(), failed, "the FIFO holds its first share");

@@ -25,7 +25,7 @@ use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{
     Asked, Failure, Found, KeyPlace, Kind, Link, Origin, Outcome, Request, Target,
 };
-use crate::ring::RingConfig;
+use crate::ring::{RingConfig, Transition};
 use crate::wire::peer::RejectReason;
 use core::time::Duration;
 use std::vec;
@@ -108,13 +108,13 @@ struct Rig {
 }
 
 /// The ring of these members. Its memory is leaked: this is a test.
-fn ring(members: impl IntoIterator<Item = u32>, n: usize) -> Ring<'static> {
+fn ring(members: impl IntoIterator<Item = u32>, n: usize) -> Rings<'static> {
     let config = RingConfig { partition_bits: BITS, n, seed: 1 };
     let zone = Name::new("default").unwrap();
     let member = |node: u32| Member { node: NodeId(node), uuid: node.into(), weight: 100, zone };
     let members: Vec<Member> = members.into_iter().map(member).collect();
-    let mut ring = Ring::new(vec![NodeId(0); config.slot_count()].leak(), config);
-    ring.rebuild(&members);
+    let mut ring = Rings::new(vec![NodeId(0); Rings::slot_count(&config)].leak(), config);
+    ring.rebuild(&Transition::none(&members));
     ring
 }
 
@@ -137,6 +137,7 @@ impl Rig {
             slots: vec![Slot::default(); setup.slots].leak(),
             unsynced: vec![Unsynced::default(); setup.unsynced].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
+            heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
@@ -175,7 +176,7 @@ impl Rig {
     fn drain(&mut self) -> Vec<Output> {
         let outputs = core::iter::from_fn(|| self.shard.poll_output());
         let outputs: Vec<Output> = outputs.collect();
-        let ring = self.shard.ring();
+        let ring = self.shard.rings();
         outputs
             .into_iter()
             .map(|output| match output {
@@ -191,8 +192,8 @@ impl Rig {
 
     /// Gives the machine a ring of these members, and walks to the end.
     fn members(&mut self, members: impl IntoIterator<Item = u32>, topology: TopologyId) {
-        let ring = ring(members, self.n);
-        assert_eq!(self.input(Input::Ring { ring: &ring, topology }), []);
+        let rings = ring(members, self.n);
+        assert_eq!(self.input(Input::Rings { rings: &rings, topology }), []);
         assert_eq!(self.fire(), []);
     }
 

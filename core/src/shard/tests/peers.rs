@@ -146,9 +146,9 @@ fn looks_come_one_in_a_step() {
         let request = Request { key, ..rig.new_request(read_first(2, 1)) };
         rig.input(Input::Request(request));
     }
-    rig.input(Input::Ring { ring: &new, topology: TopologyId(2) });
+    rig.input(Input::Rings { rings: &new, topology: TopologyId(2) });
     rig.fire();
-    rig.input(Input::Ring { ring: &ring(1..=4, 2), topology: TopologyId(3) });
+    rig.input(Input::Rings { rings: &ring(1..=4, 2), topology: TopologyId(3) });
     let mut looks = 0;
     while let Some(outputs) = rig.step() {
         let count = outputs.iter().filter(|o| matches!(o, Output::Look { .. })).count();

@@ -119,7 +119,7 @@ fn run_get(rig: &mut Rig, asked: [u8; 2], good: [bool; 3], swap: bool) {
     }
     let (op, outputs) = rig.get(r, pr);
     let mut expected = vec![Output::Look { op, target: OWN }];
-    let owners: Vec<NodeId> = rig.shard.ring().owners(KEY.partition).to_vec();
+    let owners: Vec<NodeId> = rig.shard.rings().owners(KEY.partition).to_vec();
     let mut unasked: Vec<NodeId> = owners.into_iter().filter(|node| *node != ME).collect();
     // Nodes that have answered are as quick as each other; those that have not are tried first.
     unasked.sort_by_key(|node| rig.shard.health.latency(*node));
@@ -217,7 +217,7 @@ fn a_node_in_no_ring_serves_nothing() {
 fn a_read_is_local_alone_only_with_r_1_at_an_owner() {
     let rig = Rig::new(Setup { nodes: 5, r: 2, ..Setup::default() });
     for partition in (0..1 << BITS).map(Partition) {
-        let owner = rig.shard.ring().is_owner(partition, ME);
+        let owner = rig.shard.rings().is_owner(partition, ME);
         assert_eq!(rig.shard.owns(partition), owner);
         assert_eq!(rig.shard.reads_alone(partition, 1, 0), owner);
         assert_eq!(rig.shard.reads_alone(partition, 1, 1), owner);

@@ -16,8 +16,8 @@ fn five(is_owner: bool) -> Five {
     let rig = Rig::new(Setup { nodes: 5, ..Setup::default() });
     let is_wanted = |partition: &Partition| rig.shard.owns(*partition) == is_owner;
     let partition = (0..1 << BITS).map(Partition).find(is_wanted).unwrap();
-    let ring = rig.shard.ring();
-    let others = ring.owners(partition).iter().copied().filter(|node| *node != ME);
+    let ring = rig.shard.rings();
+    let others = ring.owners(partition).into_iter().filter(|node| *node != ME);
     let (owners, fallbacks) = (others.collect(), ring.fallbacks(partition).to_vec());
     Five { rig, key: KeyPlace { partition, order: KEY.order }, owners, fallbacks }
 }
@@ -314,9 +314,9 @@ fn a_stand_in_uses_births_of_its_own() {
 }
 
 /// A ring in which the owner is none any more, or this node is one itself.
-fn other_ring(five: &Five, target: NodeId, owns: bool) -> Ring<'static> {
+fn other_ring(five: &Five, target: NodeId, owns: bool) -> Rings<'static> {
     let rings = (6..200).map(|more| ring([1, 2, 3, 4, 5, more], 3));
-    let is_wanted = |ring: &Ring<'_>| {
+    let is_wanted = |ring: &Rings<'_>| {
         let partition = five.key.partition;
         ring.is_owner(partition, ME) == owns && ring.is_owner(partition, target) == owns
     };
@@ -344,7 +344,7 @@ fn a_ring_that_takes_the_stand_in_away_ends_what_it_coordinates() {
     let reads_fails = five.rig.failed(reads, Failure::Unavailable { needed: 2, got: 0 });
     let (writes, _) = five.put(put(3, 0, 0), target);
     let writes_fails = five.rig.failed(writes, no_quorum(3, 1));
-    assert_eq!(five.rig.input(Input::Ring { ring: &new, topology: NEXT }), []);
+    assert_eq!(five.rig.input(Input::Rings { rings: &new, topology: NEXT }), []);
     assert_eq!(five.rig.fire(), [reads_fails, writes_fails]);
     assert_eq!(five.rig.input(Input::Fetched { op: waits }), [waits_fails]);
     assert_eq!(five.rig.shard.request_count(), 0);
@@ -359,7 +359,7 @@ fn a_read_that_ends_on_another_ring_begins_no_write() {
     let outputs = five.request(read_first(2, 2), true);
     let [Output::Ask { op, .. }, ..] = outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(five.rig.answer(owners[0], op), []);
-    assert_eq!(five.rig.input(Input::Ring { ring: &new, topology: NEXT }), []);
+    assert_eq!(five.rig.input(Input::Rings { rings: &new, topology: NEXT }), []);
     let failed = five.rig.failed(op, Failure::Unavailable { needed: 1, got: 0 });
     assert_eq!(five.rig.answer(owners[1], op), [failed]);
 }
@@ -377,7 +377,7 @@ fn who_was_an_owner_when_it_wrote_does_not_stand_in() {
     five.key.partition = partition.unwrap();
     assert_eq!(five.rig.input(Input::PeerUp(six)), []);
     let (op, _) = five.put(put(3, 0, 0), OWN);
-    assert_eq!(five.rig.input(Input::Ring { ring: &new, topology: NEXT }), []);
+    assert_eq!(five.rig.input(Input::Rings { rings: &new, topology: NEXT }), []);
     assert_eq!(five.rig.fire().len(), 1, "to the one that came in its place");
     let free = new.fallbacks(five.key.partition).into_iter().filter(|node| *node != ME);
     free.for_each(|node| assert_eq!(five.down(node), []));
@@ -406,7 +406,7 @@ fn a_ring_that_leaves_the_stand_in_its_part_changes_nothing() {
             other => panic!("{other:?}"),
         };
         let same = ring(1..=5, 3);
-        assert_eq!(five.rig.input(Input::Ring { ring: &same, topology: NEXT }), []);
+        assert_eq!(five.rig.input(Input::Rings { rings: &same, topology: NEXT }), []);
         assert_eq!(five.rig.fire(), []);
         for node in &near[1..] {
             assert_eq!(five.rig.ack(*node, op), []);
@@ -460,7 +460,7 @@ fn the_most_owners_there_can_be_go_at_once() {
                 rig.applied(op);
             }
         }
-        let owners = rig.shard.ring().owners(partition).to_vec();
+        let owners = rig.shard.rings().owners(partition).to_vec();
         for node in owners.into_iter().filter(|node| *node != ME) {
             assert_eq!(rig.input(Input::PeerDown(node)), []);
         }

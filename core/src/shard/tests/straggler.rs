@@ -77,9 +77,9 @@ fn an_own_share_that_is_late_needs_nothing() {
 #[test]
 fn another_node_stands_in_where_there_is_one() {
     let mut rig = Rig::new(Setup { nodes: 5, n: 4, w: 3, ..Setup::default() });
-    let peers = rig.shard.ring().owners(KEY.partition).iter().copied();
+    let peers = rig.shard.rings().owners(KEY.partition).into_iter();
     let peers: Vec<_> = peers.filter(|node| *node != ME).collect();
-    let fallback = rig.shard.ring().fallbacks(KEY.partition)[0];
+    let fallback = rig.shard.rings().fallbacks(KEY.partition)[0];
     for takes in [true, false] {
         let (op, _) = rig.put(3, 0, 0);
         rig.ack(peers[0], op);

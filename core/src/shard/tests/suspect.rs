@@ -97,7 +97,7 @@ fn a_suspect_is_asked_for_signs_and_nothing_else_until_it_gives_one() {
 #[test]
 fn what_waits_for_a_new_suspect_goes_on_without_it() {
     let mut rig = Rig::new(Setup { nodes: 5, n: 4, ..Setup::default() });
-    let peers = rig.shard.ring().owners(KEY.partition).iter().copied();
+    let peers = rig.shard.rings().owners(KEY.partition).into_iter();
     let peers: Vec<_> = peers.filter(|node| *node != ME).collect();
     let [silent, one, two] = peers[..] else { panic!("{peers:?}") };
     let (op, outputs) = rig.put(4, 0, 0);
@@ -144,7 +144,7 @@ fn requests_are_handed_on_to_owners_that_are_well() {
     let mut rig = Rig::new(Setup { nodes: 5, ..Setup::default() });
     let wanted = |partition: &Partition| !rig.shard.owns(*partition);
     let partition = (0..1 << BITS).map(Partition).find(wanted).unwrap();
-    let owners = rig.shard.ring().owners(partition).to_vec();
+    let owners = rig.shard.rings().owners(partition).to_vec();
     let key = KeyPlace { partition, order: 1 };
     let forward = |rig: &mut Rig| {
         let request = Request { key, ..rig.new_request(get(1, 0)) };

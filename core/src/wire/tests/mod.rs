@@ -15,7 +15,7 @@ use super::payload::Payload;
 use super::peer::{Ack, Hint, Read, ReadSame, Reject, RejectReason};
 use super::put::{Condition, Content, PutRequest, Replaces};
 use super::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
-use super::topology::{Answer, Items, Proposal, Topology};
+use super::topology::{Items, Staged, Topology};
 use crate::checksum::Software;
 use crate::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use crate::time::UnixMs;
@@ -238,18 +238,12 @@ fn peer_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
 fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     let operations = Items::new(OPERATION, 4).unwrap();
     let contacts = Items::new(CONTACT, 5).unwrap();
-    let proposal = Proposal { operation: OPERATION };
-    let answer = |verdict| Answer { verdict, operation: OPERATION };
     let repair = Message::Repair(Repair { partition: Some(Partition(258)) });
     let admin = AdminReply { status: Status::Ok, text: "{\"name\":\"ä\"}" };
     vec![
         ("topology", b"", Message::Topology(Topology { operations, contacts })),
-        ("hold", b"", Message::Hold(proposal)),
-        ("held", b"", Message::Held(answer(1))),
-        ("commit", b"", Message::Commit(proposal)),
-        ("committed", b"", Message::Committed(answer(2))),
-        ("abort", b"", Message::Abort(proposal)),
-        ("aborted", b"", Message::Aborted(answer(3))),
+        ("warm", b"", Message::Warm),
+        ("staged", b"", Message::Staged(Staged { revision: 0x1112_1314_1516_1718, operations })),
         ("status", b"", Message::Status),
         ("ring", b"", Message::Ring),
         ("ring_of_key", b"key", Message::Ring),

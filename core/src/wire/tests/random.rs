@@ -170,10 +170,7 @@ fn random_message(prng: &mut Prng) -> (&'static [u8], Message<'static>) {
         12 => (key, Message::Hint(Hint { target, record: some_bytes(prng, 200) })),
         13 => (b"", Message::Topology(random_topology(prng))),
         14 | 15 => (b"", Message::Gossip(random_gossip(prng))),
-        _ => {
-            let operation = some_bytes(prng, 256);
-            (b"", Message::Held(Answer { verdict: order as u8, operation }))
-        }
+        _ => (b"", Message::Warm),
     }
 }
 

@@ -88,7 +88,8 @@ impl World<'_> {
 
     /// Sends `operation` to some shard of some process.
     pub(super) fn request(&mut self, sender: Sender, operation: Operation) {
-        let alive = |node: &usize| self.hosts[*node].process.is_some();
+        let alive =
+            |node: &usize| self.hosts[*node].process.is_some() && self.hosts[*node].is_member();
         let nodes: Vec<usize> = (0..self.hosts.len()).filter(alive).collect();
         if nodes.is_empty() {
             return self.pause_sender(sender, BACKOFF);
@@ -109,7 +110,7 @@ impl World<'_> {
             Action::Get { .. } if !self.agrees() => Set::default(),
             Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr),
             Action::Put(put) => {
-                self.judge.on_issue(operation.key, put);
+                self.judge.on_issue(&self.hosts, operation.key, put);
                 self.judge.on_sent(self.now, node, put.stamp);
                 Set::default()
             }
@@ -140,17 +141,13 @@ impl World<'_> {
         self.tickets.open.contains_key(&ticket)
     }
 
-    /// Whether all shards that run work on the same topology, of as many nodes as any ever had;
-    /// what a node knew that is gone for good, others may never hear.
+    /// Whether all shards that run work on the same topology.
     pub(super) fn agrees(&self) -> bool {
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
-        let shards: Vec<_> = processes.flat_map(|process| &process.shards).collect();
-        let mut topologies = shards.iter().map(|shard| shard.machine.topology());
-        let mut counts = shards.iter().map(|shard| shard.machine.ring().nodes().len());
-        let is_lame = self.hosts.iter().any(|host| host.is_gone);
+        let shards = processes.flat_map(|process| &process.shards);
+        let mut topologies = shards.map(|shard| shard.machine.topology());
         let first = topologies.next();
         topologies.all(|topology| Some(topology) == first)
-            && (is_lame || counts.all(|count| count == self.judge.member_count))
     }
 
     /// S22: a frame of the coordinator at `site` shows what its clock allows, if it is the reply to

@@ -41,7 +41,7 @@ impl World<'_> {
         if store.take_damaged() {
             note!(self, "the disk of {site:?} is damaged");
             host.is_damaged = true;
-            self.judge.on_damage(&self.hosts);
+            self.judge.on_damage(&self.hosts, self.settings.hash_seed);
         }
     }
 

@@ -17,12 +17,13 @@ const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::Split,
     Fault::Reset,
     Fault::Crash,
     Fault::Pause,
     Fault::ClockStep,
+    Fault::Change,
     Fault::Space,
     Fault::Rot,
 ];
@@ -60,8 +61,9 @@ impl World<'_> {
     /// Mean time between two faults of that kind.
     fn interval(&self, fault: Fault) -> Option<Duration> {
         let options = &self.swarm.faults;
-        let is_of_disk = matches!(fault, Fault::Space | Fault::Rot);
-        if self.is_early() && fault != Fault::ClockStep && !is_of_disk {
+        let is_apart =
+            matches!(fault, Fault::Space | Fault::Rot | Fault::ClockStep | Fault::Change);
+        if self.is_early() && !is_apart {
             return Some(EARLY_INTERVAL);
         }
         match fault {
@@ -70,6 +72,7 @@ impl World<'_> {
             Fault::Crash => options.crash,
             Fault::Pause => options.pause,
             Fault::ClockStep => options.clock_step,
+            Fault::Change => options.change,
             Fault::Space => self.swarm.disk.space,
             Fault::Rot => self.swarm.disk.rot,
         }
@@ -102,6 +105,7 @@ impl World<'_> {
                 self.hosts[node].wall = self.random.between(0, 1 << 41);
                 note!(self, "the wall clock of n{node} jumps");
             }
+            Fault::Change => return self.change_membership(),
             Fault::Space => self.change_space(node),
             Fault::Rot => self.rot(node),
         }
@@ -148,6 +152,15 @@ impl World<'_> {
         let back = self.fault_length(self.swarm.faults.restart);
         self.after(back, Event::Restart { node });
         self.judge.check_nothing_lost(&self.hosts)
+    }
+
+    /// A process ends, and the disk with it: nobody will see them again.
+    pub(super) fn destroy(&mut self, node: usize) -> Result<(), Violation> {
+        note!(self, "n{node} is gone for good");
+        self.hosts[node].is_damaged = true;
+        self.hosts[node].is_gone = true;
+        self.judge.on_damage(&self.hosts, self.settings.hash_seed);
+        self.crash(node)
     }
 
     fn pause(&mut self, node: usize) {

@@ -52,9 +52,7 @@ impl World<'_> {
         let passed = self.now.since(self.since);
         let enough = self.has_enough();
         match self.stage {
-            Stage::Forming
-                if self.swarm.early.is_some() || self.judge.member_count == self.hosts.len() =>
-            {
+            Stage::Forming if self.swarm.early.is_some() || self.agrees() && self.is_whole() => {
                 self.enter(Stage::Running);
                 self.unleash();
                 let head_start = self.swarm.early.unwrap_or_default();
@@ -79,6 +77,7 @@ impl World<'_> {
                     && self.tickets.is_empty()
                     && self.requests_have_ended()
                     && self.agrees()
+                    && self.is_whole()
                     && self.stragglers_are_settled()
                     && self.hints_are_delivered()
                     && (self.swarm.anti_entropy.is_none() || self.copies_are_equal()) =>
@@ -94,10 +93,11 @@ impl World<'_> {
                 let open = self.tickets.numbers();
                 return self.stuck(&format!(
                     "not healed although all is well, open: {open:?}, enough: {enough}, clients \
-                     idle: {}, topologies agree: {}, stragglers settled: {}, hints delivered: {}, \
+                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints delivered: {}, \
                      copies equal: {}",
                     self.clients.are_idle(),
                     self.agrees(),
+                    self.is_whole(),
                     self.stragglers_are_settled(),
                     self.hints_are_delivered(),
                     self.copies_are_equal()
@@ -126,6 +126,20 @@ impl World<'_> {
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
         let mut shards = processes.flat_map(|process| &process.shards);
         shards.all(|shard| shard.machine.request_count() + shard.waiting.count() == 0)
+    }
+
+    /// L3: every node is a member in every view, and nothing moves. What a node knew that is gone
+    /// for good, others may never have heard.
+    fn is_whole(&self) -> bool {
+        let is_lame = self.hosts.iter().any(|host| host.is_gone);
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        let mut shards = processes.flat_map(|process| &process.shards);
+        shards.all(|shard| {
+            let rings = shard.machine.rings();
+            let members = self.hosts.iter().filter(|host| host.is_member()).count();
+            let is_complete = rings.committed().nodes().len() == members;
+            !rings.is_moving() && (is_complete || is_lame)
+        })
     }
 
     /// What the run reached so far.
@@ -177,9 +191,13 @@ impl World<'_> {
                 self.crash(node)?;
             }
             self.hosts[node].is_gone |= is_damaged;
-            if self.hosts[node].process.is_none() && !self.hosts[node].is_gone {
+            let is_awaited = !self.hosts[node].is_gone && !self.hosts[node].is_spare;
+            if self.hosts[node].process.is_none() && is_awaited {
                 self.start(node)?;
             }
+        }
+        if self.swarm.faults.change.is_some() {
+            self.commit_again()?;
         }
         for a in 0..self.hosts.len() {
             for b in a + 1..self.hosts.len() {
@@ -252,14 +270,12 @@ impl World<'_> {
         let machine = |host: &Host<'_>| {
             let process = host.process.as_ref().expect("every process runs in the end");
             let node = process.node.as_ref().expect("it is not at work");
-            (node.published(), node.ring().hash(), node.ring().nodes().len())
+            (node.published(), node.rings().committed().hash())
         };
-        let mut views = self.hosts.iter().filter(|host| !host.is_gone).map(machine);
+        let awaited = self.hosts.iter().filter(|host| !host.is_gone && !host.is_spare);
+        let mut views = awaited.map(machine);
         let Some(first) = views.next() else { return Ok(()) };
-        // What a node knew that is gone for good, others may never have heard.
-        let is_lame = self.hosts.iter().any(|host| host.is_gone);
-        let is_whole = first.2 == self.hosts.len() || self.swarm.early.is_some() || is_lame;
-        if !views.all(|view| view == first) || !is_whole {
+        if !views.all(|view| view == first) || !self.is_whole() {
             return Err(Violation::new(Invariant::RingAgreement, "views differ in the end"));
         }
         if !self.requests_have_ended() {
@@ -286,9 +302,10 @@ impl World<'_> {
         node != NodeId(0) && self.hosts[node_index(node)].is_gone
     }
 
-    /// L2: nobody keeps anything for a node that is there.
+    /// L2: no member keeps anything for a node that is there. Who has left may have kept in mind
+    /// that an owner lacks what others have, too.
     fn hints_are_delivered(&self) -> bool {
-        let sound = self.hosts.iter().filter(|host| !host.is_gone);
+        let sound = self.hosts.iter().filter(|host| !host.is_gone && host.is_member());
         let mut targets =
             sound.flat_map(|host| &host.stores).flat_map(|store| store.hint_targets());
         targets.all(|target| self.is_gone(target))
@@ -311,7 +328,8 @@ impl World<'_> {
 
     /// L4: every member that runs is alive in every view.
     fn all_are_alive(&self) -> bool {
-        let running = || (0..self.hosts.len()).filter(|node| !self.hosts[*node].is_gone);
+        let is_there = |node: &usize| !self.hosts[*node].is_gone && self.hosts[*node].is_member();
+        let running = || (0..self.hosts.len()).filter(is_there);
         running().all(|node| {
             let process = self.hosts[node].process.as_ref().expect("every process runs in the end");
             let machine = process.node.as_ref().expect("it is not at work");
@@ -323,10 +341,11 @@ impl World<'_> {
 
     /// The nodes that own `partition` and run; none if no node runs.
     fn owners(&self, partition: Partition) -> Vec<usize> {
-        let Some(process) = self.hosts.iter().find_map(|host| host.process.as_ref()) else {
+        let members = self.hosts.iter().filter(|host| host.is_member());
+        let Some(process) = members.filter_map(|host| host.process.as_ref()).next() else {
             return Vec::new();
         };
-        let ring = process.node.as_ref().expect("it is not at work").ring();
+        let ring = process.node.as_ref().expect("it is not at work").rings().committed();
         let owners = ring.owners(partition).iter().map(|id| node_index(*id));
         owners.filter(|owner| !self.hosts[*owner].is_gone).collect()
     }
@@ -375,6 +394,9 @@ impl World<'_> {
         for (node, of_host) in trees.iter().enumerate() {
             for (partition, tree) in of_host {
                 let owners = self.owners(*partition);
+                if !owners.contains(&node) {
+                    continue;
+                }
                 let differs = |owner: &&usize| trees[**owner].get(partition) != Some(tree);
                 if let Some(other) = owners.iter().find(differs) {
                     let number = partition.0;

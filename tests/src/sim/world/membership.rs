@@ -1,18 +1,18 @@
 //! The machine of a node, and the frames of membership.
 
 use ringmain_core::checksum::Software;
-use ringmain_core::id::RequestId;
+use ringmain_core::id::{RequestId, TopologyId};
 use ringmain_core::membership::member::Contact;
-use ringmain_core::membership::topology::{Operation, Operations};
-use ringmain_core::node::{Message, NodeInput, NodeOutput, Verdict};
+use ringmain_core::membership::operation::Operation;
+use ringmain_core::membership::topology::Operations;
+use ringmain_core::node::{NodeInput, NodeOutput};
 use ringmain_core::shard::Input;
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
 use ringmain_core::wire::gossip::{Gossip, Liveness};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
-use ringmain_core::wire::topology::{Answer, Items, Proposal, Topology};
+use ringmain_core::wire::topology::{Items, Staged, Topology};
 
-use super::super::host::Persisted;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
@@ -22,19 +22,18 @@ use super::{Event, World, note};
 impl World<'_> {
     /// The first inputs of a fresh node machine.
     pub(super) fn on_started(&mut self, node: usize, own: Contact) -> Result<(), Violation> {
-        if let Some(Persisted { operations, vote }) = self.hosts[node].persisted.clone() {
-            let operations = Operations::new_checked(&operations).expect("as it was persisted");
-            self.node_turn(node, NodeInput::Restored { operations, vote })?;
-        } else if node == 0 {
-            self.node_turn(node, NodeInput::Found)?;
-        }
-        self.node_turn(node, NodeInput::Contact(own))?;
         for shard in 0..self.hosts[node].stores.len() {
             for target in self.hosts[node].stores[shard].hint_targets() {
                 self.turn(Site { node, shard }, |turn| turn.input(Input::Hinted { target }))?;
             }
         }
-        Ok(())
+        if let Some(operations) = self.hosts[node].persisted.clone() {
+            let operations = Operations::new_checked(&operations).expect("as it was persisted");
+            self.node_turn(node, NodeInput::Restored { operations })?;
+        } else if node == 0 {
+            self.node_turn(node, NodeInput::Found)?;
+        }
+        self.node_turn(node, NodeInput::Contact(own))
     }
 
     /// Feeds the machine of `node` and does what it asks for.
@@ -63,7 +62,7 @@ impl World<'_> {
     pub(super) fn on_persisted(
         &mut self,
         node: usize,
-        persisted: Persisted,
+        persisted: Vec<u8>,
     ) -> Result<(), Violation> {
         self.hosts[node].persisted = Some(persisted);
         self.node_turn(node, NodeInput::Persisted)
@@ -77,40 +76,27 @@ impl World<'_> {
     ) -> Result<(), Violation> {
         let malformed = || Violation::new(Invariant::OneReply, format!("malformed {frame:?}"));
         let (from, payload) = (node_id(from), frame.payload());
-        let (message, operation) = match frame.op() {
+        match frame.op() {
             op if op.is_gossip() => {
                 let gossip = Gossip::new_checked(op, payload).map_err(|_| malformed())?;
-                return self.node_turn(node, NodeInput::Gossip { from, gossip });
+                self.node_turn(node, NodeInput::Gossip { from, gossip })
             }
-            Op::Topology => {
+            Op::Staged => {
+                let staged = Staged::new_checked(payload).map_err(|_| malformed())?;
+                let bytes: Vec<u8> = staged.operations.iter().flatten().copied().collect();
+                let operations = Operations::new_checked(&bytes).map_err(|_| malformed())?;
+                let revision = staged.revision;
+                self.node_turn(node, NodeInput::Staged { from, revision, operations })
+            }
+            Op::Warm => {
+                let topology = frame.hop().topology;
+                self.node_turn(node, NodeInput::Warm { from, topology })
+            }
+            _ => {
                 let topology = Topology::new_checked(payload).map_err(|_| malformed())?;
-                return self.on_topology(node, from, topology);
+                self.on_topology(node, from, topology)
             }
-            op @ (Op::Hold | Op::Commit | Op::Abort) => {
-                let proposal = Proposal::new_checked(payload).map_err(|_| malformed())?;
-                let message = match op {
-                    Op::Hold => Message::Hold,
-                    Op::Commit => Message::Commit,
-                    _ => Message::Abort,
-                };
-                (message, proposal.operation)
-            }
-            op => {
-                let answer = Answer::new_checked(payload).map_err(|_| malformed())?;
-                let verdict = Verdict::from_number(answer.verdict).ok_or_else(malformed)?;
-                let message = match op {
-                    Op::Held => Message::Held(verdict),
-                    Op::Committed => Message::Committed(verdict),
-                    _ => Message::Aborted(verdict),
-                };
-                (message, answer.operation)
-            }
-        };
-        let operation = operation.try_into().map_err(|_| malformed())?;
-        let operation = Operation::from_bytes(operation).map_err(|_| malformed())?;
-        let (attempt, topology) = (frame.hop().request.0, frame.hop().topology);
-        let input = NodeInput::Message { from, topology, attempt, message, operation };
-        self.node_turn(node, input)
+        }
     }
 
     fn on_topology(
@@ -150,7 +136,7 @@ impl World<'_> {
             }
         }
         for (to, op, payload) in messages {
-            self.send_of_node(node, to, op, 0, &payload.as_slice());
+            self.send_of_node(node, to, op, &payload.as_slice());
         }
         for output in outputs {
             self.act_on_node(node, output)?;
@@ -176,38 +162,43 @@ impl World<'_> {
     fn act_on_node(&mut self, node: usize, output: NodeOutput) -> Result<(), Violation> {
         match output {
             NodeOutput::SendTopology { to } => self.send_topology(node, node_index(to)),
-            NodeOutput::Send { to, attempt, message, operation } => {
-                note!(self, "n{node} sends {message:?} of {attempt:08x} to n{}", node_index(to));
-                self.send_message(node, node_index(to), attempt, message, &operation);
+            NodeOutput::SendStaged { to } => self.send_staged(node, node_index(to)),
+            NodeOutput::StagedFull => {
+                let detail = format!("n{node} has no room for what is staged");
+                return Err(Violation::new(Invariant::Bounds, detail));
             }
-            NodeOutput::HoldShards => {
-                self.feed_shards(node, Input::Hold)?;
-                let empty = self.hosts[node].stores.iter().all(|store| store.count() == 0);
-                return self.node_turn(node, NodeInput::ShardsHeld { empty });
-            }
-            NodeOutput::ReleaseShards => {
-                self.provoke(node);
-                return self.feed_shards(node, Input::Release);
+            NodeOutput::SendWarm { to, topology } => {
+                note!(self, "n{node} is warm in {:016x} for n{}", topology.0, node_index(to));
+                self.send_warm(node, node_index(to), topology);
             }
             NodeOutput::Persist { topology } => {
                 note!(self, "n{node} persists topology {:016x}", topology.0);
                 let process = self.hosts[node].process.as_ref().expect("its process runs");
                 let machine = process.node.as_ref().expect("it is not at work");
-                let operations = machine.operations().bytes().to_vec();
-                let persisted = Persisted { operations, vote: machine.vote() };
+                let persisted = machine.operations().bytes().to_vec();
                 let (life, delay) = (self.life(node), self.random.delay(self.swarm.disk.sync));
                 self.after(delay, Event::Persisted { node, life, persisted });
             }
             NodeOutput::Publish { topology } => {
                 note!(self, "n{node} publishes topology {:016x}", topology.0);
+                let process = self.hosts[node].process.as_ref().expect("its process runs");
+                let machine = process.node.as_ref().expect("it is not at work");
+                let is_moving = machine.rings().is_moving();
+                if std::mem::replace(&mut self.hosts[node].is_moving, is_moving) && !is_moving {
+                    self.marks.hit(Mark::Settled);
+                }
                 self.provoke(node);
-                return self.publish(node);
+                self.publish(node)?;
+                if self.hosts.iter().any(|host| host.is_damaged) {
+                    self.judge.on_damage(&self.hosts, self.settings.hash_seed);
+                }
             }
             NodeOutput::ContactChanged { .. } => {}
-            NodeOutput::JoinRefused { verdict, .. } => {
-                note!(self, "n{node} is refused: {verdict:?}");
-                self.marks.hit(Mark::JoinRefused);
+            NodeOutput::JoinRefused { refusal } => {
+                let detail = format!("n{node} cannot join: {refusal:?}");
+                return Err(Violation::new(Invariant::Liveness, detail));
             }
+            NodeOutput::Removed => note!(self, "n{node} is a member no more"),
             NodeOutput::Liveness { node: other, liveness } => {
                 note!(self, "n{node} holds n{} for {liveness:?}", node_index(other));
                 self.marks.hit(match liveness {
@@ -229,21 +220,14 @@ impl World<'_> {
         Ok(())
     }
 
-    fn feed_shards(&mut self, node: usize, input: Input<'static>) -> Result<(), Violation> {
-        for shard in 0..self.hosts[node].stores.len() {
-            self.turn(Site { node, shard }, |turn| turn.input(input))?;
-        }
-        Ok(())
-    }
-
-    /// Gives the ring of the node's machine to its shards.
+    /// Gives the rings of the node's machine to its shards.
     fn publish(&mut self, node: usize) -> Result<(), Violation> {
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.take().expect("it is not at work");
-        self.judge.on_ring(node, machine.published(), machine.ring())?;
+        self.judge.on_rings(node, machine.published(), machine.rings())?;
         for shard in 0..self.hosts[node].stores.len() {
-            let (ring, topology) = (machine.ring(), machine.published());
-            self.turn(Site { node, shard }, |turn| turn.input(Input::Ring { ring, topology }))?;
+            let (rings, topology) = (machine.rings(), machine.published());
+            self.turn(Site { node, shard }, |turn| turn.input(Input::Rings { rings, topology }))?;
         }
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         process.node = Some(machine);
@@ -259,54 +243,46 @@ impl World<'_> {
             operations: Items::new(&operations, Operation::BYTES).expect("whole operations"),
             contacts: Items::new(&contacts, Contact::BYTES).expect("whole contacts"),
         };
-        self.send_of_node(node, to, Op::Topology, 0, &payload);
+        self.send_of_node(node, to, Op::Topology, &payload);
     }
 
-    fn send_message(
+    fn send_staged(&mut self, node: usize, to: usize) {
+        let process = self.hosts[node].process.as_ref().expect("its process runs");
+        let Some(machine) = process.node.as_ref() else { return };
+        let (revision, operations) = machine.staged();
+        let operations = operations.bytes().to_vec();
+        let operations = Items::new(&operations, Operation::BYTES).expect("whole operations");
+        self.send_of_node(node, to, Op::Staged, &Staged { revision, operations });
+    }
+
+    fn send_warm(&mut self, node: usize, to: usize, topology: TopologyId) {
+        self.send_on(node, to, (Op::Warm, topology), &[].as_slice());
+    }
+
+    /// A frame of a node names the newest topology, which its shards may not work on yet.
+    fn send_of_node(&mut self, node: usize, to: usize, op: Op, payload: &impl Payload) {
+        let process = self.hosts[node].process.as_ref().expect("its process runs");
+        let Some(machine) = process.node.as_ref() else { return };
+        let topology = machine.operations().id();
+        self.send_on(node, to, (op, topology), payload);
+    }
+
+    fn send_on(
         &mut self,
         node: usize,
         to: usize,
-        attempt: u32,
-        message: Message,
-        operation: &Operation,
-    ) {
-        let bytes = operation.to_bytes();
-        let (op, verdict) = match message {
-            Message::Hold => (Op::Hold, None),
-            Message::Commit => (Op::Commit, None),
-            Message::Abort => (Op::Abort, None),
-            Message::Held(verdict) => (Op::Held, Some(verdict)),
-            Message::Committed(verdict) => (Op::Committed, Some(verdict)),
-            Message::Aborted(verdict) => (Op::Aborted, Some(verdict)),
-        };
-        match verdict {
-            None => self.send_of_node(node, to, op, attempt, &Proposal { operation: &bytes }),
-            Some(verdict) => {
-                let answer = Answer { verdict: verdict as u8, operation: &bytes };
-                self.send_of_node(node, to, op, attempt, &answer);
-            }
-        }
-    }
-
-    fn send_of_node(
-        &mut self,
-        node: usize,
-        to: usize,
-        op: Op,
-        request: u32,
+        (op, topology): (Op, TopologyId),
         payload: &impl Payload,
     ) {
         if !self.connected[node][to] {
             return;
         }
-        let process = self.hosts[node].process.as_ref().expect("its process runs");
-        let Some(machine) = process.node.as_ref() else { return };
         let hop = Hop {
             op,
-            request: RequestId(request),
+            request: RequestId::NONE,
             deadline_ms: 0,
             age_ms: 0,
-            topology: machine.operations().id(),
+            topology,
             cluster_digest: self.settings.cluster_digest,
         };
         let mut frame = vec![0; frame_length(0, payload.bytes())];

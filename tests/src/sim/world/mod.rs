@@ -6,9 +6,10 @@
 //!            faults off                          faults on                          faults off
 //! healing ── clients are done ──► closing: every key read from all, written to all ──► judged
 //! ```
-//! Some seeds do not wait: faults and clients begin with the first node. Then those that come
-//! after the first write are refused, and the cluster stays as large as it is.
+//! Some seeds do not wait: faults and clients begin with the first node, and the others join
+//! meanwhile.
 
+mod changes;
 mod clients;
 mod disks;
 mod faults;
@@ -24,14 +25,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmain_core::drive::TurnSettings;
-use ringmain_core::id::{ClusterId, NodeId};
+use ringmain_core::id::{ClusterId, NodeId, TopologyId};
 use ringmain_core::node::NodeInput;
 use ringmain_core::request::KeyPlace;
 use ringmain_core::time::Instant;
 use ringmain_runtime::log::Wanted;
 
 use super::client::{Clients, Operation};
-use super::host::{Host, Persisted, Pool, contact};
+use super::host::{Host, Pool, contact};
 use super::judge::Judge;
 use super::mark::{Mark, Marks};
 use super::network::{Network, Parcel, Site};
@@ -47,6 +48,9 @@ use followers::{Follower, Followers};
 
 /// Most events of a run; more mean that it does not end.
 const EVENT_COUNT_MAX: u64 = 2_000_000;
+
+/// Most changes of the membership in a run.
+const CHANGE_COUNT_MAX: u32 = 12;
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -97,7 +101,7 @@ pub(super) enum Event {
     Persisted {
         node: usize,
         life: u64,
-        persisted: Persisted,
+        persisted: Vec<u8>,
     },
     /// A connection between two nodes came up or was lost, as one of them sees it.
     Peer {
@@ -105,6 +109,12 @@ pub(super) enum Event {
         life: u64,
         peer: usize,
         up: bool,
+    },
+    /// A shard has what its node gains in a topology.
+    ShardWarm {
+        node: usize,
+        life: u64,
+        topology: TopologyId,
     },
     /// A shard met a peer on another topology.
     Differs {
@@ -164,6 +174,8 @@ pub(super) enum Fault {
     Pause,
     /// A wall clock jumps.
     ClockStep,
+    /// The membership changes.
+    Change,
     /// The free space of a disk changes.
     Space,
     /// A bit on a disk turns.
@@ -198,6 +210,8 @@ pub(super) struct World<'m> {
     judge: Judge,
     /// The reply that arrived last, if nothing else has since: it may be on its way back.
     arrived: Option<Reply>,
+    /// Changes of the membership that are still to come.
+    changes_left: u32,
     stage: Stage,
     /// When the stage began.
     since: Instant,
@@ -251,6 +265,7 @@ impl<'m> World<'m> {
             closing: Closing::default(),
             judge,
             arrived: None,
+            changes_left: CHANGE_COUNT_MAX,
             stage: Stage::Forming,
             since: Instant(0),
             marks: Marks::default(),
@@ -266,7 +281,9 @@ impl<'m> World<'m> {
     pub(super) fn run(&mut self) -> Result<(), Violation> {
         note!(self, "{:?}", self.swarm);
         for node in 0..self.hosts.len() {
-            self.start(node)?;
+            if !self.hosts[node].is_spare {
+                self.start(node)?;
+            }
         }
         for _ in 0..EVENT_COUNT_MAX {
             if self.advance()? {
@@ -328,7 +345,11 @@ impl<'m> World<'m> {
             Event::Differs { node, life, peer } if life == self.life(node) => {
                 self.node_turn(node, NodeInput::Differs(peer))
             }
+            Event::ShardWarm { node, life, topology } if life == self.life(node) => {
+                self.node_turn(node, NodeInput::ShardWarm { topology })
+            }
             Event::Follow { .. }
+            | Event::ShardWarm { .. }
             | Event::Wake { .. }
             | Event::WakeNode { .. }
             | Event::Differs { .. }
@@ -368,6 +389,7 @@ impl<'m> World<'m> {
             | Event::Roomy { site, .. } => site.node,
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
+            | Event::ShardWarm { node, .. }
             | Event::Differs { node, .. }
             | Event::Peer { node, .. } => *node,
             _ => return Some(event),

@@ -130,7 +130,7 @@ impl<'m> World<'m> {
         if has_dropped {
             self.marks.hit(Mark::HintDelivered);
             // What a damaged node has got may be lost with it.
-            self.judge.on_damage(&self.hosts);
+            self.judge.on_damage(&self.hosts, self.settings.hash_seed);
         }
         Ok(())
     }
@@ -167,6 +167,11 @@ impl<'m> World<'m> {
                     let target = node_index(target);
                     note!(self, "{site:?} cannot send the hint at {place:?} to n{target}");
                     self.marks.hit(Mark::HintUnsendable);
+                }
+                Notice::Warm(topology) => {
+                    note!(self, "{site:?} is warm in {:016x}", topology.0);
+                    let (node, life) = (site.node, self.life(site.node));
+                    self.after(Duration::ZERO, Event::ShardWarm { node, life, topology });
                 }
                 Notice::LostOwnEvents => {
                     // Disks keep what was synced, and boots never return: nothing is lost.

@@ -71,8 +71,8 @@ impl World {
         let is_owner = n == nodes as usize || prng.chance(60);
         let wanted = |partition: &Partition| rig.shard.owns(*partition) == is_owner;
         let partition = (0..1 << BITS).map(Partition).find(wanted).unwrap();
-        let owners = rig.shard.ring().owners(partition).to_vec();
-        let fallbacks = rig.shard.ring().fallbacks(partition).to_vec();
+        let owners = rig.shard.rings().owners(partition).to_vec();
+        let fallbacks = rig.shard.rings().fallbacks(partition).to_vec();
         assert_eq!(owners.contains(&ME), is_owner);
         let reachable = (1..=nodes).map(NodeId).collect();
         let (models, known, replies) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
