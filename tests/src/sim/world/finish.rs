@@ -131,7 +131,7 @@ impl World<'_> {
     /// L3: every node is a member in every view, and nothing moves. What a node knew that is gone
     /// for good, others may never have heard.
     fn is_whole(&self) -> bool {
-        let is_lame = self.hosts.iter().any(|host| host.is_gone);
+        let is_lame = self.hosts.iter().any(|host| host.is_gone && host.is_member());
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
         let mut shards = processes.flat_map(|process| &process.shards);
         shards.all(|shard| {
