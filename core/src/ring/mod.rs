@@ -35,6 +35,8 @@ mod figures;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod rings_tests;
+#[cfg(test)]
 mod tests;
 
 pub use rings::{OWNER_COUNT_MAX, Owners, Rings, Transition};

@@ -317,8 +317,10 @@ impl Requests for Submitter<'_> {
                 lines.line("cluster_enabled", 0);
                 lines.line("node", self.about.node);
                 lines.line("name", &self.about.name);
-                let ring = self.engine.shard.rings().committed();
+                let rings = self.engine.shard.rings();
+                let ring = rings.committed();
                 lines.line("members", ring.nodes().len());
+                lines.line("active_topologies", 1 + u8::from(rings.is_moving()));
                 lines.line("ring_hash", format!("{:016x}", ring.hash()));
             }
             // Redis counts keys there; a cluster-wide count is no cheap thing.

@@ -133,11 +133,12 @@ impl Cluster {
         }
     }
 
-    /// Waits until node `index` knows `count` members.
+    /// Waits until node `index` knows `count` members, and that they have their copies.
     pub fn await_members(&self, index: usize, count: usize) {
-        let wanted = format!("members:{count}\r\n");
+        let wanted = [format!("members:{count}\r\n"), "active_topologies:1\r\n".into()];
+        let is_so = |told: String| wanted.iter().all(|line| told.contains(line));
         let mut client = self.client(index);
-        let mut look = || client.ask::<String>("INFO cluster").is_ok_and(|it| it.contains(&wanted));
+        let mut look = || client.ask::<String>("INFO cluster").is_ok_and(is_so);
         until(&format!("{count} members at node {index}"), &mut look);
     }
 

@@ -35,6 +35,8 @@ struct Acked {
     w: u8,
     /// Owners among them.
     pw: u8,
+    /// The cluster's W then: whoever asks for less may be missed behind a change of the membership.
+    default: u8,
     /// A node had it on disk, or held it if the mode asks for no more, whose disks were sound.
     is_held: bool,
 }
@@ -219,7 +221,7 @@ impl Judge {
             );
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
-        self.acked[key].push(Acked { stamp: put.stamp, w, pw: put.pw, is_held });
+        self.acked[key].push(Acked { stamp: put.stamp, w, pw: put.pw, default, is_held });
         Ok(())
     }
 
@@ -238,9 +240,11 @@ impl Judge {
         let r = (if r == 0 { self.swarm.r.min(n) } else { r }).max(pr);
         // Where others may stand in for owners, only the owners asked for meet.
         let is_sloppy = self.member_count > usize::from(n);
+        let may_change = self.swarm.faults.change.is_some() || self.swarm.early.is_some();
+        let least = |acked: &Acked| if may_change { acked.default } else { 0 };
         let meets = |acked: &&Acked| match is_sloppy {
-            true => acked.pw + pr > n,
-            false => acked.w + r > n,
+            true => acked.pw + pr > n && acked.pw >= least(acked),
+            false => acked.w + r > n && acked.w >= least(acked),
         };
         let is_held = |acked: &&Acked| acked.is_held;
         let events = self.acked[key].iter().filter(is_held).filter(meets);

@@ -23,7 +23,7 @@ impl World<'_> {
             (0 | 1, Some(spare)) => {
                 self.marks.hit(Mark::MemberAdded);
                 self.hosts[spare].is_spare = false;
-                return self.start(spare);
+                self.start(spare)
             }
             (2, _) if self.others_stay(node) => {
                 self.marks.hit(Mark::MemberLeaves);
@@ -38,7 +38,7 @@ impl World<'_> {
                 self.marks.hit(Mark::MemberChanged);
                 let (id, version) = (node_id(node), self.random.bits() as u32 >> 8);
                 let weight = self.random.between(20, 500) as u16;
-                let zone = Name::new(*self.random.pick(&["a", "b", "c"])).expect("short words");
+                let zone = Name::new(["a", "b", "c"][self.random.below(3)]).expect("a short word");
                 self.commit(match kind {
                     4 => Operation::SetZone { node: id, version, zone },
                     _ => Operation::SetWeight { node: id, version, weight },
