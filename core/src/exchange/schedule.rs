@@ -133,8 +133,8 @@ impl<'a> Schedule<'a> {
         self.pairs[..self.count].sort_unstable_by_key(key_of);
         for index in 0..self.count {
             let Pair { partition, peer, .. } = self.pairs[index];
-            let from_peer = rings.catches_up(partition, me) && rings.is_reader(partition, peer);
-            let to_peer = rings.catches_up(partition, peer) && rings.is_reader(partition, me);
+            let from_peer = rings.hands_over(partition, peer, me);
+            let to_peer = rings.hands_over(partition, me, peer);
             let handoff = (from_peer || to_peer).then_some(Resume { from: 0, to_peer });
             if handoff.is_some() {
                 // In no order, so that those who hand over to one node seldom meet.

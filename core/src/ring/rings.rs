@@ -265,6 +265,10 @@ impl<'a> Rings<'a> {
         if !self.is_moving {
             return Owners::new(self.committed.owners(partition));
         }
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::CommittedRead) {
+            return Owners::new(self.committed.owners(partition));
+        }
         let settled = self.settled.owners(partition).iter().copied();
         let left: Vec<NodeId, REPLICA_COUNT_MAX> =
             settled.filter(|node| !self.lost.contains(node)).collect();
@@ -305,6 +309,8 @@ impl<'a> Rings<'a> {
     /// If there is no such partition.
     pub fn catches_up(&self, partition: Partition, node: NodeId) -> bool {
         let is_fewer = self.committed.replica_count() < self.settled.replica_count();
+        #[cfg(feature = "plant")]
+        let is_fewer = is_fewer && !crate::plant::is(crate::plant::Plant::FewerNotCaughtUp);
         self.is_moving
             && self.committed.is_owner(partition, node)
             && (is_fewer || !self.is_reader(partition, node))
@@ -320,6 +326,23 @@ impl<'a> Rings<'a> {
         let owners = self.settled.replica_count();
         let needed = owners + 1 - usize::from(w).clamp(1, owners.max(1));
         needed.min(self.readers(partition).len())
+    }
+
+    /// Whether `node` leaves and has a copy of `partition`.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn gives_up(&self, partition: Partition, node: NodeId) -> bool {
+        self.leaving.contains(&node) && self.is_reader(partition, node)
+    }
+
+    /// Whether `to` must have what `from` has of `partition` before all settles.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn hands_over(&self, partition: Partition, from: NodeId, to: NodeId) -> bool {
+        self.catches_up(partition, to) && self.is_reader(partition, from)
+            || self.gives_up(partition, from) && self.committed.is_owner(partition, to)
     }
 
     /// Members of the committed ring that own nothing of `partition`, in the order in which they

@@ -4,20 +4,22 @@
 //! A partition is warm when exchanges on the current topology have found this node's copy equal to
 //! those of so many of its readers that whatever a quorum acknowledged is on one of them; writes on
 //! older topologies these readers refuse since. What came is on disk before the node says so. Who
-//! leaves the cluster has to hand off what it keeps for others first.
+//! leaves the cluster hands off first what it keeps for others, and is found equal to all who have
+//! its partitions from then on: so nothing is lost with it, though only one node acknowledged it.
 
 use super::{Output, Shard};
 use crate::id::{NodeId, Partition};
 use crate::records::Place;
 use crate::replica::Owed;
+use crate::ring::Owners;
 
 /// How far the copies have come.
 #[derive(Debug)]
 pub(super) struct Warming<'a> {
-    /// For each partition of the shard, the readers whose copies were found equal: their bits, by
-    /// position.
+    /// For each partition of the shard, the nodes whose copies were found equal: their bits, by
+    /// position among those that are asked.
     heard: &'a mut [u8],
-    /// Partitions that are not warm yet.
+    /// Partitions that are not caught up with, or handed over.
     cold_count: usize,
     /// The last record that came by an exchange.
     last: Place,
@@ -48,20 +50,39 @@ impl<'a> Warming<'a> {
 }
 
 impl Shard<'_> {
-    /// Partitions of this shard that this node catches up with.
+    /// Partitions of this shard that this node catches up with, or hands over.
     pub fn cold_count(&self) -> usize {
         self.warming.cold_count
     }
 
-    /// Whether this node still catches up with `partition`.
+    /// Whether this node still catches up with `partition`, or hands it over.
     pub fn is_cold(&self, partition: Partition) -> bool {
-        let catches_up = self.rings.catches_up(partition, self.config.node);
-        catches_up && self.heard_count(partition) < self.warm_count(partition)
+        let heard = self.warming.heard[self.index_of(partition)].count_ones() as usize;
+        self.to_hear(partition).is_some_and(|(_, needed)| heard < needed)
+    }
+
+    /// Whose copies are to be found equal to the one here before all settles, and of how many of
+    /// them: if this node catches up of enough readers, if it leaves of all who take over.
+    fn to_hear(&self, partition: Partition) -> Option<(Owners, usize)> {
+        let me = self.config.node;
+        if self.rings.catches_up(partition, me) {
+            let own = usize::from(self.rings.is_reader(partition, me));
+            let others = self.warm_count(partition).saturating_sub(own);
+            return Some((self.rings.readers(partition), others));
+        }
+        let owners = self.rings.committed().owners(partition);
+        self.rings.gives_up(partition, me).then(|| (Owners::new(owners), owners.len()))
     }
 
     /// Another topology is in force: nothing was heard on it yet.
     pub(super) fn begin_warming(&mut self) {
-        self.warming.heard.fill(0);
+        #[cfg(feature = "plant")]
+        let is_kept = crate::plant::is(crate::plant::Plant::HeardKept);
+        #[cfg(not(feature = "plant"))]
+        let is_kept = false;
+        if !is_kept {
+            self.warming.heard.fill(0);
+        }
         self.warming.cold_count = 0;
         self.warming.state = if self.rings.is_moving() { State::Cold } else { State::Told };
         if !self.rings.is_moving() {
@@ -75,11 +96,10 @@ impl Shard<'_> {
 
     /// The copies of `partition` here and at `peer` were equal, on the current topology.
     pub(super) fn on_equal(&mut self, partition: Partition, peer: NodeId) {
-        if !self.is_cold(partition) {
+        let Some((nodes, _)) = self.to_hear(partition).filter(|_| self.is_cold(partition)) else {
             return;
-        }
-        let readers = self.rings.readers(partition);
-        let Some(position) = readers.iter().position(|reader| *reader == peer) else { return };
+        };
+        let Some(position) = nodes.iter().position(|node| *node == peer) else { return };
         self.warming.heard[self.index_of(partition)] |= 1 << position;
         self.warming.cold_count -= usize::from(!self.is_cold(partition));
     }
@@ -91,6 +111,9 @@ impl Shard<'_> {
             return;
         }
         let last = self.warming.last;
+        #[cfg(feature = "plant")]
+        let last =
+            if crate::plant::is(crate::plant::Plant::WarmUnsynced) { Place(0) } else { last };
         if self.replica.is_stored(last, true) {
             return self.on_warm_synced();
         }
@@ -111,20 +134,22 @@ impl Shard<'_> {
 
     /// Whether this node leaves and keeps something for others.
     fn must_hand_off(&self) -> bool {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::LeavesWithHints) {
+            return false;
+        }
         let leaves = !self.rings.committed().contains(self.config.node);
         leaves && self.handoff.targets().next().is_some()
-    }
-
-    /// Of how many readers this node has all.
-    fn heard_count(&self, partition: Partition) -> usize {
-        let others = self.warming.heard[self.index_of(partition)].count_ones() as usize;
-        others + usize::from(self.is_read(partition))
     }
 
     fn warm_count(&self, partition: Partition) -> usize {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::WarmTooEarly) {
             return 0;
+        }
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::OneReaderHeard) {
+            return 1;
         }
         self.rings.warm_count(partition, self.config.w)
     }

@@ -265,8 +265,11 @@ impl Judge {
         let known = self.decode(key, key_bytes, &reply.context, context_key)?;
         let history = &self.histories[key];
         self.check_shown((key, key_bytes), reply, context_key)?;
-        if let Some(event) = required.first_missing_in(&known.events) {
-            let stamp = history.event(event).stamp;
+        let is_missed = |acked: &&Acked| {
+            let is_required = acked.is_held && history.holds(acked.stamp, required);
+            is_required && !history.holds(acked.stamp, &known.events)
+        };
+        if let Some(Acked { stamp, .. }) = self.acked[key].iter().find(is_missed) {
             let detail = format!("a read of k{key} missed write {stamp}, acknowledged before");
             return Err(Violation::new(Invariant::StrictQuorum, detail));
         }

@@ -329,7 +329,9 @@ impl Swarm {
             return;
         }
         let nodes = self.shards.len() as u64;
-        self.spares = random.between(0, nodes / 2) as usize;
+        // Who is lost for good may be all that there is before the cluster grows.
+        let spares = if self.disk.victims == 0 { nodes / 2 } else { 0 };
+        self.spares = random.between(0, spares) as usize;
         self.faults.change = Some(length / random.between(2, 8) as u32);
     }
 

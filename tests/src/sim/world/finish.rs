@@ -240,7 +240,7 @@ impl World<'_> {
 
     /// S1: a read of all owners covers every acknowledged write.
     pub(super) fn on_closing_read(&mut self, key: usize, read: Known) -> Result<(), Violation> {
-        let covered = self.with_kept_for_gone(key, &read.events);
+        let covered = self.with_kept(key, &read.events);
         self.judge.check_covered(key, &covered, "no owner")?;
         self.closing.read = Some(read);
         self.closing.waits = None;
@@ -288,14 +288,26 @@ impl World<'_> {
     }
 
     /// `events`, and what is kept of a key for nodes that never come back: it goes to the other
-    /// owners once people say that these are gone.
-    fn with_kept_for_gone(&self, key: usize, events: &Set) -> Set {
+    /// owners once people say that these are gone. So does what members have of a partition that
+    /// others own by now, which may have what fewer acknowledged than W.
+    fn with_kept(&self, key: usize, events: &Set) -> Set {
         let mut covered = events.clone();
+        let bytes = self.clients.key(key);
+        let owners = self.owners_of(key);
+        let apart = (0..self.hosts.len()).filter(|node| !owners.contains(node));
+        let apart = apart.filter(|node| self.hosts[*node].is_member() && !self.is_lost(*node));
+        let copies = apart.flat_map(|node| &self.hosts[node].stores);
+        let copies = copies.filter_map(|store| store.get(bytes)?.history.as_ref());
+        copies.for_each(|history| covered.extend(history));
         let stores = self.hosts.iter().flat_map(|host| &host.stores);
         let kept = stores.flat_map(|store| store.copies(self.clients.key(key)));
         let of_gone = kept.filter(|entry| self.is_gone(entry.target()));
         of_gone.filter_map(|entry| entry.history.as_ref()).for_each(|set| covered.extend(set));
         covered
+    }
+
+    fn is_lost(&self, node: usize) -> bool {
+        self.hosts[node].is_gone || self.hosts[node].is_damaged
     }
 
     fn is_gone(&self, node: NodeId) -> bool {
@@ -367,7 +379,7 @@ impl World<'_> {
             };
             let history = entry.history.clone().expect("the oracle has seen it");
             let version = entry.record().version(&placed);
-            let covered = self.with_kept_for_gone(key, &history);
+            let covered = self.with_kept(key, &history);
             self.judge.check_covered(key, &covered, &format!("n{node} does not"))?;
             if entry.record().sibling_count() != 1 || entries.next().is_some() {
                 return self.diverged(format!("n{node} has more of k{key} than one sibling"));
