@@ -234,6 +234,20 @@ layouts! {
         partition: U16,
         reserved_too: U32,
     }
+    /// STAGE without the names.
+    Stage {
+        verb: u8,
+        flags: u8,
+        weight: U16,
+        node_bytes: U16,
+        argument_bytes: U16,
+    }
+    /// COMMIT.
+    Commit {
+        hash: U64,
+        flags: u8,
+        reserved: [u8; 7],
+    }
     /// PING, PING_REQUEST, PONG and RELAYING without the updates.
     Probe {
         sequence: U32,

@@ -1,6 +1,7 @@
 //! All payloads in one closed enum: what a checked frame says.
 
-use super::admin::{AdminReply, Repair, Scrub};
+use super::ITEM_BYTES_MAX;
+use super::admin::{AdminReply, Commit, Repair, Scrub, Stage};
 use super::exchange;
 use super::frame::Frame;
 use super::get::GetRequest;
@@ -56,6 +57,8 @@ pub enum Message<'a> {
     Warm,
     /// STAGED.
     Staged(Staged<'a>),
+    /// CANDIDATE, with an operation that is not checked here.
+    Candidate(&'a [u8]),
     /// STATUS.
     Status,
     /// RING; with the frame's key, of that key alone.
@@ -74,6 +77,16 @@ pub enum Message<'a> {
     Repair(Repair),
     /// REPAIR_STATUS.
     RepairStatus,
+    /// STAGE.
+    Stage(Stage<'a>),
+    /// PLAN.
+    Plan,
+    /// COMMIT.
+    Commit(Commit),
+    /// CLEAR.
+    Clear,
+    /// TRANSFERS.
+    Transfers,
     /// PING, PING_REQUEST, PONG, RELAYING, SYNC or SYNC_TABLE.
     Gossip(Gossip<'a>),
     /// EXCHANGE_OPEN.
@@ -127,6 +140,7 @@ impl<'a> Message<'a> {
             Op::Topology => Topology::new_checked(payload).map(Message::Topology),
             Op::Warm => empty(payload, Message::Warm),
             Op::Staged => Staged::new_checked(payload).map(Message::Staged),
+            Op::Candidate => item(payload).map(Message::Candidate),
             Op::Status => empty(payload, Message::Status),
             Op::Ring => empty(payload, Message::Ring),
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
@@ -136,6 +150,11 @@ impl<'a> Message<'a> {
             Op::Exchanges => empty(payload, Message::Exchanges),
             Op::Repair => Repair::new_checked(payload).map(Message::Repair),
             Op::RepairStatus => empty(payload, Message::RepairStatus),
+            Op::Stage => Stage::new_checked(payload).map(Message::Stage),
+            Op::Plan => empty(payload, Message::Plan),
+            Op::Commit => Commit::new_checked(payload).map(Message::Commit),
+            Op::Clear => empty(payload, Message::Clear),
+            Op::Transfers => empty(payload, Message::Transfers),
             op @ (Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
@@ -190,6 +209,7 @@ impl<'a> Message<'a> {
             Message::Topology(_) => Op::Topology,
             Message::Warm => Op::Warm,
             Message::Staged(_) => Op::Staged,
+            Message::Candidate(_) => Op::Candidate,
             Message::Status => Op::Status,
             Message::Ring => Op::Ring,
             Message::AdminReply(_) => Op::AdminReply,
@@ -199,6 +219,11 @@ impl<'a> Message<'a> {
             Message::Exchanges => Op::Exchanges,
             Message::Repair(_) => Op::Repair,
             Message::RepairStatus => Op::RepairStatus,
+            Message::Stage(_) => Op::Stage,
+            Message::Plan => Op::Plan,
+            Message::Commit(_) => Op::Commit,
+            Message::Clear => Op::Clear,
+            Message::Transfers => Op::Transfers,
             Message::Gossip(payload) => payload.signal.op(),
             Message::ExchangeOpen(_) => Op::ExchangeOpen,
             Message::ExchangeSame => Op::ExchangeSame,
@@ -229,6 +254,9 @@ impl<'a> Message<'a> {
             | Message::Hints
             | Message::Exchanges
             | Message::RepairStatus
+            | Message::Plan
+            | Message::Clear
+            | Message::Transfers
             | Message::ExchangeSame => visit(&[].as_slice()),
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),
@@ -243,6 +271,9 @@ impl<'a> Message<'a> {
             Message::Hint(payload) | Message::HintSync(payload) => visit(payload),
             Message::Topology(payload) => visit(payload),
             Message::Staged(payload) => visit(payload),
+            Message::Candidate(operation) => visit(operation),
+            Message::Stage(payload) => visit(payload),
+            Message::Commit(payload) => visit(payload),
             Message::AdminReply(payload) => visit(payload),
             Message::Scrub(payload) => visit(payload),
             Message::Repair(payload) => visit(payload),
@@ -274,6 +305,12 @@ impl Payload for Message<'_> {
 /// A payload that must be empty.
 fn empty<'a>(payload: &[u8], message: Message<'a>) -> Result<Message<'a>, Malformed> {
     if payload.is_empty() { Ok(message) } else { Err(Malformed) }
+}
+
+/// One item.
+fn item(payload: &[u8]) -> Result<&[u8], Malformed> {
+    let is_one = (1..=ITEM_BYTES_MAX).contains(&payload.len());
+    if is_one { Ok(payload) } else { Err(Malformed) }
 }
 
 /// A record that must be there.

@@ -158,6 +158,7 @@
 //!    8   2  operation_count
 //!   10   2  operation_bytes  of each
 //!   12   4  reserved
+//! CANDIDATE=51: 0 bytes, then an operation
 //!
 //! STATUS=64: 0 bytes
 //! RING=65: 0 bytes; may have a key
@@ -175,6 +176,21 @@
 //!    2   2  partition        0 without the flag
 //!    4   4  reserved_too
 //! REPAIR_STATUS=72: 0 bytes
+//! STAGE=73: 8 bytes, then two words in UTF-8
+//!    0   1  verb             see admin::Verb
+//!    1   1  flags            1 FORCE, of a FORGET only
+//!    2   2  weight           >= 1 of a WEIGHT, else 0
+//!    4   2  node_bytes       1..=32, 0 with a JOIN of the node that is asked
+//!    6   2  argument_bytes   1..=32 of REPLACE and ZONE, else 0
+//!    8 node_bytes  node      an id of 8 hex digits, or a name
+//!    + argument_bytes  argument  the other node, or the zone
+//! PLAN=74: 0 bytes
+//! COMMIT=75: 16 bytes
+//!    0   8  hash             of the plan
+//!    8   1  flags            1 ACCEPT_LOSS
+//!    9   7  reserved
+//! CLEAR=76: 0 bytes
+//! TRANSFERS=77: 0 bytes
 //!
 //! PING=80 PING_REQUEST=81 PONG=82 RELAYING=83: 8 bytes, then at most UPDATE_COUNT_MAX updates
 //!    0   4  sequence         the prober's number of its probe

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::limits::{
     BODY_BYTES_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
-    EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX,
+    EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, NAME_BYTES_MAX,
     OPERATION_COUNT_MAX, STAGED_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
@@ -54,6 +54,8 @@ codes! {
         Warm = 49,
         /// Operations that nobody has committed yet.
         Staged = 50,
+        /// What the sender would commit to become a member.
+        Candidate = 51,
         /// What the node knows of the cluster.
         Status = 64,
         /// Owners, of all partitions or of a key.
@@ -72,6 +74,16 @@ codes! {
         Repair = 71,
         /// How far that is.
         RepairStatus = 72,
+        /// Put down a change of the membership, to be committed.
+        Stage = 73,
+        /// What a commit of all that is staged would do.
+        Plan = 74,
+        /// Commit it.
+        Commit = 75,
+        /// Drop it.
+        Clear = 76,
+        /// How far the node has caught up with what it gains.
+        Transfers = 77,
         /// Are you there?
         Ping = 80,
         /// Ask another node that for me.
@@ -134,6 +146,9 @@ impl Op {
             | Op::Hints
             | Op::Exchanges
             | Op::RepairStatus
+            | Op::Plan
+            | Op::Clear
+            | Op::Transfers
             | Op::ExchangeSame => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,
@@ -153,9 +168,12 @@ impl Op {
             Op::Staged => {
                 COVERED_BYTES + size_of::<layout::Staged>() + STAGED_COUNT_MAX * ITEM_BYTES_MAX
             }
+            Op::Candidate => COVERED_BYTES + ITEM_BYTES_MAX,
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
             Op::Repair => COVERED_BYTES + size_of::<layout::Repair>(),
+            Op::Stage => COVERED_BYTES + size_of::<layout::Stage>() + 2 * NAME_BYTES_MAX,
+            Op::Commit => COVERED_BYTES + size_of::<layout::Commit>(),
             Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying | Op::Sync => {
                 GOSSIP_BODY_BYTES_MAX
             }

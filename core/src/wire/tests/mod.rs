@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-use super::admin::{AdminReply, Repair, Scrub};
+use super::admin::{AdminReply, Commit, Repair, Scrub, Stage, Verb};
 use super::frame::{Frame, FrameError, Hop, frame_length, write_frame};
 use super::get::GetRequest;
 use super::gossip::{Gossip, Liveness, Signal, Update, Updates};
@@ -91,6 +91,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(client_samples());
     all.extend(peer_samples());
     all.extend(topology_samples());
+    all.extend(verb_samples());
     all.extend(gossip_samples());
     all.extend(exchange::samples());
     all
@@ -244,6 +245,7 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("topology", b"", Message::Topology(Topology { operations, contacts })),
         ("warm", b"", Message::Warm),
         ("staged", b"", Message::Staged(Staged { revision: 0x1112_1314_1516_1718, operations })),
+        ("candidate", b"", Message::Candidate(OPERATION)),
         ("status", b"", Message::Status),
         ("ring", b"", Message::Ring),
         ("ring_of_key", b"key", Message::Ring),
@@ -256,6 +258,27 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("repair", b"", Message::Repair(Repair { partition: None })),
         ("repair_partition", b"", repair),
         ("repair_status", b"", Message::RepairStatus),
+    ]
+}
+
+fn verb_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
+    let join = Stage { verb: Verb::Join, is_forced: false, weight: 0, node: "", argument: "" };
+    let forget = Stage { verb: Verb::Forget, is_forced: true, node: "oak", ..join };
+    let weight = Stage { verb: Verb::Weight, weight: 258, node: "oak", ..join };
+    let zone = Stage { verb: Verb::Zone, node: "oak", argument: "east", ..join };
+    let commit = |accepts_loss| {
+        Message::Commit(Commit { hash: TopologyId(0x1112_1314_1516_1718), accepts_loss })
+    };
+    vec![
+        ("stage_join", b"", Message::Stage(join)),
+        ("stage_forget", b"", Message::Stage(forget)),
+        ("stage_weight", b"", Message::Stage(weight)),
+        ("stage_zone", b"", Message::Stage(zone)),
+        ("plan", b"", Message::Plan),
+        ("commit", b"", commit(false)),
+        ("commit_accept_loss", b"", commit(true)),
+        ("clear", b"", Message::Clear),
+        ("transfers", b"", Message::Transfers),
     ]
 }
 

@@ -172,6 +172,43 @@ fn a_repair_is_of_one_partition_or_of_all() {
 }
 
 #[test]
+fn every_small_stage() {
+    for case in 0..7_u16 * 2 * 2 * 3 * 3 {
+        let (verb, flags) = (1 + case % 7, case / 7 % 2);
+        let (weight, node, argument) = (case / 14 % 2, case / 28 % 3, case / 84 % 3);
+        let mut bytes = vec![verb as u8, flags as u8, weight as u8, 0];
+        bytes.extend([node as u8, 0, argument as u8, 0]);
+        bytes.extend(vec![b'x'; usize::from(node + argument)]);
+        let is_sound = verb <= 6
+            && (flags == 0 || verb == 4)
+            && (weight == 1) == (verb == 5)
+            && (node > 0 || verb == 1)
+            && (argument > 0) == (verb == 3 || verb == 6);
+        let read = Stage::new_checked(&bytes);
+        assert_eq!(read.is_ok(), is_sound, "{bytes:?}");
+        if let Ok(stage) = read {
+            assert_eq!(payload(&stage), bytes);
+        }
+        bytes.push(b'x');
+        assert!(Stage::new_checked(&bytes).is_err(), "one byte too many");
+    }
+    let long = "x".repeat(33);
+    let head = [2, 0, 0, 0, 33, 0, 0, 0];
+    assert!(Stage::new_checked(&[&head[..], long.as_bytes()].concat()).is_err());
+    assert!(Stage::new_checked(&[2, 0, 0, 0, 1, 0, 0, 0, 0xff]).is_err(), "no text");
+    assert!(Stage::new_checked(&[2, 2, 0, 0, 1, 0, 0, 0, b'x']).is_err(), "no such flag");
+}
+
+#[test]
+fn a_commit_says_one_thing() {
+    for at in 0..128 {
+        let bits = 1_u128 << at;
+        assert_eq!(Commit::new_checked(&bits.to_le_bytes()).is_ok(), at <= 64, "{at}");
+    }
+    assert!(Commit::new_checked(&[0; 15]).is_err());
+}
+
+#[test]
 fn a_scrub_says_one_thing() {
     for (flags, accepts_loss) in [(0, false), (1, true)] {
         let read = Scrub::new_checked(&[flags, 0, 0, 0, 0, 0, 0, 0]);
