@@ -28,6 +28,8 @@ pub const MEMBER_COUNT_MAX: usize = 256;
 pub const OPERATION_COUNT_MAX: usize = 1024;
 /// Most operations that are staged at once.
 pub const STAGED_COUNT_MAX: usize = 64;
+/// Nodes that wait to become members and that a member shows by their names.
+pub const CANDIDATE_COUNT_MAX: usize = 64;
 /// Most shards of a node.
 pub const SHARD_COUNT_MAX: usize = 256;
 /// Longest deadline of a request; frames carry it in 16 bits of milliseconds.

@@ -10,6 +10,10 @@ use ringmain_runtime::settings::{Durability, LogLevel, WEIGHT_MAX};
 
 use crate::config::units::{self, CpuList};
 
+mod cluster;
+
+pub(crate) use cluster::{ClusterArgs, ClusterCommand, CommitArgs, RingArgs};
+
 /// A Dynamo-style key-value store: always writeable, no leader, conflicts kept.
 #[derive(Debug, Parser)]
 #[command(name = "ringmain", version, max_term_width = 100)]
@@ -31,7 +35,7 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Delete a key
     Del(DelArgs),
-    /// Look at the cluster
+    /// Look at the cluster, and change who is in it
     Cluster(ClusterArgs),
     /// Compare all copies, and make them equal, now
     Repair(RepairArgs),
@@ -281,45 +285,6 @@ pub(crate) struct NodeArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Example: ringmain cluster status")]
-pub(crate) struct ClusterArgs {
-    /// File with the cluster's secret; needed from beyond loopback
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) cluster_secret: Option<PathBuf>,
-    #[command(subcommand)]
-    pub(crate) command: ClusterCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Who is in the cluster, how they are, and whether it has converged
-    #[command(after_help = "Examples:
-  ringmain cluster status
-  ringmain cluster status --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json")]
-    Status(NodeArgs),
-    /// Which nodes own a partition, and who stands in for them
-    #[command(after_help = "Examples:
-  ringmain cluster ring --key cart
-  ringmain cluster ring --json")]
-    Ring(RingArgs),
-    /// What nodes keep for others that lacked it
-    #[command(after_help = "Example: ringmain cluster hints")]
-    Hints(NodeArgs),
-    /// How long ago copies were found equal, and what differs
-    #[command(after_help = "Example: ringmain cluster exchanges")]
-    Exchanges(NodeArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RingArgs {
-    #[command(flatten)]
-    pub(crate) node: NodeArgs,
-    /// Only the partition of this key
-    #[arg(long)]
-    pub(crate) key: Option<OsString>,
 }
 
 /// Reads all that the node stores, and prints what is damaged: then the exit code is 1. Replace

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringmain_core::wire::admin::{Stage, Verb};
 use ringmain_runtime::client::{Client, ClientError};
 
 use crate::args::{ClusterArgs, ClusterCommand};
@@ -11,25 +12,58 @@ use crate::config::given_secret;
 use crate::failure::Failure;
 use crate::operation::refused;
 
+mod commit;
 mod everyone;
 mod exchanges;
 mod hints;
+mod plan;
 mod ring;
+mod stage;
 mod status;
+mod transfers;
 
 pub(crate) use everyone::Everyone;
 pub(crate) use status::Status;
 
-/// How long one look at the forming ring may take.
+/// How long one look at a node may take where others follow.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     let secret = args.cluster_secret.as_deref().map(given_secret).transpose()?;
+    let secret = secret.as_ref();
+    let of = |verb, node| Stage { verb, is_forced: false, weight: 0, node, argument: "" };
     match &args.command {
-        ClusterCommand::Status(args) => status::run(args, secret.as_ref()),
-        ClusterCommand::Ring(args) => ring::run(args, secret.as_ref()),
-        ClusterCommand::Hints(args) => hints::run(args, secret.as_ref()),
-        ClusterCommand::Exchanges(args) => exchanges::run(args, secret.as_ref()),
+        ClusterCommand::Status(args) => status::run(args, secret),
+        ClusterCommand::Ring(args) => ring::run(args, secret),
+        ClusterCommand::Join(args) => {
+            let joiner = args.joiner.as_deref().unwrap_or_default();
+            stage::run(&args.node, secret, &of(Verb::Join, joiner))
+        }
+        ClusterCommand::Leave(args) => {
+            stage::run(&args.node, secret, &of(Verb::Leave, &args.leaver))
+        }
+        ClusterCommand::Replace(args) => {
+            let stage = Stage { argument: &args.new, ..of(Verb::Replace, &args.old) };
+            stage::run(&args.node, secret, &stage)
+        }
+        ClusterCommand::Forget(args) => {
+            let stage = Stage { is_forced: args.force, ..of(Verb::Forget, &args.lost) };
+            stage::run(&args.node, secret, &stage)
+        }
+        ClusterCommand::Weight(args) => {
+            let stage = Stage { weight: args.weight, ..of(Verb::Weight, &args.member) };
+            stage::run(&args.node, secret, &stage)
+        }
+        ClusterCommand::Zone(args) => {
+            let stage = Stage { argument: &args.zone, ..of(Verb::Zone, &args.member) };
+            stage::run(&args.node, secret, &stage)
+        }
+        ClusterCommand::Plan(args) => plan::run(args, secret),
+        ClusterCommand::Commit(args) => commit::run(args, secret),
+        ClusterCommand::Clear(args) => stage::clear(args, secret),
+        ClusterCommand::Transfers(args) => transfers::run(args, secret),
+        ClusterCommand::Hints(args) => hints::run(args, secret),
+        ClusterCommand::Exchanges(args) => exchanges::run(args, secret),
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
 /// What a person can do about a failed request.
 pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
     let remedy = match error {
+        ClientError::Told { what, remedy } => return Failure::failed(what, remedy),
         ClientError::Unreachable(_) => {
             "check that a node runs there, or give another --node IP:PORT (the native port)"
         }

@@ -14,7 +14,7 @@ use ringmain_core::checksum::Software;
 use ringmain_core::id::Partition;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::time::UnixMs;
-use ringmain_core::wire::admin::{Repair, Scrub};
+use ringmain_core::wire::admin::{Commit, Repair, Scrub, Stage};
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
@@ -102,6 +102,14 @@ pub enum ClientError {
     /// This host gives no random numbers.
     #[error("no random numbers: {0}")]
     NoRandom(io::Error),
+    /// The node refused it, in its own words.
+    #[error("{what}")]
+    Told {
+        /// Why.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The node answered with an error.
     #[error("{}", failure(.status, *.needed, *.got))]
     Failed {
@@ -248,6 +256,49 @@ impl Client {
         self.ask_admin(Op::RepairStatus, &[], &[].as_slice())
     }
 
+    /// Puts down a change of the membership, to be committed: what, JSON.
+    ///
+    /// # Errors
+    /// Any. [`ClientError::Told`]: it cannot be.
+    ///
+    /// # Panics
+    /// If a word is longer than `limits::NAME_BYTES_MAX`, or does not go with the verb.
+    pub fn stage(&mut self, stage: &Stage<'_>) -> Result<String, ClientError> {
+        self.ask_admin(Op::Stage, &[], stage)
+    }
+
+    /// What a commit of all that is staged would do: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn plan(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::Plan, &[], &[].as_slice())
+    }
+
+    /// Commits all that is staged, if `commit` names the plan: JSON.
+    ///
+    /// # Errors
+    /// Any. [`ClientError::Told`]: nothing was committed.
+    pub fn commit(&mut self, commit: Commit) -> Result<String, ClientError> {
+        self.ask_admin(Op::Commit, &[], &commit)
+    }
+
+    /// Drops all that is staged.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn clear(&mut self) -> Result<(), ClientError> {
+        self.ask_admin(Op::Clear, &[], &[].as_slice()).map(drop)
+    }
+
+    /// How far the node has caught up with what it gains, and whom the cluster waits for: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn transfers(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::Transfers, &[], &[].as_slice())
+    }
+
     fn ask_admin(
         &mut self,
         op: Op,
@@ -260,6 +311,7 @@ impl Client {
         };
         match reply.status {
             Status::Ok => Ok(reply.text.into()),
+            _ if !reply.text.is_empty() => Err(told(reply.text)),
             status => Err(ClientError::Failed { status, needed: 0, got: 0 }),
         }
     }
@@ -387,6 +439,18 @@ fn message<'a>(frame: &Frame<'a>) -> Result<Message<'a>, ClientError> {
         Ok(Message::Refused(refused)) => Err(ClientError::Refused(refused.reason)),
         Ok(message) => Ok(message),
         Err(Malformed) => Err(ClientError::Malformed),
+    }
+}
+
+/// The words of a refusal.
+fn told(text: &str) -> ClientError {
+    let Ok(words) = serde_json::from_str::<serde_json::Value>(text) else {
+        return ClientError::Malformed;
+    };
+    let word = |name: &str| words[name].as_str().map(str::to_owned);
+    match (word("what"), word("remedy")) {
+        (Some(what), Some(remedy)) => ClientError::Told { what, remedy },
+        _ => ClientError::Malformed,
     }
 }
 

@@ -153,6 +153,22 @@ impl<'a> Operations<'a> {
         removed.collect()
     }
 
+    /// What `node` is as a member, or was before it was removed.
+    pub fn last_known(self, node: NodeId) -> Option<Member> {
+        let of_node = self.iter().map(|committed| committed.operation);
+        member(of_node.filter(|operation| {
+            operation.node() == node && !matches!(operation, Operation::Remove { .. })
+        }))
+    }
+
+    /// Whether `node` is a member whose Add is not settled.
+    pub fn is_joining(self, node: NodeId) -> bool {
+        let mut adds = self.iter().filter(|committed| {
+            committed.operation.node() == node && matches!(committed.operation, Operation::Add(_))
+        });
+        adds.next().is_some_and(|first| first.is_moving) && adds.all(|other| other.is_moving)
+    }
+
     /// Whether `node` was removed, also if others must still take over from it.
     pub fn is_removed(self, node: NodeId) -> bool {
         let is_it = |operation: &Operation| {

@@ -369,3 +369,18 @@ fn those_who_left_take_no_room_from_members() {
     assert_eq!(topology.insert(lost.settled()), Ok(true));
     assert_eq!(topology.insert(add(9998, 1, 1, "z").settled()), Err(Full), "one left, not two");
 }
+
+#[test]
+fn who_joins_is_known_and_who_was_removed_stays_known() {
+    let mut topology = Topology::new(vec![[0; Operation::BYTES]; 8].leak());
+    let node = NodeId(7);
+    assert_eq!(topology.operations().last_known(node), None);
+    topology.insert(add(7, 1, 100, "a").moving()).unwrap();
+    assert!(topology.operations().is_joining(node));
+    topology.insert(Operation::SetWeight { node, version: 1, weight: 9 }.moving()).unwrap();
+    topology.settle();
+    assert!(!topology.operations().is_joining(node));
+    topology.insert(Operation::Remove { node, is_lost: false }.settled()).unwrap();
+    assert_eq!(topology.operations().last_known(node).map(|member| member.weight), Some(9));
+    assert!(!topology.operations().is_joining(NodeId(8)));
+}

@@ -2,7 +2,7 @@
 
 use crate::id::{NodeId, TopologyId};
 use crate::membership::detector::DetectorOutput;
-use crate::membership::member::Contact;
+use crate::membership::member::{Contact, Member};
 use crate::membership::operation::Operation;
 use crate::membership::topology::Operations;
 use crate::wire::gossip::{Gossip, Liveness, Signal};
@@ -62,6 +62,8 @@ pub enum NodeInput<'a> {
     },
     /// Somebody drops all that is staged.
     ClearStaged,
+    /// A node that is no member tells as what it would become one.
+    Candidate(Member),
     /// A shard of this node has what the node gains in a topology: once for each topology that is
     /// moving.
     ShardWarm {

@@ -19,6 +19,7 @@
 //!
 //! [`Shard`]: crate::shard::Shard
 
+mod candidates;
 mod message;
 mod settling;
 mod staging;
@@ -37,6 +38,7 @@ use crate::membership::topology::{Operations, Topology};
 use crate::ring::{RingConfig, Rings, Transition};
 use crate::time::Instant;
 use crate::wire::gossip::{Encoded as Update, Gossip, Liveness, Signal};
+use candidates::Candidates;
 use core::time::Duration;
 use heapless::{Deque, Vec};
 use settling::Settling;
@@ -94,6 +96,7 @@ pub struct Node<'a> {
     peers: Vec<NodeId, MEMBER_COUNT_MAX>,
     settling: Settling,
     staged: Staged<'a>,
+    candidates: Candidates,
     /// It was said that this node is a member no more.
     is_removed: bool,
     /// Why this node's own Add was not committed: said once.
@@ -120,6 +123,7 @@ impl<'a> Node<'a> {
             peers: Vec::new(),
             settling: Settling::default(),
             staged: Staged::new(staged),
+            candidates: Vec::new(),
             is_removed: false,
             refused: None,
             outputs: Deque::new(),
@@ -146,6 +150,7 @@ impl<'a> Node<'a> {
                 self.on_staged(from, revision, operations);
             }
             NodeInput::ClearStaged => self.on_clear(),
+            NodeInput::Candidate(member) => self.on_candidate(member),
             NodeInput::ShardWarm { topology } => self.on_shard_warm(topology),
             NodeInput::Warm { from, topology } => self.on_warm(from, topology),
             NodeInput::Persisted => self.on_persisted(now),
@@ -282,6 +287,7 @@ impl<'a> Node<'a> {
     fn on_peer_down(&mut self, node: NodeId) {
         if let Ok(index) = self.peers.binary_search(&node) {
             self.peers.remove(index);
+            self.drop_candidate(node);
         }
     }
 
@@ -371,6 +377,7 @@ impl<'a> Node<'a> {
         self.detector.on_members(now, self.rings.nodes().iter().copied());
         self.published = self.topology.id();
         self.begin_settling();
+        self.drop_members();
         self.output(NodeOutput::Publish { topology: self.published });
         let me = self.config.member.node;
         if self.operations().is_removed(me) && !self.is_member() && !self.is_removed {

@@ -53,7 +53,7 @@ impl Pages {
 fn why(unready: Unready) -> &'static str {
     match unready {
         Unready::Stopping => "it is stopping",
-        Unready::NoRing => "it is in no ring: it has not joined a cluster",
+        Unready::NoRing => "it is in no ring: it has not joined a cluster, or was removed from it",
     }
 }
 

@@ -103,10 +103,11 @@ impl Status {
         })
     }
 
-    /// The members that are alive but did not say this themselves, and their native addresses.
+    /// The members that may answer but did not say this themselves, and their native addresses.
     fn others(&self) -> Vec<(String, SocketAddr)> {
+        let answers = |state: &str| matches!(state, "alive" | "joining" | "leaving");
         let others =
-            self.nodes.iter().filter(|one| one.state == "alive" && one.hints_held.is_none());
+            self.nodes.iter().filter(|one| answers(&one.state) && one.hints_held.is_none());
         let address = |one: &Member| one.native.as_deref().and_then(|native| native.parse().ok());
         others.filter_map(|one| Some((one.node.clone(), address(one)?))).collect()
     }
@@ -135,6 +136,9 @@ impl Status {
         }
         if self.hints_pending > 0 {
             text += &format!(", {} hints pending", self.hints_pending);
+        }
+        if self.nodes.iter().any(|one| one.state == "left") {
+            text += "\nthe node that was asked has left the cluster: it serves nothing";
         }
         if self.nodes.len() == 1 {
             text += "\nnothing is replicated yet: a lone node keeps the only copy";

@@ -125,6 +125,17 @@ pub(crate) fn name(text: &str) -> Result<String, Unfit> {
     Name::new(text).map(|_| text.into()).map_err(|_| unfit)
 }
 
+/// The hash of a plan.
+pub(crate) fn hash(text: &str) -> Result<u64, Unfit> {
+    let unfit = Unfit {
+        what: "is not the hash of a plan",
+        remedy: "give the 16 hex digits that `ringmain cluster plan` shows",
+    };
+    let is_hash = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hash = u64::from_str_radix(text, 16).map_err(|_| unfit)?;
+    if is_hash { Ok(hash) } else { Err(unfit) }
+}
+
 /// `IP:PORT`, as in `10.0.0.1:7400` or `[fd00::1]:7400`.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Unfit> {
     let unfit = Unfit {

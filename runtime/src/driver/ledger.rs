@@ -3,7 +3,7 @@
 
 use super::{Control, State};
 use ringmain_core::exchange::Finished;
-use ringmain_core::id::{NodeId, Partition, ShardIndex};
+use ringmain_core::id::{NodeId, Partition, ShardIndex, TopologyId};
 use ringmain_core::shard::{ExchangeEvent, Input};
 use ringmain_core::time::Instant;
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ struct Page {
     round: u64,
     pairs: Vec<ringmain_core::exchange::Pair>,
     hints: Vec<HintsFor>,
+    /// What the shard works with, and partitions that it still catches up with there.
+    topology: TopologyId,
+    cold_count: usize,
 }
 
 /// What is kept for one node.
@@ -84,6 +87,15 @@ impl Ledger {
         since.min().map(|since| now.since(since))
     }
 
+    /// Partitions that the shards of the node still catch up with in `topology`; none as long as not
+    /// all of `shards` know it.
+    pub(crate) fn cold_count(&self, topology: TopologyId, shards: u16) -> Option<usize> {
+        let pages = self.lock();
+        let known = || pages.pages.values().filter(|page| page.topology == topology);
+        let all_know = known().count() == usize::from(shards);
+        all_know.then(|| known().map(|page| page.cold_count).sum())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pages> {
         // A shard that panics while it writes its page leaves a whole one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,7 +113,9 @@ impl State {
             HintsFor { target, count, bytes, since }
         });
         let (hints, shard) = (hints.collect(), &self.engine.shard);
-        let page = Page { round: clerk.round, pairs: shard.exchange_pairs().to_vec(), hints };
+        let (topology, cold_count) = (shard.topology(), shard.cold_count());
+        let pairs = shard.exchange_pairs().to_vec();
+        let page = Page { round: clerk.round, pairs, hints, topology, cold_count };
         clerk.ledger.lock().pages.insert(shard.config().shard, page);
     }
 

@@ -11,7 +11,7 @@ use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::Contact;
-use ringmain_core::membership::operation::Operation;
+use ringmain_core::membership::operation::{Committed, Operation};
 use ringmain_core::membership::topology::Operations;
 use ringmain_core::node::{JoinRefusal, Node, NodeInput, NodeOutput};
 use ringmain_core::request::Link;
@@ -233,6 +233,19 @@ impl State {
             append_frame::<Hardware>(connection.out.tail(), &hop, &topology);
             self.io.mark(link.0 as u32);
         }
+        self.send_candidacy(link);
+    }
+
+    /// Tells a member that this node is none, as what it would become one.
+    fn send_candidacy(&mut self, link: Link) {
+        let own = self.members.as_ref().and_then(|members| members.node.own_candidacy());
+        let Some(member) = own else { return };
+        let operation = Operation::Add(member).moving().to_bytes();
+        let hop = self.member_hop(Op::Candidate);
+        if let Some(connection) = self.io.connections.of(link) {
+            append_frame::<Hardware>(connection.out.tail(), &hop, &operation.as_slice());
+            self.io.mark(link.0 as u32);
+        }
     }
 
     fn send_staged(&mut self, to: NodeId) {
@@ -272,6 +285,7 @@ impl State {
         match frame.op() {
             Op::Topology => self.on_topology_frame(from, frame.payload()),
             Op::Staged => self.on_staged_frame(from, frame.payload()),
+            Op::Candidate => self.on_candidate_frame(from, frame.payload()),
             _ => {
                 self.node_input(NodeInput::Warm { from, topology: frame.hop().topology });
                 Ok(())
@@ -285,6 +299,18 @@ impl State {
         let operations = Operations::new_checked(&bytes).map_err(|_| FrameRefused::Malformed)?;
         self.node_input(NodeInput::Staged { from, revision, operations });
         Ok(())
+    }
+
+    fn on_candidate_frame(&mut self, from: NodeId, payload: &[u8]) -> Result<(), FrameRefused> {
+        let encoded = payload.try_into().map_err(|_| FrameRefused::Malformed)?;
+        let committed = Committed::from_bytes(encoded).map_err(|_| FrameRefused::Malformed)?;
+        match committed.operation {
+            Operation::Add(member) if member.node == from => {
+                self.node_input(NodeInput::Candidate(member));
+                Ok(())
+            }
+            _ => Err(FrameRefused::Malformed),
+        }
     }
 
     fn on_topology_frame(&mut self, from: NodeId, payload: &[u8]) -> Result<(), FrameRefused> {
@@ -388,8 +414,11 @@ impl State {
 
     /// Shard 0 of a node has connected to this shard.
     pub(super) fn on_incoming_up(&mut self, node: NodeId, link: Link) {
-        if let Some(members) = &mut self.members {
-            members.incoming.insert(node, link);
+        let Some(members) = &mut self.members else { return };
+        members.incoming.insert(node, link);
+        // Members are up once called themselves; a node that waits is called by nobody.
+        if self.io.peers.contact(node).is_none() {
+            self.node_input(NodeInput::PeerUp(node));
         }
     }
 

@@ -24,6 +24,7 @@ mod members_file;
 mod membership;
 mod native;
 mod peers;
+mod plan;
 mod relief;
 mod resp;
 mod scrub;
@@ -32,6 +33,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod verbs;
 mod work;
 
 pub(crate) use answers::Answers;

@@ -260,7 +260,7 @@ impl State {
                 }
                 self.on_gossip_frame(link, node, frame)
             }
-            Op::Topology | Op::Warm | Op::Staged => {
+            Op::Topology | Op::Warm | Op::Staged | Op::Candidate => {
                 let node = node.filter(|_| self.members.is_some());
                 let node = node.ok_or(FrameRefused::NotPermitted)?;
                 if !frame.is_of(self.engine.settings.cluster_digest) {
@@ -276,7 +276,12 @@ impl State {
             | Op::Hints
             | Op::Exchanges
             | Op::Repair
-            | Op::RepairStatus => self.on_admin_frame(link, node, frame),
+            | Op::RepairStatus
+            | Op::Stage
+            | Op::Plan
+            | Op::Commit
+            | Op::Clear
+            | Op::Transfers => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
             Op::Get | Op::Put | Op::ReadReply
                 if frame.is_of(self.engine.settings.cluster_digest)
@@ -359,6 +364,11 @@ impl State {
                 Some(String::new())
             }
             (Op::RepairStatus, Some(_)) => Some(self.repair_status_json()),
+            (Op::Stage | Op::Plan | Op::Commit | Op::Clear | Op::Transfers, Some(_)) => {
+                let (verdict, text) = self.on_verb_frame(&frame)?;
+                status = verdict;
+                Some(text)
+            }
             (Op::Ring, _) => {
                 let key = frame.key();
                 let rings = self.engine.shard.rings();

@@ -23,7 +23,12 @@ pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: 
     let unrepaired = ledger.differences();
     let own = Kept { hints, oldest_s: ledger.oldest_hint(now).map(|age| age.as_secs()) };
     let of_member = |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(own));
-    let nodes: Vec<Value> = seats.iter().map(of_member).collect();
+    let operations = node.operations();
+    let leaving = operations.leaving();
+    let has_left = operations.is_removed(about.node) && !node.rings().contains(about.node);
+    let gone = leaving.iter().copied().chain(has_left.then_some(about.node));
+    let gone: Vec<Member> = gone.filter_map(|node| operations.last_known(node)).collect();
+    let nodes: Vec<Value> = seats.iter().chain(&gone).map(of_member).collect();
     let all_alive = seats.iter().all(|seat| state(members, seat.node) == "alive");
     let is_moving = node.operations().is_moving();
     let is_quiet = !is_moving && hints == 0 && unrepaired == 0;
@@ -79,13 +84,22 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, kept: Option<
 pub(crate) fn member_counts(members: &Membership) -> [u64; 3] {
     let seats = members.node.operations().members();
     let count =
-        |wanted| seats.iter().filter(|seat| state(members, seat.node) == wanted).count() as u64;
+        |wanted| seats.iter().filter(|seat| health(members, seat.node) == wanted).count() as u64;
     ["alive", "suspect", "down"].map(count)
+}
+
+/// What a node does, or else how it is.
+fn state(members: &Membership, node: NodeId) -> &'static str {
+    let operations = members.node.operations();
+    if !operations.is_removed(node) {
+        return if operations.is_joining(node) { "joining" } else { health(members, node) };
+    }
+    if members.node.rings().contains(node) { "leaving" } else { "left" }
 }
 
 /// What the cluster holds a member for; one that it does not suspect yet, but that this node cannot
 /// reach, is suspected, too.
-fn state(members: &Membership, node: NodeId) -> &'static str {
+pub(super) fn health(members: &Membership, node: NodeId) -> &'static str {
     match members.node.liveness(node) {
         Some(Liveness::Alive) if members.node.is_reachable(node) => "alive",
         Some(Liveness::Alive | Liveness::Suspect) | None => "suspect",
