@@ -68,6 +68,17 @@ impl Cluster {
         index
     }
 
+    /// Starts one more node, which does not join but waits, and waits until it is ready.
+    pub fn add_waiting(&mut self, settings: &[&str]) -> usize {
+        let seed = SocketAddr::new(self.network.host(1).into(), 7400).to_string();
+        let index = self.nodes.len();
+        let arguments = self.common.iter().cloned().chain(owned(settings)).collect();
+        self.nodes.push(Node { process: None, arguments });
+        self.spawn(index, &["--seed", &seed]);
+        self.process_mut(index).await_ready();
+        index
+    }
+
     /// Starts a node that is down from what is on its disk, without a seed.
     pub fn start(&mut self, index: usize) {
         self.spawn(index, &[]);

@@ -26,3 +26,4 @@ mod seeds;
 mod soak;
 mod stopped;
 mod tidy;
+mod topology;
