@@ -311,8 +311,10 @@ impl Client {
         };
         match reply.status {
             Status::Ok => Ok(reply.text.into()),
-            _ if !reply.text.is_empty() => Err(told(reply.text)),
-            status => Err(ClientError::Failed { status, needed: 0, got: 0 }),
+            status => {
+                let failed = ClientError::Failed { status, needed: 0, got: 0 };
+                Err(told(reply.text).unwrap_or(failed))
+            }
         }
     }
 
@@ -442,16 +444,11 @@ fn message<'a>(frame: &Frame<'a>) -> Result<Message<'a>, ClientError> {
     }
 }
 
-/// The words of a refusal.
-fn told(text: &str) -> ClientError {
-    let Ok(words) = serde_json::from_str::<serde_json::Value>(text) else {
-        return ClientError::Malformed;
-    };
+/// A refusal in words; `None` if there are none.
+fn told(text: &str) -> Option<ClientError> {
+    let words: serde_json::Value = serde_json::from_str(text).ok()?;
     let word = |name: &str| words[name].as_str().map(str::to_owned);
-    match (word("what"), word("remedy")) {
-        (Some(what), Some(remedy)) => ClientError::Told { what, remedy },
-        _ => ClientError::Malformed,
-    }
+    Some(ClientError::Told { what: word("what")?, remedy: word("remedy")? })
 }
 
 /// The reply of a frame that says that all is well.

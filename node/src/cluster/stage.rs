@@ -1,5 +1,5 @@
-//! `ringmain cluster join`, `leave`, `replace`, `forget`, `weight` and `zone`, which stage a change,
-//! and `clear`.
+//! `ringmain cluster join`, `leave`, `replace`, `forget`, `weight` and `zone`, which stage a
+//! change, and `clear`.
 
 use ringmain_core::wire::admin::Stage;
 use ringmain_runtime::settings::Secret;

@@ -87,8 +87,8 @@ impl Ledger {
         since.min().map(|since| now.since(since))
     }
 
-    /// Partitions that the shards of the node still catch up with in `topology`; none as long as not
-    /// all of `shards` know it.
+    /// Partitions that the shards of the node still catch up with in `topology`; none as long as
+    /// not all of `shards` know it.
     pub(crate) fn cold_count(&self, topology: TopologyId, shards: u16) -> Option<usize> {
         let pages = self.lock();
         let known = || pages.pages.values().filter(|page| page.topology == topology);

@@ -233,7 +233,7 @@ fn wanted(node: &Node<'_>, me: NodeId, stage: &Stage<'_>) -> Result<Vec<Operatio
             if answers(node, me, lost) && !stage.is_forced {
                 return refusal(
                     format!("node {} answers, or did just now", called(node, lost)),
-                    "have it leave, or stop it and wait until it is down; --force forgets it anyway",
+                    "have it leave, or stop it and wait until it is down, or say --force",
                 );
             }
             vec![Operation::Remove { node: lost, is_lost: true }]

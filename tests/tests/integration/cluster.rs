@@ -188,13 +188,11 @@ fn a_newcomer_passes_over_seeds_that_are_down() {
     let dir = folder.path().to_str().unwrap();
     let words = ["start", "--listen", &listen, "--join", "--data-dir", dir];
     let seeds = ["--seed", &seeds[0], "--seed", &seeds[1], "--seed", &seeds[2]];
-    let mut newcomer = Ringmain::spawn(&[&words[..], &seeds].concat());
-    newcomer.await_ready();
+    let newcomer = Ringmain::spawn(&[&words[..], &seeds].concat());
     cluster.await_members(2, 4);
     (0..2).for_each(|index| cluster.start(index));
-    for index in 0..3 {
-        cluster.await_members(index, 4);
-    }
+    (0..3).for_each(|index| cluster.await_members(index, 4));
+    drop(newcomer);
 }
 
 #[test]
