@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Client, Network, Ringmain, until};
+use super::{Client, Network, Ringmain, run, until};
 
 /// Nodes, by index from 0. Node 0 founds; the others enter by it. Dropping it kills them.
 pub struct Cluster {
@@ -140,6 +140,9 @@ impl Cluster {
             self.await_members(index, all);
         }
         for index in 0..all {
+            self.await_settled(index);
+        }
+        for index in 0..all {
             self.await_writes(index, all.min(3));
         }
     }
@@ -151,6 +154,16 @@ impl Cluster {
         let mut client = self.client(index);
         let mut look = || client.ask::<String>("INFO cluster").is_ok_and(is_so);
         until(&format!("{count} members at node {index}"), &mut look);
+    }
+
+    /// Waits until all data is where the membership that node `index` knows says: until then a
+    /// write needs those who had it before, who may be few.
+    pub fn await_settled(&self, index: usize) {
+        let native = self.native(index).to_string();
+        let words = ["cluster", "status", "--json", "--node", &native];
+        until(&format!("nothing moves at node {index}"), || {
+            String::from_utf8_lossy(&run(&words).stdout).contains("\"active_topologies\":1")
+        });
     }
 
     /// Waits until a write at node `index` reaches `count` nodes, from every shard of it.
