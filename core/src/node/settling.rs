@@ -8,7 +8,7 @@ use heapless::Vec;
 /// Of the topology that was published last, and empty unless it is moving.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
-    /// Members that catch up with partitions, and those that leave and may keep something for others.
+    /// Members that catch up with partitions, and those that leave.
     concerned: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// Members that are warm.
     warm: Vec<NodeId, MEMBER_COUNT_MAX>,
@@ -26,8 +26,8 @@ impl Settling {
 }
 
 impl Node<'_> {
-    /// Members that catch up with partitions, or leave, and are not known to be warm; none while nothing
-    /// moves.
+    /// Members that catch up with partitions, or leave, and are not known to be warm; none while
+    /// nothing moves.
     pub fn awaited(&self) -> impl Iterator<Item = NodeId> + use<'_> {
         let Settling { concerned, warm, .. } = &self.settling;
         concerned.iter().copied().filter(|node| !warm.contains(node))

@@ -25,7 +25,7 @@ pub(super) enum Role {
 
 impl Shard<'_> {
     /// Who coordinates a request of `partition`: this node if it is an owner, else an owner that
-    /// is well, else the first of those that stand in for owners; of owners those that are read. Who
+    /// is well, else the first of those that stand in for owners; of owners those read. Who
     /// got it `forwarded` by another node does not hand it on.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Client, Network, Ringmain, run, until};
+use super::{Client, Network, Ringmain, until};
 
 /// Nodes, by index from 0. Node 0 founds; the others enter by it. Dropping it kills them.
 pub struct Cluster {
@@ -147,23 +147,21 @@ impl Cluster {
         }
     }
 
-    /// Waits until node `index` knows `count` members, and that they have their copies.
+    /// Waits until node `index` knows `count` members.
     pub fn await_members(&self, index: usize, count: usize) {
-        let wanted = [format!("members:{count}\r\n"), "active_topologies:1\r\n".into()];
-        let is_so = |told: String| wanted.iter().all(|line| told.contains(line));
-        let mut client = self.client(index);
-        let mut look = || client.ask::<String>("INFO cluster").is_ok_and(is_so);
-        until(&format!("{count} members at node {index}"), &mut look);
+        self.await_told(index, &format!("members:{count}\r\n"));
     }
 
     /// Waits until all data is where the membership that node `index` knows says: until then a
     /// write needs those who had it before, who may be few.
     pub fn await_settled(&self, index: usize) {
-        let native = self.native(index).to_string();
-        let words = ["cluster", "status", "--json", "--node", &native];
-        until(&format!("nothing moves at node {index}"), || {
-            String::from_utf8_lossy(&run(&words).stdout).contains("\"active_topologies\":1")
-        });
+        self.await_told(index, "active_topologies:1\r\n");
+    }
+
+    fn await_told(&self, index: usize, line: &str) {
+        let mut client = self.client(index);
+        let mut look = || client.ask::<String>("INFO cluster").is_ok_and(|it| it.contains(line));
+        until(&format!("{line:?} of node {index}"), &mut look);
     }
 
     /// Waits until a write at node `index` reaches `count` nodes, from every shard of it.

@@ -1,6 +1,8 @@
 //! Judges what nodes store and what clients are told. Every function states the invariant that
 //! it checks.
 
+mod found;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use ringmain_core::id::{Boot, NodeId, TopologyId};
 use ringmain_core::limits::{PULSE, STOP_MIN};
 use ringmain_core::ring::Rings;
 use ringmain_core::time::{Instant, UnixMs};
-use ringmain_core::wire::put::{Content, PutRequest, Replaces};
+
+use found::{changed_expiry, found_by, found_by_reads};
 
 use super::bodies::{Kept, Request};
 use super::client::{Known, Put, Written};
@@ -479,45 +482,4 @@ fn held<'h, I: Iterator<Item = &'h Entry>>(
         entries.filter_map(|entry| entry.history.as_ref()).for_each(|set| held.extend(set));
     }
     held
-}
-
-/// What the reads before the write stamped `stamp` found, for each request that has it. One turn
-/// may apply a write that arrived twice twice, and what the second found is unknown before the
-/// oracle has seen the first: it is passed over, as long as another one remains.
-fn found_by_reads(kept: &Kept, history: &History, stamp: u64) -> Result<Vec<Set>, Violation> {
-    let (mut found, mut unknown) = (Vec::new(), None);
-    for request in kept.requests() {
-        let Some(put) = request.command.as_deref().and_then(kept_put) else { continue };
-        if put.timestamp.0 != stamp || !matches!(put.replaces, Replaces::ReadFirst { .. }) {
-            continue;
-        }
-        match found_by(request, history) {
-            Ok(set) => found.push(set),
-            Err(violation) => unknown = Some(violation),
-        }
-    }
-    match unknown {
-        Some(violation) if found.is_empty() => Err(violation),
-        _ => Ok(found),
-    }
-}
-
-/// What the read before a write found.
-fn found_by(request: &Request, history: &History) -> Result<Set, Violation> {
-    let Some(bytes) = &request.gathered else { return Ok(Set::default()) };
-    let record = Record::new_checked(bytes).expect("what is gathered is a record");
-    history.check(&Decoded::of(record))
-}
-
-/// The write of `request`, if it gives values another expiry.
-fn changed_expiry(request: &Request) -> Option<PutRequest<'_>> {
-    let put = request.command.as_deref().and_then(kept_put)?;
-    matches!(put.content, Content::ExpiryOnly { .. }).then_some(put)
-}
-
-/// The write in what a turn kept of a request: a kind, the length of the key, the key, the rest.
-fn kept_put(bytes: &[u8]) -> Option<PutRequest<'_>> {
-    let (&[kind, low, high], rest) = bytes.split_first_chunk::<3>()?;
-    let payload = rest.get(usize::from(u16::from_le_bytes([low, high]))..)?;
-    if kind == 1 { PutRequest::new_checked(payload).ok() } else { None }
 }

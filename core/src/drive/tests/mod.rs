@@ -18,9 +18,7 @@ mod sessions;
 mod stopped;
 
 use super::*;
-use crate::Unsynced;
 use crate::checksum::Software;
-use crate::exchange;
 use crate::id::{Boot, ClusterId, TopologyId};
 use crate::limits::{EXCHANGE_INTERVAL, HINT_INTERVAL, PULSE};
 use crate::membership::member::{Member, Name};
@@ -32,6 +30,7 @@ use crate::shard::{ShardConfig, ShardMemory};
 use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::{Condition, Content};
 use crate::wire::reply::{Reply, Status};
+use crate::{Unsynced, exchange};
 use queues::Queues;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::format;

@@ -93,7 +93,7 @@ impl World<'_> {
                 let open = self.tickets.numbers();
                 return self.stuck(&format!(
                     "not healed although all is well, open: {open:?}, enough: {enough}, clients \
-                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints delivered: {}, \
+                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints: {}, \
                      copies equal: {}",
                     self.clients.are_idle(),
                     self.agrees(),

@@ -1,6 +1,8 @@
 //! Nodes over a bad network: loss, reordering, duplicates, silence and restarts. At every moment
 //! what is settled on any two disks is one set and a part of it.
 
+mod changes;
+
 use super::*;
 use crate::id::Boot;
 use crate::limits::PROBE_INTERVAL;
@@ -398,121 +400,6 @@ fn an_older_process_of_the_same_node_hears_that_it_must_stop() {
         world.input(2, NodeInput::Gossip { from: NodeId(1), gossip: Gossip { signal, updates } });
         assert_eq!(world.servers[&2].is_superseded, is_older, "{boot:?}");
     }
-}
-
-#[test]
-fn nothing_settles_before_who_gains_is_warm() {
-    let mut world = World::new(8, 4, 0);
-    world.servers.get_mut(&4).unwrap().is_cold = true;
-    for _ in 0..3000 {
-        world.step();
-    }
-    for server in world.servers.values() {
-        assert!(server.node.rings().is_moving());
-        assert!(server.node.awaited().eq([NodeId(4)]));
-    }
-    // Its next life has what it gains.
-    world.servers.get_mut(&4).unwrap().is_cold = false;
-    world.crash(4);
-    world.restart(4);
-    step_until(&mut world, World::all_members);
-}
-
-#[test]
-fn nothing_settles_without_more_than_half_of_those_who_had_the_data() {
-    let mut world = World::new(9, 5, 0);
-    step_until(&mut world, World::all_members);
-    // It gains nothing, so that only the number of members counts.
-    let weight = Operation::SetWeight { node: NodeId(2), version: 1, weight: 101 };
-    for gone in [3, 4, 5] {
-        world.crash(gone);
-    }
-    world.commit(1, weight);
-    for _ in 0..3000 {
-        world.step();
-    }
-    assert!(world.servers[&2].node.operations().is_moving(), "it was told");
-    for back in [3, 4, 5] {
-        world.restart(back);
-    }
-    step_until(&mut world, World::all_members);
-}
-
-#[test]
-fn commits_on_two_sides_of_a_split_become_one() {
-    let mut world = World::new(10, 6, 0);
-    step_until(&mut world, World::all_members);
-    world.loss_percent = 100;
-    world.commit(1, Operation::Remove { node: NodeId(6), is_lost: false });
-    let weight = Operation::SetWeight { node: NodeId(2), version: 1, weight: 300 };
-    world.commit(4, weight);
-    for _ in 0..2000 {
-        world.step();
-    }
-    assert!(world.servers[&1].node.rings().is_moving());
-    assert!(world.servers[&4].node.operations().contains(&weight));
-    assert!(!world.servers[&1].node.operations().contains(&weight));
-    world.loss_percent = 0;
-    for number in 1..=6 {
-        world.connect(number);
-    }
-    step_until(&mut world, |world| world.are_settled(5));
-    let hashes = world.ring_hashes();
-    assert!(hashes.iter().all(|hash| *hash == hashes[0]));
-    assert!(world.servers[&6].node.operations().contains(&weight));
-    assert!(!world.servers[&6].node.is_member());
-}
-
-#[test]
-fn who_was_removed_cannot_join_again() {
-    let mut world = World::new(11, 4, 0);
-    step_until(&mut world, World::all_members);
-    world.crash(4);
-    world.commit(2, Operation::Remove { node: NodeId(4), is_lost: true });
-    step_until(&mut world, |world| world.are_settled(3));
-    // Its disk says nothing of that; its peers do.
-    world.restart(4);
-    step_until(&mut world, |world| world.servers[&4].is_removed);
-    assert!(!world.servers[&4].node.is_member());
-    assert!(world.are_settled(3));
-}
-
-#[test]
-fn what_is_staged_reaches_all_and_is_gone_once_committed_or_dropped() {
-    let mut world = World::new(12, 4, 0);
-    step_until(&mut world, World::all_members);
-    let weight = |node| Operation::SetWeight { node: NodeId(node), version: 1, weight: 300 };
-    let staged = |world: &World, number: u32| {
-        let operations = world.servers[&number].node.staged().1;
-        operations.iter().map(|committed| committed.operation).collect::<StdVec<_>>()
-    };
-    let all_have =
-        |world: &World, wanted: &[Operation]| (1..=4).all(|number| staged(world, number) == wanted);
-    world.input(1, NodeInput::Stage { operation: weight(2) });
-    world.input(3, NodeInput::Stage { operation: weight(3) });
-    step_until(&mut world, |world| all_have(world, &[weight(2), weight(3)]));
-    // Who was away hears of it, and what it knows alone of an older revision is dropped.
-    world.crash(4);
-    world.input(2, NodeInput::ClearStaged);
-    world.input(2, NodeInput::Stage { operation: weight(4) });
-    world.restart(4);
-    step_until(&mut world, |world| all_have(world, &[weight(4)]));
-    world.commit(3, weight(4));
-    step_until(&mut world, |world| all_have(world, &[]));
-    step_until(&mut world, World::all_members);
-    assert!(world.servers[&1].node.operations().contains(&weight(4)));
-    // As many as fit, and one more.
-    for node in 11..=15 {
-        assert!(!world.servers[&1].is_staged_full);
-        world.input(1, NodeInput::Stage { operation: weight(node) });
-    }
-    assert!(world.servers[&1].is_staged_full);
-    assert_eq!(staged(&world, 1).len(), 4);
-    // They stop talking of it.
-    for _ in 0..2000 {
-        world.step();
-    }
-    assert!(world.frames.iter().all(|frame| !matches!(frame.3, Frame::Staged(..))));
 }
 
 #[test]
