@@ -72,20 +72,10 @@ pub enum Plant {
     WarmTooEarly,
     /// What was heard on an older topology counts on the current one.
     HeardKept,
-    /// Who gains a partition is content with one reader's copy.
-    OneReaderHeard,
     /// Owners that stay do not catch up where there will be fewer.
     FewerNotCaughtUp,
-    /// A node is warm before what came is on disk.
-    WarmUnsynced,
-    /// A node leaves with what it keeps for others.
-    LeavesWithHints,
-    /// A hint goes to its owner alone although others take over from that.
-    HintToLeaverAlone,
     /// Reads ask those who are to have a partition.
     CommittedRead,
-    /// A write that moves to another ring needs what it needed before.
-    NeedOfOldRing,
     /// Who gains a partition coordinates before it has a copy.
     GainedCoordinates,
 }
@@ -94,7 +84,7 @@ impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 34] = [
+    pub const ALL: [Plant; 29] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -121,13 +111,8 @@ impl Plant {
         Plant::CommittedQuorumAlone,
         Plant::WarmTooEarly,
         Plant::HeardKept,
-        Plant::OneReaderHeard,
         Plant::FewerNotCaughtUp,
-        Plant::WarmUnsynced,
-        Plant::LeavesWithHints,
-        Plant::HintToLeaverAlone,
         Plant::CommittedRead,
-        Plant::NeedOfOldRing,
         Plant::GainedCoordinates,
     ];
 
@@ -170,13 +155,8 @@ impl Plant {
             Plant::CommittedQuorumAlone => "committed-quorum-alone",
             Plant::WarmTooEarly => "warm-too-early",
             Plant::HeardKept => "heard-kept",
-            Plant::OneReaderHeard => "one-reader-heard",
             Plant::FewerNotCaughtUp => "fewer-not-caught-up",
-            Plant::WarmUnsynced => "warm-unsynced",
-            Plant::LeavesWithHints => "leaves-with-hints",
-            Plant::HintToLeaverAlone => "hint-to-leaver-alone",
             Plant::CommittedRead => "committed-read",
-            Plant::NeedOfOldRing => "need-of-old-ring",
             Plant::GainedCoordinates => "gained-coordinates",
         }
     }

@@ -13,9 +13,9 @@
 //!
 //! A node is warm in a topology if its shards have what it gains there; see [`Shard`]. Operations
 //! settle once every member that gains something, or leaves, is warm, and more than half of the
-//! settled members: so two sides of a split cannot both settle what the other does not know. Whoever
-//! sees that first settles them; the mark spreads with the set. Whatever a node promises is on disk
-//! first.
+//! settled members: so two sides of a split cannot both settle what the other does not know.
+//! Whoever sees that first settles them; the mark spreads with the set. Whatever a node promises is
+//! on disk first.
 //!
 //! [`Shard`]: crate::shard::Shard
 

@@ -303,8 +303,8 @@ impl Tally {
     }
 
     /// The same answers against another set of owners, and what is needed of them: what nodes that
-    /// are still owners did is kept, and what those did that still stand in for one; new owners are unasked. Who stands in
-    /// must be a member.
+    /// are still owners did is kept, and what those did that still stand in for one; new owners are
+    /// unasked. Who stands in must be a member.
     #[must_use]
     pub fn moved_to(
         &self,

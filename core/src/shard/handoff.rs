@@ -136,12 +136,6 @@ impl Shard<'_> {
     /// Who is to have a hint for `target`: the owner itself, or all if it is none any more, or
     /// will be none.
     fn hint_owners(&self, partition: Partition, target: NodeId) -> Nodes {
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::HintToLeaverAlone)
-            && self.rings.is_owner(partition, target)
-        {
-            return Nodes::from_iter([target]);
-        }
         if self.rings.committed().is_owner(partition, target) {
             return Nodes::from_iter([target]);
         }

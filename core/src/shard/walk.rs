@@ -282,13 +282,6 @@ impl Shard<'_> {
         let owners = self.rings.owners(request.key.partition);
         let Kind::Put { asked, .. } = request.kind else { unreachable!("it writes") };
         let need = self.need(asked, self.config.w);
-        #[cfg(feature = "plant")]
-        let need = match self.table.get(op).map(|pending| &pending.phase) {
-            Some(Phase::Writing(put)) if crate::plant::is(crate::plant::Plant::NeedOfOldRing) => {
-                put.tally().need()
-            }
-            _ => need,
-        };
         let Shard { table, rings, .. } = self;
         let pending = table.pending(op).expect("in flight");
         pending.topology = topology;

@@ -111,9 +111,6 @@ impl Shard<'_> {
             return;
         }
         let last = self.warming.last;
-        #[cfg(feature = "plant")]
-        let last =
-            if crate::plant::is(crate::plant::Plant::WarmUnsynced) { Place(0) } else { last };
         if self.replica.is_stored(last, true) {
             return self.on_warm_synced();
         }
@@ -134,10 +131,6 @@ impl Shard<'_> {
 
     /// Whether this node leaves and keeps something for others.
     fn must_hand_off(&self) -> bool {
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::LeavesWithHints) {
-            return false;
-        }
         let leaves = !self.rings.committed().contains(self.config.node);
         leaves && self.handoff.targets().next().is_some()
     }
@@ -146,10 +139,6 @@ impl Shard<'_> {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::WarmTooEarly) {
             return 0;
-        }
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::OneReaderHeard) {
-            return 1;
         }
         self.rings.warm_count(partition, self.config.w)
     }
