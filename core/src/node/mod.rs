@@ -274,8 +274,12 @@ impl<'a> Node<'a> {
     }
 
     fn on_peer_up(&mut self, now: Instant, node: NodeId) {
+        // A member takes the place of a stranger; of more strangers than fit nothing is known.
+        if self.peers.is_full() && self.rings.contains(node) && !self.peers.contains(&node) {
+            let stranger = self.peers.iter().position(|peer| !self.rings.contains(*peer));
+            stranger.map(|index| self.peers.remove(index));
+        }
         if let Err(index) = self.peers.binary_search(&node) {
-            // More strangers than members can be: the driver bounds connections, this table too.
             let _full = self.peers.insert(index, node);
         }
         self.output(NodeOutput::SendTopology { to: node });

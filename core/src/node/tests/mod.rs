@@ -433,4 +433,12 @@ fn strangers_take_no_room_from_members() {
         assert!(known(&world, member));
     }
     assert_eq!(world.servers[&1].node.contacts().len(), MEMBER_COUNT_MAX);
+    // Nor do those that are connected.
+    world.input(1, NodeInput::PeerDown(NodeId(2)));
+    for stranger in 100..100 + 2 * MEMBER_COUNT_MAX as u32 {
+        world.input(1, NodeInput::PeerUp(NodeId(stranger)));
+    }
+    assert!(!world.servers[&1].node.is_reachable(NodeId(2)));
+    world.input(1, NodeInput::PeerUp(NodeId(2)));
+    assert!(world.servers[&1].node.is_reachable(NodeId(2)));
 }
