@@ -239,8 +239,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Version of the record at `place`, checked.
     fn version_at(&self, place: Place) -> Result<u64, Unread> {
         let body = self.store.body(place)?;
-        let key = self.place(body.key());
-        // What has rotted may show another key.
+        let key = self.stored_key(body.key())?;
         match self.store.record_left(&key)? {
             Some(stored) if stored.place == place => Ok(stored.record.version(&key)),
             _ => Err(Unread::Damaged),

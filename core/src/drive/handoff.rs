@@ -47,7 +47,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     pub(super) fn drop_hint(&mut self, target: NodeId, place: Place, sent: Place) {
         let Ok(body) = self.store.body(place) else { return };
         let bytes = key_of(body);
-        let own = self.place(&bytes);
+        let Ok(own) = self.stored_key(&bytes) else { return };
         let is_current = || {
             let stored = self.store.record(&own).ok().flatten();
             stored.is_some_and(|stored| stored.place == sent)
@@ -60,8 +60,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// The key of the hint for `target` at `place`, checked, and what that is.
     fn read_hint(&self, target: NodeId, place: Place) -> Result<(KeyBytes, HintKind), Unread> {
         let body = self.store.body(place)?;
-        // What has rotted may show another key.
-        let key = self.place(body.key()).kept_for(target);
+        let key = self.stored_key(body.key())?.kept_for(target);
         if self.store.record(&key)?.is_none_or(|stored| stored.place != place) {
             return Err(Unread::Damaged);
         }

@@ -63,6 +63,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.waiting.contains(key)
     }
 
+    /// The key of what is stored. What has rotted may show another one, even of another shard.
+    pub(super) fn stored_key<'k>(&self, bytes: &'k [u8]) -> Result<Key<'k>, Unread> {
+        let key = self.place(bytes);
+        if self.shard.holds(key.partition) { Ok(key) } else { Err(Unread::Damaged) }
+    }
+
     /// What a command on `key` has to wait for, if it `appends` or not. One that goes on elsewhere
     /// does not wait for what is here.
     pub(super) fn command_must_wait(&self, key: &Key<'_>, appends: bool) -> Option<Wait> {

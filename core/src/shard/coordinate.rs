@@ -51,7 +51,7 @@ impl Shard<'_> {
     }
 
     /// What the quorum parameters of `kind` ask beyond the owners that there are.
-    fn check_need(&self, kind: Kind) -> Result<(), Failure> {
+    pub(super) fn check_need(&self, kind: Kind) -> Result<(), Failure> {
         let (asked, read) = match kind {
             Kind::Get { asked, .. } => (asked, None),
             Kind::Put { asked, read } => (asked, read),

@@ -347,7 +347,8 @@ impl<'a> Shard<'a> {
         r == 1 || usize::from(self.config.r).min(self.rings.readers(partition).len()) == 1
     }
 
-    fn holds(&self, partition: Partition) -> bool {
+    /// Whether `partition` is one of this shard's, owned or not.
+    pub(crate) fn holds(&self, partition: Partition) -> bool {
         let index = partition.0.wrapping_sub(self.first_partition);
         usize::from(index) < self.births.len()
     }

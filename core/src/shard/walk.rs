@@ -6,7 +6,7 @@ use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, TopologyId};
 use crate::records::{Joined, Place, Refusal, Unread};
 use crate::replica::Owed;
-use crate::request::{Failure, Kind, Link, Outcome, Pending, Phase, Target};
+use crate::request::{Failure, Kind, Link, Outcome, Pending, Phase, Request, Step, Target};
 use crate::ring::Rings;
 use crate::time::Instant;
 use crate::wire::peer::RejectReason;
@@ -265,6 +265,7 @@ impl Shard<'_> {
         pending.topology = topology;
         let Phase::Reading(get) = &mut pending.phase else { return };
         let step = get.move_to(&owners, need, |node| rings.contains(node));
+        let step = self.checked_step(request, step);
         self.on_step(now, op, step);
     }
 
@@ -288,8 +289,22 @@ impl Shard<'_> {
         let Phase::Writing(put) = &mut pending.phase else { return };
         let step = put.move_to(&owners, need, |node| rings.contains(node));
         let unasked: Nodes = put.tally().unasked().collect();
+        let step = self.checked_step(request, step);
         self.on_step(now, op, step);
         self.send_records(now, op, &unasked);
+    }
+
+    /// `step`, unless the request asked for more than the owners that there are to be from now on.
+    fn checked_step(&self, request: Request, step: Step) -> Step {
+        // Without a change the tally itself asks for all.
+        match self.check_need(request.kind) {
+            Ok(()) => step,
+            Err(_) if !self.rings.is_moving() => step,
+            Err(Failure::Unavailable { needed, got }) => {
+                Step::Reply(Outcome::Failed(Failure::NoQuorum { needed, got }))
+            }
+            Err(failure) => Step::Reply(Outcome::Failed(failure)),
+        }
     }
 
     /// Fails every node that `op` waits for and that cannot be reached, or is suspect and can be

@@ -7,9 +7,11 @@ use ringmain_core::plant::Plant;
 use ringmain_tests::sim::{self, mark::Marks};
 
 /// Seeds that failed once, each with what they showed. They must pass for ever.
-const FAILED_ONCE: [(u64, &str); 2] = [
+const FAILED_ONCE: [(u64, &str); 4] = [
     (4, "a crash lost events that peers knew; their return was taken for lost state, for ever"),
     (1307, "an old record was merged to a place behind damage, and passed for the current one"),
+    (111_549, "a rotted key named a partition of another shard, and an exchange panicked"),
+    (112_323, "a write that asked for more owners than are to be succeeded with fewer"),
 ];
 
 #[test]

@@ -320,7 +320,8 @@ impl World<'_> {
         let sound = self.hosts.iter().filter(|host| !host.is_gone && host.is_member());
         let mut targets =
             sound.flat_map(|host| &host.stores).flat_map(|store| store.hint_targets());
-        targets.all(|target| self.is_gone(target))
+        // Of who was forgotten the others get them.
+        targets.all(|target| self.is_gone(target) && self.hosts[node_index(target)].is_member())
     }
 
     /// L6: all owners that run have the same of every key, though nobody asked for it.
