@@ -220,7 +220,9 @@ impl Tally {
         #[cfg(not(feature = "plant"))]
         let is_planted = false;
         let skipped = usize::from(is_planted && committed != 0);
-        all.into_iter().skip(skipped).filter(|(quorum, _)| *quorum != 0)
+        // Without any owner there is nobody whose word would be enough.
+        let is_nobody = settled | committed == 0;
+        all.into_iter().skip(skipped).filter(move |(quorum, _)| *quorum != 0 || is_nobody)
     }
 
     /// Distinct nodes that did what was asked; an owner and who stands in for it are one, since

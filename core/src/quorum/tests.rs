@@ -274,3 +274,15 @@ fn a_quorum_is_needed_in_both_topologies() {
         }
     }
 }
+
+/// All members may be removed while a request is under way: it must not end well for that.
+#[test]
+fn nobody_is_no_quorum() {
+    let none = Owners::new(&[]);
+    let need = Need { nodes: 1, ..Need::default() };
+    assert_eq!(Tally::new(&none, need).verdict(), Verdict::Impossible);
+    let mut tally = Tally::new(&Owners::new(&NODES), need);
+    assert_eq!(tally.on_success(NODES[0], true), Verdict::Met);
+    let moved = tally.moved_to(&none, need, |_| false);
+    assert_eq!((moved.verdict(), moved.shortfall()), (Verdict::Impossible, (1, 0)));
+}

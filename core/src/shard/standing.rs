@@ -25,8 +25,8 @@ pub(super) enum Role {
 
 impl Shard<'_> {
     /// Who coordinates a request of `partition`: this node if it is an owner, else an owner that
-    /// is well, else the first of those that stand in for owners; of owners those read. Who
-    /// got it `forwarded` by another node does not hand it on.
+    /// is well, else the first of those that stand in for owners; owners are those that
+    /// are read. Who got it `forwarded` by another node does not hand it on.
     ///
     /// # Panics
     /// If this node is no member.
@@ -37,7 +37,8 @@ impl Shard<'_> {
         }
         let owners = self.rings.readers(partition);
         let away = owners.iter().copied().find(|owner| !self.is_well(*owner));
-        let target = away.unwrap_or(owners[0]);
+        // None are left if all members were removed, here and there.
+        let Some(target) = away.or(owners.first().copied()) else { return Role::Refuse };
         if forwarded && self.may_keep(partition, target) {
             return Role::Coordinate { target };
         }
