@@ -109,13 +109,30 @@ struct Rig {
 
 /// The ring of these members. Its memory is leaked: this is a test.
 fn ring(members: impl IntoIterator<Item = u32>, n: usize) -> Rings<'static> {
+    let mut rings = no_rings(n);
+    rings.rebuild(&Transition::none(&these(members)));
+    rings
+}
+
+/// The rings of members of whom one leaves.
+fn leaving(members: impl IntoIterator<Item = u32>, node: NodeId, n: usize) -> Rings<'static> {
+    let (settled, mut rings) = (these(members), no_rings(n));
+    let mut committed = settled.clone();
+    committed.retain(|member| member.node != node);
+    let (settled, committed, leaving) = (&settled[..], &committed[..], &[node][..]);
+    rings.rebuild(&Transition { settled, committed, lost: &[], leaving, is_moving: true });
+    rings
+}
+
+fn no_rings(n: usize) -> Rings<'static> {
     let config = RingConfig { partition_bits: BITS, n, seed: 1 };
+    Rings::new(vec![NodeId(0); Rings::slot_count(&config)].leak(), config)
+}
+
+fn these(members: impl IntoIterator<Item = u32>) -> Vec<Member> {
     let zone = Name::new("default").unwrap();
     let member = |node: u32| Member { node: NodeId(node), uuid: node.into(), weight: 100, zone };
-    let members: Vec<Member> = members.into_iter().map(member).collect();
-    let mut ring = Rings::new(vec![NodeId(0); Rings::slot_count(&config)].leak(), config);
-    ring.rebuild(&Transition::none(&members));
-    ring
+    members.into_iter().map(member).collect()
 }
 
 impl Rig {
