@@ -349,20 +349,16 @@ fn a_hint_for_who_left_goes_to_all_owners() {
     assert_eq!(holder.seek().1, 502);
 }
 
-/// Others may have taken over from it already: what it gets from here on reaches them as well.
 #[test]
 fn a_hint_for_who_leaves_goes_to_all_who_have_the_key_or_take_over() {
     let mut holder = holder(many(), false);
-    let rings = leaving(1..=5, holder.target, 3);
-    holder.rig.input(Input::Rings { rings: &rings, topology: NEXT });
-    let owners = rings.owners(holder.key.partition);
-    let readers = rings.readers(holder.key.partition);
-    assert!(readers.contains(&holder.target) && owners.len() > readers.len());
+    let rings = &leaving(1..=5, holder.target, 3);
+    holder.rig.input(Input::Rings { rings, topology: NEXT });
     let (op, _) = holder.seek();
     let outputs = holder.sought(op, Sought::Found(holder.hint(501)));
-    let peers = owners.iter().copied().filter(|node| *node != ME);
+    let peers = rings.owners(holder.key.partition).into_iter().filter(|node| *node != ME);
     let sent: Vec<_> = peers.map(|node| holder.sent(op, node, 501)).collect();
-    assert_eq!(outputs[..sent.len()], sent, "{owners:?}");
+    assert!(sent.len() > 2 && outputs[..sent.len()] == sent, "{outputs:?}");
 }
 
 /// As are hints for a member that has handed the key over to others.
