@@ -177,9 +177,20 @@ pub trait Records {
         unreachable!("a store whose hints are cold can fetch them, here at {place:?}");
     }
 
-    /// `key` is a hint, and what lies at `place` has reached all that should have it: the hint is
-    /// kept no longer, unless a newer one of the same key has taken its place.
-    fn drop_hint(&mut self, _key: &Key<'_>, _place: Place) {}
+    /// What lies at `place` leaves the store, if `key` has that: its own copy, or its hint. Returns
+    /// a place: once that is on disk, no start finds anything that the key had before. `None` if it
+    /// has another record by now, or this one cannot be read; then nothing changed.
+    ///
+    /// The leaf of an own copy is for the caller to change.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing changed.
+    ///
+    /// # Panics
+    /// A store from which nothing leaves need not implement it.
+    fn erase(&mut self, key: &Key<'_>, place: Place) -> Result<Option<Place>, Full> {
+        unreachable!("a store from which records leave erases them, here of {key:?} at {place:?}");
+    }
 
     /// How many own copies there are in `partition`.
     ///
@@ -197,6 +208,20 @@ pub trait Records {
         let keys = self.key_count(partition);
         assert!(keys == 0, "a store whose shard has exchanges lists its keys, here from {order}");
         core::iter::empty()
+    }
+
+    /// As [`Records::keys_from`], of keys whose records do not last ([`Lifespan`]); others may be
+    /// among them.
+    ///
+    /// [`Lifespan`]: crate::causality::Lifespan
+    fn ending_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        self.keys_from(partition, order)
+    }
+
+    /// How many own copies there are in `partition` that are not tombstones alone; those that have
+    /// expired count.
+    fn live_count(&self, partition: Partition) -> u64 {
+        self.key_count(partition)
     }
 
     /// The own copy of a key that [`Records::keys_from`] listed is to be read, but cold: it is read
@@ -438,6 +463,27 @@ fn join_from<R: Records>(
     }
     update_leaf(records, key, before, after);
     Ok(Joined { place, lost_mine, before, after })
+}
+
+/// Takes the own copy of `key` out of the store, if it is what lies at `place`; returns a place as
+/// [`Records::erase`] does.
+///
+/// # Errors
+/// [`Refusal`]; then nothing changed.
+pub fn erase<R: Records>(
+    records: &mut R,
+    key: &Key<'_>,
+    place: Place,
+) -> Result<Option<Place>, Refusal> {
+    assert!(!key.is_hint());
+    let old = records.record(key).map_err(Refusal::Unread)?;
+    let Some(old) = old.filter(|old| old.place == place) else { return Ok(None) };
+    let before = old.record.version(key);
+    let erasure = records.erase(key, place).map_err(Refusal::Full)?;
+    if erasure.is_some() {
+        update_leaf(records, key, before, 0);
+    }
+    Ok(erasure)
 }
 
 /// Appends `received` as it is: its body unchanged, if it has one and this node no actor in it.

@@ -3,6 +3,48 @@
 use super::record::{Record, Sibling};
 use crate::time::UnixMs;
 
+/// What becomes of a record if nobody writes to it again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Lifespan {
+    /// It has a value for good; or no sibling at all.
+    #[default]
+    Lasting,
+    /// Each value that it has will expire.
+    Expiring,
+    /// It has no value: all siblings are tombstones.
+    Ended,
+}
+
+impl Record<'_> {
+    /// What becomes of it if nobody writes to it again. Cost: O(siblings).
+    pub fn lifespan(self) -> Lifespan {
+        if self.sibling_count() == 0 || self.siblings().any(|one| one.ends_at().is_none()) {
+            return Lifespan::Lasting;
+        }
+        match self.siblings().all(|one| one.is_tombstone()) {
+            true => Lifespan::Ended,
+            false => Lifespan::Expiring,
+        }
+    }
+
+    /// From when on no read sees a value in it, by the clocks of those who wrote it; `None` if it
+    /// is [`Lifespan::Lasting`].
+    pub fn ends_at(self) -> Option<UnixMs> {
+        let mut last = None;
+        for sibling in self.siblings() {
+            last = last.max(Some(sibling.ends_at()?));
+        }
+        last
+    }
+}
+
+impl Sibling<'_> {
+    /// When a tombstone was written, or a value expires; `None` if it does not.
+    fn ends_at(&self) -> Option<UnixMs> {
+        if self.is_tombstone() { Some(self.timestamp) } else { self.expires }
+    }
+}
+
 /// A record as a read at one moment sees it: tombstones and siblings that have expired are not
 /// there. Made by [`Record::live`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

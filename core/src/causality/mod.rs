@@ -45,7 +45,7 @@ pub use dot::{Actor, Dot, NUMBER_MAX};
 pub use encode::{encode_record, record_bytes};
 pub use event::{Change, Event, Write};
 pub use join::{Join, join, mine_after_join, write_join};
-pub use live::Live;
+pub use live::{Lifespan, Live};
 pub use record::{
     EXPIRES, MalformedRecord, Record, SIBLING_COUNT_ENCODED_MAX, Sibling, Siblings, TOMBSTONE,
 };

@@ -53,7 +53,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             stored.is_some_and(|stored| stored.place == sent)
         };
         if sent == place || is_current() {
-            self.store.drop_hint(&own.kept_for(target), place);
+            // One that finds no room stays, and comes home once more.
+            let _refused = self.store.erase(&own.kept_for(target), place);
         }
     }
 

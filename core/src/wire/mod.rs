@@ -28,15 +28,15 @@
 //! place part: 32 bytes, in the log
 //!    0   2  magic            a7 4c
 //!    2   1  version          1
-//!    3   1  kind             1 record, 2 batch header, 3 hint
+//!    3   1  kind             1 record, 2 batch header, 3 hint, 4 erasure
 //!    4   4  body             bytes behind these 32
 //!    8   4  segment          where this record stands
 //!   12   2  mine             0 none, else 1 + index in the version vector
 //!   14   2  flags            the log's
 //!   16   8  offset           where this record stands: bytes from the segment's start
 //!   24   4  guard            CRC-32C of bytes 0..24 of this, of the body's 4 bytes of CRC, and
-//!                            of a hint's target
-//!   28   4  target           the node that a hint is kept for; 0 of others
+//!                            of a hint's or an erasure's target
+//!   28   4  target           the node that a hint is kept for, or was; 0 of others
 //! covered header: 8 bytes, then the key, then the payload
 //!    0   4  crc32c           CRC-32C of the body behind these 4 bytes
 //!    4   2  key_bytes        0..=KEY_BYTES_MAX

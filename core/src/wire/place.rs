@@ -28,6 +28,9 @@ codes! {
         Batch = 2,
         /// A key and its Record v1, kept for another node.
         Hint = 3,
+        /// A key whose records before a place are no part of the log any more; the log defines
+        /// its payload.
+        Erasure = 4,
     }
 }
 
@@ -47,7 +50,7 @@ pub struct PlacePart {
     pub mine: Option<u16>,
     /// The log's.
     pub flags: u16,
-    /// The node for which a hint is kept; 0 of any other kind.
+    /// The node for which a hint is kept, or for which what is erased was; else 0.
     pub target: NodeId,
 }
 
@@ -65,7 +68,7 @@ pub enum PlaceError {
     /// Sound, but written for another place.
     Elsewhere,
     /// Sound, but no [`PlaceKind`], a body length out of bounds, a hint for no node, or a target of
-    /// what is no hint.
+    /// what has none.
     Malformed,
 }
 
@@ -74,13 +77,13 @@ impl PlacePart {
     ///
     /// # Panics
     /// If `out` is not [`PLACE_BYTES`] long, the body's length is out of bounds, `mine` is
-    /// `u16::MAX`, a hint has no target, or anything else has one.
+    /// `u16::MAX`, a hint has no target, or a record or batch has one.
     pub fn stamp<C: Checksum>(&self, body_crc32c: u32, out: &mut [u8]) {
         assert!(out.len() == PLACE_BYTES);
         assert!(self.body_bytes as usize >= COVERED_BYTES);
         assert!(self.body_bytes as usize <= BODY_BYTES_MAX);
         assert!(self.mine != Some(u16::MAX));
-        assert!((self.kind == PlaceKind::Hint) == (self.target != NodeId(0)));
+        assert!(self.kind.takes(self.target));
         let place = layout::Place {
             magic: PLACE_MAGIC.into(),
             version: VERSION,
@@ -127,7 +130,7 @@ impl PlacePart {
             return Err(PlaceError::Malformed);
         }
         let target = NodeId(place.target.get());
-        if (kind == PlaceKind::Hint) != (target != NodeId(0)) {
+        if !kind.takes(target) {
             return Err(PlaceError::Malformed);
         }
         let mine = place.mine.get().checked_sub(1);
@@ -141,15 +144,27 @@ impl PlacePart {
     }
 }
 
-/// Where the guard stands; it covers what is before it, and the target of a hint.
+impl PlaceKind {
+    /// Whether a record of this kind may have that target.
+    fn takes(self, target: NodeId) -> bool {
+        match self {
+            PlaceKind::Record | PlaceKind::Batch => target == NodeId(0),
+            PlaceKind::Hint => target != NodeId(0),
+            PlaceKind::Erasure => true,
+        }
+    }
+}
+
+/// Where the guard stands; it covers what is before it, and the target of what may have one.
 const GUARD: core::ops::Range<usize> = 24..28;
 const _: () = assert!(core::mem::offset_of!(layout::Place, guard) == GUARD.start);
 
 /// The guard of a place part that begins `bytes`.
 fn guard<C: Checksum>(place: &layout::Place, bytes: &[u8], body_crc32c: &[u8; 4]) -> u32 {
     let guard = C::crc32c(C::crc32c(0, &bytes[..GUARD.start]), body_crc32c);
-    let is_hint = place.kind == PlaceKind::Hint.number();
-    if is_hint { C::crc32c(guard, &place.target.get().to_le_bytes()) } else { guard }
+    let may_have_target =
+        [PlaceKind::Hint.number(), PlaceKind::Erasure.number()].contains(&place.kind);
+    if may_have_target { C::crc32c(guard, &place.target.get().to_le_bytes()) } else { guard }
 }
 
 impl fmt::Display for PlaceError {

@@ -32,7 +32,7 @@
 
 use ringmain_core::hash::Key;
 use ringmain_core::records::Place;
-use ringmain_core::wire::place::PLACE_BYTES;
+use ringmain_core::wire::place::{PLACE_BYTES, PlaceKind};
 
 use super::limits::{
     MOVED_COUNT_MAX, OWED_BYTES_MAX, OWED_PER_APPENDED, OWED_PER_APPENDED_BARE, PATIENCE_PART,
@@ -42,7 +42,7 @@ use super::limits::{
 use super::record::{self, Frame};
 use super::request::{Errno, Refusal, Request};
 use super::segments::State;
-use super::snapshot::{Encoder, Entry, Head};
+use super::snapshot::{Encoder, Entry, Head, What};
 use super::walk::{Step, Walk};
 use super::writer::Claim;
 use super::{Log, Maps};
@@ -75,6 +75,8 @@ pub struct Counts {
     pub snapshots: u64,
     /// Segments found damaged.
     pub damaged: u64,
+    /// Erasures that nothing needed any more.
+    pub dropped: u64,
 }
 
 #[derive(Default)]
@@ -136,6 +138,16 @@ impl Background {
     /// An append found a full disk: merging is due, as if it had taken so many bytes.
     pub(super) fn on_full(&mut self, bytes: u32) {
         self.owed_bytes = self.owed_bytes.max(u64::from(bytes));
+    }
+
+    /// So many bytes were moved.
+    pub(super) fn on_moved(&mut self, bytes: usize) {
+        self.counts.moved_bytes += bytes as u64;
+    }
+
+    /// An erasure was dropped.
+    pub(super) fn on_erasure_dropped(&mut self) {
+        self.counts.dropped += 1;
     }
 
     /// So many bytes of what was owed are done.
@@ -303,6 +315,9 @@ impl<M: Maps> Log<M> {
         let segments = &self.writer.segments;
         let is_refused = self.writer.is_refused();
         let part = if is_refused { VICTIM_GARBAGE_PART_FULL } else { VICTIM_GARBAGE_PART };
+        if let Some(victim) = self.oldest_victim() {
+            return Job::Merge(Walk::new(victim));
+        }
         if is_refused || segments.is_full_of_garbage() {
             let worth = (self.writer.room(), part);
             if let Some(victim) = segments.victim(synced, worth, self.suspect) {
@@ -379,8 +394,11 @@ impl<M: Maps> Log<M> {
         (passed, None)
     }
 
-    /// Appends a live record again; says how many bytes that took.
+    /// Appends a live record again, or an erasure; says how many bytes that took.
     pub(super) fn move_record(&mut self, frame: &Frame<'_>, key: &Key<'_>) -> Result<usize, Halt> {
+        if frame.kind() == PlaceKind::Erasure {
+            return self.move_erasure(frame, key);
+        }
         let place = frame.place();
         // A key that has rotted is another one.
         if !self.index.of(key).holds_at(key.order, place) || !frame.is_intact() {
@@ -388,15 +406,7 @@ impl<M: Maps> Log<M> {
         }
         let body = frame.body();
         let padded = record::padded_bytes(body.bytes().len());
-        let moved = self.writer.reserve(padded, Claim::Merge).map_err(|refusal| match refusal {
-            Refusal::Busy => Halt::Wait,
-            Refusal::NoSpace => Halt::Full,
-            _ => Halt::Over,
-        });
-        if moved.is_err() {
-            self.writer.segments.note_bytes(padded);
-        }
-        let moved = moved?;
+        let moved = self.reserve_move(padded)?;
         let table = self.index.of_mut(key);
         let is_replaced = table.replace(key.order, place, moved);
         assert!(is_replaced, "it was there just now");
@@ -416,8 +426,21 @@ impl<M: Maps> Log<M> {
         if key.is_hint() {
             self.sweep_hints(key.target);
         }
-        self.background.counts.moved_bytes += padded as u64;
+        self.background.on_moved(padded);
         Ok(padded)
+    }
+
+    /// Room for what is moved, of `padded` bytes.
+    pub(super) fn reserve_move(&mut self, padded: usize) -> Result<Place, Halt> {
+        let moved = self.writer.reserve(padded, Claim::Merge).map_err(|refusal| match refusal {
+            Refusal::Busy => Halt::Wait,
+            Refusal::NoSpace => Halt::Full,
+            _ => Halt::Over,
+        });
+        if moved.is_err() {
+            self.writer.segments.note_bytes(padded);
+        }
+        moved
     }
 
     fn step_snapshot(
@@ -441,7 +464,7 @@ impl<M: Maps> Log<M> {
             Stage::Last => return Err(Halt::Wait),
         }
         // While merging is owed, this pays nothing of it.
-        let is_owed = !self.writer.segments.is_full_of_garbage();
+        let is_owed = !self.is_merging_due();
         for count in 0..STEP_FRAME_COUNT_MAX {
             let bytes = match walk.step() {
                 Step::Frame(place, frame) => {
@@ -480,14 +503,21 @@ impl<M: Maps> Log<M> {
         if key.is_hint() {
             return Err(Halt::Hint);
         }
-        if !self.index.table(key.partition).holds_at(key.order, place) || !frame.is_intact() {
+        let (what, version) = if let Some(before) = frame.erases_before() {
+            (What::Erasure, before.0)
+        } else {
+            let is_here = self.index.table(key.partition).holds_at(key.order, place);
+            let record = frame.stored().ok().filter(|_| is_here).ok_or(Halt::Damaged)?.record;
+            (What::Record(record.lifespan()), record.version(&key))
+        };
+        if !frame.is_intact() {
             return Err(Halt::Damaged);
         }
-        let stored = frame.stored().map_err(|_| Halt::Damaged)?;
         Ok(Some(Entry {
+            what,
             partition: key.partition,
             order: key.order,
-            version: stored.record.version(&key),
+            version,
             offset: place.offset(),
             bytes: record::padded_bytes(frame.body().bytes().len()) as u32,
             is_twin: frame.is_twin(),

@@ -121,10 +121,10 @@ impl<M: Maps> Log<M> {
         if !self.index.holds(key.partition) {
             return;
         }
-        let table = self.index.table_mut(key.partition);
+        let table = self.index.table(key.partition);
         let found = table.find(key.order, |other, _| Ok::<_, Infallible>(other == place));
-        if let Ok(probe @ Probe::Found(_)) = found {
-            table.put(probe, key.order, place, false);
+        if let Ok(Probe::Found(spot)) = found {
+            table.set_verified(spot, false);
         }
     }
 

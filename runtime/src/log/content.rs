@@ -3,7 +3,7 @@
 
 use ringmain_core::hash::Key;
 use ringmain_core::id::ShardIndex;
-use ringmain_core::records::Stored;
+use ringmain_core::records::{Place, Stored};
 use ringmain_core::wire::place::PlaceKind;
 
 use super::record::{BatchHeader, Frame};
@@ -15,6 +15,8 @@ use super::{Log, Maps};
 pub(super) enum Content<'a> {
     /// A record of a key of this shard, or a hint of one.
     Record(Key<'a>, Stored<'a>),
+    /// What such a key had before the place is erased.
+    Erasure(Key<'a>, Place),
     /// A batch header of the segment.
     Batch(BatchHeader<'a>),
 }
@@ -33,12 +35,17 @@ impl<'a> Content<'a> {
         if !frame.is_intact() {
             return None;
         }
-        let stored = frame.stored().ok()?;
         let &Identity { cluster, shard, shards, partition_bits } = identity;
         let key = Key::new(frame.key(), cluster.hash_seed(), partition_bits);
         let key = key.kept_for(frame.target());
         let is_own = ShardIndex::of(key.partition, shards, partition_bits) == shard;
-        (!key.bytes.is_empty() && is_own).then_some(Content::Record(key, stored))
+        if key.bytes.is_empty() || !is_own {
+            return None;
+        }
+        Some(match frame.kind() {
+            PlaceKind::Erasure => Content::Erasure(key, frame.erases_before()?),
+            _ => Content::Record(key, frame.stored().ok()?),
+        })
     }
 }
 

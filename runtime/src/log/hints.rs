@@ -6,13 +6,11 @@
 //! front, so one that was replaced or dropped costs no search; when more than half of them are
 //! such, they are swept out.
 //!
-//! Hints that were delivered are forgotten in memory alone: a restart finds those again that lie
-//! in a segment that has not been merged since, and they are delivered once more, which changes
-//! nothing where they go.
+//! Hints that were delivered are erased like any record: one that a restart found again could
+//! bring back what was reaped meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::records::Place;
 
@@ -176,21 +174,6 @@ impl<M: Maps> Log<M> {
     /// See [`Records::next_hint`].
     pub(super) fn oldest_hint(&self, target: NodeId, after: Place) -> Option<Place> {
         self.index.hints.next(target, after, |place| self.writer.segments.is_live(place))
-    }
-
-    /// See [`Records::drop_hint`].
-    pub(super) fn forget_hint(&mut self, key: &Key<'_>, place: Place) {
-        let Ok(frame) = self.source().frame(place) else { return };
-        let bytes = frame.padded_bytes();
-        // One that came home twice makes no list of nothing.
-        if !self.index.hints.contains(key.target)
-            || !self.index.of_mut(key).remove_at(key.order, place)
-        {
-            return;
-        }
-        self.writer.segments.on_dead(place, bytes);
-        self.index.hints.on_dropped(key.target, bytes);
-        self.sweep_hints(key.target);
     }
 
     /// Forgets places of hints for `target` that were dropped or replaced, if they are many.

@@ -18,26 +18,20 @@
 //! probing sort (Gonnet and Munro 1984), capacity per Lemire's multiply-shift, incremental
 //! rehashing as in Redis.
 
-use std::cell::Cell;
-
+use ringmain_core::causality::Lifespan;
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::records::Place;
+use slot::Slot;
 use slots::Slots;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::hints::Hints;
 use crate::sys::prefetch;
 
+mod listing;
 mod removal;
-
-/// One key's entry.
-#[derive(Clone, Debug, Default, FromZeros)]
-struct Slot {
-    order: u64,
-    /// Bits 0..63 the place, 0 = empty; bit 63 = the record's checksum was checked since start.
-    place: Cell<u64>,
-}
+mod slot;
 
 /// What a probe found; valid until the index changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -130,6 +124,8 @@ pub(super) struct Table {
     grown: Array,
     frontier: u64,
     count: usize,
+    /// Keys whose records have ended.
+    ended_count: usize,
     /// Capacity of the youngest array, in units of 1 / [`SIZE_ONE`] slots: rounded to slots, tables
     /// with unlike first capacities would come to have the same one.
     size: u64,
@@ -147,6 +143,7 @@ impl Table {
             grown: Array::default(),
             frontier: 0,
             count: 0,
+            ended_count: 0,
             size: CAPACITY_MIN * SIZE_ONE + CAPACITY_MIN / GROWTH * u64::from(phase),
             retired: Slots::default(),
         }
@@ -189,13 +186,28 @@ impl Table {
         self.array_of(order).slots_of(order).nth(1).is_some()
     }
 
-    /// Puts `place` where `probe` found the key or room for it.
-    pub(super) fn put(&mut self, probe: Probe, order: u64, place: Place, is_verified: bool) {
-        let word = place.0 | if is_verified { VERIFIED } else { 0 };
-        debug_assert!(place.0 != 0 && place.0 & VERIFIED == 0);
+    /// Puts the place of a record, and what becomes of it, where `probe` found the key or room for
+    /// it.
+    pub(super) fn put(
+        &mut self,
+        probe: Probe,
+        order: u64,
+        (place, lifespan): (Place, Lifespan),
+        is_verified: bool,
+    ) {
+        self.ended_count += usize::from(lifespan == Lifespan::Ended);
         match probe {
-            Probe::Found(spot) => self.slot(spot).place.set(word),
-            Probe::Vacant(spot) => self.insert(spot, Slot { order, place: Cell::new(word) }),
+            Probe::Found(spot) => {
+                let slot = self.slot(spot);
+                let is_ended = slot.lifespan() == Lifespan::Ended;
+                slot.set(place, lifespan, is_verified);
+                self.ended_count -= usize::from(is_ended);
+            }
+            Probe::Vacant(spot) => {
+                let slot = Slot::new(order);
+                slot.set(place, lifespan, is_verified);
+                self.insert(spot, slot);
+            }
         }
     }
 
@@ -207,27 +219,14 @@ impl Table {
     /// Gives the key of `order` that lies at `old` the place `new`, as verified; no record is
     /// compared. Returns whether there is such a key.
     pub(super) fn replace(&mut self, order: u64, old: Place, new: Place) -> bool {
-        debug_assert!(new.0 != 0 && new.0 & VERIFIED == 0);
         let slot = self.array_of(order).slots_of(order).find(|slot| slot.place() == old);
-        slot.inspect(|slot| slot.place.set(new.0 | VERIFIED)).is_some()
+        slot.inspect(|slot| slot.set(new, slot.lifespan(), true)).is_some()
     }
 
-    /// Notes that the record of a found slot was checked.
-    pub(super) fn set_verified(&self, spot: Spot) {
-        let place = &self.slot(spot).place;
-        place.set(place.get() | VERIFIED);
-    }
-
-    /// How many keys there are.
-    pub(super) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Orders and places of the keys from `order` on, ascending.
-    pub(super) fn iter_from(&self, order: u64) -> impl Iterator<Item = (u64, Place)> + '_ {
-        let moved = if order < self.frontier { self.grown.slots_from(order) } else { &[] };
-        let slots = moved.iter().chain(self.array.slots_from(order));
-        slots.filter(|slot| !slot.is_empty()).map(|slot| (slot.order, slot.place()))
+    /// Notes whether the record of a found slot was checked.
+    pub(super) fn set_verified(&self, spot: Spot, is_verified: bool) {
+        let slot = self.slot(spot);
+        slot.set(slot.place(), slot.lifespan(), is_verified);
     }
 
     /// Makes room for `count` keys at once, unless it is growing. Cost: one pass.
@@ -346,6 +345,8 @@ impl Table {
         assert!(moved.is_none_or(|(_, last)| last < self.frontier), "below the frontier");
         assert!(rest.is_none_or(|(first, _)| first >= self.frontier), "from the frontier on");
         assert_eq!(self.iter_from(0).count(), self.count);
+        let ended = self.slots_from(0).filter(|slot| slot.lifespan() == Lifespan::Ended);
+        assert_eq!(ended.count(), self.ended_count);
         assert!(self.is_growing() || self.frontier == 0);
         assert!(!is_over(self.count, self.capacity()), "the load is bounded");
         let is_full = self.array.slots.len() >= self.array.whole();
@@ -440,24 +441,6 @@ impl Array {
     }
 }
 
-impl Slot {
-    fn is_empty(&self) -> bool {
-        self.place.get() == 0
-    }
-
-    fn is_of(&self, order: u64) -> bool {
-        self.order == order && !self.is_empty()
-    }
-
-    fn is_verified(&self) -> bool {
-        self.place.get() & VERIFIED != 0
-    }
-
-    fn place(&self) -> Place {
-        Place(self.place.get() & !VERIFIED)
-    }
-}
-
 /// Whether `count` keys are too many for `capacity` homes.
 fn is_over(count: usize, capacity: usize) -> bool {
     count * LOAD_DENOMINATOR > capacity * LOAD_NUMERATOR
@@ -467,7 +450,6 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-const VERIFIED: u64 = 1 << 63;
 const CAPACITY_MIN: u64 = 16;
 /// A table grows by one part of so many.
 const GROWTH: u64 = 4;

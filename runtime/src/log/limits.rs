@@ -48,6 +48,11 @@ pub const BARE_PART: u32 = 8;
 pub const VICTIM_GARBAGE_PART: u64 = 10;
 /// As [`VICTIM_GARBAGE_PART`] while the disk is full: little by little is better than not at all.
 pub const VICTIM_GARBAGE_PART_FULL: u64 = 64;
+/// The oldest segment is merged next if erasures are more than one part in so many of the records,
+/// and than one in [`ERASURE_BYTES_PART_ACTIVE`] of the segment that takes appends.
+pub const ERASURE_BYTES_PART: u64 = 8;
+/// See [`ERASURE_BYTES_PART`].
+pub const ERASURE_BYTES_PART_ACTIVE: u32 = 4;
 /// The unused rest of a segment's file counts as garbage if less than one part in this many is
 /// used: a restart left it. With a larger part, records that do not fit two to a segment would
 /// be merged for ever.

@@ -11,6 +11,8 @@ use ringmain_core::wire::place::PLACE_BYTES;
 #[derive(Clone, Eq, PartialEq)]
 pub(super) struct Live {
     bytes: u64,
+    /// Of them, those of erasures.
+    erasure_bytes: u64,
     /// The last one holds what is behind the others, too: places behind the end are none.
     words: Vec<u64>,
 }
@@ -18,12 +20,30 @@ pub(super) struct Live {
 impl Live {
     /// None yet, of a segment of `file_bytes`.
     pub(super) fn none(file_bytes: u32) -> Live {
-        Live { bytes: 0, words: vec![0; (file_bytes / GRANULE_BYTES) as usize / 64 + 1] }
+        Live {
+            bytes: 0,
+            erasure_bytes: 0,
+            words: vec![0; (file_bytes / GRANULE_BYTES) as usize / 64 + 1],
+        }
     }
 
     /// Bytes of the live records, with place parts and padding.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Of them, those of erasures.
+    pub(super) fn erasure_bytes(&self) -> u64 {
+        self.erasure_bytes
+    }
+
+    /// An erasure of `bytes` bytes that was added, or is about to be removed, is one.
+    pub(super) fn count_erasure(&mut self, bytes: usize, is_added: bool) {
+        let bytes = bytes as u64;
+        match is_added {
+            true => self.erasure_bytes += bytes,
+            false => self.erasure_bytes -= bytes,
+        }
     }
 
     /// Whether a live record begins at `offset`.
@@ -52,6 +72,7 @@ impl Live {
     pub(super) fn clear(&mut self) {
         self.words.fill(0);
         self.bytes = 0;
+        self.erasure_bytes = 0;
     }
 
     /// Has the bit for `offset` begin to arrive in the CPU's caches.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
+use ringmain_core::causality::Lifespan;
 use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::limits::MERKLE_LEAF_COUNT;
@@ -164,7 +165,7 @@ impl<M: Maps> Log<M> {
         let table = self.index.table_mut(key.partition);
         for place in damaged {
             let Ok(probe) = table.find(key.order, |_, _| Ok::<_, Infallible>(false));
-            table.put(probe, key.order, *place, false);
+            table.put(probe, key.order, (*place, Lifespan::Lasting), false);
         }
     }
 

@@ -21,6 +21,7 @@
 mod background;
 mod cold;
 mod content;
+mod erasure;
 mod hints;
 mod index;
 mod leaves;
@@ -47,11 +48,13 @@ mod tests;
 use std::cell::Cell;
 use std::ops::Range;
 
+use ringmain_core::causality::{Lifespan, Record};
 use ringmain_core::hash::Key;
 use ringmain_core::id::Partition;
 use ringmain_core::limits::BODY_BYTES_MAX;
 use ringmain_core::records::{Full, Place, Stored, Unread};
 use ringmain_core::time::Instant;
+use ringmain_core::wire::COVERED_BYTES;
 use ringmain_core::wire::place::PLACE_BYTES;
 
 use background::Background;
@@ -416,7 +419,7 @@ impl<M: Maps> Log<M> {
         let current = current.map(|frame| frame.stored()).transpose();
         let (mine, checksum) = fill(current.map_err(|_| Refusal::Unread)?, body);
         padding.fill(0);
-        table.put(probe, key.order, place, true);
+        table.put(probe, key.order, (place, lifespan(key, body)), true);
         let flags = (mine, table.has_twin(key.order), key.target);
         record::stamp_record(part, place, body_bytes, flags, checksum);
 
@@ -430,7 +433,7 @@ impl<M: Maps> Log<M> {
             segments.on_dead(place, bytes);
         }
         segments.on_live(place, padded);
-        let is_full = segments.is_full_of_garbage();
+        let is_full = self.is_merging_due();
         if key.is_hint() {
             self.sweep_hints(key.target);
         }
@@ -467,4 +470,10 @@ impl<M: Maps> Log<M> {
         }
         result.map_err(Refusal::full)
     }
+}
+
+/// What becomes of the record in a body. A hint goes where its owner is.
+fn lifespan(key: &Key<'_>, body: &[u8]) -> Lifespan {
+    let record = Record::new_checked(&body[COVERED_BYTES + key.bytes.len()..]);
+    record.map_or(Lifespan::Lasting, Record::lifespan)
 }

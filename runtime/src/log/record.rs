@@ -20,9 +20,12 @@
 //! part of the log. The list of any other names segments that are no part of it any more. So the
 //! newest begun segment tells which files are the log, and what is missing is noticed.
 //!
-//! Flag 1 of a record: when it was appended, another key with the same order was in the index.
+//! Flag 1 of a record or an erasure: when it was appended, another key with the same order was in
+//! the index. The payload of an erasure is a place, u64: records of its key before that place are
+//! no part of the log any more.
 
 use ringmain_core::causality::Record;
+use ringmain_core::hash::Key;
 use ringmain_core::id::NodeId;
 use ringmain_core::records::{Place, Stored, Unread};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
@@ -87,7 +90,7 @@ impl<'a> Frame<'a> {
 
     /// The record of a record frame.
     pub(super) fn stored(&self) -> Result<Stored<'a>, Unread> {
-        if self.part.kind == PlaceKind::Batch {
+        if matches!(self.part.kind, PlaceKind::Batch | PlaceKind::Erasure) {
             return Err(Unread::Damaged);
         }
         let record = Record::new_checked(self.body.payload()).map_err(|_| Unread::Damaged)?;
@@ -96,6 +99,13 @@ impl<'a> Frame<'a> {
             return Err(Unread::Damaged);
         }
         Ok(Stored { record, mine, place: self.place() })
+    }
+
+    /// The place before which an erasure erases; `None` if it is none.
+    pub(super) fn erases_before(&self) -> Option<Place> {
+        let is_erasure = self.part.kind == PlaceKind::Erasure;
+        let payload = self.body.payload();
+        (is_erasure && payload.len() == LISTED_BYTES).then(|| Place(u64_at(payload, 0)))
     }
 
     /// Whether another key of the same order was there when this record was appended.
@@ -204,6 +214,32 @@ pub(super) fn stamp_record(
     let flags = if is_twin { FLAG_TWIN } else { 0 };
     let kind = if target == NodeId(0) { PlaceKind::Record } else { PlaceKind::Hint };
     stamp(out, (kind, target), place, body_bytes, mine, flags, checksum);
+}
+
+/// Writes an erasure of what `key` had before the place `before`, as it is at `place`, into `out`:
+/// exactly [`erasure_bytes`] of it.
+pub(super) fn write_erasure(
+    out: &mut [u8],
+    place: Place,
+    key: &Key<'_>,
+    before: Place,
+    is_twin: bool,
+) {
+    let body_bytes = body_bytes(key.bytes.len(), LISTED_BYTES);
+    let (part, rest) = out.split_at_mut(PLACE_BYTES);
+    let (body, padding) = rest.split_at_mut(body_bytes);
+    let checksum = write_body::<Hardware>(key.bytes, body, |payload| {
+        payload.copy_from_slice(&before.0.to_le_bytes());
+    });
+    padding.fill(0);
+    let flags = if is_twin { FLAG_TWIN } else { 0 };
+    let kind = PlaceKind::Erasure;
+    stamp(part, (kind, key.target), place, body_bytes, None, flags, checksum);
+}
+
+/// Bytes that an erasure of `key` takes in the log.
+pub(super) fn erasure_bytes(key: &Key<'_>) -> usize {
+    padded_bytes(body_bytes(key.bytes.len(), LISTED_BYTES))
 }
 
 /// The place part of what lies at `place`, if `bytes` begin with it and the body's checksum.

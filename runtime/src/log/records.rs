@@ -8,6 +8,7 @@ use ringmain_core::records::{Full, Place, Records, Stored, Unread};
 use ringmain_core::request::KeyPlace;
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 
+use super::request::Refusal;
 use super::{Log, Maps};
 use crate::checksum::Hardware;
 
@@ -49,8 +50,8 @@ impl<M: Maps> Records for Log<M> {
         self.want_place(key, place, false);
     }
 
-    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
-        self.forget_hint(key, place);
+    fn erase(&mut self, key: &Key<'_>, place: Place) -> Result<Option<Place>, Full> {
+        self.erase_at(key, place).map_err(Refusal::full)
     }
 
     fn await_room(&mut self, key: &Key<'_>) {
@@ -90,6 +91,15 @@ impl<M: Maps> Records for Log<M> {
 
     fn keys_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
         self.index.table(partition).iter_from(order)
+    }
+
+    fn live_count(&self, partition: Partition) -> u64 {
+        let table = self.index.table(partition);
+        (table.count() - table.ended_count()) as u64
+    }
+
+    fn ending_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        self.index.table(partition).ending_from(order)
     }
 
     fn fetch_listed(&mut self, key: KeyPlace, place: Place) {

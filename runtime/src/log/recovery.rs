@@ -11,7 +11,8 @@
 //!
 //! The index is built from the newest record to the oldest: of each key the first one counts.
 //! Keys with equal orders are told apart by reading them, but only where a record is flagged as a
-//! twin; without that flag on the newer record no other key with its order was there.
+//! twin; without that flag on the newer record no other key with its order was there. An erasure
+//! hides what lies before the place that it names of its key.
 //!
 //! | step | what is done | if power fails here |
 //! |---|---|---|
@@ -43,7 +44,7 @@ use ringmain_core::records::Place;
 
 use super::index::Index;
 use super::leaves::Leaves;
-use super::segment::{FORMAT_VERSION, Identity, SEGMENT_HEADER_BYTES};
+use super::segment::{FORMAT_VERSION, FORMAT_VERSION_MIN, Identity};
 use super::segments::{Finished, State};
 use super::snapshot::{self, Entry};
 use super::writer::Standing;
@@ -56,6 +57,8 @@ mod build;
 mod chain;
 mod scan;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 /// A segment's file as the driver found it.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +135,8 @@ impl std::fmt::Display for OpenError {
                 write!(f, "log segment {segment} belongs to another cluster or shard layout")
             }
             OpenError::Version { segment, found } => {
-                write!(f, "log segment {segment} has format version {found}, not {FORMAT_VERSION}")
+                let known = FORMAT_VERSION_MIN..=FORMAT_VERSION;
+                write!(f, "log segment {segment} has format version {found}, not {known:?}")
             }
         }
     }
@@ -230,8 +234,7 @@ pub fn recover(
     // roster written over, even if nothing followed it: what is missing below may be so since
     // the roster was on disk, and torn it would not say that.
     let last = segments.last().filter(|one| void.contains(&one.segment));
-    let is_unused = |one: &&Segment<'_>| !one.has_bytes_behind(SEGMENT_HEADER_BYTES as u32);
-    let fresh = last.filter(is_unused).map(Segment::fresh);
+    let fresh = last.and_then(Segment::fresh);
     void.retain(|segment| fresh.is_none_or(|fresh| fresh.segment != *segment));
     let end = finished.last().map_or(Place(0), Finished::end);
     let synced = found.synced.min(end);

@@ -31,7 +31,9 @@ use crate::checksum::Hardware;
 /// Bytes of the header that opens every segment.
 pub const SEGMENT_HEADER_BYTES: usize = CHECKSUM + 4;
 /// The format version written by this code.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest that it reads: without erasures, and its snapshots are made anew.
+pub(super) const FORMAT_VERSION_MIN: u32 = 2;
 
 /// Whose log it is: a segment of another one is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,6 +106,8 @@ impl SegmentSizes {
 /// The decoded header of a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct SegmentHeader {
+    /// Format version: what the frames in it may be.
+    pub(super) version: u32,
     pub(super) identity: Identity,
     pub(super) segment: u32,
     pub(super) nonce: u64,
@@ -133,10 +137,11 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         let version = u32_at(bytes, VERSION);
-        if version != FORMAT_VERSION {
+        if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
         let header = SegmentHeader {
+            version,
             identity: *identity,
             segment: u32_at(bytes, SEGMENT),
             nonce: u64_at(bytes, NONCE),
@@ -155,7 +160,7 @@ impl SegmentHeader {
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..VERSION].copy_from_slice(MAGIC_VALUE);
-        bytes[VERSION..SEGMENT].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[VERSION..SEGMENT].copy_from_slice(&self.version.to_le_bytes());
         bytes[SEGMENT..CLUSTER].copy_from_slice(&self.segment.to_le_bytes());
         bytes[CLUSTER..NONCE].copy_from_slice(&self.identity.cluster.digest().to_le_bytes());
         bytes[NONCE..BYTES].copy_from_slice(&self.nonce.to_le_bytes());
@@ -190,14 +195,16 @@ pub(super) struct Fresh {
     pub(super) nonce: u64,
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// Reads the u32 at `at`.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 const MAGIC_VALUE: &[u8; 8] = b"RINGMLOG";
 const PAGE_BYTES: u32 = 4096;
 
-const VERSION: usize = 8;
+/// Where the format version stands.
+pub(super) const VERSION: usize = 8;
 const SEGMENT: usize = VERSION + 4;
 const CLUSTER: usize = SEGMENT + 4;
 const NONCE: usize = CLUSTER + 8;

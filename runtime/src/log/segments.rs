@@ -51,6 +51,16 @@ impl Finished {
         Place::new(self.segment, self.end)
     }
 
+    /// Whether it may be merged: all of it synced, at most `room` bytes of it live, and behind
+    /// what is suspect.
+    fn may_be_merged(&self, synced: Place, room: u64, suspect: Place) -> bool {
+        self.end() <= synced
+            && self.segment > suspect.segment()
+            && self.live.bytes() <= room
+            && self.state != State::Damaged
+            && !self.is_moved
+    }
+
     fn garbage_bytes(&self) -> u64 {
         if self.is_moved {
             return 0;
@@ -71,6 +81,8 @@ pub(super) struct Segments {
     active_roster_bytes: u32,
     /// Of all segments.
     live_bytes: u64,
+    /// Of them, those of erasures.
+    erasure_bytes: u64,
     /// Of the finished segments.
     file_bytes: u64,
     /// Of the finished segments.
@@ -86,6 +98,7 @@ impl Segments {
     pub(super) fn new(finished: Vec<Finished>) -> Segments {
         assert!(finished.is_sorted_by(|one, next| one.segment < next.segment));
         let live_bytes = finished.iter().map(|one| one.live.bytes()).sum();
+        let erasure_bytes = finished.iter().map(|one| one.live.erasure_bytes()).sum();
         let file_bytes = finished.iter().map(|one| u64::from(one.file_bytes)).sum();
         let garbage_bytes = finished.iter().map(Finished::garbage_bytes).sum();
         Segments {
@@ -94,6 +107,7 @@ impl Segments {
             active_live: Live::none(0),
             active_roster_bytes: 0,
             live_bytes,
+            erasure_bytes,
             file_bytes,
             garbage_bytes,
             doubted: Vec::new(),
@@ -153,6 +167,7 @@ impl Segments {
         let at = self.position(segment).expect("only finished segments are written off");
         let live = &mut self.finished[at].live;
         let bytes = live.bytes();
+        self.erasure_bytes -= live.erasure_bytes();
         live.clear();
         self.live_bytes -= bytes;
         self.garbage_bytes += bytes;
@@ -229,7 +244,34 @@ impl Segments {
         self.garbage_bytes += bytes as u64;
     }
 
-    /// Whether the index points at the record at `place`.
+    /// The erasure of `bytes` bytes at `place` is needed from now on.
+    pub(super) fn on_erasure(&mut self, place: Place, bytes: usize) {
+        self.on_live(place, bytes);
+        self.active_live.count_erasure(bytes, true);
+        self.erasure_bytes += bytes as u64;
+    }
+
+    /// It is not any more.
+    pub(super) fn on_erasure_dead(&mut self, place: Place, bytes: usize) {
+        let at = self.position(place.segment());
+        let live = at.map_or(&mut self.active_live, |at| &mut self.finished[at].live);
+        live.count_erasure(bytes, false);
+        self.erasure_bytes -= bytes as u64;
+        self.on_dead(place, bytes);
+    }
+
+    /// Bytes of the erasures among the live bytes.
+    pub(super) fn erasure_bytes(&self) -> u64 {
+        self.erasure_bytes
+    }
+
+    /// Whether a segment is left, but for `other`, that began before the end of `segment` did.
+    pub(super) fn has_older(&self, segment: u32, other: u32) -> bool {
+        let finished = self.finished.iter().map(|one| one.segment);
+        finished.chain([self.active]).any(|one| one <= segment && one != other)
+    }
+
+    /// Whether the index points at the record at `place`, or an erasure is needed there.
     pub(super) fn is_live(&self, place: Place) -> bool {
         self.live(place).is_some_and(|live| live.holds(place.offset()))
     }
@@ -273,16 +315,28 @@ impl Segments {
         suspect: Place,
     ) -> Option<&Finished> {
         let is_fit = |one: &&Finished| {
-            one.end() <= synced
-                && one.segment > suspect.segment()
-                && one.live.bytes() <= room
-                && one.state != State::Damaged
-                && !one.is_moved
+            one.may_be_merged(synced, room, suspect)
                 && one.garbage_bytes() * part >= u64::from(one.file_bytes)
         };
         // Live part of the file, in 1/2^32.
         let rank = |one: &&Finished| (one.live.bytes() << 32) / u64::from(one.file_bytes.max(1));
         self.finished.iter().filter(is_fit).min_by_key(rank)
+    }
+
+    /// The oldest segment, if it may be merged as [`Segments::victim`] says, garbage or not.
+    pub(super) fn oldest_victim(
+        &self,
+        synced: Place,
+        room: u64,
+        suspect: Place,
+    ) -> Option<&Finished> {
+        self.finished.first().filter(|one| one.may_be_merged(synced, room, suspect))
+    }
+
+    /// Whether the oldest segment could be merged some time.
+    pub(super) fn has_oldest(&self) -> bool {
+        let is_fit = |one: &Finished| one.state != State::Damaged && !one.is_moved;
+        self.finished.first().is_some_and(is_fit)
     }
 
     /// The oldest segment that should have a snapshot and has none, all of it synced. The newest

@@ -13,14 +13,16 @@
 //! | 32 + 24 n | 4 | n |
 //! | 36 + 24 n | 4 | CRC32C over all before it |
 //!
-//! An entry is three u64: order, version hash, and from the top bit on 2 bits 0, 14 of the
-//! partition, 1 whether the record is flagged as a twin, 22 of its padded length / 8, 25 of its
+//! An entry is three u64: order, version hash (of an erasure the place before which it erases), and
+//! from the top bit on 2 bits for what it is (0 a record that lasts, 1 one that expires, 2 one that
+//! has ended, 3 an erasure), 14 of the partition, 1 whether the record is flagged as a twin, 22 of its padded length / 8, 25 of its
 //! offset / 8. Little-endian.
 //!
 //! A record that is missing here was replaced by one that was on disk before the snapshot got its
 //! name; one that is listed may have been replaced since. So a start that takes the newest
 //! segment first, and of each key the first record it meets, finds what is current.
 
+use ringmain_core::causality::Lifespan;
 use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::limits::PARTITION_BITS_MAX;
@@ -30,12 +32,21 @@ use super::record::u64_at;
 use super::segment::FORMAT_VERSION;
 use crate::checksum::Hardware;
 
-/// What a start must know of a record.
+/// What a frame is to a start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum What {
+    Record(Lifespan),
+    Erasure,
+}
+
+/// What a start must know of a record or an erasure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Entry {
     pub(super) partition: Partition,
     pub(super) order: u64,
-    /// [`Record::version`](ringmain_core::causality::Record::version).
+    pub(super) what: What,
+    /// [`Record::version`](ringmain_core::causality::Record::version); of an erasure the place
+    /// before which it erases.
     pub(super) version: u64,
     /// Where it lies in its segment.
     pub(super) offset: u32,
@@ -54,6 +65,25 @@ pub(super) struct Head {
     pub(super) end: u32,
 }
 
+impl What {
+    /// By their numbers.
+    const ALL: [What; 4] = [
+        What::Record(Lifespan::Lasting),
+        What::Record(Lifespan::Expiring),
+        What::Record(Lifespan::Ended),
+        What::Erasure,
+    ];
+
+    fn number(self) -> u8 {
+        match self {
+            What::Record(Lifespan::Lasting) => 0,
+            What::Record(Lifespan::Expiring) => 1,
+            What::Record(Lifespan::Ended) => 2,
+            What::Erasure => 3,
+        }
+    }
+}
+
 impl Head {
     fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
@@ -70,7 +100,8 @@ impl Entry {
     fn encode(&self) -> [u8; ENTRY_BYTES] {
         assert!(self.target == NodeId(0));
         let units = |bytes: u32| u64::from(bytes) / RECORD_ALIGN as u64;
-        let word = u64::from(self.partition.0) << PARTITION_SHIFT
+        let word = u64::from(self.what.number()) << WHAT_SHIFT
+            | u64::from(self.partition.0) << PARTITION_SHIFT
             | u64::from(self.is_twin) << TWIN_SHIFT
             | units(self.bytes) << LENGTH_SHIFT
             | units(self.offset);
@@ -85,6 +116,7 @@ impl Entry {
         let word = u64_at(bytes, 16);
         let field = |shift: u32, bits: u32| word >> shift & ((1 << bits) - 1);
         Entry {
+            what: What::ALL[(word >> WHAT_SHIFT) as usize],
             partition: Partition(field(PARTITION_SHIFT, PARTITION_BITS_MAX) as u16),
             order: u64_at(bytes, 0),
             version: u64_at(bytes, 8),
@@ -180,7 +212,8 @@ const ENTRY_BYTES: usize = 24;
 const LENGTH_SHIFT: u32 = 25;
 const TWIN_SHIFT: u32 = 47;
 const PARTITION_SHIFT: u32 = 48;
+const WHAT_SHIFT: u32 = 62;
 
 const _: () = assert!(SEGMENT_BYTES_MAX as usize / RECORD_ALIGN <= 1 << LENGTH_SHIFT);
 const _: () = assert!(FRAME_BYTES_MAX / RECORD_ALIGN < 1 << (TWIN_SHIFT - LENGTH_SHIFT));
-const _: () = assert!(PARTITION_SHIFT + PARTITION_BITS_MAX <= 62, "as the table says");
+const _: () = assert!(PARTITION_SHIFT + PARTITION_BITS_MAX <= WHAT_SHIFT, "as the table says");

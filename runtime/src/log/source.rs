@@ -109,7 +109,7 @@ impl<'a, M: Maps> Source<'a, M> {
             return Err(Unread::Damaged);
         }
         if let Probe::Found(at) = probe {
-            table.set_verified(at);
+            table.set_verified(at, true);
         }
         Ok((probe, found))
     }

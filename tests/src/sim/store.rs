@@ -40,11 +40,12 @@ const SWEEP_PAUSE: usize = 40;
 /// Whose record: a key, and the node for which it is kept, 0 for the own copy.
 type Whose = (Vec<u8>, NodeId);
 
-/// A record that was appended.
+/// A record that was appended, or an erasure.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     place: Place,
     whose: Whose,
+    /// Empty: an erasure.
     record: Vec<u8>,
     mine: Option<u16>,
     /// The entry of the same key and node that it replaced.
@@ -66,7 +67,15 @@ impl Entry {
         self.whose.1
     }
 
+    /// Whether it erases what was there.
+    pub(super) fn is_erasure(&self) -> bool {
+        self.record.is_empty()
+    }
+
     /// The record.
+    ///
+    /// # Panics
+    /// If it is an erasure.
     pub(super) fn record(&self) -> Record<'_> {
         Record::new_checked(&self.record).expect("a record was appended")
     }
@@ -319,14 +328,10 @@ impl Store {
         let end = recovered.end();
         let kept = self.entries.partition_point(|entry| entry.place < end);
         let claimed = if power_loss { self.claimed } else { self.written };
-        // Hints that were dropped may be gone, the last of all records among them.
-        let own = self
-            .entries
-            .iter()
-            .rposition(|entry| entry.target() == NodeId(0) && entry.place < claimed);
-        let hints = self.current.iter().filter(|(whose, _)| whose.1 != NodeId(0));
-        let hint = hints.filter_map(|(_, index)| self.index_below(*index, claimed)).max();
-        let claimed = own.max(hint).map_or(0, |last| last + 1);
+        // What was erased may be gone, the last of all records among it.
+        let below = self.current.values().filter_map(|index| self.index_below(*index, claimed));
+        let last = below.filter(|index| !self.entries[*index].is_erasure()).max();
+        let claimed = last.map_or(0, |last| last + 1);
         self.config.seed = seed;
         let (free_bytes, is_cut) = (disk.free_bytes(), kept < claimed);
         // Of what no later header vouches for, damage looks like a torn tail.
@@ -338,6 +343,7 @@ impl Store {
         if is_cut {
             return Ok(None);
         }
+        let erased = self.erased_whole(kept);
         let lost = self.entries.len() - kept;
         // A segment whose hints all were dropped may have left, and come back with them when what
         // said so is lost.
@@ -347,6 +353,7 @@ impl Store {
         }
         self.seen = self.seen.min(self.entries.len());
         self.current = self.entries.iter().map(|entry| entry.whose.clone()).zip(0..).collect();
+        self.current.retain(|whose, _| !erased.contains(whose));
         self.find_hints();
         (self.told, self.told_failure, self.next_space) = Default::default();
         self.written = end;
@@ -359,6 +366,7 @@ impl Store {
     fn check_reads(&mut self, kept: usize) -> Result<(), Violation> {
         let hash_seed = self.config.identity.cluster.hash_seed();
         let (left, cut) = self.entries.split_at(kept);
+        let erased = self.erased_whole(kept);
         let mut unread = 0;
         for whose in self.current.keys().filter(|whose| whose.1 == NodeId(0)) {
             let key = &whose.0;
@@ -371,12 +379,14 @@ impl Store {
                 Ok(found) => found.map(|one| (one.record.bytes(), one.mine)),
             };
             let of_key = left.iter().rev().filter(|entry| entry.whose == *whose);
-            let mut older = of_key.map(|entry| (&entry.record[..], entry.mine));
+            let is_gone = |entry: &Entry| entry.is_erasure() || erased.contains(whose);
+            let mut older =
+                of_key.map(|entry| (!is_gone(entry)).then_some((&entry.record[..], entry.mine)));
             let is_cut = |entry: &Entry| entry.whose == *whose && entry.place < self.claimed;
             let is_cut = cut.iter().any(is_cut);
             let is_known = match is_cut {
-                true => found.is_none_or(|found| older.any(|one| one == found)),
-                false => found == older.next(),
+                true => found.is_none() || older.any(|one| one == found),
+                false => found == older.next().flatten(),
             };
             if !is_known {
                 let text = format!("{key:?} is {found:?} after a restart");
@@ -391,6 +401,16 @@ impl Store {
         Ok(())
     }
 
+    /// Of the keys whose erasure was claimed to be on disk: those whose last of the first `kept`
+    /// entries is older. The end of the log may be gone with all that they erased.
+    fn erased_whole(&self, kept: usize) -> Vec<Whose> {
+        let is_whole = |(_, index): &(&Whose, &usize)| {
+            let below = self.index_below(**index, self.claimed);
+            below.is_some_and(|index| index >= kept && self.entries[index].is_erasure())
+        };
+        self.current.iter().filter(is_whole).map(|(whose, _)| whose.clone()).collect()
+    }
+
     /// How often a damaged record was not lent since the last call.
     pub(super) fn take_unread(&mut self) -> u32 {
         self.unread.take()
@@ -403,7 +423,10 @@ impl Store {
         hash_seed: u64,
     ) -> Result<BTreeMap<Partition, Vec<u64>>, Violation> {
         let mut trees: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
-        for ((key, _), index) in self.current.iter().filter(|(whose, _)| whose.1 == NodeId(0)) {
+        let is_own = |(whose, index): &(&Whose, &usize)| {
+            whose.1 == NodeId(0) && !self.entries[**index].is_erasure()
+        };
+        for ((key, _), index) in self.current.iter().filter(is_own) {
             let key = Key::new(key, hash_seed, PARTITION_BITS);
             let tree = trees.entry(key.partition).or_insert_with(|| vec![0; MERKLE_LEAF_COUNT]);
             let leaf = &mut tree[leaf_index(&key)];
@@ -421,7 +444,7 @@ impl Store {
     /// The current record of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
         let index = self.current.get(&(key.to_vec(), NodeId(0)))?;
-        Some(&self.entries[*index])
+        Some(&self.entries[*index]).filter(|entry| !entry.is_erasure())
     }
 
     /// The next entry that the oracle has not seen: it, and the one that it replaced.

@@ -151,11 +151,23 @@ impl Records for Store {
         }
     }
 
-    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
+    fn erase(&mut self, key: &Key<'_>, place: Place) -> Result<Option<Place>, Full> {
+        self.check_room()?;
         let hint = (key.bytes.to_vec(), key.target);
-        if self.hints.get(&hint).is_some_and(|(current, _)| *current == place) {
-            self.hints.remove(&hint);
+        let current =
+            if key.is_hint() { self.hints.get(&hint) } else { self.current.get(key.bytes) };
+        if current.is_none_or(|(current, _)| *current != place) {
+            return Ok(None);
         }
+        if key.is_hint() {
+            self.hints.remove(&hint);
+        } else {
+            self.current.remove(key.bytes);
+            self.orders.remove(&(key.partition, key.order, key.bytes.to_vec()));
+        }
+        // The erasure takes a place.
+        self.bodies.push(Vec::new());
+        Ok(Some(Place(self.bodies.len() as u64)))
     }
 
     fn body(&self, place: Place) -> Result<Body<'_>, Unread> {

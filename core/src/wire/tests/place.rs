@@ -118,6 +118,19 @@ fn every_flipped_bit_is_found() {
 }
 
 #[test]
+fn an_erasure_may_have_a_target_which_its_guard_covers() {
+    for target in [NodeId(0), NodeId(7)] {
+        let (record, mut bytes) = record();
+        let place = PlacePart { kind: PlaceKind::Erasure, mine: None, target, ..record };
+        let crc32c = Body::new_checked::<Software>(&bytes[PLACE_BYTES..]).unwrap().crc32c();
+        place.stamp::<Software>(crc32c, &mut bytes[..PLACE_BYTES]);
+        assert_eq!(check(&bytes), Ok(place));
+        bytes[28] ^= 1;
+        assert_eq!(check(&bytes), Err(PlaceError::BadGuard));
+    }
+}
+
+#[test]
 fn a_sound_record_of_another_place_is_refused() {
     let (_, bytes) = record();
     let at = |segment, offset| PlacePart::new_checked::<Software>(&bytes, segment, offset);
@@ -141,7 +154,7 @@ fn what_a_guard_cannot_see_is_checked() {
     assert_eq!(with(2, 2), Err(PlaceError::UnknownVersion(2)));
     assert_eq!(with(3, 0), Err(PlaceError::Malformed), "no such kind");
     assert_eq!(with(3, 3), Err(PlaceError::Malformed), "a hint for no node");
-    assert_eq!(with(3, 4), Err(PlaceError::Malformed), "no such kind");
+    assert_eq!(with(3, 5), Err(PlaceError::Malformed), "no such kind");
     assert_eq!(with(4, 7), Err(PlaceError::Malformed), "shorter than a header");
     for (body, sound) in [(BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false)] {
         let mut changed = bytes.clone();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use ringmain_core::causality::Lifespan;
 use ringmain_core::records::Place;
 
 use super::{Array, Probe, Slot, Table};
@@ -12,8 +13,10 @@ impl Table {
         let Ok(probe) = self.find(order, |at, _| Ok::<_, Infallible>(at == place));
         let Probe::Found(spot) = probe else { return false };
         let array = if spot.is_moved { &mut self.grown } else { &mut self.array };
+        let is_ended = array.slots[spot.at].lifespan() == Lifespan::Ended;
         array.remove(spot.at);
         self.count -= 1;
+        self.ended_count -= usize::from(is_ended);
         true
     }
 }

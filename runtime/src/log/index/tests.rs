@@ -9,6 +9,11 @@ use super::*;
 /// Names a key by its order and a number that tells equal orders apart; the place carries it.
 type Name = (u64, u8);
 
+/// A record of no interest.
+fn lasting(n: u64) -> (Place, Lifespan) {
+    (Place(n << 3), Lifespan::Lasting)
+}
+
 struct Model {
     table: Table,
     oracle: BTreeMap<Name, Place>,
@@ -21,19 +26,25 @@ impl Model {
     }
 
     fn probe(&self, (order, number): Name) -> Probe {
-        let same = |place: Place, _| Ok::<_, Infallible>(place.0 as u8 == number);
+        let same = |place: Place, _| Ok::<_, Infallible>((place.0 >> 3) as u8 == number);
         self.table.find(order, same).unwrap()
     }
 
     fn put(&mut self, name: Name) {
         self.next += 1;
-        let place = Place(self.next << 8 | u64::from(name.1));
-        self.table.put(self.probe(name), name.0, place, self.next.is_multiple_of(2));
+        let place = Place(self.next << 11 | u64::from(name.1) << 3);
+        let lifespan = match self.next % 3 {
+            0 => Lifespan::Lasting,
+            1 => Lifespan::Expiring,
+            _ => Lifespan::Ended,
+        };
+        let record = (place, lifespan);
+        self.table.put(self.probe(name), name.0, record, self.next.is_multiple_of(2));
         self.oracle.insert(name, place);
     }
 
     fn remove(&mut self, name: Name) {
-        let wrong = Place(u64::from(name.1) << 60 | 1);
+        let wrong = Place(u64::from(name.1) << 60 | 8);
         assert!(!self.table.remove_at(name.0, wrong), "nothing lies there");
         match self.oracle.remove(&name) {
             Some(place) => assert!(self.table.remove_at(name.0, place)),
@@ -54,11 +65,11 @@ impl Model {
     }
 
     fn replace(&mut self, name: Name) {
-        let wrong = Place(u64::from(name.1) << 60 | 1);
-        assert!(!self.table.replace(name.0, wrong, Place(1)), "nothing lies there");
+        let wrong = Place(u64::from(name.1) << 60 | 8);
+        assert!(!self.table.replace(name.0, wrong, Place(8)), "nothing lies there");
         let Some(place) = self.oracle.get_mut(&name) else { return };
         self.next += 1;
-        let new = Place(self.next << 8 | u64::from(name.1));
+        let new = Place(self.next << 11 | u64::from(name.1) << 3);
         assert!(self.table.replace(name.0, *place, new));
         *place = new;
     }
@@ -177,7 +188,7 @@ fn a_large_retired_array_goes_in_pieces() {
     table.size = 100 * SIZE_ONE;
     let sizes = (1..=4).map(|n| {
         let probe = table.find(n, |_, _| Ok::<_, Infallible>(false)).unwrap();
-        table.put(probe, n, Place(n), true);
+        table.put(probe, n, lasting(n), true);
         table.retired.capacity()
     });
     let sizes: Vec<usize> = sizes.collect();
@@ -197,7 +208,7 @@ fn slots_in_the_heap_and_in_a_map_are_the_same() {
         let orders: Vec<_> = slots.iter().map(|slot| slot.order).collect();
         let ends = (1..=capacity as u64 / 2).chain(vec![0; capacity + 7 - capacity / 2]);
         assert_eq!(orders, ends.collect::<Vec<_>>());
-        assert!(slots.iter().all(|slot| slot.place.get() == 0));
+        assert!(slots.iter().all(|slot| slot.is_empty()));
         slots.release(capacity + 7);
         assert_eq!((slots.len(), slots.capacity()), (0, 0));
     }
@@ -229,7 +240,7 @@ fn spread_keys_take_at_most_24_bytes_each_at_every_count() {
                 let table = index.table_mut(partition);
                 let order = prng.next_u64();
                 let probe = table.find(order, |_, _| Ok::<_, Infallible>(false)).unwrap();
-                table.put(probe, order, Place(n), true);
+                table.put(probe, order, lasting(n), true);
             }
             if n >= keys {
                 let bytes = index.bytes() as f64 / index.key_count() as f64;
@@ -256,7 +267,7 @@ fn longest_inserts_while_growing() {
             let table = index.table_mut(Partition((n % tables as u64) as u16));
             let start = std::time::Instant::now();
             let probe = table.find(order, |_, _| Ok::<_, Infallible>(false)).unwrap();
-            table.put(probe, order, Place(n), true);
+            table.put(probe, order, lasting(n), true);
             times.push(start.elapsed().as_nanos() as u64);
         }
         let mean = times.iter().sum::<u64>() / times.len() as u64;
@@ -272,7 +283,7 @@ fn a_verified_bit_survives_moves_and_does_not_spread() {
     let mut table = Table::new(Partition(0));
     let put = |table: &mut Table, order: u64, verified| {
         let probe = table.find(order, |_, _| Ok::<_, Infallible>(true)).unwrap();
-        table.put(probe, order, Place(order), verified);
+        table.put(probe, order, lasting(order), verified);
     };
     (1..200).for_each(|order| put(&mut table, order, order % 3 == 0));
     let read = |table: &Table, order| {
@@ -287,7 +298,7 @@ fn a_verified_bit_survives_moves_and_does_not_spread() {
         assert_eq!(read(&table, order).1, Some(order % 3 == 0));
     }
     let (Probe::Found(spot), _) = read(&table, 100) else { panic!("100 is there") };
-    table.set_verified(spot);
+    table.set_verified(spot, true);
     assert_eq!(read(&table, 100).1, Some(true));
     assert_eq!(read(&table, 101).1, Some(false));
 }

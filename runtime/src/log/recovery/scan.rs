@@ -6,7 +6,7 @@ use super::super::content::Content;
 use super::super::limits::RECORD_ALIGN;
 use super::super::record::FRAME_FIRST_BYTE;
 use super::super::segment::{Identity, SEGMENT_HEADER_BYTES};
-use super::super::snapshot::Entry;
+use super::super::snapshot::{Entry, What};
 use super::Damage;
 use super::segment::Segment;
 
@@ -84,9 +84,23 @@ impl Scan<'_> {
         match Content::new_checked(&frame, self.identity, self.segment.nonce)? {
             Content::Record(key, stored) => {
                 scanned.entries.push(Entry {
+                    what: What::Record(stored.record.lifespan()),
                     partition: key.partition,
                     order: key.order,
                     version: stored.record.version(&key),
+                    offset: at as u32,
+                    bytes: frame.padded_bytes() as u32,
+                    is_twin: frame.is_twin(),
+                    target: key.target,
+                });
+                scanned.is_clean = false;
+            }
+            Content::Erasure(key, before) => {
+                scanned.entries.push(Entry {
+                    what: What::Erasure,
+                    partition: key.partition,
+                    order: key.order,
+                    version: before.0,
                     offset: at as u32,
                     bytes: frame.padded_bytes() as u32,
                     is_twin: frame.is_twin(),

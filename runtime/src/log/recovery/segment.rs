@@ -4,7 +4,9 @@ use ringmain_core::records::Place;
 
 use super::super::limits::{RECORD_ALIGN, SEGMENT_ID_MAX};
 use super::super::record::{BatchHeader, FRAME_FIRST_BYTE, Frame};
-use super::super::segment::{Fresh, HeaderError, Identity, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::super::segment::{
+    FORMAT_VERSION, Fresh, HeaderError, Identity, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use super::{File, OpenError};
 
 /// A file whose header holds.
@@ -16,6 +18,8 @@ pub(super) struct Segment<'a> {
     used: &'a [u8],
     pub(super) snapshot: Option<&'a [u8]>,
     pub(super) nonce: u64,
+    /// It was made by an older build: nothing new is written to it.
+    is_old: bool,
 }
 
 impl<'a> Segment<'a> {
@@ -31,12 +35,15 @@ impl<'a> Segment<'a> {
             HeaderError::Foreign => OpenError::Foreign { segment },
         })?;
         let used = bytes.get(..zeros_from).unwrap_or(bytes);
-        Ok(Segment { segment, bytes, used, snapshot, nonce: header.nonce })
+        let is_old = header.version != FORMAT_VERSION;
+        Ok(Segment { segment, bytes, used, snapshot, nonce: header.nonce, is_old })
     }
 
-    /// This file as one to begin.
-    pub(super) fn fresh(&self) -> Fresh {
-        Fresh { segment: self.segment, bytes: self.bytes.len() as u32, nonce: self.nonce }
+    /// This file as one to begin, if none was begun in it and its format is the current one.
+    pub(super) fn fresh(&self) -> Option<Fresh> {
+        let is_unused = !self.is_old && !self.has_bytes_behind(SEGMENT_HEADER_BYTES as u32);
+        let (segment, bytes) = (self.segment, self.bytes.len() as u32);
+        is_unused.then_some(Fresh { segment, bytes, nonce: self.nonce })
     }
 
     /// Its first batch header, the roster of the log; `None` if that is torn or was never written.

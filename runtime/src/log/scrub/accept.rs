@@ -3,7 +3,8 @@
 //! A damaged segment leaves the log: what is intact and live in it is appended again, as merging
 //! does. Keys that the index still has there are lost. Older records of them are dead, but would
 //! be found again by a start that misses the newer one; so the segments with such records leave
-//! before.
+//! before. So do those with records of keys that the index does not have: an erasure of them may
+//! be lost.
 //!
 //! | step | what is done | if power fails here |
 //! |---|---|---|
@@ -41,8 +42,10 @@ pub(super) struct Acceptance {
     damaged: BTreeSet<u32>,
     /// Keys that the index has there, ascending by partition and order.
     lost: VecDeque<(Partition, u64, Place)>,
-    /// Older segments with records of lost keys.
+    /// Older segments with records of lost keys, or of keys whose erasures may be lost.
     stale: BTreeSet<u32>,
+    /// Those were looked for.
+    has_looked: bool,
 }
 
 /// What is done next.
@@ -240,7 +243,7 @@ impl<M: Maps> Log<M> {
 
     /// Gathers the keys whose record lies in a damaged segment: nothing that holds does any more.
     fn step_lose(&mut self, cursor: &mut Cursor, all: &mut Acceptance) -> Option<Phase> {
-        let Acceptance { damaged, lost, .. } = all;
+        let Acceptance { damaged, lost, has_looked, .. } = all;
         let is_more =
             cursor.step(&self.index, self.writer.identity(), |partition, order, place| {
                 if damaged.contains(&place.segment()) && lost.len() < LOST_COUNT_MAX {
@@ -250,7 +253,7 @@ impl<M: Maps> Log<M> {
         if is_more {
             return None;
         }
-        if !lost.is_empty() {
+        if !lost.is_empty() || !*has_looked && !damaged.is_empty() {
             let newest = damaged.last().copied().unwrap_or_default();
             let finished = self.writer.segments.finished().iter().map(|one| one.segment);
             let older = finished.filter(|one| *one < newest && !damaged.contains(one));
@@ -270,16 +273,19 @@ impl<M: Maps> Log<M> {
         passes: &mut Passes,
         all: &mut Acceptance,
     ) -> Result<Option<Phase>, Halt> {
-        let Acceptance { lost, stale, .. } = all;
+        let Acceptance { lost, stale, has_looked, .. } = all;
+        *has_looked = true;
         let is_over = self.step_passes(passes, |log, content, frame| {
-            if let Content::Record(key, _) = content
-                && !key.is_hint()
-            {
+            if let Content::Record(key, _) = content {
+                let table = log.index.of(key);
+                // It was erased, perhaps by what is lost.
+                if table.guess(key.order).is_none() {
+                    stale.insert(frame.place().segment());
+                }
                 let wanted = (key.partition, key.order);
                 let at = lost.partition_point(|one| (one.0, one.1) < wanted);
                 let is_lost = lost.get(at).is_some_and(|one| (one.0, one.1) == wanted);
-                let table = log.index.table(key.partition);
-                if is_lost && !table.holds_at(key.order, frame.place()) {
+                if is_lost && !key.is_hint() && !table.holds_at(key.order, frame.place()) {
                     stale.insert(frame.place().segment());
                 }
             }
@@ -384,7 +390,7 @@ impl<M: Maps> Log<M> {
         }
         match Content::new_checked(frame, self.writer.identity(), 0)? {
             Content::Record(key, stored) => Some(stored.record.version(&key)),
-            Content::Batch(_) => None,
+            Content::Erasure(..) | Content::Batch(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::background::Halt;
 use super::super::content::Content;
 use super::super::limits::DAMAGE_COUNT_MAX;
 use super::super::record::Frame;
-use super::super::segment::{Identity, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::super::segment::{Identity, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, u32_at};
 use super::super::segments::Finished;
 use super::super::walk::{Step, Walk};
 use super::Damage;
@@ -94,7 +94,10 @@ impl Pass {
 
     fn step_header(&mut self, identity: &Identity) -> Result<(), Halt> {
         let Part { segment, nonce, file_bytes, .. } = self.part;
-        let wanted = SegmentHeader { identity: *identity, segment, nonce, bytes: file_bytes };
+        let wanted = |version| {
+            let identity = *identity;
+            SegmentHeader { version, identity, segment, nonce, bytes: file_bytes }.encode()
+        };
         match self.walk.header() {
             None => Err(Halt::Wait),
             Some(Err(_)) => {
@@ -103,7 +106,9 @@ impl Pass {
                 Ok(())
             }
             Some(Ok(header)) => {
-                let is_sound = *header == wanted.encode() && !self.is_removed;
+                // A sound one was checked at the start, its version too.
+                let version = u32_at(header, VERSION);
+                let is_sound = *header == wanted(version) && !self.is_removed;
                 self.damaged_from = (!is_sound).then_some(0);
                 self.walk.pass(SEGMENT_HEADER_BYTES);
                 Ok(())

@@ -2,7 +2,7 @@
 
 use ringmain_core::checksum::Checksum;
 
-use super::super::snapshot::{Encoder, Entry, Head, entries};
+use super::super::snapshot::{Encoder, Entry, Head, What, entries};
 use super::*;
 
 /// A log of some segments in which `count` keys were written `rounds` times, in a random order.
@@ -247,6 +247,7 @@ fn a_snapshot_with_an_entry_behind_the_end_is_none() {
         let mut encoder = Encoder::new(&head);
         let (partition, order, version) = (Partition(5), 9, 11);
         encoder.push(&Entry {
+            what: What::Record(Lifespan::Lasting),
             partition,
             order,
             version,

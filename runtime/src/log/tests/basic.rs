@@ -233,9 +233,10 @@ fn an_unverified_record_is_checked_when_read() {
     for name in &names {
         let place = world.append(name, b"value").unwrap();
         let key = key(name);
-        let table = world.log.index.table_mut(key.partition);
-        let probe = table.find(key.order, |_, _| Ok::<_, Unread>(true)).unwrap();
-        table.put(probe, key.order, place, false);
+        let table = world.log.index.table(key.partition);
+        let probe = table.find(key.order, |at, _| Ok::<_, Unread>(at == place)).unwrap();
+        let index::Probe::Found(spot) = probe else { panic!("it was appended") };
+        table.set_verified(spot, false);
     }
     world.settle();
     let damaged = world.history[1].place;

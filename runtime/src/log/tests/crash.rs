@@ -25,6 +25,8 @@ struct Seen {
     cold: usize,
     returned: usize,
     segments: u32,
+    erased: usize,
+    dropped: u64,
 }
 
 impl Seen {
@@ -34,6 +36,7 @@ impl Seen {
         assert!(self.lost > 20 && self.stops > 20 && self.failures > 5, "{self:?}");
         assert!(self.refused > 20 && self.segments > 20, "{self:?}");
         assert!(self.full > 20 && self.cold > 20 && self.returned > 0, "{self:?}");
+        assert!(self.erased > 300 && self.dropped > 100, "{self:?}");
         assert!(self.merged > 20 && self.snapshots > 20, "{self:?}");
     }
 }
@@ -48,7 +51,8 @@ struct Run {
 impl Run {
     fn step(&mut self) {
         match self.prng.below(1000) {
-            0..330 => self.append(),
+            0..300 => self.append(),
+            300..330 => self.erase(),
             330..400 => self.work(),
             400..450 => self.read(),
             450..650 => self.world.submit(),
@@ -76,6 +80,7 @@ impl Run {
         }
         let after = self.world.log.background_counts();
         // A crash begins the counts anew.
+        self.seen.dropped += after.dropped.saturating_sub(before.dropped);
         self.seen.merged += after.merged.saturating_sub(before.merged);
         self.seen.snapshots += after.snapshots.saturating_sub(before.snapshots);
     }
@@ -95,6 +100,12 @@ impl Run {
         };
         self.seen.refused += usize::from(result.is_err());
         self.seen.full += usize::from(result == Err(Full::NoSpace));
+    }
+
+    fn erase(&mut self) {
+        let name = &self.names[self.prng.below(self.names.len() as u64) as usize];
+        let is_erased = self.world.erase(name);
+        self.seen.erased += usize::from(is_erased == Ok(true));
     }
 
     fn read(&mut self) {
@@ -181,15 +192,13 @@ impl Run {
             disk.kill(&mut self.prng)
         }
         self.seen.returned += usize::from(disk.files().len() > segments + 1);
-        let before = self.world.history.len();
         self.seen.cuts += usize::from(
             recover(&identity(), &self.world.log.maps_mut().files(), Place(0))
                 .unwrap()
                 .cut
                 .is_some(),
         );
-        self.world.reopen();
-        self.seen.lost += before - self.world.history.len();
+        self.seen.lost += self.world.reopen();
         self.seen.segments = self.seen.segments.max(self.world.log.end().segment());
         *(if is_power { &mut self.seen.crashes } else { &mut self.seen.kills }) += 1;
     }
@@ -204,12 +213,10 @@ impl Run {
         let is_begun = self.world.log.is_ready();
         self.world.log.maps_mut().is_cold = false;
         self.world.log.maps_mut().crash(&mut self.prng);
-        let before = self.world.history.len();
         let recovered = recover(&identity(), &self.world.log.maps_mut().files(), Place(0)).unwrap();
         // Stopped before it had a segment, the log still ends where the last crash cut it.
         assert!(!is_begun || recovered.is_clean && recovered.cut.is_none());
-        self.world.reopen();
-        assert_eq!(self.world.history.len(), before, "a clean stop loses nothing");
+        assert_eq!(self.world.reopen(), 0, "a clean stop loses nothing");
         self.seen.stops += 1;
     }
 }

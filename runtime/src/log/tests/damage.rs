@@ -14,6 +14,9 @@ fn small_log() -> (Vec<Entry>, Files) {
     let mut world = World::ready(config(Durability::Always));
     for n in 0..24 {
         world.append(&names[n % names.len()], &vec![n as u8; 20 + n * 23]).unwrap();
+        if n % 5 == 4 {
+            assert_eq!(world.erase(&names[(n - 3) % names.len()]), Ok(true));
+        }
         if n % 2 == 0 {
             world.settle();
         }
@@ -41,13 +44,17 @@ fn outcome(history: &[Entry], files: &Files) -> Result<usize, OpenError> {
         history[..kept].iter().map(|entry| (&entry.name[..], entry)).collect();
     let damage = recovered.damage.first().copied();
     let log = Log::new(config(Durability::Always), Disk::from_files(files), recovered, FREE);
-    let own_count = latest.keys().filter(|name| !key(name).is_hint()).count();
+    let is_own =
+        |(name, entry): &(&&[u8], &&Entry)| !key(name).is_hint() && !entry.record.is_empty();
+    let own_count = latest.iter().filter(is_own).count();
     assert!(damage.is_some() || log.key_count() == own_count);
     for (name, entry) in latest {
         let found = match log.record(&key(name)) {
             Err(Unread::Damaged) if damage.is_some() => continue,
-            found => found.unwrap().unwrap(),
+            found => found.unwrap(),
         };
+        assert_eq!(found.is_none(), entry.record.is_empty());
+        let Some(found) = found else { continue };
         assert_eq!((found.place, found.mine), (entry.place, entry.mine));
         assert_eq!(found.record.bytes(), entry.record);
     }
@@ -248,14 +255,48 @@ fn segments_of_others_are_refused() {
         let error = recover(&other, &views(&files), Place(0)).unwrap_err();
         assert_eq!(error, OpenError::Foreign { segment });
     }
-    let mut newer = files.clone();
-    let header = &mut newer.get_mut(&segment).unwrap()[..SEGMENT_HEADER_BYTES];
-    header[8] = 3;
+    for found in [1, FORMAT_VERSION + 1] {
+        let mut other = files.clone();
+        set_version(other.get_mut(&segment).unwrap(), found);
+        let error = recover(&mine, &views(&other), Place(0)).unwrap_err();
+        assert_eq!(error, OpenError::Version { segment, found });
+        let text = error.to_string();
+        assert!(text.contains(&format!("version {found}")) && text.contains("not 2..=3"), "{text}");
+    }
+}
+
+fn set_version(file: &mut [u8], version: u32) {
+    let header = &mut file[..SEGMENT_HEADER_BYTES];
+    header[8..12].copy_from_slice(&version.to_le_bytes());
     let checksum = Hardware::crc32c(0, &header[..60]);
     header[60..].copy_from_slice(&checksum.to_le_bytes());
-    let error = recover(&mine, &views(&newer), Place(0)).unwrap_err();
-    assert_eq!(error, OpenError::Version { segment, found: 3 });
-    assert!(error.to_string().contains("version 3") && error.to_string().contains("not 2"));
+}
+
+/// What the build before this one wrote is read; it goes on in segments of its own.
+#[test]
+fn a_log_of_the_version_before_goes_on_in_the_current_one() {
+    let mut world = World::ready(config(Durability::Always));
+    for (n, name) in names(20).iter().enumerate() {
+        world.append(name, &vec![n as u8; 300]).unwrap();
+        world.settle();
+    }
+    let mut files = std::mem::take(world.log.maps_mut()).into_files();
+    files.values_mut().for_each(|file| set_version(file, FORMAT_VERSION - 1));
+    let old: Vec<u32> = files.keys().copied().collect();
+    *world.log.maps_mut() = Disk::from_files(&files);
+    world.reopen();
+    world.settle();
+    assert_eq!(world.erase(&names(1)[0]), Ok(true));
+    world.settle();
+    let files = std::mem::take(world.log.maps_mut());
+    let version = |file: &File<'_>| u32::from(file.bytes[8]);
+    for file in files.files() {
+        let is_old = old.contains(&file.segment);
+        assert_eq!(version(&file), FORMAT_VERSION - u32::from(is_old), "{}", file.segment);
+    }
+    *world.log.maps_mut() = files;
+    world.reopen();
+    assert_eq!(world.expected().len(), 19);
 }
 
 /// A client writes what looks like a batch header into a value, and the record is torn: the

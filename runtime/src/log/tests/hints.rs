@@ -44,8 +44,8 @@ fn the_oldest_hint_comes_first_whatever_becomes_of_the_others() {
             let name = names[prng.below(40) as usize].clone();
             if prng.chance(30) && !kept.is_empty() {
                 let (place, name) = kept.remove(prng.below(kept.len() as u64) as usize);
-                world.log.forget_hint(&key(&name), place);
-                world.log.forget_hint(&key(&name), place);
+                assert!(world.log.erase(&key(&name), place).unwrap().is_some());
+                assert_eq!(world.log.erase(&key(&name), place), Ok(None));
                 assert!(world.log.record(&key(&name)).unwrap().is_none());
                 continue;
             }
@@ -70,13 +70,15 @@ fn a_hint_that_was_replaced_is_not_dropped() {
     let name = &hints(1)[0];
     let older = world.append(name, b"older").unwrap();
     let newer = world.append(name, b"newer").unwrap();
-    world.log.forget_hint(&key(name), older);
+    assert_eq!(world.log.erase(&key(name), older), Ok(None));
     assert_eq!(oldest_first(&world), [newer]);
     // Twice: it had been sent twice, and came home twice.
-    (0..2).for_each(|_| world.log.forget_hint(&key(name), newer));
+    assert!(world.log.erase(&key(name), newer).unwrap().is_some());
+    assert_eq!(world.log.erase(&key(name), newer), Ok(None));
     assert!(!world.log.index.hints.contains(THREE));
     assert_eq!(oldest_first(&world), []);
-    assert_eq!((world.log.hint_targets().count(), world.log.live_bytes()), (0, 0));
+    assert_eq!(world.log.hint_targets().count(), 0);
+    assert_eq!(world.log.live_bytes(), world.log.erasure_bytes());
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn large_hints_outlive_small_ones_that_were_lost() {
     for (order, &place) in places.iter().enumerate() {
         let table = hints.table_mut(THREE);
         let probe = table.find(order as u64, |_, _| Ok::<_, ()>(false)).unwrap();
-        table.put(probe, order as u64, place, true);
+        table.put(probe, order as u64, (place, Lifespan::Lasting), true);
         hints.on_kept(THREE, place, if order == 9 { 4096 } else { 32 }, None);
     }
     assert_eq!(hints.lose(|place| place < places[9]), 9);

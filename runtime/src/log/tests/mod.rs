@@ -5,6 +5,7 @@ mod basic;
 mod crash;
 mod damage;
 mod disk;
+mod erasure;
 mod hints;
 mod mending;
 mod scrub;
@@ -88,7 +89,7 @@ pub(super) fn record_of(n: u32, value: &[u8]) -> Vec<u8> {
     parts.concat()
 }
 
-/// One append that succeeded.
+/// One append that succeeded; without a record, an erasure.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) place: Place,
@@ -144,7 +145,7 @@ impl World {
         self.number += 1;
         let record = record_of(self.number, value);
         let mine = self.number.is_multiple_of(3).then_some(0);
-        let wanted = self.latest.get(name).map(|at| self.history[*at].record.clone());
+        let wanted = self.expected().get(name).map(|entry| entry.record.clone());
         let result = self.log.append(&key(name), mine, record.len(), |current, out| {
             assert_eq!(current.map(|stored| stored.record.bytes().to_vec()), wanted);
             out.copy_from_slice(&record);
@@ -169,15 +170,28 @@ impl World {
         Ok(place)
     }
 
+    /// Erases what the log has of the name; whether it did, since it has something in memory.
+    pub(super) fn erase(&mut self, name: &[u8]) -> Result<bool, Full> {
+        let key = key(name);
+        let found = self.log.record(&key).map(|found| found.map(|found| found.place));
+        let Ok(Some(found)) = found else { return Ok(false) };
+        let Some(place) = self.log.erase(&key, found)? else { return Ok(false) };
+        assert!(self.log.record(&key).unwrap().is_none());
+        assert_eq!(self.log.erase(&key, found), Ok(None), "it is gone");
+        self.note(Entry { place, name: name.to_vec(), record: Vec::new(), mine: None });
+        Ok(true)
+    }
+
     fn note(&mut self, entry: Entry) {
         assert!(self.history.last().is_none_or(|last| last.place < entry.place));
         self.latest.insert(entry.name.clone(), self.history.len());
         self.history.push(entry);
     }
 
-    /// The latest entry of each key.
+    /// The latest entry of each key that has one.
     pub(super) fn expected(&self) -> BTreeMap<Vec<u8>, &Entry> {
-        self.latest.iter().map(|(name, at)| (name.clone(), &self.history[*at])).collect()
+        let latest = self.latest.iter().map(|(name, at)| (name.clone(), &self.history[*at]));
+        latest.filter(|(_, entry)| !entry.record.is_empty()).collect()
     }
 
     /// Polls once and hands requests to the disk.
@@ -231,15 +245,19 @@ impl World {
         }
     }
 
-    /// Recovers from what the disk holds, checks that and goes on.
-    pub(super) fn reopen(&mut self) {
+    /// Recovers from what the disk holds, checks that and goes on. Returns how many entries were
+    /// lost.
+    pub(super) fn reopen(&mut self) -> usize {
         let mut disk = std::mem::take(self.log.maps_mut());
         let recovered = recover(&self.config.identity, &disk.files(), self.stopped).unwrap();
         assert_eq!(recovered.damage, []);
         let end = recovered.end();
         disk.give_back_rest(end);
         let kept = self.history.partition_point(|entry| entry.place < end);
+        self.forget_erased(kept);
+        let kept = self.history.partition_point(|entry| entry.place < end);
         assert!(kept >= self.claimed, "{kept} of {} claimed are left", self.claimed);
+        let lost = self.history.len() - kept;
         self.history.truncate(kept);
         self.latest = self.history.iter().map(|entry| entry.name.clone()).zip(0..).collect();
         self.config.seed += 1;
@@ -247,6 +265,29 @@ impl World {
         let free_bytes = disk.free_bytes();
         self.log = Log::new(self.config, disk, recovered, free_bytes);
         self.check();
+        lost
+    }
+
+    /// Erasures that were claimed, and all that they erase, may be gone from the log's end.
+    fn forget_erased(&mut self, kept: usize) {
+        let claimed = self.claimed;
+        let mut last = BTreeMap::new();
+        for (at, entry) in self.history[..claimed].iter().enumerate() {
+            last.insert(entry.name.clone(), (at, entry.record.is_empty()));
+        }
+        let gone = |at: usize, name: &Vec<u8>| {
+            let erasure = last
+                .get(name)
+                .filter(|(erasure, is_erasure)| *is_erasure && *erasure >= kept && at <= *erasure);
+            erasure.is_some()
+        };
+        let entries = std::mem::take(&mut self.history);
+        for (at, entry) in entries.into_iter().enumerate() {
+            match gone(at, &entry.name) {
+                true => self.claimed -= usize::from(at < claimed),
+                false => self.history.push(entry),
+            }
+        }
     }
 
     /// Compares everything that can be read with the history, leaves included.
@@ -291,6 +332,7 @@ impl World {
         for entry in &self.history {
             // Segments that were merged away are gone.
             let Ok((name, stored)) = self.log.record_at(entry.place) else { continue };
+            assert!(!entry.record.is_empty(), "an erasure is no record");
             assert_eq!((name, stored.record.bytes()), (key(&entry.name).bytes, &entry.record[..]));
         }
     }

@@ -5,7 +5,7 @@ use ringmain_core::records::Place;
 use super::super::limits::{HEADER_COUNT_RESERVED, SEGMENT_ID_MAX, TAIL_BYTES_MAX};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::super::request::{Errno, Failure, Refusal, Request};
-use super::super::segment::{Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
+use super::super::segment::{FORMAT_VERSION, Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
 use super::{Claim, Settings, Stop, Writer, start_of};
 
 impl Writer {
@@ -155,7 +155,8 @@ impl Writer {
         self.supply = Supply::Creating(fresh);
         let identity = self.settings.identity;
         let Fresh { segment, bytes, nonce } = fresh;
-        let header = SegmentHeader { identity, segment, nonce, bytes }.encode();
+        let header =
+            SegmentHeader { version: FORMAT_VERSION, identity, segment, nonce, bytes }.encode();
         Some(Request::Create { segment, bytes, header })
     }
 

@@ -11,8 +11,10 @@ impl Store {
     fn copies_below(&self, key: &[u8], end: Place) -> impl Iterator<Item = &Entry> {
         let whose = |node| (key.to_vec(), NodeId(node));
         let indices = self.current.range(whose(0)..=whose(u32::MAX)).map(|(_, index)| *index);
-        indices
-            .filter_map(move |index| self.index_below(index, end).map(|index| &self.entries[index]))
+        // What is erased in memory alone may be back after a crash; nobody counts on that.
+        let kept = indices.filter(|index| !self.entries[*index].is_erasure());
+        let entries = kept.filter_map(move |index| self.index_below(index, end));
+        entries.map(|index| &self.entries[index]).filter(|entry| !entry.is_erasure())
     }
 
     /// That entry, or the latest one that it replaced, below `end`.

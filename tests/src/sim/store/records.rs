@@ -65,13 +65,23 @@ impl Records for Store {
         self.log.fetch_place(place);
     }
 
-    fn drop_hint(&mut self, key: &Key<'_>, place: Place) {
-        let count = self.log.hints_of(key.target).count();
-        self.log.drop_hint(key, place);
-        if self.log.hints_of(key.target).count() < count {
-            self.current.remove(&(key.bytes.to_vec(), key.target));
-            self.has_dropped = true;
+    fn erase(&mut self, key: &Key<'_>, place: Place) -> Result<Option<Place>, Full> {
+        if self.refuses() {
+            return Err(Full::Busy);
         }
+        let before = self.found_before(key);
+        let Some(erasure) = self.log.erase(key, place)? else { return Ok(None) };
+        self.has_dropped |= key.is_hint();
+        self.push(key, None, (Vec::new(), before), erasure);
+        Ok(Some(erasure))
+    }
+
+    fn live_count(&self, partition: Partition) -> u64 {
+        self.log.live_count(partition)
+    }
+
+    fn ending_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
+        Records::ending_from(&self.log, partition, order)
     }
 
     fn append(

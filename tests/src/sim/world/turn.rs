@@ -19,7 +19,7 @@ use super::super::host::{LIFE_COUNT_SPARED, ShardProcess};
 use super::super::judge::Seen;
 use super::super::mark::Mark;
 use super::super::network::Site;
-use super::super::oracle::{Invariant, Violation};
+use super::super::oracle::{Invariant, Set, Violation};
 use super::super::outbox::{Outbox, Sent, node_index};
 use super::super::parking::Parking;
 use super::super::store::{News, Store};
@@ -97,6 +97,12 @@ impl<'m> World<'m> {
         while let Some((entry, before)) = store.unseen() {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
+            if entry.is_erasure() {
+                let (trace, of) = (&mut self.trace.borrow_mut(), entry.target());
+                trace.note(now, format_args!("{site:?} erases k{key}, kept for {of:?}"));
+                store.on_seen(Set::default());
+                continue;
+            }
             let request = entry.op.and_then(|op| bodies.request(op));
             let (before, record) = (&before, entry.record());
             let seen = Seen { node, boot, now, wall, before, record, request, kept: bodies };
