@@ -38,7 +38,7 @@ fn frames<C: Checksum>(criterion: &mut Criterion, checksum: &str, op: Op, payloa
         op,
         request: RequestId(77),
         deadline_ms: 1000,
-        age_ms: 0,
+        sent_ms: 0,
         topology: TopologyId(5),
         cluster_digest: 6,
     };

@@ -187,7 +187,7 @@ fn ack() -> Vec<u8> {
         op: Op::Ack,
         request: RequestId(0),
         deadline_ms: 0,
-        age_ms: 0,
+        sent_ms: 0,
         topology: TopologyId(1),
         cluster_digest: CLUSTER.digest(),
     };

@@ -63,7 +63,7 @@ fn frame() -> Vec<u8> {
         op: Op::Replicate,
         request: RequestId(77),
         deadline_ms: 1000,
-        age_ms: 0,
+        sent_ms: 0,
         topology: TopologyId(5),
         cluster_digest: 6,
     };

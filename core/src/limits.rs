@@ -34,6 +34,14 @@ pub const CANDIDATE_COUNT_MAX: usize = 64;
 pub const SHARD_COUNT_MAX: usize = 256;
 /// Longest deadline of a request; frames carry it in 16 bits of milliseconds.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// No frame of a peer is acted upon that was put into its sender's output longer ago: two longest
+/// deadlines, whatever deadlines nodes are set to, since hints and exchanges have others, and since
+/// whoever waits until no older frame can come need not ask the others for theirs.
+pub const FRAME_AGE_MAX: Duration = Duration::from_secs(2 * REQUEST_TIMEOUT_MAX.as_secs());
+/// An end of a link that has put nothing into its output for so long says something.
+pub const BEAT_PAUSE: Duration = Duration::from_secs(20);
+/// After this long the times in frames are the same again.
+pub const STAMP_WRAP: Duration = Duration::from_millis(1 << 16);
 /// Leaves of a partition's Merkle tree: a constant of the cluster.
 pub const MERKLE_LEAF_COUNT: usize = 1 << 12;
 /// Children of a node of that tree.
@@ -182,6 +190,10 @@ const _: () = assert!(SIBLING_COUNT_MAX <= u16::MAX as usize, "counts travel in 
 const _: () = assert!(VERSION_VECTOR_COUNT_MAX <= u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "body lengths travel in 32 bits");
 const _: () = assert!(REQUEST_TIMEOUT_MAX.as_millis() <= u16::MAX as u128);
+const _: () =
+    assert!(FRAME_AGE_MAX.as_millis() < STAMP_WRAP.as_millis(), "what wraps unseen is too old");
+const _: () =
+    assert!(3 * BEAT_PAUSE.as_millis() < STAMP_WRAP.as_millis(), "what is late does not wrap");
 const _: () = assert!(READ_HEDGE_MAX.as_nanos() <= SILENCE_FLOOR.as_nanos(), "reads go on first");
 const _: () = assert!(HANDOFF_TIMEOUT.as_nanos() <= REQUEST_TIMEOUT_MAX.as_nanos());
 const _: () = assert!(MEMBER_COUNT_MAX <= 1 << 8, "a detector's round has indices of 8 bits");

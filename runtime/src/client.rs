@@ -383,7 +383,7 @@ impl Client {
             request,
             // The node's own.
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology: TopologyId(0),
             cluster_digest: self.cluster.map_or(0, |cluster| cluster.id.digest()),
         };

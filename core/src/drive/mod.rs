@@ -368,7 +368,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             op,
             request: RequestId(request),
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology: self.shard.topology(),
             cluster_digest: self.settings.cluster_digest,
         }

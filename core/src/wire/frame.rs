@@ -7,6 +7,8 @@
 
 use core::error::Error;
 use core::fmt;
+use core::mem::offset_of;
+use core::ops::Range;
 
 use super::body::{Body, BodyError, body_bytes, write_body};
 use super::layout;
@@ -25,8 +27,9 @@ pub struct Hop {
     pub request: RequestId,
     /// Milliseconds that were left of the request's time at sending.
     pub deadline_ms: u16,
-    /// Milliseconds since the request was first sent; `u16::MAX` = that or more.
-    pub age_ms: u16,
+    /// When the frame was put into its sender's output, by [`stamp`](super::age::stamp); 0 from
+    /// and to clients, between the shards of a node, and until [`stamp_frames`] has been there.
+    pub sent_ms: u16,
     /// The sender's topology; 0 = none.
     pub topology: TopologyId,
     /// [`ClusterId::digest`](crate::id::ClusterId::digest); 0 = none.
@@ -50,7 +53,7 @@ impl Hop {
             body: (body_bytes as u32).into(),
             request: self.request.0.into(),
             deadline_ms: self.deadline_ms.into(),
-            age_ms: self.age_ms.into(),
+            sent_ms: self.sent_ms.into(),
             topology: self.topology.0.into(),
             cluster_digest: self.cluster_digest.into(),
         };
@@ -144,7 +147,7 @@ impl<'a> Frame<'a> {
             op,
             request: RequestId(hop.request.get()),
             deadline_ms: hop.deadline_ms.get(),
-            age_ms: hop.age_ms.get(),
+            sent_ms: hop.sent_ms.get(),
             topology: TopologyId(hop.topology.get()),
             cluster_digest: hop.cluster_digest.get(),
         };
@@ -214,6 +217,27 @@ pub fn write_frame_with<C: Checksum>(
     hop.write(body.len(), first);
     write_body::<C>(key, body, fill);
 }
+
+/// Puts `sent_ms` into each frame of `frames`, which lie there whole, one behind the other. O(number
+/// of frames).
+///
+/// # Panics
+/// If bytes are left that are no whole frame.
+pub fn stamp_frames(frames: &mut [u8], sent_ms: u16) {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let length = frame_bytes(rest).ok().flatten().expect("frames were written here");
+        let (frame, behind) = rest.split_at_mut(length);
+        frame[SENT_PLACE].copy_from_slice(&sent_ms.to_le_bytes());
+        rest = behind;
+    }
+}
+
+/// Where a hop part says when it was sent.
+const SENT_PLACE: Range<usize> =
+    offset_of!(layout::Hop, sent_ms)..offset_of!(layout::Hop, topology);
+
+const _: () = assert!(SENT_PLACE.end - SENT_PLACE.start == size_of::<u16>());
 
 impl From<BodyError> for FrameError {
     fn from(error: BodyError) -> FrameError {

@@ -67,7 +67,7 @@ layouts! {
         body: U32,
         request: U32,
         deadline_ms: U16,
-        age_ms: U16,
+        sent_ms: U16,
         topology: U64,
         cluster_digest: U64,
     }

@@ -51,6 +51,8 @@ pub enum Message<'a> {
     Hint(Hint<'a>),
     /// HINT_SYNC, with the same.
     HintSync(Hint<'a>),
+    /// BEAT.
+    Beat,
     /// TOPOLOGY.
     Topology(Topology<'a>),
     /// WARM.
@@ -137,6 +139,7 @@ impl<'a> Message<'a> {
             Op::ReadSame => ReadSame::new_checked(payload).map(Message::ReadSame),
             Op::Hint => Hint::new_checked(payload).map(Message::Hint),
             Op::HintSync => Hint::new_checked(payload).map(Message::HintSync),
+            Op::Beat => empty(payload, Message::Beat),
             Op::Topology => Topology::new_checked(payload).map(Message::Topology),
             Op::Warm => empty(payload, Message::Warm),
             Op::Staged => Staged::new_checked(payload).map(Message::Staged),
@@ -206,6 +209,7 @@ impl<'a> Message<'a> {
             Message::ReadSame(_) => Op::ReadSame,
             Message::Hint(_) => Op::Hint,
             Message::HintSync(_) => Op::HintSync,
+            Message::Beat => Op::Beat,
             Message::Topology(_) => Op::Topology,
             Message::Warm => Op::Warm,
             Message::Staged(_) => Op::Staged,
@@ -247,6 +251,7 @@ impl<'a> Message<'a> {
             Message::HelloReply(payload) => visit(payload),
             Message::Proof(payload) => visit(payload),
             Message::Welcome
+            | Message::Beat
             | Message::Warm
             | Message::Status
             | Message::Ring

@@ -22,7 +22,8 @@
 //!    4   4  body             bytes behind these 32: 8..=BODY_BYTES_MAX, less for most ops
 //!    8   4  request          the sender's name for it; an answer repeats it
 //!   12   2  deadline_ms      what is left of the request's time at sending
-//!   14   2  age_ms           time since its first sending, 65535 = that or more
+//!   14   2  sent_ms          between nodes: when it was put into the sender's output, in ms since
+//!                            the sender's end of the connection began, modulo 65536; else 0
 //!   16   8  topology         the sender's topology id, 0 = none
 //!   24   8  cluster_digest   of the cluster id, 0 = none
 //! place part: 32 bytes, in the log
@@ -146,6 +147,7 @@
 //! HINT=39 HINT_SYNC=40: 8 bytes, then Record v1; has a key
 //!    0   4  target           the owner for which it is to be kept
 //!    4   4  reserved
+//! BEAT=41: 0 bytes
 //!
 //! TOPOLOGY=48: 8 bytes, then operations and contacts
 //!    0   2  operation_count
@@ -263,6 +265,7 @@ use crate::limits::{
 mod codes;
 
 pub mod admin;
+pub mod age;
 pub mod body;
 pub mod exchange;
 pub mod frame;

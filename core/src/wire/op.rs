@@ -48,6 +48,8 @@ codes! {
         Hint = 39,
         /// The same, and acknowledge only once it is on disk.
         HintSync = 40,
+        /// Nothing: so that the stamps of a link are never far apart.
+        Beat = 41,
         /// Committed operations and known addresses.
         Topology = 48,
         /// The sender has all that it gains in the topology of the frame.
@@ -140,6 +142,7 @@ impl Op {
             Op::HelloReply => COVERED_BYTES + size_of::<layout::HelloReply>() + SECRET_BYTES_MAX,
             Op::Proof => COVERED_BYTES + size_of::<layout::Proof>(),
             Op::Welcome
+            | Op::Beat
             | Op::Warm
             | Op::Status
             | Op::ScrubStatus

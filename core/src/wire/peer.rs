@@ -144,7 +144,7 @@ codes! {
         NoSpace = 4,
         /// The record may be damaged here: a miss would be no answer.
         Damaged = 5,
-        /// The frame is older than `frame_age_max`.
+        /// Its sender had given it up when it was read.
         TooOld = 6,
         /// The shard takes no writes, after a failed sync.
         ReadOnly = 7,

@@ -57,7 +57,7 @@ impl Node {
             op,
             request,
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology: TopologyId(3),
             cluster_digest: cluster().id.digest(),
         };

@@ -398,7 +398,7 @@ impl State {
             op,
             request,
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology: self.engine.shard.topology(),
             cluster_digest: self.engine.settings.cluster_digest,
         }

@@ -169,7 +169,7 @@ fn framed(
 ) -> Vec<u8> {
     let topology = TopologyId(0);
     let hop =
-        Hop { op, request: RequestId(1), deadline_ms: 0, age_ms: 0, topology, cluster_digest };
+        Hop { op, request: RequestId(1), deadline_ms: 0, sent_ms: 0, topology, cluster_digest };
     let mut body = vec![0; payload.bytes()];
     payload.write(&mut body);
     let is_inside = is_mutated && prng.chance(50);

@@ -434,7 +434,7 @@ fn frame(op: Op, key: &[u8], payload: &impl Payload) -> Vec<u8> {
         op,
         request: RequestId(0),
         deadline_ms: 0,
-        age_ms: 0,
+        sent_ms: 0,
         topology: TopologyId(0),
         cluster_digest: 0,
     };

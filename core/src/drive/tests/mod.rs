@@ -351,7 +351,7 @@ impl Cluster {
     fn hop(&self, op: Op, request: u32) -> Hop {
         let (topology, cluster_digest) = (TopologyId(1), self.settings.cluster_digest);
         let request = RequestId(request);
-        Hop { op, request, deadline_ms: 0, age_ms: 0, topology, cluster_digest }
+        Hop { op, request, deadline_ms: 0, sent_ms: 0, topology, cluster_digest }
     }
 
     /// The one reply to the last command, if it has come.

@@ -401,7 +401,7 @@ fn encode(key: &[u8], message: &Message<'_>) -> Vec<u8> {
         op: message.op(),
         request: RequestId(1),
         deadline_ms: 0,
-        age_ms: 0,
+        sent_ms: 0,
         topology: TOPOLOGY,
         cluster_digest: 0,
     };

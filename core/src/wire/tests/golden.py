@@ -141,6 +141,7 @@ FRAMES = [
     ("read_hint", 35, KEY, pack("<QII", 0x1112131415161718, 0x21222324, 0)),
     ("hint", 39, KEY, pack("<II", 0x21222324, 0) + RECORD),
     ("hint_sync", 40, KEY, pack("<II", 0x21222324, 0) + RECORD),
+    ("beat", 41, b"", b""),
     ("read_reply", 36, KEY, RECORD),
     ("read_reply_none", 36, KEY, b""),
     ("reject", 37, b"", pack("<B7x", 1) + ORDER),

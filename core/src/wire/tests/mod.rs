@@ -55,7 +55,7 @@ fn hop(op: Op) -> Hop {
         op,
         request: RequestId(0x0102_0304),
         deadline_ms: 1000,
-        age_ms: 7,
+        sent_ms: 7,
         topology: TopologyId(0x1112_1314_1516_1718),
         cluster_digest: 0x2122_2324_2526_2728,
     }
@@ -232,6 +232,7 @@ fn peer_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("reject", b"", Message::Reject(reject)),
         ("hint", b"key", Message::Hint(Hint { target, record })),
         ("hint_sync", b"key", Message::HintSync(Hint { target, record })),
+        ("beat", b"", Message::Beat),
         ("read_same", b"", Message::ReadSame(ReadSame { order, version: 0x1112_1314_1516_1718 })),
     ]
 }

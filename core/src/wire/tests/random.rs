@@ -183,7 +183,7 @@ fn random_messages_come_back() {
             op: message.op(),
             request: RequestId(prng.next_u64() as u32),
             deadline_ms: prng.next_u64() as u16,
-            age_ms: prng.next_u64() as u16,
+            sent_ms: prng.next_u64() as u16,
             topology: TopologyId(prng.next_u64()),
             cluster_digest: prng.next_u64(),
         };
@@ -215,4 +215,38 @@ fn random_place_parts_come_back() {
         let read = PlacePart::new_checked::<Software>(&out, place.segment, place.offset);
         assert_eq!(read, Ok(place));
     }
+}
+
+#[test]
+fn stamping_changes_nothing_but_the_stamps() {
+    let mut prng = Prng::new(8);
+    for _ in 0..500 {
+        let mut frames = Vec::new();
+        let mut lengths = Vec::new();
+        for _ in 0..prng.below(5) {
+            let (key, message) = random_message(&mut prng);
+            let frame = encode(key, &message);
+            lengths.push(frame.len());
+            frames.extend_from_slice(&frame);
+        }
+        let before = frames.clone();
+        let sent_ms = prng.next_u64() as u16;
+        stamp_frames(&mut frames, sent_ms);
+        let mut start = 0;
+        for length in lengths {
+            let whole = start..start + length;
+            let (old, new) = (parse(&before[whole.clone()]), parse(&frames[whole]));
+            let (old, new) = (old.expect("it was written"), new.expect("it was stamped"));
+            assert_eq!(*new.hop(), Hop { sent_ms, ..*old.hop() });
+            assert_eq!(new.body().bytes(), old.body().bytes());
+            start += length;
+        }
+    }
+}
+
+#[test]
+#[should_panic = "frames were written here"]
+fn stamping_half_a_frame_is_a_bug() {
+    let frame = encode(b"", &Message::Warm);
+    stamp_frames(&mut frame[..5].to_vec(), 1);
 }

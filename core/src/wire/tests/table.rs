@@ -70,6 +70,7 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("REJECT=37", layout::Reject::FIELDS),
         ("READ_SAME=38", layout::ReadSame::FIELDS),
         ("HINT=39 HINT_SYNC=40", layout::Hint::FIELDS),
+        ("BEAT=41", &[]),
         ("TOPOLOGY=48", layout::Topology::FIELDS),
         ("WARM=49", &[]),
         ("STAGED=50", layout::Staged::FIELDS),

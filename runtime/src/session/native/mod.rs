@@ -79,7 +79,7 @@ impl Local<'_> {
             op,
             request,
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology: self.topology,
             cluster_digest: digest_of(self.cluster_id()),
         }

@@ -281,7 +281,7 @@ impl World<'_> {
             op,
             request: RequestId::NONE,
             deadline_ms: 0,
-            age_ms: 0,
+            sent_ms: 0,
             topology,
             cluster_digest: self.settings.cluster_digest,
         };

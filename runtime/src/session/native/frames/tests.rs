@@ -13,7 +13,7 @@ pub(crate) fn frame(number: u32, payload_bytes: usize) -> Vec<u8> {
         op: Op::Replicate,
         request: RequestId(number),
         deadline_ms: 1,
-        age_ms: 2,
+        sent_ms: 2,
         topology: TopologyId(3),
         cluster_digest: 4,
     };
