@@ -52,6 +52,8 @@ measured! {
         BytesLent "lent_bytes_total" "Of these, sent from the log without a copy.",
         FramesRefused "frames_refused_total" "Frames of another cluster or version.",
         FramesMalformed "frames_malformed_total" "Frames that failed their checks.",
+        FramesStale "frames_stale_total" "Frames sent too long ago: each has closed its link.",
+        LinksStuck "links_stuck_total" "Links closed since what they had to send did not go.",
         FramesLost "frames_lost_total" "Frames to peers and shards that found no room.",
         FramesShed "frames_shed_total" "Long answers of peers dropped for lack of memory.",
         CommandsShed "commands_shed_total" "Long commands given up half-way for lack of memory.",

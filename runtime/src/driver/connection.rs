@@ -5,6 +5,7 @@ use super::peers::Dial;
 use crate::checksum::Hardware;
 use crate::net::ConnectionId;
 use crate::session::native::acceptor::Acceptor;
+use crate::session::native::clock::LinkClock;
 use crate::session::native::dialer::Dialer;
 use crate::session::native::frames::FrameReader;
 use crate::session::resp::RespSession;
@@ -44,8 +45,12 @@ pub(crate) struct Connection {
     pub(crate) speaks: Speaks,
     /// What a native client's proof of the secret is made over.
     pub(crate) challenge: Option<Box<Challenge>>,
+    /// Of a link to or from another node.
+    pub(crate) clock: Option<LinkClock>,
     /// What is to be sent.
     pub(crate) out: SendBuffer,
+    /// So much of it, bytes, is stamped, if it is a link.
+    pub(crate) stamped_bytes: usize,
     /// An empty buffer that was sent, to be used again.
     pub(crate) spare: SendBuffer,
     /// A send is under way.
@@ -147,6 +152,22 @@ impl Connection {
         spoken + self.out.capacity() + self.spare.capacity() + self.sending_bytes
     }
 
+    /// Stamps the frames that entered the output of a link in the turn that began at `now`: the
+    /// one place where that is done, whoever wrote them.
+    pub(crate) fn stamp(&mut self, now: Instant) {
+        if let Some(clock) = &mut self.clock {
+            let out = self.out.tail();
+            clock.stamp(now, &mut out[self.stamped_bytes..]);
+            self.stamped_bytes = out.len();
+        }
+    }
+
+    /// Takes out all that is to be sent; what is written from now on goes into the spare buffer.
+    pub(crate) fn take_out(&mut self) -> SendBuffer {
+        self.stamped_bytes = 0;
+        std::mem::replace(&mut self.out, std::mem::take(&mut self.spare))
+    }
+
     /// Gives back memory that nothing is in.
     pub(crate) fn rest(&mut self) {
         match &mut self.speaks {
@@ -186,7 +207,9 @@ impl Connections {
             link,
             speaks: speaks(link),
             challenge: None,
+            clock: None,
             out: SendBuffer::default(),
+            stamped_bytes: 0,
             spare: SendBuffer::default(),
             is_sending: false,
             is_dirty: false,

@@ -20,6 +20,7 @@ mod held_back;
 mod io;
 mod latencies;
 mod ledger;
+mod links;
 mod members_file;
 mod membership;
 mod native;
@@ -46,6 +47,7 @@ pub(crate) use held_back::HeldBack;
 pub(crate) use io::{Io, LateDoorbell, MeshEndpoint};
 pub(crate) use latencies::Latencies;
 pub(crate) use ledger::{Clerk, Ledger};
+pub(crate) use links::Looks;
 pub(crate) use membership::{Members, Membership};
 pub(crate) use peers::Peers;
 pub(crate) use relief::{Relief, Sleepers};
@@ -137,6 +139,8 @@ pub(crate) struct State {
     pub(crate) work: VecDeque<Work>,
     /// Connections in their handshake, by when it must be over.
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
+    /// Links that are looked at.
+    pub(crate) looks: Looks,
     /// Bytes that arrived from connections that have to wait.
     pub(crate) held_back: HeldBack,
     /// Connections that were closed while operations waited, perhaps their own.
@@ -304,6 +308,7 @@ impl State {
             self.handshakes.pop_front();
             self.on_handshake_late(id);
         }
+        self.look_at_links();
         for dial in self.io.peers.dials(now) {
             self.work.push_back(Work::Dial(dial));
         }
@@ -319,6 +324,7 @@ impl State {
             self.engine.log.poll_timeout(),
             self.next_space(),
             self.io.peers.next_dial(),
+            self.next_look_at_links(),
             self.next_relief(),
             handshake,
             members,

@@ -43,6 +43,7 @@ impl State {
             keys: Some(&self.cluster.keys),
             secret: self.cluster.secret_for_joiners.as_ref(),
             topology: self.engine.shard.topology(),
+            now: self.now(),
         }
     }
 
@@ -107,6 +108,9 @@ impl State {
                         Speaks::PeerIn(node, FrameReader::new(FRAME_BYTES_MAX))
                     }
                 };
+                if let Accepted::Peer { clock, .. } = accepted {
+                    self.begin_link(link, clock);
+                }
                 // Its shard 0 alone speaks of members; its other shards may call this one, too.
                 if let Accepted::Peer { node, shard: ShardIndex(0), .. } = accepted {
                     self.on_incoming_up(node, link);
@@ -149,6 +153,7 @@ impl State {
                 let reader = FrameReader::new(FRAME_BYTES_MAX);
                 connection.speaks = Speaks::PeerOut(dialed.node, dial.shard, reader);
                 let link = connection.link;
+                self.begin_link(link, dialed.clock);
                 self.on_link_up(dialed.node, dial.shard, link);
                 self.on_native(slot, &received[taken.consumed..]);
             }
@@ -164,10 +169,16 @@ impl State {
         received: &[u8],
         back: impl FnOnce(FrameReader<Hardware>) -> Speaks,
     ) {
-        let Some(link) = self.io.connections.at(slot).map(|connection| connection.link) else {
-            return;
-        };
+        let Some(connection) = self.io.connections.at(slot) else { return };
+        let (link, mut clock) = (connection.link, connection.clock);
+        let now = self.now();
         let fed = reader.feed(received, |frame| {
+            if let (Some(node), Some(clock)) = (node, &mut clock)
+                && let Err(stale) = clock.on_frame(now, &frame)
+            {
+                self.refuse_stale(slot, node, stale);
+                return ControlFlow::Break(Pause::After);
+            }
             if let Err(refused) = self.on_frame(link, node, frame) {
                 self.recorder.add(Counter::FramesRefused, 1);
                 tracing::warn!("a frame was refused: {refused:?}");
@@ -186,6 +197,7 @@ impl State {
         let stop = self.io.memory.output_bytes_max(OUT_BYTES_STOP);
         let Some(connection) = self.io.connections.at(slot) else { return };
         connection.speaks = back(reader);
+        connection.clock = clock;
         match fed {
             Err(error) => {
                 self.recorder.add(Counter::FramesMalformed, 1);
@@ -268,6 +280,7 @@ impl State {
                 }
                 self.on_member_frame(node, frame)
             }
+            Op::Beat if node.is_some() => Ok(()),
             Op::Proof if node.is_none() => self.on_client_proof(link, frame),
             Op::Status
             | Op::Ring

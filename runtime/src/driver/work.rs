@@ -121,7 +121,8 @@ impl Driver {
         self.state.handshakes.push_back((self.state.engine.now + HANDSHAKE_TIMEOUT, id));
     }
 
-    /// Sends what connections have, one send each.
+    /// Sends what connections have, one send each. What stays behind a send that has not ended is
+    /// stamped all the same: it counts from now on.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.state.io.dirty);
         let now = self.state.engine.now;
@@ -129,6 +130,7 @@ impl Driver {
             let State { io, held_back, .. } = &mut self.state;
             let Some(connection) = io.connections.at(slot) else { continue };
             connection.is_dirty = false;
+            connection.stamp(now);
             // What it sent before it was closed is still to be read.
             let is_held_back = connection.is_closing && held_back.contains(connection.id);
             let waits = connection.is_sending || is_held_back;
@@ -163,7 +165,7 @@ fn flush(net: &mut crate::net::HotRing, connection: &mut Connection) {
         }
         return;
     }
-    let buffer = std::mem::replace(&mut connection.out, std::mem::take(&mut connection.spare));
+    let buffer = connection.take_out();
     connection.sending_bytes = buffer.capacity();
     connection.is_sending = match net.send(connection.id, buffer) {
         Ok(()) => true,

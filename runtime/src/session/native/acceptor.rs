@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 
 use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex};
+use ringmain_core::time::Instant;
 use ringmain_core::wire::FIRST_BYTES;
 use ringmain_core::wire::frame::{Frame, FrameError};
 use ringmain_core::wire::handshake::{Challenge, Prover};
@@ -22,6 +23,7 @@ use ringmain_core::wire::hello::{Hello, HelloReply, Kind, Proof, Reason, Refused
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Malformed;
 
+use super::clock::LinkClock;
 use super::frames::{FrameReader, Pause, append_frame};
 use super::{Local, VERSION_MAX, VERSION_MIN, digest_of};
 
@@ -67,6 +69,8 @@ pub enum Accepted {
         shards: u16,
         /// It says that it is not a member yet.
         joiner: bool,
+        /// This end of the link, and time.
+        clock: LinkClock,
     },
 }
 
@@ -83,8 +87,8 @@ pub struct Received {
 enum Waits {
     /// For HELLO; the nonce is for the answer.
     Hello { nonce: [u8; 16], over_loopback: bool },
-    /// For PROOF of this peer.
-    Proof { challenge: Challenge, peer: Accepted },
+    /// For PROOF of who said HELLO; asked for at that time.
+    Proof { challenge: Challenge, hello: Hello, asked: Instant },
     /// For nothing more.
     Over,
 }
@@ -192,13 +196,13 @@ fn on_frame<C: Checksum>(
                 }
                 let challenge = challenge(local, &hello, nonce);
                 greet::<C>(local, frame, &hello, &challenge, over_loopback, out);
-                on_greeted(waits, &hello, challenge)
+                on_greeted(waits, local, &hello, challenge)
             }
             Err(reason) => refuse::<C>(local, frame.hop().request, reason, out),
         },
-        Waits::Proof { challenge, peer } => {
+        Waits::Proof { challenge, hello, asked } => {
             match answer_proof::<C>(local, &challenge, frame, out) {
-                Ok(()) => Step::Accepted(peer),
+                Ok(()) => Step::Accepted(peer(&hello, LinkClock::new(asked, local.now))),
                 Err(reason) => Step::Refused(reason),
             }
         }
@@ -206,19 +210,23 @@ fn on_frame<C: Checksum>(
     }
 }
 
-fn on_greeted(waits: &mut Waits, hello: &Hello, challenge: Challenge) -> Step {
+fn on_greeted(waits: &mut Waits, local: &Local<'_>, hello: &Hello, challenge: Challenge) -> Step {
     if hello.kind == Kind::Client {
         return Step::Accepted(Accepted::Client { challenge });
     }
-    let peer = Accepted::Peer {
+    *waits = Waits::Proof { challenge, hello: *hello, asked: local.now };
+    Step::Wait
+}
+
+fn peer(hello: &Hello, clock: LinkClock) -> Accepted {
+    Accepted::Peer {
         node: hello.node,
         boot: hello.boot,
         shard: hello.source_shard,
         shards: hello.shards,
         joiner: hello.kind == Kind::Joiner,
-    };
-    *waits = Waits::Proof { challenge, peer };
-    Step::Wait
+        clock,
+    }
 }
 
 /// Reads a HELLO for a shard that this node has.

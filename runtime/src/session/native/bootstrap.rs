@@ -112,6 +112,8 @@ pub fn bootstrap(
         keys: keys.as_ref(),
         secret: None,
         topology: TopologyId(0),
+        // Only links need it.
+        now: ringmain_core::time::Instant(0),
     };
     let mut out = Vec::new();
     let mut dialer = Dialer::<Hardware>::new(&local, call, &mut out);

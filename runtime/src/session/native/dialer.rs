@@ -26,6 +26,7 @@ use ringmain_core::wire::message::Message;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Malformed;
 
+use super::clock::LinkClock;
 use super::frames::{FrameReader, Pause, append_frame};
 use super::{Local, VERSION_MAX, VERSION_MIN, digest_of};
 use crate::settings::Secret;
@@ -71,6 +72,8 @@ pub struct Dialed {
     pub cluster: Cluster,
     /// The cluster's secret, if it was given and not known.
     pub secret: Option<Secret>,
+    /// This end of the link, and time.
+    pub clock: LinkClock,
 }
 
 /// What the driver does next. Whatever was appended to `out` is sent in any case.
@@ -151,7 +154,7 @@ impl<C: Checksum> Dialer<C> {
     }
 
     /// Takes in what arrived, and appends what must be sent to `out`. The `local` of one
-    /// handshake is the same from [`new`](Dialer::new) on.
+    /// handshake is the same from [`new`](Dialer::new) on, but for the time.
     ///
     /// # Panics
     /// If the handshake was over.
@@ -261,7 +264,9 @@ fn on_reply<C: Checksum>(
     let hop = local.hop(Op::Proof, RequestId(0));
     append_frame::<C>(out, &Hop { cluster_digest: digest_of(cluster.id), ..hop }, &proof);
     let HelloReply { version, node, boot, shards, .. } = reply;
-    Ok(Dialed { version, node, boot, shards, cluster, secret })
+    // PROOF answers HELLO_REPLY, and asks for WELCOME.
+    let clock = LinkClock::new(local.now, local.now);
+    Ok(Dialed { version, node, boot, shards, cluster, secret, clock })
 }
 
 /// The cluster of the acceptor, if it may be ours.

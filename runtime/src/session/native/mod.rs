@@ -26,6 +26,7 @@
 //! [`handshake`]: ringmain_core::wire::handshake
 
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
+use ringmain_core::time::Instant;
 use ringmain_core::wire::frame::Hop;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
@@ -35,6 +36,7 @@ use crate::settings::Secret;
 
 pub mod acceptor;
 pub mod bootstrap;
+pub mod clock;
 pub mod dialer;
 pub mod frames;
 
@@ -67,6 +69,8 @@ pub struct Local<'a> {
     pub secret: Option<&'a Secret>,
     /// The topology to put into frames; 0 = none.
     pub topology: TopologyId,
+    /// The time, read after all that is given to the handshake had arrived.
+    pub now: Instant,
 }
 
 impl Local<'_> {

@@ -17,6 +17,7 @@ use ringmain_core::wire::payload::Payload;
 
 use super::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
 use super::bootstrap::{BootstrapError, Newcomer, bootstrap};
+use super::clock::LinkClock;
 use super::dialer::{self, Backoff, Call, DialError, Dialed, Dialer, PAUSE_MAX, PAUSE_MIN};
 use super::frames::append_frame;
 use super::*;
@@ -26,6 +27,8 @@ mod bootstrapping;
 mod clients;
 mod dialing;
 
+const NOW: Instant = Instant(5_000_000);
+
 /// A node of these tests, and what it owns.
 #[derive(Clone)]
 struct End {
@@ -34,6 +37,8 @@ struct End {
     cluster: Option<Cluster>,
     keys: Option<Keys>,
     secret: Option<Secret>,
+    /// What its clock shows.
+    now: Instant,
 }
 
 impl End {
@@ -41,12 +46,12 @@ impl End {
     fn member(node: u32) -> End {
         let secret = secret(1);
         let keys = Keys::derive(secret.bytes()).ok();
-        End { node, shard: 2, cluster: Some(cluster(7)), keys, secret: Some(secret) }
+        End { node, shard: 2, cluster: Some(cluster(7)), keys, secret: Some(secret), now: NOW }
     }
 
     /// A node that knows nothing.
     fn newcomer(node: u32) -> End {
-        End { node, shard: 0, cluster: None, keys: None, secret: None }
+        End { node, shard: 0, cluster: None, keys: None, secret: None, now: NOW }
     }
 
     /// The same with the keys of `secret(byte)`.
@@ -65,6 +70,7 @@ impl End {
             keys: self.keys.as_ref(),
             secret: self.secret.as_ref(),
             topology: TopologyId(3),
+            now: self.now,
         }
     }
 }
@@ -212,6 +218,7 @@ fn two_members_meet_however_their_bytes_are_cut() {
             shard: ShardIndex(2),
             shards: 4,
             joiner: false,
+            clock: LinkClock::new(NOW, NOW),
         };
         assert_eq!(ended.accepted, Step::Accepted(peer));
         let dialed = Dialed {
@@ -221,6 +228,7 @@ fn two_members_meet_however_their_bytes_are_cut() {
             shards: 4,
             cluster: cluster(7),
             secret: None,
+            clock: LinkClock::new(NOW, NOW),
         };
         assert_eq!(ended.dialed, dialer::Step::Dialed(dialed));
     }
