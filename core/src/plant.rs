@@ -78,13 +78,15 @@ pub enum Plant {
     CommittedRead,
     /// Who gains a partition coordinates before it has a copy.
     GainedCoordinates,
+    /// A frame is acted upon however long ago it was sent.
+    StaleFrameTaken,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 29] = [
+    pub const ALL: [Plant; 30] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -114,6 +116,7 @@ impl Plant {
         Plant::FewerNotCaughtUp,
         Plant::CommittedRead,
         Plant::GainedCoordinates,
+        Plant::StaleFrameTaken,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -158,6 +161,7 @@ impl Plant {
             Plant::FewerNotCaughtUp => "fewer-not-caught-up",
             Plant::CommittedRead => "committed-read",
             Plant::GainedCoordinates => "gained-coordinates",
+            Plant::StaleFrameTaken => "stale-frame-taken",
         }
     }
 }

@@ -97,6 +97,10 @@ impl FrameClock {
         let difference_us = received_us - 1000 * self.sent_ms as i64;
         self.smallest_us = self.smallest_us.min(difference_us);
         let age = Duration::from_micros(difference_us.abs_diff(self.smallest_us));
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::StaleFrameTaken) {
+            return Ok(age);
+        }
         if age > self.age_max { Err(Stale { age }) } else { Ok(age) }
     }
 }

@@ -57,6 +57,8 @@ marks! {
     FrameBlocked,
     /// A frame arrived with a flipped bit.
     FrameCorrupted,
+    /// A frame was refused since it was sent too long ago, and its connection was closed.
+    FrameStale,
     /// A connection was reset with frames in flight.
     LinkReset,
     /// The network was split both ways.
@@ -176,13 +178,14 @@ marks! {
 }
 
 /// Marks of faults that had an effect.
-pub const EFFECTIVE: [Mark; 21] = [
+pub const EFFECTIVE: [Mark; 22] = [
     Mark::FrameLost,
     Mark::FrameDuplicated,
     Mark::FrameReordered,
     Mark::FrameLate,
     Mark::FrameBlocked,
     Mark::FrameCorrupted,
+    Mark::FrameStale,
     Mark::LinkReset,
     Mark::Crash,
     Mark::CrashLost,

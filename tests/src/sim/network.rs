@@ -58,6 +58,9 @@ pub(super) struct Network {
     lives: Vec<Vec<u32>>,
     /// `blocked[from][to]`: nothing travels.
     blocked: Vec<Vec<bool>>,
+    /// `clogged[from][to]`: what is sent over these connections stays in buffers for now.
+    clogged: Vec<Vec<bool>>,
+    /// What waits for either to end.
     held: Vec<Parcel>,
 }
 
@@ -71,6 +74,7 @@ impl Network {
             latest: BTreeMap::new(),
             lives: vec![vec![0; nodes]; nodes],
             blocked: vec![vec![false; nodes]; nodes],
+            clogged: vec![vec![false; nodes]; nodes],
             held: Vec::new(),
         }
     }
@@ -91,7 +95,7 @@ impl Network {
             let at = self.arrival(now, &parcel, marks);
             return arrive(at, parcel);
         }
-        if self.blocked[from.node][to.node] {
+        if self.is_stopped(&parcel) {
             return self.hold(parcel, marks);
         }
         if self.happens(self.options.lost) {
@@ -117,8 +121,13 @@ impl Network {
             marks.hit(Mark::FrameLost);
             return false;
         }
-        if self.blocked[from.node][to.node] {
+        if self.is_stopped(parcel) {
             self.hold(parcel.clone(), marks);
+            return false;
+        }
+        // Where a frame may overtake others it is a stream of its own, whose age would be known.
+        if !self.options.ordered && now.since(parcel.sent) > self.options.age_max {
+            marks.hit(Mark::FrameLost);
             return false;
         }
         if now.since(parcel.sent) > Duration::from_secs(1) {
@@ -136,6 +145,7 @@ impl Network {
     pub(super) fn reset(&mut self, a: usize, b: usize) {
         self.lives[a][b] += 1;
         self.lives[b][a] = self.lives[a][b];
+        (self.clogged[a][b], self.clogged[b][a]) = (false, false);
         let concerns = |from: usize, to: usize| (from, to) == (a, b) || (to, from) == (a, b);
         self.held.retain(|parcel| !concerns(parcel.from.node, parcel.to.node));
         self.latest.retain(|(from, to), _| !concerns(from.node, to.node));
@@ -162,16 +172,53 @@ impl Network {
         }
     }
 
+    /// Clogs the connections from node `from` to node `to`, until they are unclogged or reset.
+    pub(super) fn clog(&mut self, from: usize, to: usize) {
+        self.clogged[from][to] = true;
+    }
+
+    /// What waited on the connections from node `from` to node `to` goes on, and what is sent over
+    /// them from now on; unless a split stops it.
+    pub(super) fn unclog(
+        &mut self,
+        now: Instant,
+        (from, to): (usize, usize),
+        marks: &mut Marks,
+        arrive: impl FnMut(Instant, Parcel),
+    ) {
+        self.clogged[from][to] = false;
+        self.release(now, marks, arrive);
+    }
+
     /// Ends every split; frames that waited go on.
     pub(super) fn heal(
         &mut self,
         now: Instant,
         marks: &mut Marks,
-        mut arrive: impl FnMut(Instant, Parcel),
+        arrive: impl FnMut(Instant, Parcel),
     ) {
         self.blocked.iter_mut().for_each(|row| row.fill(false));
-        for parcel in std::mem::take(&mut self.held) {
-            arrive(self.arrival(now, &parcel, marks), parcel);
+        self.release(now, marks, arrive);
+    }
+
+    /// Frames that waited and need not any more go on.
+    fn release(
+        &mut self,
+        now: Instant,
+        marks: &mut Marks,
+        mut arrive: impl FnMut(Instant, Parcel),
+    ) {
+        let mut held = std::mem::take(&mut self.held);
+        if self.options.ordered {
+            // What was stopped at its arrival was sent before what was stopped at once.
+            held.sort_by_key(|parcel| parcel.sent);
+        }
+        for parcel in held {
+            if self.is_stopped(&parcel) {
+                self.held.push(parcel);
+            } else {
+                arrive(self.arrival(now, &parcel, marks), parcel);
+            }
         }
     }
 
@@ -185,9 +232,18 @@ impl Network {
         self.blocked[from][to]
     }
 
+    fn is_stopped(&self, parcel: &Parcel) -> bool {
+        let (from, to) = (parcel.from.node, parcel.to.node);
+        self.blocked[from][to] || self.clogged[from][to]
+    }
+
+    /// A split loses what it stops, in some runs; buffers do not.
     fn hold(&mut self, parcel: Parcel, marks: &mut Marks) {
-        marks.hit(Mark::FrameBlocked);
-        if self.options.holds {
+        let is_blocked = self.is_blocked(parcel.from.node, parcel.to.node);
+        if is_blocked {
+            marks.hit(Mark::FrameBlocked);
+        }
+        if self.options.holds || !is_blocked {
             self.held.push(parcel);
         }
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use ringmain_core::limits::FRAME_AGE_MAX;
+
 use super::random::Random;
 
 /// The mix of one run.
@@ -85,6 +87,8 @@ pub struct NetworkOptions {
     pub slow: u32,
     /// Frames with one flipped bit behind the first 32 bytes.
     pub corrupted: u32,
+    /// What was sent longer ago is not acted upon.
+    pub age_max: Duration,
 }
 
 /// How disks behave.
@@ -160,6 +164,8 @@ pub struct FaultOptions {
     pub split_length: Duration,
     /// All connections of two nodes are reset.
     pub reset: Option<Duration>,
+    /// The bytes of two nodes' connections lie in buffers, and come later.
+    pub clog: Option<Duration>,
     /// A node crashes.
     pub crash: Option<Duration>,
     /// Usual time until it is back.
@@ -186,6 +192,7 @@ impl FaultOptions {
         split: None,
         split_length: Duration::from_millis(1),
         reset: None,
+        clog: None,
         crash: None,
         restart: Duration::from_millis(1),
         power_loss: 0,
@@ -288,6 +295,7 @@ impl Swarm {
             // From a source of their own: without them a seed is the run that it always was.
             swarm.draw_rare(&mut random.clone().fork(), length);
             swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
+            swarm.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
         }
         swarm
     }
@@ -335,6 +343,16 @@ impl Swarm {
         self.faults.change = Some(length / random.between(2, 8) as u32);
     }
 
+    /// Draws whether connections are clogged, and how old frames may be then: much less than in a
+    /// node, as most runs do not last for a minute.
+    fn draw_clogs(&mut self, random: &mut Random, length: Duration) {
+        // Ages are those of streams.
+        if self.network.ordered && self.shards.len() > 1 && random.chance(300) {
+            self.network.age_max = Duration::from_millis(random.between(100, 1_000));
+            self.faults.clog = Some(length / random.between(2, 8) as u32);
+        }
+    }
+
     /// Hints are never lost in this run, or find no room: no process ends, every disk takes what
     /// it is given, and all nodes own all keys, so that each may keep what others lack.
     pub fn keeps_all_hints(&self) -> bool {
@@ -352,8 +370,8 @@ impl Swarm {
     /// Nothing fails in this run.
     pub fn is_calm(&self) -> bool {
         let NetworkOptions { lost, duplicated, slow, corrupted, .. } = self.network;
-        let FaultOptions { split, reset, crash, pause, unsent, change, .. } = self.faults;
-        let faults = [split, reset, crash, pause, change];
+        let FaultOptions { split, reset, clog, crash, pause, unsent, change, .. } = self.faults;
+        let faults = [split, reset, clog, crash, pause, change];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
             && self.disk.failing.is_none()
             && self.disk.space.is_none()
@@ -392,6 +410,7 @@ impl FaultOptions {
             split: every(random, length),
             split_length: part(random, length),
             reset: every(random, length),
+            clog: None,
             crash: every(random, length),
             restart: part(random, length),
             power_loss: [0, 500, 1000][random.below(3)],
@@ -443,6 +462,7 @@ fn network(random: &mut Random, calm: bool) -> NetworkOptions {
         duplicated: some(random, calm, 100),
         slow: some(random, calm, 50),
         corrupted: some(random, calm, 20),
+        age_max: FRAME_AGE_MAX,
     }
 }
 

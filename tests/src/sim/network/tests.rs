@@ -10,6 +10,7 @@ const QUIET: NetworkOptions = NetworkOptions {
     duplicated: 0,
     slow: 0,
     corrupted: 0,
+    age_max: Duration::from_secs(60),
 };
 
 /// Sends `count` frames of 40 bytes from A to B, one each microsecond; their arrivals.
@@ -78,4 +79,38 @@ fn a_reset_loses_what_is_under_way() {
     let after = send(&mut network, 1, &mut marks);
     assert!(!network.delivers(before[0].0, &before[0].1, &mut marks));
     assert!(network.delivers(after[0].0, &after[0].1, &mut marks));
+}
+
+#[test]
+fn what_is_clogged_comes_later_in_order() {
+    let (mut network, mut marks) = network(QUIET);
+    let under_way = send(&mut network, 2, &mut marks);
+    network.clog(A.node, B.node);
+    assert!(send(&mut network, 3, &mut marks).is_empty());
+    for (at, parcel) in &under_way {
+        assert!(!network.delivers(*at, parcel, &mut marks));
+    }
+    let mut late = Vec::new();
+    let arrive = |at, parcel| late.push((at, parcel));
+    network.unclog(Instant(90_000_000), (A.node, B.node), &mut marks, arrive);
+    assert_eq!(late.len(), 5);
+    assert!(late.is_sorted_by_key(|(at, _)| *at));
+    assert!(late.is_sorted_by_key(|(_, parcel)| parcel.sent));
+    assert!(late.iter().all(|(at, parcel)| network.delivers(*at, parcel, &mut marks)));
+    network.clog(A.node, B.node);
+    assert!(send(&mut network, 1, &mut marks).is_empty());
+    network.reset(A.node, B.node);
+    assert_eq!(send(&mut network, 1, &mut marks).len(), 1, "another connection");
+}
+
+#[test]
+fn what_overtakes_others_is_lost_once_it_is_old() {
+    for ordered in [false, true] {
+        let (mut network, mut marks) = network(NetworkOptions { ordered, ..QUIET });
+        let (_, parcel) = send(&mut network, 1, &mut marks).remove(0);
+        let bound = parcel.sent + QUIET.age_max;
+        assert!(network.delivers(bound, &parcel, &mut marks));
+        let past = bound + Duration::from_micros(1);
+        assert_eq!(network.delivers(past, &parcel, &mut marks), ordered);
+    }
 }

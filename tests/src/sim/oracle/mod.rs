@@ -97,6 +97,8 @@ invariants! {
     Staleness = "S20 nothing stale",
     /// A peer that was heard just now is not suspect.
     Suspicion = "S21 suspicion ends",
+    /// No frame is acted upon that was sent longer ago than frames may.
+    FrameAge = "S23 no old frame",
     /// A read shows a value until it expires by the clock of the node that decides it, and no
     /// longer; nothing else depends on clocks.
     Expiry = "S22 expiry",

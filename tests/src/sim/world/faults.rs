@@ -17,9 +17,10 @@ const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Split,
     Fault::Reset,
+    Fault::Clog,
     Fault::Crash,
     Fault::Pause,
     Fault::ClockStep,
@@ -61,14 +62,17 @@ impl World<'_> {
     /// Mean time between two faults of that kind.
     fn interval(&self, fault: Fault) -> Option<Duration> {
         let options = &self.swarm.faults;
-        let is_apart =
-            matches!(fault, Fault::Space | Fault::Rot | Fault::ClockStep | Fault::Change);
+        let is_apart = matches!(
+            fault,
+            Fault::Clog | Fault::Space | Fault::Rot | Fault::ClockStep | Fault::Change
+        );
         if self.is_early() && !is_apart {
             return Some(EARLY_INTERVAL);
         }
         match fault {
             Fault::Split => options.split,
             Fault::Reset => options.reset,
+            Fault::Clog => options.clog,
             Fault::Crash => options.crash,
             Fault::Pause => options.pause,
             Fault::ClockStep => options.clock_step,
@@ -95,6 +99,7 @@ impl World<'_> {
             Fault::Split if self.hosts.len() > 1 => self.split(),
             Fault::Split => {}
             Fault::Reset => return self.reset_pair(),
+            Fault::Clog => self.clog(node),
             Fault::Crash if self.hosts[node].lives_left() > LIFE_COUNT_SPARED => {
                 return self.crash(node);
             }

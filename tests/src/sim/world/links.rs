@@ -16,7 +16,8 @@ use super::{Event, World, note};
 
 impl World<'_> {
     /// Sends a frame.
-    pub(super) fn send(&mut self, from: Site, to: Site, bytes: &[u8]) {
+    pub(super) fn send(&mut self, from: Site, to: Site, bytes: &mut [u8]) {
+        self.stamp(from, to, bytes);
         let World { now, network, marks, queue, .. } = self;
         network.send(*now, from, to, bytes, marks, |at, parcel| {
             queue.push(at, Event::Arrive(parcel));
@@ -35,6 +36,9 @@ impl World<'_> {
             note!(self, "{to:?} gets a damaged frame from {from:?}");
             return self.disconnect(from.node, to.node);
         };
+        if !inside && !self.is_fresh(parcel, &frame)? {
+            return self.disconnect(from.node, to.node);
+        }
         note!(self, "{to:?} gets {:?} {} from {from:?}", frame.op(), frame.hop().request.0);
         if is_of_membership(frame.op()) {
             return self.on_membership_frame(to.node, from.node, &frame);
@@ -84,6 +88,7 @@ impl World<'_> {
         for (node, peer) in [(a, b), (b, a)] {
             self.connected[node][peer] = true;
         }
+        self.link_clocks.begin(self.now, a, b);
         self.on_peer(a, b, true)?;
         self.on_peer(b, a, true)
     }

@@ -288,6 +288,6 @@ impl World<'_> {
         let mut frame = vec![0; frame_length(0, payload.bytes())];
         write_frame::<Software>(&hop, &[], payload, &mut frame);
         let (from, to) = (Site { node, shard: 0 }, Site { node: to, shard: 0 });
-        self.send(from, to, &frame);
+        self.send(from, to, &mut frame);
     }
 }

@@ -9,6 +9,7 @@
 //! Some seeds do not wait: faults and clients begin with the first node, and the others join
 //! meanwhile.
 
+mod ages;
 mod changes;
 mod clients;
 mod disks;
@@ -42,6 +43,7 @@ use super::queue::Queue;
 use super::random::Random;
 use super::swarm::Swarm;
 use super::trace::Trace;
+use ages::LinkClocks;
 use clients::Tickets;
 use finish::Closing;
 use followers::{Follower, Followers};
@@ -146,6 +148,13 @@ pub(super) enum Event {
     Fault(Fault),
     /// Splits end.
     Heal,
+    /// What is sent from one node to another comes at once again, if that is still the life of
+    /// their connections.
+    Unclog {
+        from: usize,
+        to: usize,
+        connection: u32,
+    },
     /// A stopped process goes on.
     Resume {
         node: usize,
@@ -168,6 +177,8 @@ pub(super) enum Fault {
     Split,
     /// Two nodes lose their connections.
     Reset,
+    /// Connections of two nodes are clogged.
+    Clog,
     /// A node crashes.
     Crash,
     /// A process is stopped for a while.
@@ -202,6 +213,7 @@ pub(super) struct World<'m> {
     network: Network,
     /// `connected[a][b]`: a has connections with b, as far as a knows.
     connected: Vec<Vec<bool>>,
+    link_clocks: LinkClocks,
     settings: TurnSettings,
     clients: Clients,
     tickets: Tickets,
@@ -258,6 +270,7 @@ impl<'m> World<'m> {
             pool,
             network,
             connected: vec![vec![false; nodes]; nodes],
+            link_clocks: LinkClocks::default(),
             settings,
             clients,
             tickets: Tickets::default(),
@@ -366,6 +379,10 @@ impl<'m> World<'m> {
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal => {
                 self.heal();
+                Ok(())
+            }
+            Event::Unclog { from, to, connection } => {
+                self.unclog(from, to, connection);
                 Ok(())
             }
             Event::Resume { node } => self.resume(node),

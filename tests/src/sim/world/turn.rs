@@ -143,9 +143,9 @@ impl<'m> World<'m> {
 
     /// Acts on what a turn sent.
     fn flush(&mut self, site: Site, sent: Sent) -> Result<(), Violation> {
-        for (to, bytes) in &sent.frames {
-            self.check_shown(site, bytes)?;
-            self.send(site, *to, bytes);
+        for (to, mut bytes) in sent.frames {
+            self.check_shown(site, &bytes)?;
+            self.send(site, to, &mut bytes);
         }
         if sent.notices.contains(&Notice::Sync) {
             self.hosts[site.node].stores[site.shard].log().sync_wanted();
