@@ -54,6 +54,8 @@ pub(super) struct Network {
     faulty: bool,
     /// The latest arrival that was scheduled, from site to site.
     latest: BTreeMap<(Site, Site), Instant>,
+    /// When the frame was sent that was delivered last, from site to site.
+    delivered: BTreeMap<(Site, Site), Instant>,
     /// `lives[a][b]`: which life the connections of two nodes are in; the same both ways.
     lives: Vec<Vec<u32>>,
     /// `blocked[from][to]`: nothing travels.
@@ -72,6 +74,7 @@ impl Network {
             random,
             faulty: true,
             latest: BTreeMap::new(),
+            delivered: BTreeMap::new(),
             lives: vec![vec![0; nodes]; nodes],
             blocked: vec![vec![false; nodes]; nodes],
             clogged: vec![vec![false; nodes]; nodes],
@@ -125,11 +128,18 @@ impl Network {
             self.hold(parcel.clone(), marks);
             return false;
         }
-        // Where a frame may overtake others it is a stream of its own, whose age would be known.
-        if !self.options.ordered && now.since(parcel.sent) > self.options.age_max {
+        let delivered = self.delivered.entry((from, to)).or_default();
+        let is_passed_over = match self.options.ordered {
+            // A later one came while this one waited for the end of a split.
+            true => parcel.sent < *delivered,
+            // Each is a stream of its own, whose age would be known.
+            false => now.since(parcel.sent) > self.options.age_max,
+        };
+        if is_passed_over && from.node != to.node {
             marks.hit(Mark::FrameLost);
             return false;
         }
+        *delivered = parcel.sent;
         if now.since(parcel.sent) > Duration::from_secs(1) {
             marks.hit(Mark::FrameLate);
         }
@@ -149,6 +159,7 @@ impl Network {
         let concerns = |from: usize, to: usize| (from, to) == (a, b) || (to, from) == (a, b);
         self.held.retain(|parcel| !concerns(parcel.from.node, parcel.to.node));
         self.latest.retain(|(from, to), _| !concerns(from.node, to.node));
+        self.delivered.retain(|(from, to), _| !concerns(from.node, to.node));
     }
 
     /// Splits the network in a way that the seed draws. Earlier splits remain.

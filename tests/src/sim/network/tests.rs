@@ -114,3 +114,17 @@ fn what_overtakes_others_is_lost_once_it_is_old() {
         assert_eq!(network.delivers(past, &parcel, &mut marks), ordered);
     }
 }
+
+/// Frames that a split stopped go on with new delays; a later one may come before them.
+#[test]
+fn a_stream_delivers_nothing_behind_what_was_sent_later() {
+    for ordered in [false, true] {
+        let (mut network, mut marks) = network(NetworkOptions { ordered, ..QUIET });
+        let arrivals = send(&mut network, 3, &mut marks);
+        let delivered = [0, 2, 1, 2].map(|index: usize| {
+            let (_, parcel) = &arrivals[index];
+            network.delivers(Instant(1_000), parcel, &mut marks)
+        });
+        assert_eq!(delivered, [true, true, !ordered, true]);
+    }
+}
