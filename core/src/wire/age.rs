@@ -42,6 +42,9 @@
 //!   clock stands still (a virtual machine that is suspended) takes what lay before it meanwhile
 //!   for younger by that time: whoever waits until no older frame can come should have every
 //!   receiver measure the wait on this same clock.
+//! - *A frame from the future*, whose difference is smaller than all before by more than half the
+//!   bound, is refused as well: a clock stood still, or frames were not stamped, or not in order,
+//!   and whatever was learned of this connection is worth nothing.
 //!
 //! Source: the frame-age guard of anti-resurrection in the delete protocol; minimum filters of
 //! one-way delays as in NTP's clock filter (RFC 5905 §10).
@@ -71,11 +74,13 @@ pub struct FrameClock {
     smallest_us: i64,
 }
 
-/// A frame that is too old: it must not be acted upon, and its connection must be closed.
+/// Why a frame must not be acted upon, and its connection must be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Stale {
-    /// For how old it is taken.
-    pub age: Duration,
+pub enum Untimely {
+    /// It is too old: its age as far as is known.
+    Stale(Duration),
+    /// It was sent so much later than it can have been.
+    FromFuture(Duration),
 }
 
 impl FrameClock {
@@ -90,28 +95,41 @@ impl FrameClock {
     /// a millisecond too large by rounding.
     ///
     /// # Errors
-    /// [`Stale`] if it is older than the bound.
-    pub fn on_frame(&mut self, now: Instant, sent_ms: u16) -> Result<Duration, Stale> {
+    /// [`Untimely`] if it is older than the bound, or if that cannot be told any more.
+    pub fn on_frame(&mut self, now: Instant, sent_ms: u16) -> Result<Duration, Untimely> {
         self.sent_ms += u64::from(sent_ms.wrapping_sub(self.sent_ms as u16));
         let received_us = now.since(self.began).as_micros() as i64;
         let difference_us = received_us - 1000 * self.sent_ms as i64;
-        self.smallest_us = self.smallest_us.min(difference_us);
-        let age = Duration::from_micros(difference_us.abs_diff(self.smallest_us));
+        let apart = Duration::from_micros(difference_us.abs_diff(self.smallest_us));
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::StaleFrameTaken) {
-            return Ok(age);
+            return Ok(apart);
         }
-        if age > self.age_max { Err(Stale { age }) } else { Ok(age) }
+        if difference_us < self.smallest_us {
+            if apart > self.age_max / 2 {
+                return Err(Untimely::FromFuture(apart));
+            }
+            self.smallest_us = difference_us;
+            return Ok(Duration::ZERO);
+        }
+        if apart > self.age_max { Err(Untimely::Stale(apart)) } else { Ok(apart) }
     }
 }
 
-impl fmt::Display for Stale {
+impl fmt::Display for Untimely {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the frame was sent {:.1} s ago", self.age.as_secs_f64())
+        match self {
+            Untimely::Stale(age) => {
+                write!(f, "a frame was sent {:.1} s ago", age.as_secs_f64())
+            }
+            Untimely::FromFuture(apart) => {
+                write!(f, "a frame seems to be sent {:.1} s from now", apart.as_secs_f64())
+            }
+        }
     }
 }
 
-impl Error for Stale {}
+impl Error for Untimely {}
 
 #[cfg(test)]
 mod tests;

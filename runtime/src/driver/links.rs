@@ -11,7 +11,7 @@ use ringmain_core::id::{NodeId, RequestId};
 use ringmain_core::limits::FRAME_AGE_MAX;
 use ringmain_core::request::Link;
 use ringmain_core::time::Instant;
-use ringmain_core::wire::age::Stale;
+use ringmain_core::wire::age::Untimely;
 use ringmain_core::wire::op::Op;
 
 /// The links that are looked at.
@@ -33,11 +33,11 @@ impl State {
         self.looks.links.push(link);
     }
 
-    /// A frame of `node` was sent too long ago. What it holds may have been deleted and forgotten
+    /// A frame of `node` was sent too long ago, or when is unknown. What it holds may have been deleted and forgotten
     /// everywhere since then, and so may what lies behind it: the link is dialed anew.
-    pub(super) fn refuse_stale(&mut self, slot: u32, node: NodeId, stale: Stale) {
+    pub(super) fn refuse_untimely(&mut self, slot: u32, node: NodeId, untimely: Untimely) {
         self.recorder.add(Counter::FramesStale, 1);
-        tracing::warn!("a link of node {node} is closed: {stale}");
+        tracing::warn!("a link of node {node} is closed: {untimely}");
         if let Some(connection) = self.io.connections.at(slot) {
             self.work.push_back(Work::Close(connection.id));
         }

@@ -174,9 +174,9 @@ impl State {
         let now = self.now();
         let fed = reader.feed(received, |frame| {
             if let (Some(node), Some(clock)) = (node, &mut clock)
-                && let Err(stale) = clock.on_frame(now, &frame)
+                && let Err(untimely) = clock.on_frame(now, &frame)
             {
-                self.refuse_stale(slot, node, stale);
+                self.refuse_untimely(slot, node, untimely);
                 return ControlFlow::Break(Pause::After);
             }
             if let Err(refused) = self.on_frame(link, node, frame) {

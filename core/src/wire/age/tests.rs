@@ -15,7 +15,7 @@ fn clock() -> FrameClock {
 
 /// What a frame is taken for that was stamped after `sent_ms` and read after `received_us`, each on
 /// the clock of its end.
-fn read(clock: &mut FrameClock, sent_ms: u64, received_us: u64) -> Result<Duration, Stale> {
+fn read(clock: &mut FrameClock, sent_ms: u64, received_us: u64) -> Result<Duration, Untimely> {
     let now = BEGAN + Duration::from_micros(received_us);
     clock.on_frame(now, stamp(Instant(5), Instant(5 + 1000 * sent_ms)))
 }
@@ -27,7 +27,7 @@ fn a_frame_at_the_bound_is_taken_and_one_past_it_is_not() {
         let sent_us = 1000 * sent_ms;
         assert_eq!(read(&mut clock(), sent_ms, sent_us + bound_us), Ok(FRAME_AGE_MAX));
         let age = FRAME_AGE_MAX + Duration::from_micros(1);
-        assert_eq!(read(&mut clock(), sent_ms, sent_us + bound_us + 1), Err(Stale { age }));
+        assert_eq!(read(&mut clock(), sent_ms, sent_us + bound_us + 1), Err(Untimely::Stale(age)));
     }
 }
 
@@ -35,7 +35,7 @@ fn a_frame_at_the_bound_is_taken_and_one_past_it_is_not() {
 fn the_very_first_frame_may_be_stale() {
     let mut clock = clock();
     let age = Duration::from_secs(61);
-    assert_eq!(read(&mut clock, 4, 61 * SECOND + 4000), Err(Stale { age }));
+    assert_eq!(read(&mut clock, 4, 61 * SECOND + 4000), Err(Untimely::Stale(age)));
     // And what lay behind it.
     assert!(read(&mut clock, 500, 61 * SECOND + 5000).is_err());
     // What follows later is fresh; but the connection is closed by then.
@@ -64,7 +64,7 @@ fn silence_ages() {
         assert_eq!(read(&mut clock, 7, 7500), Ok(Duration::from_micros(500)));
         let taken = read(&mut clock, 7 + silence_ms, 7500 + 1000 * silence_ms);
         let age = wraps * STAMP_WRAP + Duration::from_micros(500);
-        assert_eq!(taken, if wraps == 0 { Ok(age) } else { Err(Stale { age }) });
+        assert_eq!(taken, if wraps == 0 { Ok(age) } else { Err(Untimely::Stale(age)) });
     }
 }
 
@@ -83,6 +83,26 @@ fn a_link_with_beats_lives_as_long_as_its_clocks_agree() {
             assert!(age_us <= under_way_us + 52 * SECOND as i64);
         }
     }
+}
+
+/// What breaks the rules is noticed: a frame without a stamp, one that has overtaken another, and a
+/// clock that stood still.
+#[test]
+fn what_comes_from_the_future_is_refused() {
+    let half = FRAME_AGE_MAX / 2;
+    for earlier_ms in [1, 500, 4_900] {
+        let mut clock = clock();
+        assert!(read(&mut clock, 5_000, 5 * SECOND).is_ok());
+        let apart = STAMP_WRAP - Duration::from_millis(earlier_ms);
+        let taken = read(&mut clock, 5_000 - earlier_ms, 5 * SECOND);
+        assert_eq!(taken, Err(Untimely::FromFuture(apart)));
+        assert!(read(&mut clock, 5_001, 5 * SECOND + 1000).is_err(), "and so is what follows");
+    }
+    let mut clock = clock();
+    let half_ms = half.as_millis() as u64;
+    assert_eq!(read(&mut clock, half_ms, 0), Ok(Duration::ZERO));
+    let apart = half + Duration::from_millis(1);
+    assert_eq!(read(&mut clock, 2 * half_ms + 1, 0), Err(Untimely::FromFuture(apart)));
 }
 
 /// The same with every frame kept and nothing carried along.
@@ -161,7 +181,7 @@ fn random_frames_are_taken_as_by_the_naive_model() {
             let (stamp, received_us, _) = link.next();
             let age = Duration::from_micros(naive.age_us(received_us, stamp) as u64);
             let taken = clock.on_frame(BEGAN + Duration::from_micros(received_us), stamp);
-            let expected = if age > FRAME_AGE_MAX { Err(Stale { age }) } else { Ok(age) };
+            let expected = if age > FRAME_AGE_MAX { Err(Untimely::Stale(age)) } else { Ok(age) };
             assert_eq!(taken, expected, "seed {seed}");
         }
     }
@@ -180,8 +200,8 @@ fn no_random_frame_is_taken_for_younger_than_it_is() {
         for _ in 0..300 {
             let (stamp, received_us, under_way_us) = link.next();
             let age = match clock.on_frame(BEGAN + Duration::from_micros(received_us), stamp) {
-                Ok(age) => age,
-                Err(Stale { age }) => age,
+                Ok(age) | Err(Untimely::Stale(age)) => age,
+                Err(untimely) => panic!("{untimely}"),
             };
             let drifted_us = |since: i64| (link.read_us - since) * 2 * drift as i64 / 1_000_000;
             let hidden = earlier.iter().map(|(at, took)| took + drifted_us(*at)).min();

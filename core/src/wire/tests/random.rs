@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits::EXPIRES_MS_MAX;
 use crate::prng::Prng;
+use crate::wire::frame::stamp_frames;
 use crate::wire::place::{PlaceKind, PlacePart};
 
 /// Up to `count_max` random bytes that live as long as the test process.

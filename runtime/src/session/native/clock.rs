@@ -17,7 +17,7 @@
 
 use ringmain_core::limits::{BEAT_PAUSE, FRAME_AGE_MAX};
 use ringmain_core::time::Instant;
-use ringmain_core::wire::age::{FrameClock, Stale, stamp};
+use ringmain_core::wire::age::{FrameClock, Untimely, stamp};
 use ringmain_core::wire::frame::{Frame, stamp_frames};
 
 /// One end of a link between two nodes.
@@ -56,8 +56,8 @@ impl LinkClock {
     /// A frame came and is read at `now`.
     ///
     /// # Errors
-    /// [`Stale`]: it must not be acted upon, and the connection must be closed.
-    pub fn on_frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), Stale> {
+    /// [`Untimely`]: it must not be acted upon, and the connection must be closed.
+    pub fn on_frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), Untimely> {
         self.incoming.on_frame(now, frame.hop().sent_ms).map(|_age| ())
     }
 

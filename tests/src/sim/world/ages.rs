@@ -59,8 +59,8 @@ impl World<'_> {
             let began = host.local(self.link_clocks.began(from.node, to.node));
             let clocks = &mut self.link_clocks.incoming;
             let clock = clocks.entry((from, to)).or_insert(FrameClock::new(began, age_max));
-            if let Err(stale) = clock.on_frame(host.local(now), frame.hop().sent_ms) {
-                note!(self, "{to:?} refuses {:?} of {from:?}: {stale}", frame.op());
+            if let Err(untimely) = clock.on_frame(host.local(now), frame.hop().sent_ms) {
+                note!(self, "{to:?} refuses {:?} of {from:?}: {untimely}", frame.op());
                 self.marks.hit(Mark::FrameStale);
                 return Ok(false);
             }
