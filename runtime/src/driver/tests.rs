@@ -1,11 +1,13 @@
 //! A driver whose turns the test makes.
 
+mod links;
 mod memory;
 
 use super::relief::REST_AFTER;
 use super::store::why_not_made;
 use super::*;
 use crate::log::Errno;
+use crate::metrics::Counter;
 use crate::net::Event;
 use crate::start::tests::one_driver;
 use crate::waiting::WaitingOperations;
@@ -95,6 +97,10 @@ impl Test {
 
     fn connection(&mut self, id: ConnectionId) -> &mut connection::Connection {
         self.driver.state.io.connections.at(id.slot() as u32).unwrap()
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.driver.state.about.metrics.counter_total(counter)
     }
 
     /// What was written for a client, bytes.

@@ -74,7 +74,8 @@ fn every_planted_bug_is_found() {
     for plant in Plant::ALL {
         // Near a seed that finds it, where hundreds do not: unoptimized, each takes its time.
         let seeds = match plant {
-            Plant::CommittedQuorumAlone | Plant::GainedCoordinates => "55..500",
+            Plant::CommittedQuorumAlone => "190..500",
+            Plant::GainedCoordinates => "55..500",
             Plant::WarmTooEarly => "85..500",
             Plant::PausedExecutesStale => "240..500",
             Plant::StragglerForgotten => "320..500",

@@ -6,7 +6,6 @@ use crate::admission::{HELD_BYTES, LONG_BYTES, Level, Memory, STALE};
 use crate::bodies::RequestBodies;
 use crate::driver::io::{PEER_OUT_BYTES_MAX, PEER_OUT_BYTES_TIGHT};
 use crate::driver::relief::{LOOK_PAUSE, TIGHT_REST_AFTER};
-use crate::metrics::Counter;
 use crate::session::native::frames::FrameReader;
 use crate::session::request::Ticket;
 use crate::sys::SendBuffer;
@@ -116,10 +115,6 @@ impl Test {
         self.driver.state.io.answer(ticket.number(), Answer::Remote(reply));
         self.driver.state.deliver();
         self.driver.state.io.recount(id.slot() as u32);
-    }
-
-    fn count(&self, counter: Counter) -> u64 {
-        self.driver.state.about.metrics.counter_total(counter)
     }
 }
 

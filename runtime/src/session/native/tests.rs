@@ -19,13 +19,14 @@ use super::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
 use super::bootstrap::{BootstrapError, Newcomer, bootstrap};
 use super::clock::LinkClock;
 use super::dialer::{self, Backoff, Call, DialError, Dialed, Dialer, PAUSE_MAX, PAUSE_MIN};
-use super::frames::append_frame;
+use super::frames::{FrameReader, Pause, append_frame};
 use super::*;
 
 mod accepting;
 mod bootstrapping;
 mod clients;
 mod dialing;
+mod links;
 
 const NOW: Instant = Instant(5_000_000);
 
