@@ -218,8 +218,8 @@ pub fn write_frame_with<C: Checksum>(
     write_body::<C>(key, body, fill);
 }
 
-/// Puts `sent_ms` into each frame of `frames`, which lie there whole, one behind the other. O(number
-/// of frames).
+/// Puts `sent_ms` into each frame of `frames`, which lie there whole, one behind the other.
+/// O(number of frames).
 ///
 /// # Panics
 /// If bytes are left that are no whole frame.

@@ -33,8 +33,9 @@ impl State {
         self.looks.links.push(link);
     }
 
-    /// A frame of `node` was sent too long ago, or when is unknown. What it holds may have been deleted and forgotten
-    /// everywhere since then, and so may what lies behind it: the link is dialed anew.
+    /// A frame of `node` was sent too long ago, or nobody knows when. What it holds may have been
+    /// deleted and forgotten everywhere since then, and so may what lies behind it: the link is
+    /// dialed anew.
     pub(super) fn refuse_untimely(&mut self, slot: u32, node: NodeId, untimely: Untimely) {
         self.recorder.add(Counter::FramesStale, 1);
         tracing::warn!("a link of node {node} is closed: {untimely}");

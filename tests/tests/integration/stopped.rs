@@ -1,11 +1,13 @@
 //! Processes that are stopped: their connections stand, and whoever waits for them waits long.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use redis::Value;
+use ringmain_core::limits::FRAME_AGE_MAX;
 use ringmain_tests::process::{Client, Cluster, Load, fetch, until};
 use rustix::process::Signal;
 
@@ -158,4 +160,34 @@ fn requests_are_as_quick_without_a_stopped_replica() {
     println!("p99 quiet {quiet:?}, with one of three stopped {stopped:?}: {ratio:.2} times");
     cluster.process(2).signal(Signal::CONT);
     assert!(ratio < 3.0);
+}
+
+/// For a minute and more, hence with `RINGMAIN_SOAK=1` alone: beats, and writes that nobody waits
+/// for any more, lie in the buffers of a node that is stopped, and are refused when it goes on.
+#[test]
+fn what_lay_in_buffers_for_longer_than_frames_may_closes_its_link() {
+    if env::var_os("RINGMAIN_SOAK").is_none() {
+        return;
+    }
+    let cluster = Cluster::form_with(3, &SHARDS);
+    stop(&cluster);
+    let mut client = cluster.client(0);
+    let stopped = Instant::now();
+    let mut count = 0;
+    while stopped.elapsed() < FRAME_AGE_MAX + Duration::from_secs(5) {
+        count += 1;
+        client.ask::<()>(&format!("SET late {count}")).unwrap();
+    }
+    let stale = || metric(&cluster, 2, "frames_stale_total");
+    cluster.process(2).signal(Signal::CONT);
+    until("old frames to be refused", || stale() >= 1.0);
+    let mut other = cluster.client(2);
+    until("what was missed to come", || {
+        own_copy(&mut other, "late") == [Value::BulkString(count.to_string().into())]
+    });
+    // Others may refuse what it says first, as they cannot tell for how long it was silent.
+    for node in 0..3 {
+        let refused = metric(&cluster, node, "frames_stale_total");
+        assert!(refused <= 4.0, "each link once, to and fro: {refused} by node {node}");
+    }
 }

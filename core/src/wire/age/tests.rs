@@ -127,7 +127,8 @@ impl Naive {
     }
 }
 
-/// One connection with clocks that drift: true times in microseconds since the receiver's end began.
+/// One connection with clocks that drift: true times in microseconds since the receiver's end
+/// began.
 struct Link {
     prng: Prng,
     /// By how much a clock runs faster, in millionths.
@@ -148,7 +149,8 @@ impl Link {
         Link { prng, sender, receiver, began_us, sent_us: began_us, read_us: began_us }
     }
 
-    /// The next frame: its stamp, when it is read on the receiver's clock, and how long it has taken.
+    /// The next frame: its stamp, when it is read on the receiver's clock, and how long it has
+    /// taken.
     fn next(&mut self) -> (u16, u64, i64) {
         let pause_ms = match self.prng.below(100) {
             0 => 150_000,
@@ -187,8 +189,8 @@ fn random_frames_are_taken_as_by_the_naive_model() {
     }
 }
 
-/// The truth: with steady clocks no frame is ever taken for younger than it is, and with clocks that
-/// drift by no more than the quickest earlier frame took and they drifted since then.
+/// The truth: with steady clocks no frame is ever taken for younger than it is, and with clocks
+/// that drift by no more than the quickest earlier frame took and they drifted since then.
 #[test]
 fn no_random_frame_is_taken_for_younger_than_it_is() {
     let (mut refused, mut taken) = (0, 0);

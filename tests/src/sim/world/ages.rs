@@ -89,15 +89,22 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn unclog(&mut self, from: usize, to: usize, connection: u32) {
+    /// What lay in buffers comes, if that is still the life of the connections.
+    pub(super) fn unclog(
+        &mut self,
+        from: usize,
+        to: usize,
+        connection: u32,
+    ) -> Result<(), Violation> {
         if self.connection_of(from, to) != connection {
-            return;
+            return Ok(());
         }
         note!(self, "what n{from} sends to n{to} leaves the buffers");
         let World { now, network, marks, queue, .. } = self;
         network.unclog(*now, (from, to), marks, |at, parcel| {
             queue.push(at, Event::Arrive(parcel));
         });
+        Ok(())
     }
 
     fn connection_of(&self, from: usize, to: usize) -> u32 {

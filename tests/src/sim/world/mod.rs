@@ -381,10 +381,7 @@ impl<'m> World<'m> {
                 self.heal();
                 Ok(())
             }
-            Event::Unclog { from, to, connection } => {
-                self.unclog(from, to, connection);
-                Ok(())
-            }
+            Event::Unclog { from, to, connection } => self.unclog(from, to, connection),
             Event::Resume { node } => self.resume(node),
             Event::Replace { node, life } => self.replace(node, life),
             Event::Restart { node } => {
