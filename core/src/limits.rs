@@ -91,6 +91,29 @@ pub const EXCHANGE_READ_AHEAD_COUNT: usize = 128;
 pub const EXCHANGE_FETCH_PAUSE: Duration = Duration::from_millis(10);
 /// How often that happens before the exchange ends: for three seconds.
 pub const EXCHANGE_FETCH_COUNT: u32 = 300;
+/// Keys that one page of a scan lists, live or not: so many records are read in one step.
+pub const SCAN_PAGE_COUNT_MAX: usize = 128;
+/// A page ends behind the key with which it has so many bytes.
+pub const SCAN_PAGE_BYTES: usize = 64 << 10;
+/// Pause before a page is tried again whose first records are being read into memory.
+pub const SCAN_FETCH_PAUSE: Duration = Duration::from_millis(10);
+/// Keys that one SCAN looks at at most, whatever its COUNT.
+pub const SCAN_COUNT_MAX: u64 = 4096;
+/// Keys that one SCAN looks at where no COUNT is given, as in Redis.
+pub const SCAN_COUNT_DEFAULT: u64 = 10;
+/// Longest pattern of a SCAN, bytes: matching it costs at most its length for each byte of a key.
+pub const SCAN_PATTERN_BYTES_MAX: usize = 512;
+/// The reply of one SCAN ends with the page with which it has so many bytes of keys.
+pub const SCAN_REPLY_BYTES: usize = 256 << 10;
+/// Pages of one SCAN that are asked for at once: no more than are likely to be needed.
+pub const SCAN_WINDOW: usize = 16;
+/// Pages that one SCAN asks for before it answers with what it has found, be that nothing: a small
+/// data set lies in partitions that are mostly empty.
+pub const SCAN_ASKED_COUNT_MAX: u32 = 256;
+/// After this long a SCAN asks for no more, and answers with what it has found.
+pub const SCAN_TIME: Duration = Duration::from_millis(250);
+/// Partitions that one DBSIZE asks for at once.
+pub const DBSIZE_WINDOW: usize = 64;
 /// Longest name of a node or zone, bytes.
 pub const NAME_BYTES_MAX: usize = 32;
 
@@ -203,4 +226,6 @@ const _: () = assert!(EXCHANGE_RANGE_COUNT_MAX <= MERKLE_LEAF_COUNT);
 const _: () = assert!(EXCHANGE_ASKING_COUNT_MAX <= 1 << 8, "a session has a slot of 8 bits");
 const _: () = assert!(EXCHANGE_ANSWERING_COUNT_MAX <= 1 << 8);
 const _: () = assert!(EXCHANGE_WINDOW_BYTES <= u32::MAX as usize, "it travels in 32 bits");
+const _: () = assert!(SCAN_PAGE_COUNT_MAX <= u16::MAX as usize, "counts travel in 16 bits");
+const _: () = assert!(SCAN_WINDOW <= DBSIZE_WINDOW);
 const _: () = assert!(MERKLE_FANOUT.pow(3) == MERKLE_LEAF_COUNT, "three levels lead to a leaf");

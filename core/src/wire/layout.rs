@@ -218,6 +218,34 @@ layouts! {
         operation_bytes: U16,
         reserved: U32,
     }
+    /// SCAN and PAGE.
+    Scan {
+        partition: U16,
+        count: U16,
+        reserved: U32,
+        from: U64,
+    }
+    /// PAGE_REPLY without its entries.
+    PageReply {
+        partition: U16,
+        entries: U16,
+        reserved: U32,
+        from: U64,
+        last: U64,
+        keys: U64,
+    }
+    /// An entry of a PAGE_REPLY without key and record.
+    PageEntry {
+        order: U64,
+        key_bytes: U16,
+        reserved: U16,
+        record_bytes: U32,
+    }
+    /// The context of a REPLY to SCAN.
+    Scanned {
+        last: U64,
+        keys: U64,
+    }
     /// ADMIN_REPLY without the text.
     AdminReply {
         status: u8,

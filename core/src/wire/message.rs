@@ -12,6 +12,7 @@ use super::payload::{Malformed, Payload};
 use super::peer::{Ack, Hint, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
+use super::scan::{Page, ScanRequest};
 use super::topology::{Staged, Topology};
 
 /// What a frame says, by op.
@@ -61,6 +62,12 @@ pub enum Message<'a> {
     Staged(Staged<'a>),
     /// CANDIDATE, with an operation that is not checked here.
     Candidate(&'a [u8]),
+    /// SCAN.
+    Scan(ScanRequest),
+    /// PAGE.
+    Page(ScanRequest),
+    /// PAGE_REPLY.
+    PageReply(Page<'a>),
     /// STATUS.
     Status,
     /// RING; with the frame's key, of that key alone.
@@ -144,6 +151,9 @@ impl<'a> Message<'a> {
             Op::Warm => empty(payload, Message::Warm),
             Op::Staged => Staged::new_checked(payload).map(Message::Staged),
             Op::Candidate => item(payload).map(Message::Candidate),
+            Op::Scan => ScanRequest::new_checked(payload).map(Message::Scan),
+            Op::Page => ScanRequest::new_checked(payload).map(Message::Page),
+            Op::PageReply => Page::new_checked(payload).map(Message::PageReply),
             Op::Status => empty(payload, Message::Status),
             Op::Ring => empty(payload, Message::Ring),
             Op::AdminReply => AdminReply::new_checked(payload).map(Message::AdminReply),
@@ -214,6 +224,9 @@ impl<'a> Message<'a> {
             Message::Warm => Op::Warm,
             Message::Staged(_) => Op::Staged,
             Message::Candidate(_) => Op::Candidate,
+            Message::Scan(_) => Op::Scan,
+            Message::Page(_) => Op::Page,
+            Message::PageReply(_) => Op::PageReply,
             Message::Status => Op::Status,
             Message::Ring => Op::Ring,
             Message::AdminReply(_) => Op::AdminReply,
@@ -277,6 +290,8 @@ impl<'a> Message<'a> {
             Message::Topology(payload) => visit(payload),
             Message::Staged(payload) => visit(payload),
             Message::Candidate(operation) => visit(operation),
+            Message::Scan(payload) | Message::Page(payload) => visit(payload),
+            Message::PageReply(payload) => visit(payload),
             Message::Stage(payload) => visit(payload),
             Message::Commit(payload) => visit(payload),
             Message::AdminReply(payload) => visit(payload),

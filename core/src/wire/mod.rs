@@ -162,6 +162,31 @@
 //!   12   4  reserved
 //! CANDIDATE=51: 0 bytes, then an operation
 //!
+//! SCAN=52 PAGE=53: 16 bytes
+//!    0   2  partition
+//!    2   2  count            keys that are enough, 0..=SCAN_PAGE_COUNT_MAX; 0: only how many
+//!                            there are
+//!    4   4  reserved
+//!    8   8  from             the first order that is wanted
+//! PAGE_REPLY=54: 32 bytes, then entries, ascending by order and key
+//!    0   2  partition
+//!    2   2  entries          how many follow
+//!    4   4  reserved
+//!    8   8  from             as asked
+//!   16   8  last             all keys from there up to this order are listed; nothing of a
+//!                            page of no keys
+//!   24   8  keys             in the partition, if count was 0; else 0
+//! entry of a PAGE_REPLY: 16 bytes, then the key, then a Record v1 whose values are empty
+//!    0   8  order            from..=last
+//!    8   2  key_bytes        1..=KEY_BYTES_MAX
+//!   10   2  reserved
+//!   12   4  record_bytes     >= 1
+//!   16 key_bytes  key
+//!    + record_bytes  record
+//! context of a REPLY to SCAN: 16 bytes; its siblings are keys, without stamp and expiry
+//!    0   8  last             as in a PAGE_REPLY
+//!    8   8  keys             likewise
+//!
 //! STATUS=64: 0 bytes
 //! RING=65: 0 bytes; may have a key
 //! ADMIN_REPLY=66: 1 bytes, then JSON in UTF-8
@@ -281,6 +306,7 @@ pub mod peer;
 pub mod place;
 pub mod put;
 pub mod reply;
+pub mod scan;
 #[cfg(test)]
 mod tests;
 pub mod topology;

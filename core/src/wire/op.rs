@@ -58,6 +58,12 @@ codes! {
         Staged = 50,
         /// What the sender would commit to become a member.
         Candidate = 51,
+        /// The keys of a partition from an order on, as clients may see them.
+        Scan = 52,
+        /// The keys of a partition from an order on, with their records but without values.
+        Page = 53,
+        /// Here they are, or some.
+        PageReply = 54,
         /// What the node knows of the cluster.
         Status = 64,
         /// Owners, of all partitions or of a key.
@@ -162,6 +168,7 @@ impl Op {
             | Op::ReadReply
             | Op::Hint
             | Op::HintSync
+            | Op::PageReply
             | Op::ExchangeRecord => BODY_BYTES_MAX,
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
@@ -172,6 +179,7 @@ impl Op {
                 COVERED_BYTES + size_of::<layout::Staged>() + STAGED_COUNT_MAX * ITEM_BYTES_MAX
             }
             Op::Candidate => COVERED_BYTES + ITEM_BYTES_MAX,
+            Op::Scan | Op::Page => COVERED_BYTES + size_of::<layout::Scan>(),
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),
             Op::Repair => COVERED_BYTES + size_of::<layout::Repair>(),

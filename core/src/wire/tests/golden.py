@@ -111,6 +111,13 @@ def update(node, incarnation, boot, accuser, status):
     return pack("<IIQIB3x", node, incarnation, boot, accuser, status)
 
 
+def page(partition, first, last, keys, entries):
+    out = pack("<HHIQQQ", partition, len(entries), 0, first, last, keys)
+    for order, key, of_key in entries:
+        out += pack("<QHHI", order, len(key), 0, len(of_key)) + key + of_key
+    return out
+
+
 UPDATES = (update(0xAABBCCDD, 3, 0x1234567890, 0x11223344, 2) + update(7, 0, 1, 0, 1)
            + update(8, 0xFFFFFFFF, (1 << 40) - 1, 0, 3))
 SEED = 0x99AABBCCDDEEFF00
@@ -150,6 +157,11 @@ FRAMES = [
     ("warm", 49, b"", b""),
     ("staged", 50, b"", pack("<QHHI", 0x1112131415161718, 2, 4, 0) + OPERATION),
     ("candidate", 51, b"", OPERATION),
+    ("scan", 52, b"", pack("<HHIQ", 258, 10, 0, 0x1112131415161718)),
+    ("page", 53, b"", pack("<HHIQ", 258, 0, 0, 0)),
+    ("page_reply", 54, b"", page(258, 5, 9, 0, [(5, b"a", RECORD), (5, b"b", b"r"),
+                                                (9, KEY, RECORD)])),
+    ("page_reply_count", 54, b"", page(258, 0, 2**64 - 1, 1000, [])),
     ("status", 64, b"", b""),
     ("ring", 65, b"", b""),
     ("ring_of_key", 65, KEY, b""),

@@ -28,6 +28,7 @@ mod handshake;
 mod payloads;
 mod place;
 mod random;
+mod scan;
 mod table;
 
 /// Bytes that count up from 0, for samples to borrow from.
@@ -94,6 +95,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(verb_samples());
     all.extend(gossip_samples());
     all.extend(exchange::samples());
+    all.extend(scan::samples());
     all
 }
 
