@@ -2,7 +2,7 @@
 //! which says how many bytes it takes, and once into a [`Writer`], which fills exactly those.
 
 use super::dot::Dot;
-use super::record::{EXPIRES, SIBLING_COUNT_ENCODED_MAX, Sibling, TOMBSTONE, VERSION};
+use super::record::{EXPIRES, Record, SIBLING_COUNT_ENCODED_MAX, Sibling, TOMBSTONE, VERSION};
 use super::varint;
 use super::version_vector::{ENTRY_COUNT_ENCODED_MAX, VersionVector};
 
@@ -25,6 +25,26 @@ pub fn encode_record(version_vector: VersionVector<'_>, siblings: &[Sibling<'_>]
     assert!(size.sibling_count() == siblings.len(), "ascending and covered");
     let mut writer = Writer::new(out, &size);
     walk(version_vector, siblings, &mut writer);
+    writer.finish();
+}
+
+/// Bytes that [`write_stripped`] writes for `record`. Cost: one pass over it.
+pub fn stripped_bytes(record: Record<'_>) -> usize {
+    let mut size = Size::default();
+    walk_stripped(record, &mut size);
+    size.bytes()
+}
+
+/// Writes `record` with every value empty: a record that joins as `record` does, and of which the
+/// same siblings are live, for who wants no values. `out` has [`stripped_bytes`] bytes.
+///
+/// # Panics
+/// If `out` has another length.
+pub fn write_stripped(record: Record<'_>, out: &mut [u8]) {
+    let mut size = Size::default();
+    walk_stripped(record, &mut size);
+    let mut writer = Writer::new(out, &size);
+    walk_stripped(record, &mut writer);
     writer.finish();
 }
 
@@ -163,6 +183,16 @@ fn walk(version_vector: VersionVector<'_>, siblings: &[Sibling<'_>], sink: &mut 
         }) {
             previous = sibling.dot.number();
             sink.sibling(sibling);
+        }
+    }
+}
+
+fn walk_stripped(record: Record<'_>, sink: &mut impl Sink) {
+    let mut siblings = record.siblings().peekable();
+    for entry in record.version_vector().iter() {
+        sink.entry(entry);
+        while let Some(sibling) = siblings.next_if(|one| one.dot.actor() == entry.actor()) {
+            sink.sibling(&Sibling { value: &[], ..sibling });
         }
     }
 }

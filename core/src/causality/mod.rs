@@ -42,7 +42,7 @@ pub use context::{
     encode_token, token_bytes,
 };
 pub use dot::{Actor, Dot, NUMBER_MAX};
-pub use encode::{encode_record, record_bytes};
+pub use encode::{encode_record, record_bytes, stripped_bytes, write_stripped};
 pub use event::{Change, Event, Write};
 pub use join::{Join, join, mine_after_join, write_join};
 pub use live::{Lifespan, Live};

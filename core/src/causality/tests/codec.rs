@@ -245,3 +245,45 @@ fn varints_have_one_form() {
         assert_eq!(varint::split(bad), None, "{bad:x?}");
     }
 }
+
+#[test]
+fn a_stripped_record_joins_and_lives_as_the_whole_one() {
+    let actor = |node| Actor::new(NodeId(node), Boot(1), 1);
+    let sibling = |node, number, flags, expires, value: &'static [u8]| Sibling {
+        dot: Dot::new(actor(node), number),
+        flags,
+        timestamp: UnixMs(u64::from(number)),
+        expires,
+        value,
+    };
+    let all = [
+        sibling(1, 2, 0, None, b"value"),
+        sibling(1, 3, TOMBSTONE, None, b""),
+        sibling(3, 1, EXPIRES, Some(UnixMs(9)), b"other"),
+    ];
+    let entries = [(1, 4), (2, 7), (3, 1)].map(|(node, n)| Dot::new(actor(node), n).to_bytes());
+    let entries = entries.concat();
+    let version_vector = VersionVector::from_bytes(&entries).unwrap();
+    for chosen in 0..8_u32 {
+        let of = |stripped: bool| {
+            let chosen = all.iter().enumerate().filter(|(index, _)| chosen >> index & 1 == 1);
+            let value = |one: &Sibling<'static>| if stripped { &[][..] } else { one.value };
+            let siblings: Vec<Sibling<'_>> =
+                chosen.map(|(_, one)| Sibling { value: value(one), ..*one }).collect();
+            let mut out = vec![0; record_bytes(version_vector, &siblings)];
+            encode_record(version_vector, &siblings, &mut out);
+            out
+        };
+        let (whole, expected) = (of(false), of(true));
+        let whole = Record::new_checked(&whole).unwrap();
+        let mut stripped = vec![0xee; stripped_bytes(whole)];
+        write_stripped(whole, &mut stripped);
+        assert_eq!(stripped, expected);
+        let stripped = Record::new_checked(&stripped).unwrap();
+        assert_eq!(join(whole, stripped), Join::KeepLeft);
+        assert_eq!(join(stripped, whole), Join::KeepLeft);
+        for now in [8, 9] {
+            assert_eq!(stripped.live(UnixMs(now)).count(), whole.live(UnixMs(now)).count());
+        }
+    }
+}
