@@ -12,8 +12,11 @@
 //! [`version`](crate::causality::Record::version) of each of the own copies in it, so equal leaves
 //! mean equal sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
 
+mod leaf;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use leaf::{leaf_index, leaf_of, leaf_orders};
 
 use crate::causality::{self, Event, Join, Record, Write};
 use crate::hash::Key;
@@ -198,6 +201,12 @@ pub trait Records {
     /// A store whose shard has no exchanges need not implement it.
     fn key_count(&self, partition: Partition) -> u64 {
         unreachable!("a store whose shard has exchanges counts its keys, here of {partition:?}");
+    }
+
+    /// How many of the own copies in `partition` have a value, expired or not: a store that cannot
+    /// tell counts deleted ones, too.
+    fn live_count(&self, partition: Partition) -> u64 {
+        self.key_count(partition)
     }
 
     /// Orders and places of the own copies in `partition` from `order` on, ascending by order.
@@ -521,25 +530,4 @@ fn update_leaf<R: Records>(records: &mut R, key: &Key<'_>, before: u64, after: u
     }
     let leaf = &mut records.leaves(key.partition)[leaf_index(key)];
     *leaf = leaf.wrapping_sub(before).wrapping_add(after);
-}
-
-/// The leaf that holds `key`: the top 12 bits of its order.
-pub fn leaf_index(key: &Key<'_>) -> usize {
-    leaf_of(key.order)
-}
-
-/// The leaf that holds the keys of an order.
-pub fn leaf_of(order: u64) -> usize {
-    (order >> (64 - limits::MERKLE_LEAF_COUNT.ilog2())) as usize
-}
-
-/// The first and the last order of a leaf's keys.
-///
-/// # Panics
-/// If there is no such leaf.
-pub fn leaf_orders(leaf: usize) -> (u64, u64) {
-    assert!(leaf < limits::MERKLE_LEAF_COUNT);
-    let bits = 64 - limits::MERKLE_LEAF_COUNT.ilog2();
-    let first = (leaf as u64) << bits;
-    (first, first | ((1 << bits) - 1))
 }
