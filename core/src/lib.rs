@@ -48,6 +48,7 @@ pub mod records;
 mod replica;
 pub mod request;
 pub mod ring;
+pub mod scan;
 pub mod shard;
 pub mod time;
 pub mod wire;

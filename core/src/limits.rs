@@ -95,8 +95,6 @@ pub const EXCHANGE_FETCH_COUNT: u32 = 300;
 pub const SCAN_PAGE_COUNT_MAX: usize = 128;
 /// A page ends behind the key with which it has so many bytes.
 pub const SCAN_PAGE_BYTES: usize = 64 << 10;
-/// Pause before a page is tried again whose first records are being read into memory.
-pub const SCAN_FETCH_PAUSE: Duration = Duration::from_millis(10);
 /// Keys that one SCAN looks at at most, whatever its COUNT.
 pub const SCAN_COUNT_MAX: u64 = 4096;
 /// Keys that one SCAN looks at where no COUNT is given, as in Redis.
@@ -169,7 +167,8 @@ pub const HINT_INTERVAL: Duration = Duration::from_secs(10);
 pub const FETCH_COUNT_MAX: u32 = 3;
 /// Operations on one key that go on in one step when the record that they waited for was read.
 pub const RESUME_COUNT_MAX: usize = 32;
-/// Pause before a replica that knew another topology is asked again.
+/// Pause before a replica that knew another topology, or one that reads the first records of a
+/// page into memory, is asked again.
 pub const TOPOLOGY_RETRY: Duration = Duration::from_millis(10);
 /// How much longer than the deadline a forwarded request waits for its reply.
 pub const FORWARD_GRACE: Duration = Duration::from_millis(50);

@@ -139,7 +139,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     fn look(&mut self, op: RequestId, target: NodeId, hand: AtHand<'_>) -> Input<'static> {
         self.keep(op, hand);
-        let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
+        let (key, command) = kept(self.bodies, op).expect("it was kept just now");
+        if let Command::Scan(scan) = command {
+            return self.look_at_page(op, scan);
+        }
         let bits = self.shard.config().partition_bits;
         let key = Key::new(key, self.settings.hash_seed, bits).kept_for(target);
         let mut version = 0;
@@ -277,6 +280,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
         let AtHand::Frame(key, frame, ..) = hand else { unreachable!("a frame asked for it") };
+        if frame.op() == Op::Page {
+            return self.serve_page(link, request, frame);
+        }
         let Read { known, .. } = Read::new_checked(frame.payload()).expect("checked at the border");
         match self.store.record(&key) {
             Ok(None) => {
@@ -325,8 +331,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         hand: AtHand<'_>,
     ) -> bool {
         self.keep(op, hand);
+        let (key, command) = kept(self.bodies, op).expect("it was kept just now");
+        if let Command::Scan(scan) = command {
+            return self.ask_page((op, to), deadline_ms, scan);
+        }
         let hop = Hop { deadline_ms, ..self.hop(Op::Read, op.0) };
-        let Some((key, _)) = kept(self.bodies, op) else { unreachable!("it was kept just now") };
         let known = gathered(self.bodies, op).map_or(0, |record| record.version(&self.place(key)));
         let read = Read { known, target };
         let bytes = frame_length(key.len(), read.bytes());
@@ -383,6 +392,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 put.forwarded = forwarded;
                 Op::Put
             }
+            Command::Scan(_) => Op::Scan,
         };
         let hop = Hop { deadline_ms, ..self.hop(kind, op.0) };
         let bytes = frame_length(key.len(), command.bytes());
@@ -404,6 +414,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         want_context: bool,
         hand: AtHand<'_>,
     ) {
+        if let Some(op) = op
+            && let Some((_, Command::Scan(_))) = kept(self.bodies, op)
+        {
+            return self.reply_to_scan(op, origin, outcome);
+        }
         let hop = self.hop(Op::Reply, 0);
         let context_key = &self.settings.context_key;
         let gathered = op.and_then(|op| gathered(self.bodies, op));

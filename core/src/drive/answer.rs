@@ -5,11 +5,13 @@ use crate::causality::{self, Live, Record, Sibling, VersionVector};
 use crate::checksum::Checksum;
 use crate::id::RequestId;
 use crate::request::{Failure, Origin, Outcome};
+use crate::time::UnixMs;
 use crate::wire::COVERED_BYTES;
 use crate::wire::frame::{Hop, frame_length, write_frame};
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
 use crate::wire::reply::{Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes};
+use crate::wire::scan::{Page, PageEntry, PageHead, Scanned};
 
 /// A context that has not been written down yet.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,13 @@ pub enum Answer<'a> {
         /// Live siblings that the read before a write found.
         found: u16,
     },
+    /// A page of a scan, of which the client sees the keys that are live at that time.
+    Page {
+        /// The page, its records checked.
+        page: Page<'a>,
+        /// The time.
+        now: UnixMs,
+    },
     /// Decided by another shard or node.
     Remote(Reply<'a>),
 }
@@ -78,6 +87,11 @@ impl Payload for Answer<'_> {
     fn bytes(&self) -> usize {
         match self {
             Answer::Remote(reply) => reply.bytes(),
+            Answer::Page { page, now } => {
+                let (keys, key_bytes) = shown(page, *now)
+                    .fold((0, 0), |(keys, bytes), key| (keys + 1, bytes + key.len()));
+                reply_bytes(Scanned::BYTES, keys, key_bytes)
+            }
             Answer::Local { record, context, .. } => {
                 let (siblings, value_bytes) = record.map_or((0, 0), live_bytes);
                 reply_bytes(context.map_or(0, |token| token.bytes()), siblings, value_bytes)
@@ -98,6 +112,7 @@ impl Answer<'_> {
                 reply.head.order = order;
                 return reply.write(out);
             }
+            Answer::Page { page, now } => return write_page(page, now, out),
             Answer::Local { outcome, record, context, live, found } => {
                 (outcome, record, context, live, found)
             }
@@ -169,6 +184,28 @@ fn too_long(answer: &Answer<'_>) -> Failure {
         }
         _ => Failure::Siblings,
     }
+}
+
+/// The keys of a page that a client may see.
+fn shown<'a>(page: &Page<'a>, now: UnixMs) -> impl Iterator<Item = &'a [u8]> {
+    let is_live = move |entry: &PageEntry<'_>| {
+        let record = Record::new_checked(entry.record).expect("checked when its page came");
+        record.live(now).siblings().next().is_some()
+    };
+    page.entries().filter(is_live).map(|entry| entry.key)
+}
+
+/// A page as the payload of a REPLY: its keys are siblings.
+fn write_page(page: Page<'_>, now: UnixMs, out: &mut [u8]) {
+    let PageHead { from: order, last, keys, .. } = page.head;
+    let count = shown(&page, now).count() as u16;
+    let head = ReplyHead { order, live: count, ..ReplyHead::of(Status::Ok) };
+    let mut writer = ReplyWriter::new(&head, Scanned::BYTES, count, out);
+    writer.context(|out| Scanned { last, keys }.write(out));
+    for value in shown(&page, now) {
+        writer.sibling(&ReplySibling { timestamp: UnixMs(0), expires: None, value });
+    }
+    writer.finish();
 }
 
 fn live_bytes(record: Live<'_>) -> (usize, usize) {

@@ -308,7 +308,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// Has the next records from `order` on read into memory.
-    fn read_keys_ahead(&mut self, partition: Partition, order: u64, last: u64) -> Cold {
+    pub(super) fn read_keys_ahead(&mut self, partition: Partition, order: u64, last: u64) -> Cold {
         let keys = self.store.keys_from(partition, order).take_while(|(order, _)| *order <= last);
         let mut cold = Vec::<(u64, Place), EXCHANGE_READ_AHEAD_COUNT>::new();
         for (order, place) in keys {
@@ -326,7 +326,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
 /// Records are being read into memory.
 #[derive(Clone, Copy, Debug)]
-struct Cold;
+pub(super) struct Cold;
 
 fn to(way: Way) -> To {
     match way {

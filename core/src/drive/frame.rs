@@ -48,7 +48,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match frame.op() {
             Op::Get => self.on_get(link, node, frame),
             Op::Put => self.on_put(link, node, frame),
-            Op::Reply | Op::Ack | Op::Reject | Op::ReadReply | Op::ReadSame => {
+            Op::Scan => self.on_scan(link, node, frame),
+            Op::Page => self.on_page(link, node, frame),
+            Op::Reply | Op::Ack | Op::Reject | Op::ReadReply | Op::ReadSame | Op::PageReply => {
                 self.on_answer(node, frame)
             }
             Op::Replicate | Op::ReplicateSync | Op::Read | Op::Hint | Op::HintSync => {
@@ -163,6 +165,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let found = Found { version, covered: self.covered(op, AtHand::Nothing) };
                 self.input(Input::Answered { node, op, order, found });
             }
+            Op::PageReply => self.on_page_reply(node, frame)?,
             _ => self.on_read_reply(node, frame)?,
         }
         Ok(())

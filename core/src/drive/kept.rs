@@ -7,6 +7,7 @@ use crate::id::RequestId;
 use crate::wire::get::GetRequest;
 use crate::wire::payload::Payload;
 use crate::wire::put::PutRequest;
+use crate::wire::scan::ScanRequest;
 
 /// What precedes a kept key: which command, and the length of the key.
 const HEAD_BYTES: usize = 3;
@@ -18,7 +19,11 @@ pub(super) fn kept_bytes(key: &[u8], command: &Command<'_>) -> usize {
 
 /// Writes `command` on `key` into `out`, which is [`kept_bytes`] long.
 pub(super) fn write_kept(key: &[u8], command: &Command<'_>, out: &mut [u8]) {
-    out[0] = u8::from(matches!(command, Command::Put(_)));
+    out[0] = match command {
+        Command::Get(_) => 0,
+        Command::Put(_) => 1,
+        Command::Scan(_) => 2,
+    };
     out[1..HEAD_BYTES].copy_from_slice(&(key.len() as u16).to_le_bytes());
     let (front, payload) = out[HEAD_BYTES..].split_at_mut(key.len());
     front.copy_from_slice(key);
@@ -29,12 +34,12 @@ pub(super) fn write_kept(key: &[u8], command: &Command<'_>, out: &mut [u8]) {
 pub(super) fn read_kept(bytes: &[u8]) -> (&[u8], Command<'_>) {
     let key_bytes = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
     let (key, payload) = bytes[HEAD_BYTES..].split_at(key_bytes);
-    let command = if bytes[0] == 1 {
-        Command::Put(PutRequest::new_checked(payload).expect("it was written by `write_kept`"))
-    } else {
-        Command::Get(GetRequest::new_checked(payload).expect("it was written by `write_kept`"))
+    let command = match bytes[0] {
+        0 => GetRequest::new_checked(payload).map(Command::Get),
+        1 => PutRequest::new_checked(payload).map(Command::Put),
+        _ => ScanRequest::new_checked(payload).map(Command::Scan),
     };
-    (key, command)
+    (key, command.expect("it was written by `write_kept`"))
 }
 
 /// The key and command that were kept for `op`.

@@ -23,6 +23,7 @@ mod hints;
 mod kept;
 mod park;
 mod probe;
+mod scan;
 mod waiting;
 mod write;
 
@@ -47,6 +48,7 @@ use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
 use crate::wire::put::{PutRequest, Replaces};
+use crate::wire::scan::ScanRequest;
 use core::marker::PhantomData;
 use core::time::Duration;
 use heapless::Deque;
@@ -150,6 +152,8 @@ pub enum Command<'a> {
     Get(GetRequest<'a>),
     /// Write.
     Put(PutRequest<'a>),
+    /// The keys of a partition from an order on. Without a key; of a partition that there is.
+    Scan(ScanRequest),
 }
 
 /// A frame that a driver must not go on after.
@@ -212,9 +216,16 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// A client's command, from a session or a frame. It is answered now or later, once.
     ///
     /// # Panics
-    /// If the key is empty: frames refuse that, and so do sessions.
+    /// If the key is empty: frames refuse that, and so do sessions. If it is not of a scan, or the
+    /// scan is of no partition.
     pub fn command(&mut self, origin: Origin, key: &[u8], command: Command<'_>) {
-        assert!(!key.is_empty());
+        match command {
+            Command::Scan(scan) => {
+                assert!(key.is_empty());
+                assert!(u32::from(scan.partition.0) < 1 << self.shard.config().partition_bits);
+            }
+            _ => assert!(!key.is_empty()),
+        }
         let deadline = self.shard.arrived(self.now) + self.settings.request_timeout;
         self.command_until(origin, key, command, deadline);
     }
@@ -245,10 +256,16 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         command: Command<'_>,
         deadline: Instant,
     ) {
-        let key = self.place(key);
+        let scanned =
+            if let Command::Scan(scan) = command { Some(scan::key_of(scan)) } else { None };
+        let key = scanned.unwrap_or_else(|| self.place(key));
         // This process was stopped, and whoever asked has given it up.
         if deadline <= self.now {
             return self.answer_failure(origin, self.shard.late(command.kind()));
+        }
+        // It waits for nobody, and nobody for it.
+        if scanned.is_some() {
+            return self.run_command(origin, key, command, deadline);
         }
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
@@ -298,6 +315,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 }
                 if let Replaces::Given(context) = put.replaces { context } else { &[] }
             }
+            Command::Scan(_) => &[],
         };
         if context.is_empty() {
             return Ok(());
@@ -388,6 +406,8 @@ impl Command<'_> {
         match self {
             Command::Get(get) => get.forwarded,
             Command::Put(put) => put.forwarded,
+            // Whoever gets it coordinates it.
+            Command::Scan(_) => false,
         }
     }
 
@@ -395,6 +415,7 @@ impl Command<'_> {
         match self {
             Command::Get(get) => get.want_context,
             Command::Put(put) => put.want_context,
+            Command::Scan(_) => false,
         }
     }
 
@@ -413,6 +434,10 @@ impl Command<'_> {
                 };
                 Kind::Put { asked, read }
             }
+            // How many keys there are is what one owner counts.
+            Command::Scan(scan) => {
+                Kind::Scan { asked: Asked { nodes: u8::from(scan.count == 0), ..Asked::default() } }
+            }
         }
     }
 }
@@ -422,6 +447,7 @@ impl Payload for Command<'_> {
         match self {
             Command::Get(get) => get.bytes(),
             Command::Put(put) => put.bytes(),
+            Command::Scan(scan) => scan.bytes(),
         }
     }
 
@@ -429,6 +455,7 @@ impl Payload for Command<'_> {
         match self {
             Command::Get(get) => get.write(out),
             Command::Put(put) => put.write(out),
+            Command::Scan(scan) => scan.write(out),
         }
     }
 }

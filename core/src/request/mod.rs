@@ -82,6 +82,11 @@ pub enum Kind {
         /// R, PR of the read before it (DEL, SET with a condition).
         read: Option<Asked>,
     },
+    /// Read the keys of a partition from an order on. Any member does, of the owners.
+    Scan {
+        /// R.
+        asked: Asked,
+    },
 }
 
 /// One client request, without its bytes: those stay with the driver.
@@ -89,7 +94,7 @@ pub enum Kind {
 pub struct Request {
     /// Who waits.
     pub origin: Origin,
-    /// Where its key lives.
+    /// Where its key lives; where a scan begins.
     pub key: KeyPlace,
     /// What is to be done.
     pub kind: Kind,

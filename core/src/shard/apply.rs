@@ -129,7 +129,7 @@ impl Shard<'_> {
     /// How a request ends whose deadline passed before it reached any node.
     pub(crate) fn late(&self, kind: Kind) -> Failure {
         match kind {
-            Kind::Get { asked, .. } => {
+            Kind::Get { asked, .. } | Kind::Scan { asked } => {
                 let need = self.need(asked, self.config.r);
                 Failure::NoQuorum { needed: need.nodes.max(need.primaries), got: 0 }
             }

@@ -27,6 +27,9 @@ impl Shard<'_> {
         if let Err(failure) = self.check_need(request.kind) {
             return self.refuse(request, failure);
         }
+        if let Kind::Scan { asked } = request.kind {
+            return self.start_read(now, request, NodeId(0), (asked, false));
+        }
         match self.role(partition, request.forwarded) {
             Role::Coordinate { target } => self.coordinate(now, request, target),
             Role::Forward(node) => self.forward(now, request, Target::Node(node)),
@@ -38,6 +41,7 @@ impl Shard<'_> {
     fn coordinate(&mut self, now: Instant, request: Request, target: NodeId) {
         match request.kind {
             Kind::Get { asked, cover } => self.start_read(now, request, target, (asked, cover)),
+            Kind::Scan { .. } => unreachable!("nobody stands in for it, and none hands it on"),
             Kind::Put { asked, read } => {
                 if let Some(failure) = self.write_refusal(request, asked) {
                     return self.refuse(request, failure);
@@ -53,7 +57,7 @@ impl Shard<'_> {
     /// What the quorum parameters of `kind` ask beyond the owners that there are.
     pub(super) fn check_need(&self, kind: Kind) -> Result<(), Failure> {
         let (asked, read) = match kind {
-            Kind::Get { asked, .. } => (asked, None),
+            Kind::Get { asked, .. } | Kind::Scan { asked } => (asked, None),
             Kind::Put { asked, read } => (asked, read),
         };
         let read = read.unwrap_or_default();
@@ -262,7 +266,10 @@ impl Shard<'_> {
         {
             return;
         }
-        if reason == RejectReason::StaleTopology {
+        let is_scan = matches!(pending.request.kind, Kind::Scan { .. });
+        // It reads what it was asked for into memory.
+        let is_cold = is_scan && reason == RejectReason::Busy;
+        if reason == RejectReason::StaleTopology || is_cold {
             match &mut pending.phase {
                 Phase::Reading(get) => get.on_again(node),
                 Phase::Writing(put) => put.on_again(node),
@@ -466,7 +473,7 @@ impl Shard<'_> {
 pub(super) fn expire(pending: &Pending) -> Failure {
     match (&pending.phase, pending.request.kind) {
         (Phase::Forwarded(_), _) => Failure::NoQuorum { needed: 1, got: 0 },
-        (Phase::Reading(get), Kind::Get { .. }) => get.expire(),
+        (Phase::Reading(get), Kind::Get { .. } | Kind::Scan { .. }) => get.expire(),
         (Phase::Reading(get), Kind::Put { .. }) => {
             let (needed, got) = get.tally().shortfall();
             Failure::Unavailable { needed, got }

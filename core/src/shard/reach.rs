@@ -10,7 +10,7 @@ use super::{Output, Shard};
 use crate::health::{Due, HealthFigures};
 use crate::id::{NodeId, Partition, RequestId};
 use crate::quorum::{Need, Tally, Verdict};
-use crate::request::{Phase, Target};
+use crate::request::{Kind, Phase, Request, Target};
 use crate::ring::Owners;
 use crate::time::Instant;
 
@@ -95,10 +95,10 @@ impl Shard<'_> {
 
     /// Whether the read behind `tally` asks who stands in for `node` instead of `node`. One for
     /// which nobody does is asked when all others were.
-    pub(super) fn reads_past(&self, partition: Partition, tally: &Tally, node: NodeId) -> bool {
+    pub(super) fn reads_past(&self, request: &Request, tally: &Tally, node: NodeId) -> bool {
         let owner = tally.target(node).unwrap_or(node);
         !self.is_reachable(node)
-            || self.is_doubtful(node) && self.next_stand_in(partition, tally, owner).is_some()
+            || self.is_doubtful(node) && self.next_reader(request, tally, owner).is_some()
     }
 
     /// A peer said something; about the request `op`, if it is an answer.
@@ -115,7 +115,11 @@ impl Shard<'_> {
             Output::Replicate { node, partition, .. } => (node, partition),
             Output::Forward { target: Target::Node(node), partition, .. } => (node, partition),
             Output::Ask { op, node, partition, .. } => {
-                self.health.time(now, node, op);
+                // A page takes longer than a record, and says nothing of how long that takes.
+                let request = self.table.get(op).map(|pending| pending.request.kind);
+                if !matches!(request, Some(Kind::Scan { .. })) {
+                    self.health.time(now, node, op);
+                }
                 (node, partition)
             }
             _ => return,

@@ -3,9 +3,9 @@
 use super::coordinate::deadline_ms;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
-use crate::limits::{READ_EXPLORE, REPLICA_COUNT_MAX};
+use crate::limits::{READ_EXPLORE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
 use crate::records::Unread;
-use crate::request::{Asked, Found, Get, Pending, Phase, Request};
+use crate::request::{Asked, Found, Get, Kind, Pending, Phase, Request};
 use crate::ring::Owners;
 use crate::time::Instant;
 use core::time::Duration;
@@ -79,7 +79,7 @@ impl Shard<'_> {
         let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.get(op) else {
             return;
         };
-        let reachable = !self.reads_past(request.key.partition, get.tally(), node);
+        let reachable = !self.reads_past(request, get.tally(), node);
         let Some(pending) = self.table.pending(op) else { return };
         let deadline_ms = deadline_ms(now, pending.request.deadline);
         let partition = pending.request.key.partition;
@@ -96,11 +96,18 @@ impl Shard<'_> {
 
     pub(super) fn on_looked(&mut self, now: Instant, op: RequestId, result: Result<Found, Unread>) {
         let me = self.config.node;
-        let Some(Pending { phase: Phase::Reading(get), .. }) = self.table.pending(op) else {
+        let Some(Pending { request, phase: Phase::Reading(get), .. }) = self.table.pending(op)
+        else {
             return;
         };
         let step = match result {
             Ok(found) => get.on_answer(me, found),
+            // A command waits for its record before it comes here; a scan may meet many.
+            Err(Unread::Cold) if matches!(request.kind, Kind::Scan { .. }) => {
+                let at = request.deadline.min(now + TOPOLOGY_RETRY);
+                get.on_again(me);
+                return self.table.arm(op, now, at);
+            }
             Err(_) => get.on_failure(me),
         };
         self.on_step(now, op, step);
@@ -173,9 +180,9 @@ impl Shard<'_> {
             else {
                 return false;
             };
-            let (partition, mut get) = (request.key.partition, *get);
+            let mut get = *get;
             let Some(node) = get.hedge() else { return false };
-            let is_lost = self.reads_past(partition, get.tally(), node);
+            let is_lost = self.reads_past(request, get.tally(), node);
             if !is_lost && !self.is_well(node) {
                 return false;
             }

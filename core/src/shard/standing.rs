@@ -10,7 +10,7 @@ use super::coordinate::{Nodes, expire};
 use super::{Output, Shard};
 use crate::id::{NodeId, Partition, RequestId};
 use crate::quorum::Tally;
-use crate::request::{KeyPlace, Outcome, Pending, Phase, Put};
+use crate::request::{KeyPlace, Kind, Outcome, Pending, Phase, Put, Request};
 use crate::time::Instant;
 
 /// What a node does with a request of a partition that its shard holds.
@@ -115,6 +115,20 @@ impl Shard<'_> {
         self.rings.fallbacks(partition).into_iter().find(is_free)
     }
 
+    /// The next node that may answer a read in the stead of `owner`: of a scan nobody, since hints
+    /// are found by their keys alone.
+    pub(super) fn next_reader(
+        &self,
+        request: &Request,
+        tally: &Tally,
+        owner: NodeId,
+    ) -> Option<NodeId> {
+        match request.kind {
+            Kind::Scan { .. } => None,
+            _ => self.next_stand_in(request.key.partition, tally, owner),
+        }
+    }
+
     /// `node` will not store the record of the write `op`: somebody else stands in for the owner
     /// that it is or stands in for, or this node keeps in mind that the owner lacks it. The second
     /// failure of a node does nothing.
@@ -185,10 +199,10 @@ impl Shard<'_> {
         else {
             return;
         };
-        let (partition, mut get) = (request.key.partition, *get);
+        let (request, mut get) = (*request, *get);
         let owner = get.tally().target(node).unwrap_or(node);
         if get.tally().is_open_to(node)
-            && let Some(stand_in) = self.next_stand_in(partition, get.tally(), owner)
+            && let Some(stand_in) = self.next_reader(&request, get.tally(), owner)
         {
             get.stand_in(stand_in, owner);
         }

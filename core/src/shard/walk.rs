@@ -256,7 +256,9 @@ impl Shard<'_> {
             return self.end_stand_in(now, op);
         }
         let owners = self.read_order(request);
-        let (Kind::Get { asked, .. } | Kind::Put { read: Some(asked), .. }) = request.kind else {
+        let (Kind::Get { asked, .. } | Kind::Scan { asked } | Kind::Put { read: Some(asked), .. }) =
+            request.kind
+        else {
             unreachable!("it reads");
         };
         let need = self.need(asked, self.config.r);
@@ -322,7 +324,7 @@ impl Shard<'_> {
             let Some(Pending { request, phase, .. }) = self.table.get(op) else { return };
             let partition = request.key.partition;
             match phase {
-                Phase::Reading(get) if self.reads_past(partition, get.tally(), node) => {
+                Phase::Reading(get) if self.reads_past(request, get.tally(), node) => {
                     self.on_read_lost(now, op, node);
                 }
                 Phase::Writing(put) if self.does_without(partition, put.tally(), node) => {

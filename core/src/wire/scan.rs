@@ -81,7 +81,7 @@ pub struct PageEntry<'a> {
 
 impl PageEntry<'_> {
     /// How the entries of a page are ordered.
-    pub fn place(&self, other: &PageEntry<'_>) -> Ordering {
+    pub fn compare(&self, other: &PageEntry<'_>) -> Ordering {
         (self.order, self.key).cmp(&(other.order, other.key))
     }
 }
@@ -242,7 +242,7 @@ impl<'a> PageEntries<'a> {
         let mut before: Option<PageEntry<'_>> = None;
         while self.count > 0 {
             let entry = self.split()?;
-            let is_behind = before.is_none_or(|before| before.place(&entry).is_lt());
+            let is_behind = before.is_none_or(|before| before.compare(&entry).is_lt());
             if !is_behind || !(head.from..=head.last).contains(&entry.order) {
                 return Err(Malformed);
             }

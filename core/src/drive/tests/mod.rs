@@ -2,6 +2,7 @@
 
 mod causal;
 mod cold;
+mod commands;
 mod conditions;
 mod exchanges;
 mod expiry;
@@ -14,6 +15,7 @@ mod queues;
 mod random;
 mod repair;
 mod room;
+mod scan;
 mod sessions;
 mod stopped;
 
@@ -31,6 +33,7 @@ use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::{Condition, Content};
 use crate::wire::reply::{Reply, Status};
 use crate::{Unsynced, exchange};
+use commands::{GET, delete, first, replace, set};
 use queues::Queues;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::format;
@@ -136,6 +139,11 @@ impl Links for Network {
                 format!("{outcome:?} {values:?} {context} {live} {found}")
             }
             Answer::Remote(reply) => format!("{reply:?}"),
+            Answer::Page { .. } => {
+                let mut payload = vec![0xee; answer.bytes()];
+                answer.write(&mut payload);
+                format!("{:?}", Reply::new_checked(&payload).unwrap())
+            }
         };
         self.answers.push((ticket, text));
     }
@@ -465,36 +473,4 @@ fn frame_of(hop: Hop, key: &[u8], payload: &impl Payload) -> Vec<u8> {
     let mut bytes = vec![0; frame_length(key.len(), payload.bytes())];
     write_frame::<Software>(&hop, key, payload, &mut bytes);
     bytes
-}
-
-const GET: GetRequest<'_> =
-    GetRequest { r: 0, pr: 0, forwarded: false, want_context: true, context: &[] };
-
-/// A plain SET.
-fn set(value: &[u8]) -> PutRequest<'_> {
-    PutRequest {
-        w: 0,
-        pw: 0,
-        dw: 0,
-        forwarded: false,
-        want_context: true,
-        timestamp: UnixMs(0),
-        replaces: Replaces::Local,
-        content: Content::Value { expires: None, value },
-    }
-}
-
-/// A write that replaces what `context` has seen.
-fn replace<'a>(context: &'a [u8], value: &'a [u8]) -> PutRequest<'a> {
-    PutRequest { replaces: Replaces::Given(context), ..set(value) }
-}
-
-/// A write that reads first.
-fn first(condition: Condition, value: &[u8]) -> PutRequest<'_> {
-    let replaces = Replaces::ReadFirst { r: 0, condition, return_old: true };
-    PutRequest { replaces, ..set(value) }
-}
-
-fn delete(put: PutRequest<'_>) -> PutRequest<'_> {
-    PutRequest { content: Content::Tombstone, ..put }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::limits::{KEY_BYTES_MAX, SCAN_PAGE_COUNT_MAX};
 use crate::wire::payload::Malformed;
-use crate::wire::scan::{Page, PageHead, PageWriter, ScanRequest, Scanned, entry_bytes, page_bytes};
+use crate::wire::scan::{
+    Page, PageHead, PageWriter, ScanRequest, Scanned, entry_bytes, page_bytes,
+};
 
 /// An order, a key and a record.
 type Raw<'a> = (u64, &'a [u8], &'a [u8]);
@@ -35,7 +37,11 @@ pub(super) fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> 
 }
 
 /// A page, field by field.
-fn raw_page((count, reserved): (u16, u32), (from, last): (u64, u64), entries: &[Raw<'_>]) -> Vec<u8> {
+fn raw_page(
+    (count, reserved): (u16, u32),
+    (from, last): (u64, u64),
+    entries: &[Raw<'_>],
+) -> Vec<u8> {
     let mut out = vec![3, 0];
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&reserved.to_le_bytes());

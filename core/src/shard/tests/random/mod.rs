@@ -167,6 +167,7 @@ impl World {
         let (asked, read) = match kind {
             Kind::Get { asked, .. } => (asked, Asked::default()),
             Kind::Put { asked, read } => (asked, read.unwrap_or_default()),
+            Kind::Scan { .. } => unreachable!("nobody scans here"),
         };
         let explicit = [asked.nodes, asked.primaries, asked.durable, read.nodes, read.primaries];
         let needed = explicit.into_iter().max().unwrap();

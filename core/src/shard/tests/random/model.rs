@@ -55,6 +55,7 @@ impl Model {
         let (asked, read, is_get, uncovered) = match request.kind {
             Kind::Get { asked, cover } => (asked, Some(asked), true, cover),
             Kind::Put { asked, read } => (asked, read, false, false),
+            Kind::Scan { .. } => unreachable!("nobody scans here"),
         };
         let nodes = match read {
             Some(Asked { nodes: 0, .. }) => world.setup.r.min(count),
