@@ -75,10 +75,12 @@ impl Operation {
     /// By their numbers.
     const TIMINGS: [Timing; 3] = [Timing::Get, Timing::Put, Timing::Delete];
 
-    pub(crate) fn of(command: &Command<'_>) -> Operation {
+    /// None of a page of a scan: how long that takes depends on what it finds.
+    pub(crate) fn of(command: &Command<'_>) -> Option<Operation> {
         match command {
-            Command::Get(_) => Operation::Get,
-            Command::Put(put) => Operation::of_put(put),
+            Command::Get(_) => Some(Operation::Get),
+            Command::Put(put) => Some(Operation::of_put(put)),
+            Command::Scan(_) => None,
         }
     }
 
@@ -112,7 +114,7 @@ impl Ended {
         match answer {
             Answer::Local { outcome: Outcome::Failed(Failure::Busy), .. } => Ended::Busy,
             Answer::Local { outcome: Outcome::Failed(_), .. } => Ended::Failed,
-            Answer::Local { .. } => Ended::Well,
+            Answer::Local { .. } | Answer::Page { .. } => Ended::Well,
             Answer::Remote(reply) => Ended::of_status(reply.head.status),
         }
     }

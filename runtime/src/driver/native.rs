@@ -296,7 +296,8 @@ impl State {
             | Op::Clear
             | Op::Transfers => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
-            Op::Get | Op::Put | Op::ReadReply
+            Op::Scan if node.is_none() => Err(FrameRefused::NotPermitted),
+            Op::Get | Op::Put | Op::Scan | Op::ReadReply | Op::PageReply
                 if frame.is_of(self.engine.settings.cluster_digest)
                     && self.is_shed(link, node, &frame) =>
             {

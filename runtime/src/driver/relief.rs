@@ -23,6 +23,7 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload as _;
 use ringmain_core::wire::peer::RejectReason;
 use ringmain_core::wire::reply::{ReplyHead, Status};
+use ringmain_core::wire::scan::{Page, ScanRequest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -221,8 +222,8 @@ impl State {
     pub(super) fn is_shed(&mut self, link: Link, node: Option<NodeId>, frame: &Frame<'_>) -> bool {
         let bytes = frame.body().bytes().len();
         let (is_request, is_answer) = match frame.op() {
-            Op::Get | Op::Put => (true, false),
-            Op::ReadReply => (false, bytes > LONG_BYTES),
+            Op::Get | Op::Put | Op::Scan => (true, false),
+            Op::ReadReply | Op::PageReply => (false, bytes > LONG_BYTES),
             _ => (false, false),
         };
         let is_shed = (is_request || is_answer) && self.refuses_request(bytes);
@@ -234,8 +235,7 @@ impl State {
             && let Some(node) = node
         {
             self.recorder.add(Counter::FramesShed, 1);
-            let about = &self.about;
-            let order = Key::new(frame.key(), about.hash_seed, about.partition_bits).order;
+            let order = self.order_of(frame);
             let (op, reason) = (frame.hop().request, RejectReason::Busy);
             self.engine.turn(&mut self.io).input(Input::Rejected { node, op, order, reason });
         }
@@ -244,9 +244,18 @@ impl State {
 
     /// Answers a request that came in `frame` as one too many.
     pub(super) fn refuse_frame(&mut self, link: Link, frame: &Frame<'_>) {
+        self.answer_busy(link, self.hop(Op::Reply, frame.hop().request), self.order_of(frame));
+    }
+
+    /// The order that names what `frame` is about to whoever asked: of its key, or where its page
+    /// begins. What is malformed is about nothing.
+    fn order_of(&self, frame: &Frame<'_>) -> u64 {
         let about = &self.about;
-        let key = Key::new(frame.key(), about.hash_seed, about.partition_bits);
-        self.answer_busy(link, self.hop(Op::Reply, frame.hop().request), key.order);
+        match frame.op() {
+            Op::Scan => ScanRequest::new_checked(frame.payload()).map_or(0, |scan| scan.from),
+            Op::PageReply => Page::new_checked(frame.payload()).map_or(0, |page| page.head.from),
+            _ => Key::new(frame.key(), about.hash_seed, about.partition_bits).order,
+        }
     }
 
     fn answer_busy(&mut self, link: Link, hop: Hop, order: u64) {

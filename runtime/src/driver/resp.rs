@@ -103,7 +103,7 @@ impl State {
                 self.io.latencies.answer(request, Ended::of(&answer));
             }
             let is_taken = session.answer(ticket, answer);
-            let has_more = is_taken && (!rest.is_empty() || session.has_typed());
+            let has_more = is_taken && (!rest.is_empty() || session.has_begun());
             self.io.mark(slot);
             if bytes > LONG_BYTES {
                 self.io.recount(slot);
@@ -119,7 +119,7 @@ impl State {
     pub(super) fn on_resp_sent(&mut self, slot: u32) {
         let Some(connection) = self.io.connections.at(slot) else { return };
         if let Speaks::Resp(session, rest) = &connection.speaks
-            && (!rest.is_empty() || session.has_typed())
+            && (!rest.is_empty() || session.has_begun())
             && session.output_bytes() < self.io.memory.output_bytes_max(OUTPUT_BYTES_MAX)
         {
             self.go_on(slot);
@@ -154,6 +154,13 @@ struct Submitter<'a> {
 }
 
 impl Submitter<'_> {
+    /// A request is answered, which may be one that is timed.
+    fn note_answered(&mut self, request: Option<Request>, ended: Ended) {
+        if let Some(request) = request {
+            self.io.latencies.answer(request, ended);
+        }
+    }
+
     fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
         Key::new(key, self.about.hash_seed, self.about.partition_bits)
     }
@@ -214,13 +221,13 @@ impl Requests for Submitter<'_> {
         command: Command<'_>,
         answer: &mut dyn FnMut(Answer<'_>, &Lend<'_>),
     ) -> Submitted {
-        let request = self.io.latencies.ask(Operation::of(&command));
+        let request = Operation::of(&command).map(|operation| self.io.latencies.ask(operation));
         if self.answer_alone(key, &command, answer) {
-            self.io.latencies.answer(request, Ended::Well);
+            self.note_answered(request, Ended::Well);
             return Submitted::Done;
         }
         if self.io.memory.refuses_request(command.bytes()) {
-            self.io.latencies.answer(request, Ended::Busy);
+            self.note_answered(request, Ended::Busy);
             answer(Answer::failed(Failure::Busy), &copied);
             return Submitted::Done;
         }
@@ -235,10 +242,11 @@ impl Requests for Submitter<'_> {
             answer(it, &copied);
         });
         if is_answered {
-            self.io.latencies.answer(request, ended);
+            self.note_answered(request, ended);
             return Submitted::Done;
         }
-        if let Some(slot) = self.io.connections.slot_of(ticket.connection)
+        if let Some(request) = request
+            && let Some(slot) = self.io.connections.slot_of(ticket.connection)
             && let Some(connection) = self.io.connections.at(slot)
         {
             connection.asked.push(ticket.operation, request);
@@ -347,7 +355,7 @@ fn no_memory(request: Option<Request>) -> Failure {
 /// A write that does not read first is appended before `command` returns, if it is this shard's.
 fn takes_effect_at_once(command: &Command<'_>) -> bool {
     match command {
-        Command::Get(_) => false,
+        Command::Get(_) | Command::Scan(_) => false,
         Command::Put(put) => !matches!(put.replaces, Replaces::ReadFirst { .. }),
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Shape {
     Siblings,
     /// New context and number of siblings: RM.PUT, RM.DEL.
     Written,
+    /// Nothing: a page of SCAN or DBSIZE, which its walk takes.
+    Page,
 }
 
 /// What a request is to its command.
@@ -141,6 +143,7 @@ pub(super) fn write(
             encode::integer(out.tail(), live.into());
         }
         Shape::Stored => {}
+        Shape::Page => unreachable!("a walk takes it"),
         Shape::Exists => {
             return Outcome { failed: false, count: siblings.winner().is_some().into() };
         }
@@ -157,7 +160,8 @@ impl Shape {
             | Shape::Type
             | Shape::TimeLeft { .. }
             | Shape::Exists
-            | Shape::Siblings => false,
+            | Shape::Siblings
+            | Shape::Page => false,
             Shape::Removed
             | Shape::Stored
             | Shape::Ok
@@ -171,13 +175,15 @@ impl Shape {
 
 /// Whether a condition held, and the live siblings before and after a write; or why not.
 #[inline]
-fn ended(answer: &Answer<'_>) -> Result<(bool, u16, u16), Failed> {
+pub(super) fn ended(answer: &Answer<'_>) -> Result<(bool, u16, u16), Failed> {
     match *answer {
         Answer::Local { outcome, live, found, .. } => match outcome {
             Ended::Got | Ended::Stored(_) => Ok((true, found, live)),
             Ended::ConditionFailed => Ok((false, found, live)),
             Ended::Failed(failure) => Err(failure.into()),
         },
+        // It comes as the payload of a REPLY.
+        Answer::Page { .. } => Ok((true, 0, 0)),
         Answer::Remote(ref reply) => {
             let ReplyHead { status, needed, got, live, found, .. } = reply.head;
             match status {
@@ -201,7 +207,7 @@ impl<'a> Siblings<'a> {
     #[inline]
     fn of(answer: &Answer<'a>) -> Siblings<'a> {
         match *answer {
-            Answer::Local { record: None, .. } => Siblings::None,
+            Answer::Local { record: None, .. } | Answer::Page { .. } => Siblings::None,
             Answer::Local { record: Some(record), .. } => Siblings::Record(record),
             Answer::Remote(ref reply) => Siblings::Reply(reply.siblings()),
         }
@@ -237,7 +243,7 @@ impl<'a> Siblings<'a> {
 /// Appends the context as text. False: there is none, and nothing was appended.
 fn write_context(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
     match *answer {
-        Answer::Local { context: None, .. } => return false,
+        Answer::Local { context: None, .. } | Answer::Page { .. } => return false,
         Answer::Local { context: Some(token), .. } => {
             write_token(out, token.bytes(), |raw| token.write(raw));
         }
@@ -265,10 +271,10 @@ fn write_token(out: &mut Vec<u8>, bytes: usize, fill: impl FnOnce(&mut [u8])) {
 
 /// How a request failed.
 #[derive(Clone, Copy, Debug)]
-struct Failed {
-    status: Status,
-    needed: u8,
-    got: u8,
+pub(super) struct Failed {
+    pub(super) status: Status,
+    pub(super) needed: u8,
+    pub(super) got: u8,
 }
 
 impl From<Failure> for Failed {
@@ -292,7 +298,7 @@ impl From<Failure> for Failed {
 impl Failed {
     /// Appends the error reply, with the prefixes that README.md lists.
     #[cold]
-    fn write(self, out: &mut Vec<u8>, writes: bool) {
+    pub(super) fn write(self, out: &mut Vec<u8>, writes: bool) {
         let Failed { status, needed, got } = self;
         let text: &[u8] = match status {
             Status::NoQuorum => {

@@ -21,8 +21,8 @@ pub(super) enum Kind {
     Keyed,
     /// Read and submitted key by key.
     Multi,
-    /// Not built yet.
-    Later,
+    /// Whole in the buffer, answered by requests for pages of keys.
+    Walk,
 }
 
 /// What the table says of a command.
@@ -122,8 +122,8 @@ commands! {
     Config "config" Connection 2 16;
     Info "info" Connection 1 16;
     RmRing "rm.ring" Connection 1 2;
-    Dbsize "dbsize" Later 1 1;
-    Scan "scan" Later 2 any;
+    Dbsize "dbsize" Walk 1 1;
+    Scan "scan" Walk 2 16 options;
 }
 
 impl Name {

@@ -5,9 +5,10 @@ use super::RespSession;
 impl RespSession {
     /// Memory that it uses, or should need for answers that are to come, bytes.
     pub fn memory_bytes(&self) -> usize {
-        let RespSession { out, slots, typed, token, name, .. } = self;
+        let RespSession { out, slots, typed, token, name, walk, .. } = self;
         let small = typed.capacity() + token.capacity() + name.capacity();
-        out.capacity() + slots.memory_bytes() + small
+        let walk = walk.as_ref().map_or(0, |walk| walk.memory_bytes());
+        out.capacity() + slots.memory_bytes() + small + walk
     }
 
     /// Gives back memory that nothing is in: nobody has said anything for a while.

@@ -12,6 +12,7 @@
 //! - A command on a key with an earlier request pending stops the parsing of its connection,
 //!   unless both only read, or the driver orders them
 //!   ([`LaterInOrder`](super::request::Submitted::LaterInOrder)).
+//! - SCAN and DBSIZE wait for all earlier replies, and everything behind them waits for theirs.
 //! - Parsing also stops with 64 replies waiting for their turn, and at [`OUTPUT_BYTES_MAX`] of
 //!   output, or of replies that wait or are known to come; or earlier, if the shard has little
 //!   memory ([`Room`]). Then a long command that is not whole is refused, too (`BUSY`).
@@ -33,16 +34,18 @@ mod memory;
 mod multi;
 mod parse;
 mod refuse;
+mod scan;
 mod slots;
 #[cfg(test)]
 mod tests;
 
 use ringmain_core::drive::{Answer, Command};
 
-use answer::{Group, Member};
+use answer::{Group, Member, Shape};
 use command::{FIXED_COUNT_MAX, Kind, Name};
 use multi::Multi;
 use parse::Stop;
+use scan::Walk;
 use slots::{Effect, Form, Slots};
 
 use super::request::{Lend, Requests, Room, Submitted, Ticket, copied};
@@ -100,6 +103,8 @@ pub struct RespSession {
     skip: Skip,
     /// The command of several keys that is being read.
     multi: Option<Multi>,
+    /// The SCAN or DBSIZE that was read last, if it has not ended.
+    walk: Option<Box<Walk>>,
     /// Typed commands, translated, from `typed_at` on.
     typed: Vec<u8>,
     typed_at: usize,
@@ -138,6 +143,7 @@ impl RespSession {
             closing: false,
             skip: Skip::default(),
             multi: None,
+            walk: None,
             typed: Vec::new(),
             typed_at: 0,
             scanned: 0,
@@ -156,7 +162,7 @@ impl RespSession {
                 consumed = bytes.len();
                 break Next::Close;
             }
-            if !self.has_room(room) {
+            if !self.has_room(room) || !self.go_on_walking(requests) {
                 break Next::Wait;
             }
             if consumed >= ahead {
@@ -193,6 +199,14 @@ impl RespSession {
         let Some((form, at_head)) = self.slots.form(number) else {
             return false;
         };
+        if form.shape == Shape::Page {
+            if let Some(walk) = &mut self.walk {
+                walk.take(number, &answer);
+            }
+            self.slots.done(number, |_| {});
+            self.release();
+            return true;
+        }
         if !at_head {
             let mut bytes = 0;
             self.slots.done(number, |slot| {
@@ -229,10 +243,13 @@ impl RespSession {
         self.group.output_taken(end);
     }
 
-    /// Whether a typed command was taken in that has not been done: then `receive` has something
-    /// to do without more bytes.
-    pub fn has_typed(&self) -> bool {
-        !self.typed.is_empty()
+    /// Whether a command was taken in that has not been done and waits for no answer: then
+    /// `receive` has something to do without more bytes.
+    pub fn has_begun(&self) -> bool {
+        match &self.walk {
+            Some(walk) => walk.is_ready(),
+            None => !self.typed.is_empty(),
+        }
     }
 
     /// Requests whose answer is still to come.
@@ -319,17 +336,11 @@ impl RespSession {
             return Ok(at);
         }
         match entry.kind {
-            Kind::Connection | Kind::Keyed => self.fixed(command, count, bytes, at, requests),
+            Kind::Connection | Kind::Keyed | Kind::Walk => {
+                self.fixed(command, count, bytes, at, requests)
+            }
             Kind::Multi => {
                 self.multi = Some(Multi::new(command, count, self.resp3));
-                Ok(at)
-            }
-            Kind::Later => {
-                let name = entry.name.to_ascii_uppercase();
-                self.reply(|out| {
-                    encode::error(out, &[b"ERR ", name.as_bytes(), b" is not supported yet"]);
-                });
-                self.skip.arguments = count - 1;
                 Ok(at)
             }
         }
@@ -359,6 +370,7 @@ impl RespSession {
         }
         match command.entry().kind {
             Kind::Keyed => self.keyed(command, &arguments[..count], requests)?,
+            Kind::Walk => self.walk(command, &arguments[..count], requests)?,
             _ => self.converse(command, &arguments[..count], requests),
         }
         Ok(at)

@@ -7,6 +7,7 @@ fn expected(sent: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     client.send(sent);
     let key = |request: &Owned| match request {
         Owned::Get { key, .. } | Owned::Put { key, .. } => key.clone(),
+        Owned::Scan(_) => unreachable!("nobody scans here"),
     };
     let submitted = client.model.submitted.iter().map(key).collect();
     (client.model.expected.take(), submitted)

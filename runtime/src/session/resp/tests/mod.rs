@@ -7,7 +7,9 @@ mod golden;
 mod limits;
 mod oracle;
 mod order;
+mod scan;
 mod short;
+mod text;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use ringmain_core::wire::put::{Condition, Content, Replaces};
 use ringmain_core::wire::reply::{
     Reply, ReplyHead, ReplySibling, ReplyWriter, Status, reply_bytes,
 };
+use ringmain_core::wire::scan::ScanRequest;
 
 use super::{Limits, Next, RespSession, context, inline};
 use crate::session::request::{
@@ -33,6 +36,7 @@ use crate::session::request::{
 };
 use crate::sys::tests::Lender;
 use crate::sys::{MapPart, SendBuffer};
+use text::{assert_same, resp, show, words};
 
 const LIMITS: Limits = Limits { key_bytes_max: 64, value_bytes_max: 300, reply_bytes_max: 4096 };
 const CONNECTION: u32 = 9;
@@ -81,6 +85,7 @@ enum Owned {
         w: [u8; 3],
         want_context: bool,
     },
+    Scan(ScanRequest),
 }
 
 /// An answer that can wait.
@@ -90,6 +95,7 @@ enum Kept {
     Put { applied: bool, context: Vec<u8>, live: u16, old: Versions },
     Failed(Failure),
     Refused(Status),
+    Page(Vec<u8>),
 }
 
 impl Kept {
@@ -119,6 +125,7 @@ impl Kept {
                 remote(ReplyHead { live, found, ..ReplyHead::of(status) }, &context, &old)
             }
             Kept::Failed(failure) => Answer::failed(failure),
+            Kept::Page(payload) => Answer::Remote(Reply::new_checked(payload.leak()).unwrap()),
             Kept::Refused(status) => remote(ReplyHead::of(status), &[], &Versions::new()),
         }
     }
@@ -175,6 +182,10 @@ struct Model {
     room: Room,
     /// Keys that were named ahead.
     expected: RefCell<Vec<Vec<u8>>>,
+    /// How many there are.
+    partitions: u32,
+    /// Scans of these partitions fail.
+    unread: Vec<u16>,
     /// Made for the first value that is lent.
     lender: OnceCell<Lender>,
 }
@@ -190,18 +201,25 @@ impl Model {
             later_bytes: 0,
             room: Room::default(),
             expected: RefCell::default(),
+            partitions: 2,
+            unread: Vec::new(),
             lender: OnceCell::new(),
         }
     }
 
     /// Keys whose name begins with `fail-` fail, in the way that the rest of the name says.
     fn apply(&mut self, request: &Owned) -> Kept {
-        let (Owned::Get { key, .. } | Owned::Put { key, .. }) = request;
+        let (Owned::Get { key, .. } | Owned::Put { key, .. }) = request else {
+            let Owned::Scan(scan) = request else { unreachable!("what has no key is a scan") };
+            return self.page(*scan);
+        };
         if let Some(name) = key.strip_prefix(b"fail-") {
             return golden::failure(name);
         }
         let entry = self.keys.entry(key.clone()).or_default();
-        let (Owned::Get { want_context, .. } | Owned::Put { want_context, .. }) = request;
+        let (Owned::Get { want_context, .. } | Owned::Put { want_context, .. }) = request else {
+            unreachable!("a scan has no key")
+        };
         let token = |entry: &Entry| match entry.seen {
             seen if seen > 0 && *want_context => seen.to_be_bytes().to_vec(),
             _ => Vec::new(),
@@ -273,6 +291,10 @@ fn owned(key: &[u8], command: Command<'_>) -> Owned {
             let want_context = get.want_context;
             Owned::Get { key, r: [get.r, get.pr], context: get.context.into(), want_context }
         }
+        Command::Scan(scan) => {
+            assert!(key.is_empty());
+            Owned::Scan(scan)
+        }
         Command::Put(put) => {
             let (token, condition) = match put.replaces {
                 Replaces::Given(token) => (Some(token.into()), Condition::Always),
@@ -341,7 +363,7 @@ impl Requests for Model {
     }
 
     fn partition_count(&self) -> u32 {
-        2
+        self.partitions
     }
 
     fn partition(&self, key: &[u8]) -> Partition {
@@ -452,36 +474,3 @@ impl Client {
 
 /// Most bytes that a session may ask for: the arguments of the largest command.
 const NEED_BYTES_MAX: usize = 16 * (context::TOKEN_TEXT_BYTES_MAX + 16);
-
-/// `arguments` as a client library sends them.
-fn resp(arguments: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
-    for argument in arguments {
-        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-        bytes.extend_from_slice(argument);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes
-}
-
-/// A line of words as a client library sends it.
-fn words(line: &str) -> Vec<u8> {
-    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-    resp(&words)
-}
-
-/// Bytes for people; `|` is the end of a line.
-fn show(bytes: &[u8]) -> String {
-    let show = |&byte: &u8| match byte {
-        b' '..=b'~' => char::from(byte).to_string(),
-        _ => byte.escape_ascii().to_string(),
-    };
-    bytes.iter().map(show).collect::<String>().replace("\\r\\n", "|")
-}
-
-/// Asserts that two long texts are the same, and shows only where they differ.
-fn assert_same(got: &[u8], expected: &[u8], about: &str) {
-    let same = got.iter().zip(expected).take_while(|(got, expected)| got == expected).count();
-    let around = |bytes: &[u8]| show(&bytes[same.saturating_sub(40)..bytes.len().min(same + 40)]);
-    assert!(got == expected, "{about}: got {}, not {}", around(got), around(expected));
-}
