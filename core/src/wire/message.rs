@@ -174,6 +174,13 @@ impl<'a> Message<'a> {
             op @ (Op::Sync | Op::SyncTable) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
+            op => Message::of_exchange(op, payload),
+        }
+    }
+
+    /// Reads the payload of a frame of an exchange.
+    fn of_exchange(op: Op, payload: &'a [u8]) -> Result<Message<'a>, Malformed> {
+        match op {
             Op::ExchangeOpen => exchange::Open::new_checked(payload).map(Message::ExchangeOpen),
             Op::ExchangeSame => empty(payload, Message::ExchangeSame),
             Op::ExchangeNodes => exchange::Nodes::new_checked(payload).map(Message::ExchangeNodes),
@@ -196,6 +203,7 @@ impl<'a> Message<'a> {
                 exchange::Streamed::new_checked(payload).map(Message::ExchangeStreamed)
             }
             Op::ExchangeEnd => exchange::End::new_checked(payload).map(Message::ExchangeEnd),
+            _ => Err(Malformed),
         }
     }
 
