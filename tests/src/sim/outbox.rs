@@ -174,6 +174,7 @@ fn reply(answer: Answer<'_>, wall: UnixMs) -> Reply {
             Reply { status: status(outcome), context: token, siblings, wall, live }
         }
         Answer::Remote(remote) => Reply::of(&remote, None),
+        Answer::Page { .. } => unreachable!("nobody scans here"),
     }
 }
 

@@ -21,6 +21,7 @@ mod metrics;
 mod obstacles;
 mod reshard;
 mod resp_clients;
+mod scan;
 mod scrub;
 mod seeds;
 mod soak;
