@@ -19,11 +19,6 @@ impl Alone {
         self.count = self.count.saturating_add(1);
         self.versions = self.versions.wrapping_add(entry.version());
     }
-
-    /// The very same was alone before.
-    fn stays(&self, before: &Alone) -> bool {
-        self.count > 0 && self == before
-    }
 }
 
 /// One order in which the copies differ.
@@ -122,14 +117,13 @@ impl Differences {
         }
     }
 
-    /// Every order was listed again: those whose difference stays are to be repaired. Returns how
-    /// many. A key that was written meanwhile on the side that was ahead is in flight again.
+    /// Every order was listed again: those that differ still are to be repaired. Returns how many.
+    /// A key that was written meanwhile may be in flight again; but nobody knows that the write
+    /// before arrived, and an exchange that has left it would take for equal what is not.
     pub(super) fn confirm(&mut self) -> u32 {
         let mut confirmed = 0;
         for row in &mut self.rows {
-            let mine = row.mine_again.stays(&row.mine);
-            let theirs = row.theirs_again.stays(&row.theirs);
-            if !mine && !theirs {
+            if row.mine_again.count == 0 && row.theirs_again.count == 0 {
                 row.state = State::Done;
                 continue;
             }

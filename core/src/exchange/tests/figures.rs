@@ -50,7 +50,7 @@ fn traffic_is_proportional_to_the_difference() {
 }
 
 #[test]
-fn writes_in_flight_are_not_sent_again() {
+fn few_writes_in_flight_are_sent_again() {
     let mut world = equal_stores(10_000);
     let (mut written, mut sent, mut sessions) = (0_u64, 0, 0);
     while world.now < Instant(120_000_000) {
@@ -75,7 +75,9 @@ fn writes_in_flight_are_not_sent_again() {
     }
     println!("{written} written, {sent} sent again by {sessions} exchanges");
     assert!(sessions > 20);
-    assert!(sent * 1000 < written, "{sent} of {written}");
+    // Those of keys that are written all the time: whether an earlier write is missing, too, nobody
+    // can see.
+    assert!(sent < 4 * sessions, "{sent} by {sessions}");
     world.quiesce();
     assert_eq!(world.exchange(0, 1).0.repaired, 0);
     world.check_converged(&written);
