@@ -104,6 +104,7 @@ impl Coordinator {
             keeps_hints: false,
             hint_interval: ringmain_core::limits::HINT_INTERVAL,
             exchanges: Default::default(),
+            surveys: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 1024].leak(),
@@ -111,6 +112,7 @@ impl Coordinator {
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
+            surveys: &mut [],
         };
         let mut coordinator = Coordinator {
             shard: Shard::new(config, memory, Rings::new(storage(), ring)),

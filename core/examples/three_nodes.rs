@@ -162,6 +162,7 @@ impl Server {
             keeps_hints: false,
             hint_interval: limits::HINT_INTERVAL,
             exchanges: Default::default(),
+            surveys: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 16].leak(),
@@ -169,6 +170,7 @@ impl Server {
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
+            surveys: &mut [],
         };
         let owners = vec![NodeId(0); Rings::slot_count(&ring)].leak();
         let shard = Shard::new(config, memory, Rings::new(owners, ring));

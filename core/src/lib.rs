@@ -50,6 +50,7 @@ pub mod request;
 pub mod ring;
 pub mod scan;
 pub mod shard;
+pub mod survey;
 pub mod time;
 pub mod wire;
 

@@ -150,6 +150,18 @@ pub const HANDOFF_BYTES_PER_SECOND: u64 = 4 << 20;
 pub const HANDOFF_BURST_BYTES: u64 = 256 << 10;
 /// Most hints in flight to one node: enough to share its syncs, few enough for its queues.
 pub const HANDOFF_COUNT_MAX: usize = 32;
+/// Records that a survey asks about at most.
+pub const SURVEY_ENTRY_COUNT_MAX: usize = 128;
+/// Surveys of one shard at a time, at most.
+pub const SURVEY_COUNT_MAX: usize = 512;
+/// How long a survey waits for answers.
+pub const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time between two looks for what can leave; a quarter of the grace if that is shorter.
+pub const SURVEY_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// The shortest one, and the pause before a look that was put off is tried again.
+pub const SURVEY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Records that one step drops at most.
+pub const ERASE_ENTRY_COUNT_MAX: usize = 32;
 /// How long a hint waits for its acknowledgment: many times as long as a sync takes.
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shortest pause after a hint that was not taken; each is twice the one before.

@@ -219,18 +219,30 @@ pub trait Records {
         core::iter::empty()
     }
 
+    /// Whether a hint is kept of a key of this partition and order, for whomever. It may be of
+    /// another partition.
+    fn keeps_hint(&self, _key: KeyPlace) -> bool {
+        false
+    }
+
+    /// Keeps the own copy of `key` at `place` as a hint for `target`, too. False, and nothing
+    /// changed, if there is such a hint already, or the copy cannot be read.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing changed.
+    ///
+    /// # Panics
+    /// As [`Records::erase`].
+    fn set_aside(&mut self, key: &Key<'_>, place: Place, target: NodeId) -> Result<bool, Full> {
+        unreachable!("a store from which records leave keeps {key:?} of {place:?} for {target:?}");
+    }
+
     /// As [`Records::keys_from`], of keys whose records do not last ([`Lifespan`]); others may be
     /// among them.
     ///
     /// [`Lifespan`]: crate::causality::Lifespan
     fn ending_from(&self, partition: Partition, order: u64) -> impl Iterator<Item = (u64, Place)> {
         self.keys_from(partition, order)
-    }
-
-    /// How many own copies there are in `partition` that are not tombstones alone; those that have
-    /// expired count.
-    fn live_count(&self, partition: Partition) -> u64 {
-        self.key_count(partition)
     }
 
     /// The own copy of a key that [`Records::keys_from`] listed is to be read, but cold: it is read

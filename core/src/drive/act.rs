@@ -109,6 +109,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             | Output::SeekHint { .. }
             | Output::Exchange { .. }
             | Output::ExchangeJoin { .. }
+            | Output::SurveyList { .. }
+            | Output::SurveyAsk { .. }
+            | Output::SurveyConclude { .. }
             | Output::Forward { .. } => unreachable!("`act` does what is answered"),
         }
     }

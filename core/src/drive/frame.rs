@@ -57,6 +57,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 self.on_data(link, node, frame)
             }
             op if op.is_exchange() => self.on_exchange(link, node, frame),
+            Op::Survey | Op::Surveyed | Op::Erase => self.on_survey(link, node, frame),
             _ => Err(FrameRefused::NotForShard),
         }
     }

@@ -22,7 +22,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     pub(super) fn seek_hint(&mut self, op: RequestId, target: NodeId, after: Place) -> Sought {
         let Some(place) = self.store.next_hint(target, after) else { return Sought::Nothing };
         let found = match self.read_hint(target, place) {
-            Ok((key, kind)) => self.prepare_hint(op, place, &key, kind),
+            Ok((key, kind)) => self.prepare_hint(op, (target, place), &key, kind),
             Err(unread) => Err(Refusal::Unread(unread)),
         };
         match found {
@@ -53,8 +53,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             stored.is_some_and(|stored| stored.place == sent)
         };
         if sent == place || is_current() {
-            // One that finds no room stays, and comes home once more.
-            let _refused = self.store.erase(&own.kept_for(target), place);
+            self.erase_hint(&own.kept_for(target), place);
+        }
+    }
+
+    /// One that finds no room stays, and comes home once more.
+    fn erase_hint(&mut self, hint: &Key<'_>, place: Place) {
+        if let Ok(Some(place)) = self.store.erase(hint, place) {
+            self.shard.on_erased(place);
         }
     }
 
@@ -75,7 +81,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn prepare_hint(
         &mut self,
         op: RequestId,
-        place: Place,
+        (target, place): (NodeId, Place),
         bytes: &[u8],
         kind: HintKind,
     ) -> Result<Option<FoundHint>, Refusal> {
@@ -98,7 +104,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             }
             stored => stored.map_err(Refusal::Unread)?,
         };
-        let Some(sends) = stored.map(|stored| stored.place) else { return Ok(None) };
+        let Some(sends) = stored.map(|stored| stored.place) else {
+            // All who own it have what this node gave away.
+            self.erase_hint(&own.kept_for(target), place);
+            return Ok(None);
+        };
         let bytes = size(self.store.body(sends).map_err(Refusal::Unread)?);
         Ok(Some(FoundHint { place, sends, key, bytes, joined }))
     }

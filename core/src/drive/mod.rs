@@ -24,6 +24,7 @@ mod kept;
 mod park;
 mod probe;
 mod scan;
+mod survey;
 mod waiting;
 mod write;
 
@@ -52,6 +53,7 @@ use crate::wire::scan::ScanRequest;
 use core::marker::PhantomData;
 use core::time::Duration;
 use heapless::Deque;
+use survey::SurveyStep;
 
 /// Results that wait to be fed back: at most one for each output of one drain.
 const RESULT_COUNT_MAX: usize = 128;
@@ -210,6 +212,8 @@ enum Due {
     Exchange(Session, Partition, Step),
     /// The record at hand is joined.
     ExchangeJoin(Link, NodeId),
+    /// A step of a survey.
+    Survey(SurveyStep),
 }
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
@@ -366,6 +370,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                     self.exchange(session, partition, step);
                 }
                 Some(Due::ExchangeJoin(link, node)) => self.join_exchanged((link, node), hand),
+                Some(Due::Survey(step)) => self.survey(step),
             }
         }
     }
@@ -377,6 +382,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 Some(Due::Exchange(session, partition, step))
             }
             Output::ExchangeJoin { link, node } => Some(Due::ExchangeJoin(link, node)),
+            Output::SurveyList { partition, purpose, from } => {
+                Some(Due::Survey(SurveyStep::List { partition, purpose, from }))
+            }
+            Output::SurveyAsk { number, node, partition } => {
+                Some(Due::Survey(SurveyStep::Ask { number, node, partition }))
+            }
+            Output::SurveyConclude { number } => Some(Due::Survey(SurveyStep::Conclude { number })),
             output => self.answer(output, hand).map(Due::Result),
         }
     }

@@ -2,7 +2,8 @@
 //! [`handoff`](crate::handoff).
 //!
 //! A hint goes to the owner for which it is kept; if that owns the key no longer, or will not, to
-//! all that do or will: others may have taken over from that owner already.
+//! all that do or will: others may have taken over from that owner already. What this node had of a
+//! partition that it does not own any more is kept for itself, hence goes to all that do.
 //! It is dropped once each of them has it on disk, on the topology on which it was sent. While it
 //! is in flight it has a slot of the table, as a request of nobody's.
 
@@ -31,9 +32,7 @@ impl Shard<'_> {
     /// Something is kept for `target`; the driver knows, or its record is in memory by now.
     pub(super) fn on_hinted(&mut self, at: Instant, target: NodeId) {
         assert!(target != NodeId(0));
-        if target != self.config.node {
-            self.handoff.learn(target, at);
-        }
+        self.handoff.learn(target, at);
     }
 
     /// Something is being kept for `target`, which did not take it just now: it has a moment.
@@ -52,8 +51,8 @@ impl Shard<'_> {
         if !self.may_hand_off() {
             return;
         }
-        let Shard { handoff, rings, reachable, health, .. } = self;
-        let is_near = |node| is_near(rings, reachable, health, node);
+        let Shard { handoff, rings, reachable, health, config, .. } = self;
+        let is_near = |node| node == config.node || is_near(rings, reachable, health, node);
         let Some((target, after)) = handoff.seek(now, is_near) else { return };
         let deadline = now + HANDOFF_TIMEOUT;
         let pending = Pending {
@@ -204,7 +203,8 @@ impl Shard<'_> {
     }
 
     fn is_near(&self, target: NodeId) -> bool {
-        is_near(&self.rings, &self.reachable, &self.health, target)
+        // What this node had of partitions that it gave up is kept for all who own them.
+        target == self.config.node || is_near(&self.rings, &self.reachable, &self.health, target)
     }
 
     /// Whether hints may be sent now: this node may write and be written to, and clients have room.

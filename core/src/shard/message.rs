@@ -1,11 +1,13 @@
 //! What a shard is told and what it asks for: two closed sets.
 
 use super::exchange::ExchangeEvent;
+use super::survey::SurveyEvent;
 use crate::exchange::{Finished, Session, Step};
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Rings;
+use crate::survey::Purpose;
 use crate::wire::exchange::EndReason;
 use crate::wire::peer::RejectReason;
 
@@ -165,6 +167,8 @@ pub enum Input<'a> {
     },
     /// See [`ExchangeEvent`].
     Exchange(ExchangeEvent<'a>),
+    /// See [`SurveyEvent`].
+    Survey(SurveyEvent<'a>),
     /// Client writes and replication are refused from now on, and nothing begins by itself: the
     /// process stops.
     Stop,
@@ -428,6 +432,30 @@ pub enum Output {
     Warm {
         /// The topology.
         topology: TopologyId,
+    },
+    /// List what of a partition may leave; answer with [`SurveyEvent::Listed`].
+    SurveyList {
+        /// The partition.
+        partition: Partition,
+        /// Why.
+        purpose: Purpose,
+        /// From this order on.
+        from: u64,
+    },
+    /// Ask a node, perhaps this one, whether the records of a survey may leave; it answers with
+    /// [`SurveyEvent::Answered`].
+    SurveyAsk {
+        /// The survey.
+        number: u32,
+        /// The node.
+        node: NodeId,
+        /// The partition of the keys.
+        partition: Partition,
+    },
+    /// Drop the next records of a survey; answer with [`SurveyEvent::Concluded`].
+    SurveyConclude {
+        /// The survey.
+        number: u32,
     },
     /// The log is to be synced although its durability mode would not.
     Sync,

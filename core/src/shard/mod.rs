@@ -25,6 +25,7 @@ mod reach;
 mod read;
 mod standing;
 mod straggler;
+mod survey;
 mod walk;
 mod warm;
 
@@ -34,6 +35,8 @@ mod tests;
 pub use crate::health::HealthFigures;
 pub use exchange::ExchangeEvent;
 pub use message::{DataFrame, FoundHint, Input, Output, Sought};
+pub(crate) use survey::Stance;
+pub use survey::SurveyEvent;
 
 use crate::exchange::{self as exchanges, Exchanges};
 use crate::handoff::Handoff;
@@ -42,9 +45,11 @@ use crate::health::{Health, Pulse};
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
 use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND};
 use crate::pace::Pace;
+use crate::records::Place;
 use crate::replica::{Replica, Unsynced};
 use crate::request::{Slot, Table};
 use crate::ring::Rings;
+use crate::survey::{self as surveys, Batch, Surveys};
 use crate::time::Instant;
 use core::time::Duration;
 use heapless::{Deque, Vec};
@@ -84,6 +89,8 @@ pub struct ShardConfig {
     pub hint_interval: Duration,
     /// Of its anti-entropy.
     pub exchanges: exchanges::Settings,
+    /// Of what leaves for good.
+    pub surveys: surveys::Settings,
 }
 
 /// The memory that a shard works in, lent once.
@@ -99,6 +106,8 @@ pub struct ShardMemory<'a> {
     pub heard: &'a mut [u8],
     /// Exchanges.
     pub exchanges: exchanges::Memory<'a>,
+    /// Surveys: at most `limits::SURVEY_COUNT_MAX` make sense.
+    pub surveys: &'a mut [Batch],
 }
 
 /// The machine. See the module's page.
@@ -131,6 +140,9 @@ pub struct Shard<'a> {
     handoff: Handoff,
     warming: Warming<'a>,
     exchanges: Exchanges<'a>,
+    surveys: Surveys<'a>,
+    /// What was erased is gone for good once this is on disk.
+    last_erased: Place,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
 
@@ -165,6 +177,8 @@ impl<'a> Shard<'a> {
             handoff: Handoff::new(config.hint_interval),
             warming: Warming::new(memory.heard),
             exchanges: Exchanges::new(&config.exchanges, memory.exchanges),
+            surveys: Surveys::new(config.surveys, memory.surveys),
+            last_erased: Place(0),
             outputs: Deque::new(),
         }
     }
@@ -218,6 +232,7 @@ impl<'a> Shard<'a> {
             Input::Hinted { target } => self.on_hinted(now, target),
             Input::Sought { op, result } => self.on_sought(now, op, result),
             Input::Exchange(event) => self.on_exchange(now, event),
+            Input::Survey(event) => self.on_survey(now, event),
             Input::Rings { rings, topology } => self.on_rings(now, rings, topology),
             Input::Stop => {
                 self.is_stopping = true;
@@ -260,6 +275,9 @@ impl<'a> Shard<'a> {
             self.exchange(now);
         }
         if self.has_room() {
+            self.survey(now);
+        }
+        if self.has_room() {
             self.tell_warm();
         }
         self.check_invariants();
@@ -283,7 +301,8 @@ impl<'a> Shard<'a> {
 
     /// When a request, a hint or an exchange is due.
     fn next_task(&self) -> Option<Instant> {
-        [self.table.next(), self.next_handoff(), self.next_exchange()].into_iter().flatten().min()
+        let tasks = [self.next_handoff(), self.next_exchange(), self.next_survey()];
+        tasks.into_iter().chain([self.table.next()]).flatten().min()
     }
 
     /// The rings this shard works on.

@@ -190,6 +190,7 @@ impl Shard<'_> {
         let last = self.first_partition + (self.births.len() - 1) as u16;
         let partitions = self.first_partition..=last;
         self.exchanges.on_rings(now, &self.rings, self.config.node, partitions);
+        self.surveys.on_rings(now);
         self.begin_warming();
         self.walk = Some(0);
     }

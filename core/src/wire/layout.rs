@@ -7,6 +7,7 @@ use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::payload::Malformed;
+use crate::limits::SURVEY_ENTRY_COUNT_MAX;
 
 /// Takes a `T` off the front of `bytes`; also returns what is behind it.
 pub(super) fn split<T>(bytes: &[u8]) -> Result<(&T, &[u8]), Malformed>
@@ -344,6 +345,23 @@ layouts! {
         next: U64,
         flags: u8,
         reserved: [u8; 7],
+    }
+    /// SURVEY.
+    Survey {
+        partition: U16,
+        purpose: u8,
+        reserved: [u8; 5],
+    }
+    /// SURVEYED.
+    Surveyed {
+        agreed: [U64; SURVEY_ENTRY_COUNT_MAX / 64],
+        frame_age_max_ms: U32,
+        reserved: U32,
+    }
+    /// ERASE.
+    Erase {
+        partition: U16,
+        reserved: [u8; 6],
     }
     /// EXCHANGE_END.
     ExchangeEnd {

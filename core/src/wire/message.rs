@@ -13,6 +13,7 @@ use super::peer::{Ack, Hint, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
 use super::scan::{Page, ScanRequest};
+use super::survey::{Erase, Survey, Surveyed};
 use super::topology::{Staged, Topology};
 
 /// What a frame says, by op.
@@ -122,6 +123,12 @@ pub enum Message<'a> {
     ExchangeStreamed(exchange::Streamed),
     /// EXCHANGE_END.
     ExchangeEnd(exchange::End),
+    /// SURVEY.
+    Survey(Survey<'a>),
+    /// SURVEYED.
+    Surveyed(Surveyed),
+    /// ERASE.
+    Erase(Erase<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -174,6 +181,9 @@ impl<'a> Message<'a> {
             op @ (Op::Sync | Op::SyncTable) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
+            Op::Survey => Survey::new_checked(payload).map(Message::Survey),
+            Op::Surveyed => Surveyed::new_checked(payload).map(Message::Surveyed),
+            Op::Erase => Erase::new_checked(payload).map(Message::Erase),
             op => Message::of_exchange(op, payload),
         }
     }
@@ -262,6 +272,9 @@ impl<'a> Message<'a> {
             Message::ExchangeStream(_) => Op::ExchangeStream,
             Message::ExchangeStreamed(_) => Op::ExchangeStreamed,
             Message::ExchangeEnd(_) => Op::ExchangeEnd,
+            Message::Survey(_) => Op::Survey,
+            Message::Surveyed(_) => Op::Surveyed,
+            Message::Erase(_) => Op::Erase,
         }
     }
 
@@ -316,6 +329,9 @@ impl<'a> Message<'a> {
             Message::ExchangeStream(payload) => visit(payload),
             Message::ExchangeStreamed(payload) => visit(payload),
             Message::ExchangeEnd(payload) => visit(payload),
+            Message::Survey(payload) => visit(payload),
+            Message::Surveyed(payload) => visit(payload),
+            Message::Erase(payload) => visit(payload),
         }
     }
 }

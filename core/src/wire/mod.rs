@@ -279,6 +279,17 @@
 //!    4   4  differences      keys in which the two differ still
 //!    8   8  sent             records
 //!   16   8  got              records
+//! SURVEY=112: 8 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED
+//!    0   2  partition
+//!    2   1  purpose          1 reap, 2 fence
+//!    3   5  reserved
+//! SURVEYED=113: 24 bytes
+//!    0  16  agreed           a bit for each entry, from the lowest of the first byte on
+//!   16   4  frame_age_max_ms how old a frame may be that the sender takes
+//!   20   4  reserved
+//! ERASE=114: 8 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED
+//!    0   2  partition
+//!    2   6  reserved
 //! ```
 
 use crate::limits::{
@@ -307,6 +318,7 @@ pub mod place;
 pub mod put;
 pub mod reply;
 pub mod scan;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 pub mod topology;

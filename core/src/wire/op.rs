@@ -6,9 +6,10 @@ use super::{
     SECRET_BYTES_MAX,
 };
 use crate::limits::{
-    BODY_BYTES_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX, EXCHANGE_HASH_COUNT_MAX,
-    EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, MEMBER_COUNT_MAX, NAME_BYTES_MAX,
-    OPERATION_COUNT_MAX, STAGED_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
+    BODY_BYTES_MAX, ERASE_ENTRY_COUNT_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX,
+    EXCHANGE_HASH_COUNT_MAX, EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX,
+    MEMBER_COUNT_MAX, NAME_BYTES_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
+    SURVEY_ENTRY_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -128,6 +129,12 @@ codes! {
         ExchangeStreamed = 106,
         /// The exchange is over.
         ExchangeEnd = 107,
+        /// Do you agree that these records leave?
+        Survey = 112,
+        /// To those I do.
+        Surveyed = 113,
+        /// All have agreed: they leave.
+        Erase = 114,
     }
 }
 
@@ -209,6 +216,9 @@ impl Op {
             Op::ExchangeStream => COVERED_BYTES + size_of::<layout::ExchangeStream>(),
             Op::ExchangeStreamed => COVERED_BYTES + size_of::<layout::ExchangeStreamed>(),
             Op::ExchangeEnd => COVERED_BYTES + size_of::<layout::ExchangeEnd>(),
+            Op::Survey => COVERED_BYTES + size_of::<layout::Survey>() + 16 * SURVEY_ENTRY_COUNT_MAX,
+            Op::Surveyed => COVERED_BYTES + size_of::<layout::Surveyed>(),
+            Op::Erase => COVERED_BYTES + size_of::<layout::Erase>() + 16 * ERASE_ENTRY_COUNT_MAX,
         }
     }
 

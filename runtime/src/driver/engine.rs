@@ -10,10 +10,13 @@ use ringmain_core::Unsynced;
 use ringmain_core::drive::{Turn, TurnSettings, Waiting};
 use ringmain_core::exchange::{self, Answering, Asking, Pair};
 use ringmain_core::id::NodeId;
-use ringmain_core::limits::{EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX};
+use ringmain_core::limits::{
+    EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX, SURVEY_COUNT_MAX,
+};
 use ringmain_core::request::{KeyPlace, Slot};
 use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
+use ringmain_core::survey::Batch;
 use ringmain_core::time::{Instant, UnixMs};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -50,6 +53,7 @@ impl Engine {
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange_memory(&config, &ring),
+            surveys: vec![Batch::default(); SURVEY_COUNT_MAX].leak(),
         };
         let owners = vec![NodeId(0); Rings::slot_count(&ring)].leak();
         let shard = Box::new(Shard::new(config, memory, Rings::new(owners, ring)));

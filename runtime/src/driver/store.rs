@@ -332,7 +332,7 @@ impl State {
     /// While there is no room for further segments, looks for it from time to time.
     pub(super) fn look_for_space(&mut self) {
         let (log, now) = (&mut self.engine.log, self.engine.now);
-        match (log.is_refused(), self.next_space) {
+        match (log.wants_space(), self.next_space) {
             (false, None) => {}
             (false, Some(_)) => {
                 tracing::info!("there is room for log segments again: all writes are taken");
@@ -353,7 +353,7 @@ impl State {
 
     /// When to look for space.
     pub(super) fn next_space(&self) -> Option<Instant> {
-        self.next_space.filter(|_| self.engine.log.is_refused())
+        self.next_space.filter(|_| self.engine.log.wants_space())
     }
 
     /// Whether somebody has removed the file of a segment that is about to be written: what goes

@@ -26,6 +26,8 @@ pub(super) struct Hints {
     nothing: Table,
     /// Not only as many as [`Log::has_room_for_hint`] says.
     takes_all: bool,
+    /// One was refused since free space was told of.
+    pub(super) is_refused: bool,
 }
 
 /// What is kept for one node.
@@ -41,7 +43,12 @@ pub(super) struct Kept {
 
 impl Default for Hints {
     fn default() -> Hints {
-        Hints { kept: BTreeMap::new(), nothing: Table::new(Partition(0)), takes_all: false }
+        Hints {
+            kept: BTreeMap::new(),
+            nothing: Table::new(Partition(0)),
+            takes_all: false,
+            is_refused: false,
+        }
     }
 }
 
@@ -59,6 +66,11 @@ impl Hints {
     /// The same, to change it.
     pub(super) fn table_mut(&mut self, target: NodeId) -> &mut Table {
         &mut self.kept.entry(target).or_insert_with(Kept::new).table
+    }
+
+    /// Whether one of a key of that order is kept, for whomever.
+    pub(super) fn has_order(&self, order: u64) -> bool {
+        self.kept.values().any(|kept| kept.table.guess(order).is_some())
     }
 
     /// A hint of so many bytes lies at `place` now, the last one of the log; one that it replaced

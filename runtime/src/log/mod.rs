@@ -231,12 +231,19 @@ impl<M: Maps> Log<M> {
     /// failed `Create` another is tried.
     pub fn offer_space(&mut self, free_bytes: u64) {
         self.writer.offer_space(free_bytes);
+        self.index.hints.is_refused = false;
     }
 
     /// Whether records that take more space than they free are refused, or will be when the
-    /// segment in use is full: tell of free space ([`Log::offer_space`]) from time to time.
+    /// segment in use is full.
     pub fn is_refused(&self) -> bool {
         self.writer.is_refused()
+    }
+
+    /// Whether something was refused for want of space: tell of free space ([`Log::offer_space`])
+    /// from time to time.
+    pub fn wants_space(&self) -> bool {
+        self.is_refused() || self.index.hints.is_refused
     }
 
     /// The place behind the last appended record.
@@ -445,6 +452,7 @@ impl<M: Maps> Log<M> {
     /// records that are smaller than the one that they replace.
     fn reserve(&mut self, key: &Key<'_>, padded: usize) -> Result<Place, Refusal> {
         if key.is_hint() && !self.has_room_for_hint(padded) {
+            self.index.hints.is_refused = true;
             return Err(Refusal::HintsFull);
         }
         match self.writer.reserve(padded, Claim::Growth) {

@@ -93,6 +93,22 @@ impl<M: Maps> Records for Log<M> {
         self.index.table(partition).iter_from(order)
     }
 
+    fn keeps_hint(&self, key: KeyPlace) -> bool {
+        self.index.hints.has_order(key.order)
+    }
+
+    fn set_aside(&mut self, key: &Key<'_>, place: Place, target: NodeId) -> Result<bool, Full> {
+        let hint = key.kept_for(target);
+        if self.index.of(&hint).guess(key.order).is_some() {
+            return Ok(false);
+        }
+        let Ok(frame) = self.source().frame(place) else { return Ok(false) };
+        // The tail moves when something is appended.
+        let body = frame.body().bytes().to_vec();
+        let Ok(body) = Body::without_checksum(&body) else { return Ok(false) };
+        self.append_received(&hint, body).map(|_| true)
+    }
+
     fn live_count(&self, partition: Partition) -> u64 {
         let table = self.index.table(partition);
         (table.count() - table.ended_count()) as u64

@@ -13,7 +13,9 @@ use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::exchange;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
-use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX};
+use ringmain_core::limits::{
+    FRAME_AGE_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
+};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::operation::Operation;
@@ -22,6 +24,7 @@ use ringmain_core::prng::Prng;
 use ringmain_core::records::Place;
 use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::ShardConfig;
+use ringmain_core::survey;
 use ringmain_core::time::Instant;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
@@ -123,6 +126,10 @@ impl Plan {
                 interval: self.start.settings.anti_entropy_interval,
                 request_timeout: self.start.settings.request_timeout,
                 seed: self.start.boot.0 ^ u64::from(shard.0) << 48 ^ u64::from(node.0),
+            },
+            surveys: survey::Settings {
+                grace: self.start.settings.reap_grace(),
+                frame_age_max: FRAME_AGE_MAX,
             },
         }
     }

@@ -12,6 +12,7 @@ use ringmain_core::node::{Node, NodeConfig, NodeMemory};
 use ringmain_core::request::Slot;
 use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
+use ringmain_core::survey::{self, Batch};
 use ringmain_core::time::{Instant, UnixMs};
 
 use std::time::Duration;
@@ -59,6 +60,7 @@ struct ShardPart {
     pairs: Vec<Pair>,
     asking: Vec<Asking>,
     answering: Vec<Answering>,
+    surveys: Vec<Batch>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ impl ShardPart {
             pairs: vec![Pair::default(); usize::from(2 * swarm.n) << PARTITION_BITS],
             asking: (0..asking).map(|_| Asking::asking(&settings)).collect(),
             answering: (0..answering).map(|_| Answering::answering(&settings)).collect(),
+            surveys: vec![Batch::default(); 3],
         }
     }
 }
@@ -297,14 +300,15 @@ fn shard_machine<'m>(
         keeps_hints: !swarm.anti_entropy.is_some_and(|options| options.is_alone),
         hint_interval: HINT_INTERVAL,
         exchanges: exchange_settings(swarm, boot.0 << 16 ^ (node as u64) << 8 ^ u64::from(shard)),
+        surveys: survey::Settings { grace: swarm.reap_grace, frame_age_max: swarm.network.age_max },
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
     let heard = &mut memory.heard[..Shard::partition_count(&config)];
     let rings = Rings::new(&mut memory.owners, ring_config(swarm));
     let (slots, unsynced) = (&mut memory.slots[..], &mut memory.unsynced[..]);
-    let ShardPart { pairs, asking, answering, .. } = memory;
+    let ShardPart { pairs, asking, answering, surveys, .. } = memory;
     let exchanges = exchange::Memory { pairs, asking, answering };
-    Shard::new(config, ShardMemory { slots, unsynced, births, heard, exchanges }, rings)
+    Shard::new(config, ShardMemory { slots, unsynced, births, heard, exchanges, surveys }, rings)
 }
 
 fn exchange_settings(swarm: &Swarm, seed: u64) -> exchange::Settings {

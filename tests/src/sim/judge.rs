@@ -2,6 +2,7 @@
 //! it checks.
 
 mod found;
+mod reaped;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(super) struct Judge {
     index: BTreeMap<Vec<u8>, usize>,
     histories: Vec<History>,
     acked: Vec<Vec<Acked>>,
+    /// What no read may show any more, by key: what had been replaced when the key was reaped.
+    buried: Vec<Set>,
     /// To which node each write was sent and when, by its stamp; none if it was sent again.
     sent: BTreeMap<u64, Option<(usize, Instant)>>,
     /// Owners that a partition had at least when each write was sent, by its stamp.
@@ -91,6 +94,7 @@ impl Judge {
             index,
             histories: keys.iter().map(|_| History::default()).collect(),
             acked: keys.iter().map(|_| Vec::new()).collect(),
+            buried: keys.iter().map(|_| Set::default()).collect(),
             sent: BTreeMap::new(),
             fewest: BTreeMap::new(),
             rings: BTreeMap::new(),
@@ -188,6 +192,8 @@ impl Judge {
         if record.siblings.len() > 1 {
             marks.hit(Mark::Concurrent);
         }
+        self.check_buried(key, &after, seen.node)?;
+        let history = &self.histories[key];
         Ok((after.clone(), format!("{text}, siblings {:?}", history.siblings(&after))))
     }
 

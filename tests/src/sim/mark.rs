@@ -175,6 +175,12 @@ marks! {
     MemberChanged,
     /// Data had moved, and what was committed settled.
     Settled,
+    /// A record that had ended left an owner.
+    Reaped,
+    /// What a node did not own any more left it.
+    Fenced,
+    /// Some of that was kept for the owners.
+    SetAside,
 }
 
 /// Marks of faults that had an effect.

@@ -241,7 +241,7 @@ impl Store {
     /// While there is no room for further segments, looks for it from time to time.
     fn look_for_space(&mut self, now: Instant) {
         let is_due = self.next_space.is_none_or(|at| at <= now);
-        match self.log.is_refused() {
+        match self.log.wants_space() {
             false => self.next_space = None,
             true if is_due => {
                 let free_bytes = self.log.maps_mut().free_bytes();
@@ -290,7 +290,7 @@ impl Store {
 
     /// When [`Store::on_timeout`] has something to do.
     pub(super) fn timeout(&self) -> Option<Instant> {
-        let space = self.next_space.filter(|_| self.log.is_refused());
+        let space = self.next_space.filter(|_| self.log.wants_space());
         self.log.poll_timeout().into_iter().chain(space).min()
     }
 

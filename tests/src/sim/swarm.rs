@@ -34,6 +34,8 @@ pub struct Swarm {
     pub waiting_bytes: usize,
     /// Deadline of a request.
     pub request_timeout: Duration,
+    /// How old a tombstone must be to be reaped: years, or short.
+    pub reap_grace: Duration,
     /// Copies are compared; none = only hints and reads bring them together.
     pub anti_entropy: Option<AntiEntropy>,
     /// See there.
@@ -265,6 +267,7 @@ impl Swarm {
             waiting_count: [2, 8, 64][random.below(3)],
             waiting_bytes: [8 << 10, 1 << 20][random.below(2)],
             request_timeout: Duration::from_millis(random.between(100, 2000)),
+            reap_grace: NO_REAPING,
             anti_entropy: None,
             network: network(random, calm),
             disk: DiskOptions {
@@ -291,6 +294,14 @@ impl Swarm {
         let mut expiring = random.clone().fork().fork().fork();
         swarm.clients.expiring =
             if expiring.chance(500) { expiring.between(1, 500) as u32 } else { 0 };
+        let mut reaping = random.clone().fork().fork().fork().fork();
+        if reaping.chance(500) {
+            swarm.reap_grace = Duration::from_millis(reaping.between(10, 400));
+            // Frames must have gone before anything is reaped.
+            swarm.request_timeout = swarm.request_timeout.min(Duration::from_millis(200));
+            let age_max = Duration::from_millis(reaping.between(200, 1_000));
+            swarm.network.age_max = swarm.network.age_max.min(age_max);
+        }
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.
             swarm.draw_rare(&mut random.clone().fork(), length);
@@ -423,6 +434,9 @@ impl FaultOptions {
         }
     }
 }
+
+/// Nothing gets so old.
+const NO_REAPING: Duration = Duration::from_secs(1 << 40);
 
 impl ClientOptions {
     fn draw(random: &mut Random) -> ClientOptions {

@@ -29,6 +29,7 @@ use crate::records::tests::store::Store;
 use crate::request::Slot;
 use crate::ring::{RingConfig, Rings, Transition};
 use crate::shard::{ShardConfig, ShardMemory};
+use crate::survey::Batch;
 use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::{Condition, Content};
 use crate::wire::reply::{Reply, Status};
@@ -445,6 +446,7 @@ impl Site {
             keeps_hints: true,
             hint_interval: HINT_INTERVAL,
             exchanges,
+            surveys: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); 200].leak(),
@@ -452,6 +454,7 @@ impl Site {
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchanges::memory(setup, &exchanges),
+            surveys: vec![Batch::default(); 2].leak(),
         };
         let shard = Shard::new(config, memory, ring(&[]));
         let (store, bodies) = (Store::default(), Memory::default());

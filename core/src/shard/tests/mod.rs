@@ -149,6 +149,7 @@ impl Rig {
             keeps_hints: setup.keeps_hints,
             hint_interval: HINT_INTERVAL,
             exchanges: Default::default(),
+            surveys: Default::default(),
         };
         let memory = ShardMemory {
             slots: vec![Slot::default(); setup.slots].leak(),
@@ -156,6 +157,7 @@ impl Rig {
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
+            surveys: &mut [],
         };
         let shard = Shard::new(config, memory, ring([], setup.n));
         let (now, place) = (Instant(1_000_000), Place(100));

@@ -204,6 +204,9 @@ FRAMES = [
     ("exchange_streamed", 106, b"", pack("<QB7x", 9, 1)),
     ("exchange_streamed_all", 106, b"", pack("<QB7x", 0, 0)),
     ("exchange_end", 107, b"", pack("<B3xIQQ", 1, 3, 40, 50)),
+    ("survey", 112, b"", pack("<HB5x", 0x3132, 1) + pack("<QQQQ", 5, 10, 6, 1)),
+    ("surveyed", 113, b"", pack("<QQII", 3, 1 << 63, 60000, 0)),
+    ("erase", 114, b"", pack("<H6x", 0x3132) + pack("<QQQQ", 5, 10, 6, 1)),
 ]
 
 

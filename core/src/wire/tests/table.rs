@@ -109,6 +109,9 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("EXCHANGE_STREAM=105", layout::ExchangeStream::FIELDS),
         ("EXCHANGE_STREAMED=106", layout::ExchangeStreamed::FIELDS),
         ("EXCHANGE_END=107", layout::ExchangeEnd::FIELDS),
+        ("SURVEY=112", layout::Survey::FIELDS),
+        ("SURVEYED=113", layout::Surveyed::FIELDS),
+        ("ERASE=114", layout::Erase::FIELDS),
     ]
 }
 

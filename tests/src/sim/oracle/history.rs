@@ -109,7 +109,7 @@ pub struct Event {
 
 impl Event {
     /// Whether a read finds a value; at no particular time, whether one ever could.
-    fn is_live(&self, wall: Option<UnixMs>) -> bool {
+    pub fn is_live(&self, wall: Option<UnixMs>) -> bool {
         let has_expired = wall.is_some() && self.expires.is_some_and(|at| Some(at) <= wall);
         !self.tombstone && !has_expired
     }

@@ -84,6 +84,8 @@ invariants! {
     /// Equal committed operations give equal rings; a partition has distinct owners; a replica
     /// takes no record from a coordinator on another topology.
     RingAgreement = "S11 ring agreement",
+    /// What leaves all owners has ended, and what it had replaced is never seen again.
+    Reaping = "S12 reaped is gone",
     /// Queues and tables keep their bounds.
     Bounds = "S16 bounds",
     /// Nobody is told to stop but for a younger process of its own; after heal every member is

@@ -76,6 +76,27 @@ impl Records for Store {
         Ok(Some(erasure))
     }
 
+    fn keeps_hint(&self, key: KeyPlace) -> bool {
+        self.log.keeps_hint(key)
+    }
+
+    fn set_aside(&mut self, key: &Key<'_>, place: Place, target: NodeId) -> Result<bool, Full> {
+        if self.refuses() {
+            return Err(Full::Busy);
+        }
+        let record =
+            self.log.record_left(key).ok().flatten().map(|one| one.record.bytes().to_vec());
+        let hint = key.kept_for(target);
+        let before = self.found_before(&hint);
+        if !self.log.set_aside(key, place, target)? {
+            return Ok(false);
+        }
+        let kept = self.log.record_left(&hint).ok().flatten().expect("it was kept just now").place;
+        let record = record.expect("what was set aside was there");
+        self.push(&hint, None, (record, before), kept);
+        Ok(true)
+    }
+
     fn live_count(&self, partition: Partition) -> u64 {
         self.log.live_count(partition)
     }

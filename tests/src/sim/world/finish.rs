@@ -80,6 +80,7 @@ impl World<'_> {
                     && self.is_whole()
                     && self.stragglers_are_settled()
                     && self.hints_are_delivered()
+                    && self.apart_left().is_empty()
                     && (self.swarm.anti_entropy.is_none() || self.copies_are_equal()) =>
             {
                 if self.swarm.anti_entropy.is_some() {
@@ -93,13 +94,15 @@ impl World<'_> {
                 let open = self.tickets.numbers();
                 return self.stuck(&format!(
                     "not healed although all is well, open: {open:?}, enough: {enough}, clients \
-                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints: {}, \
+                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints: {:?}, \
+                     apart: {:?}, \
                      copies equal: {}",
                     self.clients.are_idle(),
                     self.agrees(),
                     self.is_whole(),
                     self.stragglers_are_settled(),
-                    self.hints_are_delivered(),
+                    self.hints_left(),
+                    self.apart_left(),
                     self.copies_are_equal()
                 ));
             }
@@ -317,11 +320,42 @@ impl World<'_> {
     /// L2: no member keeps anything for a node that is there. Who has left may have kept in mind
     /// that an owner lacks what others have, too.
     fn hints_are_delivered(&self) -> bool {
-        let sound = self.hosts.iter().filter(|host| !host.is_gone && host.is_member());
-        let mut targets =
-            sound.flat_map(|host| &host.stores).flat_map(|store| store.hint_targets());
+        self.hints_left().is_empty()
+    }
+
+    /// Who keeps something, and for which nodes that are there.
+    fn hints_left(&self) -> Vec<(usize, NodeId)> {
+        let hosts = self.hosts.iter().enumerate();
+        let sound = hosts.filter(|(_, host)| !host.is_gone && host.is_member());
+        let stores = sound.flat_map(|(node, host)| host.stores.iter().map(move |one| (node, one)));
+        let kept =
+            stores.flat_map(|(node, one)| one.hint_targets().into_iter().map(move |to| (node, to)));
         // Of who was forgotten the others get them.
-        targets.all(|target| self.is_gone(target) && self.hosts[node_index(target)].is_member())
+        let is_excused =
+            |target| self.is_gone(target) && self.hosts[node_index(target)].is_member();
+        kept.filter(|(_, target)| !is_excused(*target)).collect()
+    }
+
+    /// L7: no member has a copy of a key that others own, who are all there. Returns who has, and
+    /// of which keys.
+    fn apart_left(&self) -> Vec<(usize, usize)> {
+        let mut left = Vec::new();
+        for key in 0..self.clients.keys().len() {
+            let owners = self.owners_of(key);
+            let is_missing = owners.len() < usize::from(self.judge.owner_count());
+            if is_missing || owners.iter().any(|owner| self.is_lost(*owner)) {
+                continue;
+            }
+            let bytes = self.clients.key(key);
+            let has = |node: &usize| {
+                let host = &self.hosts[*node];
+                let is_sound = host.is_member() && !self.is_lost(*node);
+                is_sound && host.stores.iter().any(|store| store.get(bytes).is_some())
+            };
+            let apart = (0..self.hosts.len()).filter(|node| !owners.contains(node)).filter(has);
+            left.extend(apart.map(|node| (node, key)));
+        }
+        left
     }
 
     /// L6: all owners that run have the same of every key, though nobody asked for it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringmain_core::checksum::Software;
 use ringmain_core::drive::{Command, Notice, Turn, Waiting};
+use ringmain_core::hash::Key;
 use ringmain_core::id::NodeId;
 use ringmain_core::request::{KeyPlace, Origin};
 use ringmain_core::shard::Input;
@@ -20,7 +21,7 @@ use super::super::judge::Seen;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Set, Violation};
-use super::super::outbox::{Outbox, Sent, node_index};
+use super::super::outbox::{Outbox, PARTITION_BITS, Sent, node_index};
 use super::super::parking::Parking;
 use super::super::store::{News, Store};
 use super::{Event, World, note};
@@ -98,8 +99,20 @@ impl<'m> World<'m> {
             let before = before.and_then(|entry| entry.history.clone()).unwrap_or_default();
             let key = self.judge.key_index(entry.key())?;
             if entry.is_erasure() {
-                let (trace, of) = (&mut self.trace.borrow_mut(), entry.target());
-                trace.note(now, format_args!("{site:?} erases k{key}, kept for {of:?}"));
+                let placed = Key::new(entry.key(), self.settings.hash_seed, PARTITION_BITS);
+                let whose = match entry.target() {
+                    NodeId(0) if machine.owns(placed.partition) => {
+                        self.judge.on_reaped((key, node), &before, wall)?;
+                        self.marks.hit(Mark::Reaped);
+                        "reaps"
+                    }
+                    NodeId(0) => {
+                        self.marks.hit(Mark::Fenced);
+                        "gives away"
+                    }
+                    _ => "no longer keeps",
+                };
+                self.trace.borrow_mut().note(now, format_args!("{site:?} {whose} k{key}"));
                 store.on_seen(Set::default());
                 continue;
             }
@@ -114,6 +127,9 @@ impl<'m> World<'m> {
                     let target = node_index(target);
                     trace.note(now, format_args!("{site:?} keeps k{key} for n{target}: {text}"));
                     self.marks.hit(Mark::HintKept);
+                    if target == node {
+                        self.marks.hit(Mark::SetAside);
+                    }
                 }
             }
             store.on_seen(history);

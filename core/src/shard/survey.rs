@@ -1,0 +1,244 @@
+//! Surveys as part of a shard's work: what leaves all nodes for good, and what this node drops since
+//! others own it. See [`survey`](crate::survey).
+
+use super::{Output, Shard};
+use crate::id::{NodeId, Partition, TopologyId};
+use crate::limits::{ERASE_ENTRY_COUNT_MAX, MEMBER_COUNT_MAX};
+use crate::records::Place;
+use crate::survey::{Bits, Counts, Pass, Purpose, Settings, Step};
+use crate::time::Instant;
+use crate::wire::exchange::Entry;
+use core::time::Duration;
+use heapless::Vec;
+
+/// Partitions that one step passes over at most.
+const PASSED_COUNT: usize = 64;
+
+/// What happened to the surveys of a shard.
+#[derive(Clone, Copy, Debug)]
+pub enum SurveyEvent<'a> {
+    /// [`Output::SurveyList`] was done.
+    Listed {
+        /// As in the output.
+        partition: Partition,
+        /// As in the output.
+        purpose: Purpose,
+        /// Ascending, no two of one order.
+        entries: &'a [Entry],
+        /// Records that have ended, but not for long enough.
+        young: u64,
+        /// The order to go on from; none if that is all.
+        next: Option<u64>,
+    },
+    /// It needs records that are being read into memory.
+    Cold,
+    /// A node has answered.
+    Answered {
+        /// The survey.
+        number: u32,
+        /// The node.
+        node: NodeId,
+        /// To which entries it agrees.
+        agreed: Bits,
+        /// How old a frame may be that it takes.
+        frame_age_max: Duration,
+    },
+    /// [`Output::SurveyAsk`] could not be sent.
+    Unsent {
+        /// The survey.
+        number: u32,
+    },
+    /// [`Output::SurveyConclude`] was done.
+    Concluded {
+        /// The survey.
+        number: u32,
+        /// Records that left this node.
+        dropped: u64,
+        /// Some were set aside for their owners.
+        has_kept: bool,
+    },
+    /// Somebody wants a pass over all partitions now.
+    Wanted,
+}
+
+/// What a node is to a partition about which it is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stance {
+    /// It owns it.
+    Owner,
+    /// It does not.
+    Other,
+}
+
+impl Shard<'_> {
+    /// What surveys have done.
+    pub fn survey_counts(&self) -> &Counts {
+        self.surveys.counts()
+    }
+
+    /// How the last pass over all partitions went.
+    pub fn survey_pass(&self) -> &Pass {
+        self.surveys.last_pass()
+    }
+
+    /// Whether a pass goes on, or is about to.
+    pub fn is_surveying(&self) -> bool {
+        self.surveys.is_passing()
+    }
+
+    pub(super) fn on_survey(&mut self, now: Instant, event: SurveyEvent<'_>) {
+        match event {
+            SurveyEvent::Listed { partition, purpose, entries, young, next } => {
+                self.on_listed(now, (partition, purpose), (entries, young), next);
+            }
+            SurveyEvent::Cold => self.surveys.on_cold(now),
+            SurveyEvent::Answered { number, node, agreed, frame_age_max } => {
+                self.surveys.on_answer(now, number, node, (agreed, frame_age_max));
+            }
+            SurveyEvent::Unsent { number } => self.surveys.on_unsent(number),
+            SurveyEvent::Concluded { number, dropped, has_kept } => {
+                self.surveys.on_concluded(number, dropped);
+                if has_kept {
+                    self.on_hinted(now, self.config.node);
+                }
+            }
+            SurveyEvent::Wanted => self.surveys.want_pass(now),
+        }
+    }
+
+    /// Something was erased from the store: no start finds it any more once `place` is on disk.
+    pub(crate) fn on_erased(&mut self, place: Place) {
+        self.last_erased = self.last_erased.max(place);
+    }
+
+    /// The next step of a survey, if there is one.
+    pub(super) fn survey(&mut self, now: Instant) {
+        if !self.may_survey() {
+            return;
+        }
+        for _ in 0..PASSED_COUNT {
+            let Some(step) = self.surveys.next(now, self.births.len()) else { return };
+            match step {
+                Step::List { index, from } => {
+                    let partition = Partition(self.first_partition + index as u16);
+                    match self.survey_purpose(partition) {
+                        None => self.surveys.on_passed(),
+                        Some(purpose) => {
+                            return self.output(Output::SurveyList { partition, purpose, from });
+                        }
+                    }
+                }
+                Step::Ask { number, node } => {
+                    let Some((partition, ..)) = self.surveys.batch(number) else { return };
+                    if node == self.config.node || self.is_well(node) {
+                        return self.output(Output::SurveyAsk { number, node, partition });
+                    }
+                    self.surveys.on_unsent(number);
+                }
+                Step::Conclude { number } => {
+                    return self.output(Output::SurveyConclude { number });
+                }
+            }
+        }
+    }
+
+    /// When there is something to do for surveys.
+    pub(super) fn next_survey(&self) -> Option<Instant> {
+        if self.may_survey() { self.surveys.next_at() } else { None }
+    }
+
+    /// What of `partition` could leave by a word of this node: what has ended in a partition that
+    /// it owns first of all, and everything in one that it does not own.
+    fn survey_purpose(&self, partition: Partition) -> Option<Purpose> {
+        let owners = self.rings.committed().owners(partition);
+        if owners.first() == Some(&self.config.node) {
+            return Some(Purpose::Reap);
+        }
+        (!owners.contains(&self.config.node)).then_some(Purpose::Fence)
+    }
+
+    fn on_listed(
+        &mut self,
+        now: Instant,
+        (partition, purpose): (Partition, Purpose),
+        (entries, young): (&[Entry], u64),
+        next: Option<u64>,
+    ) {
+        // The membership may have changed meanwhile.
+        if !self.may_survey() || self.survey_purpose(partition) != Some(purpose) {
+            return self.surveys.on_passed();
+        }
+        let nodes: Vec<NodeId, MEMBER_COUNT_MAX> = match purpose {
+            Purpose::Reap => self.rings.nodes(),
+            Purpose::Fence => self.rings.committed().owners(partition).iter().copied().collect(),
+        };
+        let is_there = |node: &NodeId| *node == self.config.node || self.is_well(*node);
+        if entries.is_empty() || nodes.iter().all(is_there) {
+            let listed = (entries, young);
+            return self.surveys.on_listed(now, (partition, purpose), listed, next, &nodes);
+        }
+        self.surveys.on_away(entries.len(), next);
+    }
+
+    /// As what this node can say whether records of `partition` may leave; none if it cannot now.
+    pub(crate) fn stance(&self, partition: Partition, topology: TopologyId) -> Option<Stance> {
+        if topology != self.topology || !self.may_survey() || !self.holds(partition) {
+            return None;
+        }
+        let is_owner = self.rings.committed().is_owner(partition, self.config.node);
+        Some(if is_owner { Stance::Owner } else { Stance::Other })
+    }
+
+    /// Whether all that was erased here is gone for good.
+    pub(crate) fn is_erased_for_good(&self) -> bool {
+        self.replica.is_stored(self.last_erased, true)
+    }
+
+    /// Whether the record at `place` is on disk.
+    pub(crate) fn is_on_disk(&self, place: Place) -> bool {
+        self.replica.is_stored(place, true)
+    }
+
+    /// Takes those out of `agreed` whose keys have a request in flight.
+    pub(crate) fn exclude_requests(
+        &self,
+        partition: Partition,
+        entries: &[Entry],
+        agreed: &mut Bits,
+    ) {
+        let ids = (0..self.table.capacity()).filter_map(|index| self.table.at(index));
+        let keys = ids.filter_map(|id| Some(self.table.get(id)?.request.key));
+        for key in keys.filter(|key| key.partition == partition) {
+            if let Ok(at) = entries.binary_search_by_key(&key.order, |entry| entry.order()) {
+                agreed[at / 64] &= !(1 << (at % 64));
+            }
+        }
+    }
+
+    /// See [`Settings`].
+    pub(crate) fn survey_settings(&self) -> &Settings {
+        self.surveys.settings()
+    }
+
+    /// What a survey is about.
+    pub(crate) fn survey_batch(&self, number: u32) -> Option<(Partition, Purpose, &[Entry])> {
+        self.surveys.batch(number)
+    }
+
+    /// See [`Surveys::to_conclude`](crate::survey::Surveys::to_conclude).
+    pub(crate) fn to_conclude(
+        &self,
+        number: u32,
+        is_agreed: bool,
+    ) -> Vec<Entry, ERASE_ENTRY_COUNT_MAX> {
+        self.surveys.to_conclude(number, is_agreed)
+    }
+
+    /// Whether records may leave now: nothing moves, and this node may write.
+    fn may_survey(&self) -> bool {
+        !self.is_stopping
+            && !self.read_only
+            && !self.rings.is_moving()
+            && self.rings.committed().contains(self.config.node)
+    }
+}

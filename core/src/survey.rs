@@ -1,0 +1,522 @@
+//! Surveys: whether records may leave for good, and what of them does (DeCandia et al., Dynamo,
+//! leaves deletes open; the rules are those of Riak's reaper and of Garage's garbage collection,
+//! without their clocks).
+//!
+//! *Problem.* A tombstone may only go when nothing that it hides can come back: no copy at an owner,
+//! no hint, no copy of somebody who owned the partition once, no frame on its way. And a copy that
+//! is not owned any more may only go when all owners have what is in it. *Answer.* A batch of
+//! keys with the versions of their records is put to everybody who may have them.
+//!
+//! ```text
+//! reap:  ask all members ─► all agree ─► wait for frames ─► ask all again ─► erase at all owners
+//! fence: ask all owners ──► all agree ───────────────────────────────────► erase here
+//! ```
+//! A member agrees to reap if, as an owner, it has exactly this record on disk, and it has ended by
+//! its clock; if, as none, it has nothing of the key; and if it keeps no hint for it, nothing waits
+//! for it and no request on it is in flight. An owner agrees to fence if it has exactly this record
+//! on disk. Between the two questions passes the longest time for which any member takes a frame:
+//! whatever was sent before the first has arrived by the second, or never will.
+//!
+//! *Invariant.* A batch is of one topology, in which nothing moves; another one ends it. Whoever
+//! does not answer ends it, too: what it asked for is asked again in a later pass.
+//!
+//! What one of the owners has erased and another has not yet is repaired like any difference: the
+//! tombstone comes back, and is reaped again.
+
+use core::time::Duration;
+
+use heapless::Vec;
+
+use crate::id::{NodeId, Partition};
+use crate::limits::{
+    ERASE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_PAUSE, FRAME_AGE_MAX, MEMBER_COUNT_MAX,
+    SURVEY_ENTRY_COUNT_MAX, SURVEY_INTERVAL_MAX, SURVEY_INTERVAL_MIN, SURVEY_TIMEOUT,
+};
+use crate::time::Instant;
+use crate::wire::exchange::Entry;
+pub use crate::wire::survey::{Bits, Purpose};
+
+#[cfg(test)]
+mod tests;
+
+/// What a shard's surveys are told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How old a tombstone must be to be reaped, and how long a value must have been expired.
+    pub grace: Duration,
+    /// How old a frame may be that this node takes.
+    pub frame_age_max: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { grace: Duration::from_secs(3600), frame_age_max: FRAME_AGE_MAX }
+    }
+}
+
+impl Settings {
+    /// How often the shard looks for what can leave.
+    fn interval(&self) -> Duration {
+        (self.grace / 4).clamp(SURVEY_INTERVAL_MIN, SURVEY_INTERVAL_MAX)
+    }
+}
+
+/// Records that are to leave, and how far that is. Memory is lent.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    stage: Stage,
+    number: u32,
+    partition: Partition,
+    purpose: Option<Purpose>,
+    entries: Vec<Entry, SURVEY_ENTRY_COUNT_MAX>,
+    agreed: Bits,
+    /// Who is asked.
+    nodes: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// The first so many of them were.
+    asked: usize,
+    /// Those who have not answered.
+    owing: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// The longest time for which anybody takes a frame.
+    wait: Duration,
+    until: Instant,
+    /// The first so many entries are done with.
+    concluded: usize,
+    /// So many of them left.
+    dropped: u64,
+}
+
+/// The life of a batch.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Stage {
+    #[default]
+    Free,
+    Asking,
+    /// Until no frame is left that was sent before.
+    Waiting,
+    AskingAgain,
+    /// What all agreed to leaves, some at a time.
+    Concluding,
+    /// Some of it is being dropped.
+    Dropping,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// List what of the partition with this index may leave, from an order on.
+    List {
+        /// Among those of the shard.
+        index: usize,
+        /// The order.
+        from: u64,
+    },
+    /// Ask a node.
+    Ask {
+        /// The batch.
+        number: u32,
+        /// The node.
+        node: NodeId,
+    },
+    /// Drop the next entries of a batch.
+    Conclude {
+        /// The batch.
+        number: u32,
+    },
+}
+
+/// What surveys have done since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Records reaped here as the first owner of their partition.
+    pub reaped: u64,
+    /// Records dropped, as others own their partition.
+    pub fenced: u64,
+    /// Records to which somebody did not agree.
+    pub refused: u64,
+    /// Batches given up: somebody did not answer, or the membership changed.
+    pub given_up: u64,
+    /// Passes over all partitions that have ended.
+    pub passes: u64,
+}
+
+/// How a pass over all partitions went.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pass {
+    /// Records that left.
+    pub dropped: u64,
+    /// Records to which somebody did not agree, or of a batch that was given up.
+    pub put_off: u64,
+    /// How often something could have left, but a node that must agree is away.
+    pub away: u64,
+    /// Records that have ended, but not for long enough.
+    pub young: u64,
+}
+
+/// The surveys of a shard.
+#[derive(Debug)]
+pub struct Surveys<'a> {
+    settings: Settings,
+    batches: &'a mut [Batch],
+    next_number: u32,
+    /// Where the pass stands: index of the partition, and order.
+    at: Option<(usize, u64)>,
+    /// Something is being listed.
+    is_listing: bool,
+    /// All was listed: the pass ends with its last batch.
+    is_ending: bool,
+    /// Nothing is listed before: records are being read into memory.
+    not_before: Instant,
+    next_pass: Instant,
+    /// Another pass was asked for.
+    is_wanted: bool,
+    pass: Pass,
+    last_pass: Pass,
+    counts: Counts,
+}
+
+impl<'a> Surveys<'a> {
+    /// None yet; the first pass begins at once.
+    pub fn new(settings: Settings, batches: &'a mut [Batch]) -> Surveys<'a> {
+        batches.fill(Batch::default());
+        Surveys {
+            settings,
+            batches,
+            next_number: 0,
+            at: None,
+            is_listing: false,
+            is_ending: false,
+            not_before: Instant(0),
+            next_pass: Instant(0),
+            is_wanted: false,
+            pass: Pass::default(),
+            last_pass: Pass::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// See [`Settings`].
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What was done.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// How the last pass that has ended went.
+    pub fn last_pass(&self) -> &Pass {
+        &self.last_pass
+    }
+
+    /// A pass goes on, or is about to.
+    pub fn is_passing(&self) -> bool {
+        self.is_wanted || self.at.is_some() || self.is_ending
+    }
+
+    /// Has a pass begin now, or another one behind that which goes on.
+    pub fn want_pass(&mut self, now: Instant) {
+        self.is_wanted = true;
+        self.next_pass = now;
+    }
+
+    /// Another topology is in force: what goes on is of the one before.
+    pub fn on_rings(&mut self, now: Instant) {
+        for batch in self.batches.iter_mut().filter(|batch| batch.stage != Stage::Free) {
+            self.counts.given_up += 1;
+            self.pass.put_off += batch.entries.len() as u64;
+            batch.stage = Stage::Free;
+        }
+        (self.at, self.is_listing, self.is_ending) = (None, false, false);
+        self.not_before = now;
+        self.next_pass = now;
+    }
+
+    /// What is to be done now, if anything, in a shard of so many partitions.
+    pub fn next(&mut self, now: Instant, partition_count: usize) -> Option<Step> {
+        if let Some(step) = self.step_batches(now) {
+            return Some(step);
+        }
+        if self.batches.is_empty() || self.is_listing || now < self.not_before {
+            return None;
+        }
+        if self.is_ending {
+            self.end_pass(now);
+        } else if self.at.is_none() {
+            self.begin_pass(now);
+        }
+        let (index, from) = self.at?;
+        if index >= partition_count {
+            (self.at, self.is_ending) = (None, true);
+            self.end_pass(now);
+            return None;
+        }
+        self.free()?;
+        self.is_listing = true;
+        Some(Step::List { index, from })
+    }
+
+    /// When [`Surveys::next`] has something to do.
+    pub fn next_at(&self) -> Option<Instant> {
+        let of_batch = |batch: &Batch| match batch.stage {
+            Stage::Free | Stage::Dropping => None,
+            Stage::Concluding => Some(Instant(0)),
+            Stage::Asking | Stage::AskingAgain if batch.asked < batch.nodes.len() => {
+                Some(Instant(0))
+            }
+            Stage::Asking | Stage::AskingAgain | Stage::Waiting => Some(batch.until),
+        };
+        let of_pass = match self.at {
+            _ if self.is_listing || self.batches.is_empty() => None,
+            Some(_) => self.free().map(|_| self.not_before),
+            None if self.is_ending => (self.active_count() == 0).then_some(self.not_before),
+            None => Some(self.next_pass.max(self.not_before)),
+        };
+        self.batches.iter().filter_map(of_batch).chain(of_pass).min()
+    }
+
+    /// Nothing of the partition is this node's to ask for.
+    pub fn on_passed(&mut self) {
+        self.advance(None);
+    }
+
+    /// So many records could leave, but somebody who must agree is away.
+    pub fn on_away(&mut self, count: usize, next: Option<u64>) {
+        self.pass.away += 1;
+        self.pass.put_off += count as u64;
+        self.advance(next);
+    }
+
+    /// What may leave was listed: nothing behind `next`, if that is none. `young` have ended, too,
+    /// but not for long enough. All of `nodes` are to agree.
+    ///
+    /// # Panics
+    /// If there are too many entries or nodes.
+    pub fn on_listed(
+        &mut self,
+        now: Instant,
+        (partition, purpose): (Partition, Purpose),
+        (entries, young): (&[Entry], u64),
+        next: Option<u64>,
+        nodes: &[NodeId],
+    ) {
+        self.pass.young += young;
+        if !entries.is_empty()
+            && let Some(index) = self.free()
+        {
+            self.next_number = self.next_number.wrapping_add(1).max(1);
+            let batch = &mut self.batches[index];
+            *batch = Batch {
+                stage: Stage::Asking,
+                number: self.next_number,
+                partition,
+                purpose: Some(purpose),
+                entries: Vec::from_slice(entries).expect("no more than a survey asks about"),
+                nodes: Vec::from_slice(nodes).expect("no more than members"),
+                wait: self.settings.frame_age_max,
+                ..Batch::default()
+            };
+            batch.ask(now);
+        }
+        self.advance(next);
+    }
+
+    /// Records are being read into memory: the same is listed again soon.
+    pub fn on_cold(&mut self, now: Instant) {
+        self.is_listing = false;
+        self.not_before = now + EXCHANGE_FETCH_PAUSE;
+    }
+
+    /// `node` agrees to those entries, and takes frames that are no older.
+    pub fn on_answer(
+        &mut self,
+        now: Instant,
+        number: u32,
+        node: NodeId,
+        (agreed, frame_age_max): (Bits, Duration),
+    ) {
+        let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
+        if !matches!(batch.stage, Stage::Asking | Stage::AskingAgain) {
+            return;
+        }
+        let Some(at) = batch.owing.iter().position(|owing| *owing == node) else { return };
+        batch.owing.swap_remove(at);
+        batch.wait = batch.wait.max(frame_age_max);
+        for (all, one) in batch.agreed.iter_mut().zip(agreed) {
+            *all &= one;
+        }
+        if batch.agreed_count() == 0 && batch.purpose == Some(Purpose::Reap) {
+            return self.end_batch(number);
+        }
+        if batch.owing.is_empty() && batch.asked == batch.nodes.len() {
+            batch.on_all(now);
+        }
+    }
+
+    /// A node could not be asked: it is out of reach.
+    pub fn on_unsent(&mut self, number: u32) {
+        self.give_up(number);
+    }
+
+    /// What a batch is about: the partition, why, and all of its entries.
+    pub fn batch(&self, number: u32) -> Option<(Partition, Purpose, &[Entry])> {
+        let batch = self.find(number)?;
+        Some((batch.partition, batch.purpose?, &batch.entries))
+    }
+
+    /// The next entries that are to leave, of all that agreed to them, or of those that did not.
+    pub fn to_conclude(&self, number: u32, is_agreed: bool) -> Vec<Entry, ERASE_ENTRY_COUNT_MAX> {
+        let Some(batch) = self.find(number) else { return Vec::new() };
+        let entries = batch.entries.iter().enumerate().skip(batch.concluded);
+        let some = entries.take(ERASE_ENTRY_COUNT_MAX);
+        some.filter(|(at, _)| batch.is_agreed(*at) == is_agreed).map(|(_, entry)| *entry).collect()
+    }
+
+    /// Those entries are done with, and so many records left.
+    pub fn on_concluded(&mut self, number: u32, dropped: u64) {
+        let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
+        if batch.stage != Stage::Dropping {
+            return;
+        }
+        batch.concluded += ERASE_ENTRY_COUNT_MAX.min(batch.entries.len() - batch.concluded);
+        let is_over = batch.concluded == batch.entries.len();
+        batch.stage = Stage::Concluding;
+        match batch.purpose {
+            Some(Purpose::Fence) => self.counts.fenced += dropped,
+            _ => self.counts.reaped += dropped,
+        }
+        batch.dropped += dropped;
+        self.pass.dropped += dropped;
+        if is_over {
+            self.end_batch(number);
+        }
+    }
+
+    fn step_batches(&mut self, now: Instant) -> Option<Step> {
+        for index in 0..self.batches.len() {
+            let batch = &mut self.batches[index];
+            let number = batch.number;
+            match batch.stage {
+                Stage::Free | Stage::Dropping => {}
+                Stage::Asking | Stage::AskingAgain if batch.asked < batch.nodes.len() => {
+                    let node = batch.nodes[batch.asked];
+                    batch.asked += 1;
+                    return Some(Step::Ask { number, node });
+                }
+                Stage::Asking | Stage::AskingAgain if now >= batch.until => self.give_up(number),
+                Stage::Asking | Stage::AskingAgain => {}
+                Stage::Waiting if now >= batch.until => {
+                    batch.stage = Stage::AskingAgain;
+                    batch.ask(now);
+                    let node = batch.nodes[0];
+                    batch.asked = 1;
+                    return Some(Step::Ask { number, node });
+                }
+                Stage::Waiting => {}
+                Stage::Concluding => {
+                    batch.stage = Stage::Dropping;
+                    return Some(Step::Conclude { number });
+                }
+            }
+        }
+        None
+    }
+
+    fn begin_pass(&mut self, now: Instant) {
+        if now >= self.next_pass {
+            self.is_wanted = false;
+            self.pass = Pass::default();
+            self.at = Some((0, 0));
+        }
+    }
+
+    /// All partitions were looked at: the pass has ended once no batch goes on.
+    fn end_pass(&mut self, now: Instant) {
+        if self.active_count() > 0 {
+            return;
+        }
+        self.is_ending = false;
+        self.last_pass = self.pass;
+        self.counts.passes += 1;
+        // What was put off is tried again soon, but not at once.
+        let is_put_off = self.pass.put_off > 0;
+        let pause = if is_put_off { SURVEY_INTERVAL_MIN } else { self.settings.interval() };
+        if !self.is_wanted {
+            self.next_pass = now + pause;
+        }
+    }
+
+    fn advance(&mut self, next: Option<u64>) {
+        self.is_listing = false;
+        if let Some((index, order)) = &mut self.at {
+            match next {
+                Some(next) => *order = next,
+                None => (*index, *order) = (*index + 1, 0),
+            }
+        }
+    }
+
+    fn give_up(&mut self, number: u32) {
+        if self.find(number).is_some() {
+            self.counts.given_up += 1;
+            self.end_batch(number);
+        }
+    }
+
+    /// The batch is over: what has not left of it is put off.
+    fn end_batch(&mut self, number: u32) {
+        let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
+        batch.stage = Stage::Free;
+        let refused = batch.entries.len() as u64 - batch.dropped;
+        batch.number = 0;
+        self.counts.refused += refused;
+        self.pass.put_off += refused;
+    }
+
+    fn find(&self, number: u32) -> Option<&Batch> {
+        self.batches.iter().find(|one| one.number == number && one.stage != Stage::Free)
+    }
+
+    fn free(&self) -> Option<usize> {
+        self.batches.iter().position(|batch| batch.stage == Stage::Free)
+    }
+
+    fn active_count(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.stage != Stage::Free).count()
+    }
+}
+
+impl Batch {
+    /// Everybody is to be asked.
+    fn ask(&mut self, now: Instant) {
+        self.asked = 0;
+        self.owing.clone_from(&self.nodes);
+        // What somebody did not agree to the first time is not asked for any more.
+        if self.stage == Stage::Asking {
+            self.agreed = [u64::MAX; _];
+        }
+        self.until = now + SURVEY_TIMEOUT;
+    }
+
+    /// Everybody has answered.
+    fn on_all(&mut self, now: Instant) {
+        let is_first = self.stage == Stage::Asking;
+        if is_first && self.purpose == Some(Purpose::Reap) {
+            self.stage = Stage::Waiting;
+            self.until = now + self.wait;
+            return;
+        }
+        self.stage = Stage::Concluding;
+    }
+
+    fn is_agreed(&self, at: usize) -> bool {
+        self.agreed[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn agreed_count(&self) -> usize {
+        (0..self.entries.len()).filter(|at| self.is_agreed(*at)).count()
+    }
+}
+
+const _: () = assert!(SURVEY_ENTRY_COUNT_MAX.is_multiple_of(64));
+const _: () = assert!(SURVEY_ENTRY_COUNT_MAX.is_multiple_of(ERASE_ENTRY_COUNT_MAX));

@@ -1,0 +1,158 @@
+//! Surveys by hand: who is asked when, and what ends them.
+
+use super::*;
+use std::vec;
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const AGE: Duration = Duration::from_secs(2);
+const START: Instant = Instant(1_000_000);
+const ALL: Bits = [u64::MAX; 2];
+
+fn surveys(batches: usize) -> Surveys<'static> {
+    let settings = Settings { grace: Duration::from_secs(100), frame_age_max: AGE };
+    Surveys::new(settings, vec![Batch::default(); batches].leak())
+}
+
+fn entries(count: u64) -> std::vec::Vec<Entry> {
+    (0..count).map(|order| Entry::new(order, order + 1)).collect()
+}
+
+/// A survey of `count` entries in the first of one partition; its number.
+fn listed(surveys: &mut Surveys<'_>, purpose: Purpose, count: u64) -> u32 {
+    assert_eq!(surveys.next(START, 1), Some(Step::List { index: 0, from: 0 }));
+    assert_eq!(surveys.next(START, 1), None, "one listing at a time");
+    let what = (Partition(7), purpose);
+    surveys.on_listed(START, what, (&entries(count), 0), None, &[A, B]);
+    asked(surveys, START)
+}
+
+/// Both nodes are asked; the number.
+fn asked(surveys: &mut Surveys<'_>, now: Instant) -> u32 {
+    let Some(Step::Ask { number, node: A }) = surveys.next(now, 1) else { panic!("A is asked") };
+    assert_eq!(surveys.next(now, 1), Some(Step::Ask { number, node: B }));
+    number
+}
+
+/// Drops all of it; how many entries were agreed to.
+fn concluded(surveys: &mut Surveys<'_>, now: Instant, number: u32) -> usize {
+    let mut count = 0;
+    while let Some(Step::Conclude { number: same }) = surveys.next(now, 1) {
+        assert_eq!(same, number);
+        let agreed = surveys.to_conclude(number, true).len();
+        count += agreed;
+        surveys.on_concluded(number, agreed as u64);
+    }
+    count
+}
+
+#[test]
+fn reaping_asks_twice_with_the_longest_wait_between() {
+    let mut surveys = surveys(1);
+    let number = listed(&mut surveys, Purpose::Reap, 128);
+    surveys.on_answer(START, number, A, (ALL, AGE));
+    surveys.on_answer(START, number, A, (ALL, AGE));
+    assert_eq!(surveys.next(START, 1), None, "B owes its answer");
+    surveys.on_answer(START, number, B, (ALL, 3 * AGE));
+    let end = START + 3 * AGE;
+    assert_eq!(surveys.next_at(), Some(end));
+    assert_eq!(surveys.next(Instant(end.0 - 1), 1), None);
+    assert_eq!(asked(&mut surveys, end), number);
+    surveys.on_answer(end, number, A, ([u64::MAX, 0b1011], AGE));
+    surveys.on_answer(end, number, B, ([!1, u64::MAX], AGE));
+    assert_eq!(concluded(&mut surveys, end, number), 63 + 3);
+    assert_eq!(surveys.counts().reaped, 66);
+    assert_eq!(surveys.counts().refused, 128 - 66);
+    assert_eq!(surveys.last_pass().put_off, 128 - 66);
+    assert!(!surveys.is_passing());
+    assert_eq!(surveys.next_at(), Some(end + SURVEY_INTERVAL_MIN), "what was put off is soon");
+}
+
+#[test]
+fn fencing_asks_once_and_what_differs_is_left_to_set_aside() {
+    let mut surveys = surveys(1);
+    let number = listed(&mut surveys, Purpose::Fence, 3);
+    surveys.on_answer(START, number, B, ([0b101, 0], AGE));
+    surveys.on_answer(START, number, A, ([0b010, 0], AGE));
+    assert_eq!(surveys.next(START, 1), Some(Step::Conclude { number }));
+    assert_eq!(surveys.to_conclude(number, true).len(), 0);
+    assert_eq!(surveys.to_conclude(number, false).len(), 3);
+    surveys.on_concluded(number, 3);
+    assert_eq!((surveys.counts().fenced, surveys.counts().refused), (3, 0));
+}
+
+#[test]
+fn nobody_is_asked_about_what_all_have_refused() {
+    let mut surveys = surveys(1);
+    let number = listed(&mut surveys, Purpose::Reap, 2);
+    surveys.on_answer(START, number, A, ([0b01, 0], AGE));
+    surveys.on_answer(START, number, B, ([0b10, 0], AGE));
+    assert_eq!(surveys.next(START, 1), None);
+    assert_eq!(surveys.last_pass().put_off, 2);
+    assert_eq!(surveys.batch(number), None);
+}
+
+#[test]
+fn silence_a_lost_node_and_another_topology_end_a_survey() {
+    for how in 0..3 {
+        let mut surveys = surveys(1);
+        let number = listed(&mut surveys, Purpose::Reap, 5);
+        surveys.on_answer(START, number, A, (ALL, AGE));
+        let mut now = START;
+        match how {
+            0 => {
+                now = START + SURVEY_TIMEOUT;
+                assert_eq!(surveys.next_at(), Some(now));
+            }
+            1 => surveys.on_unsent(number),
+            _ => surveys.on_rings(now),
+        }
+        let next = surveys.next(now, 1);
+        assert_eq!(next.is_some(), how == 2, "a new topology begins a pass");
+        assert_eq!(surveys.counts().given_up, 1);
+        surveys.on_answer(now, number, B, (ALL, AGE));
+        assert_eq!(surveys.batch(number), None, "a late answer is of no use");
+    }
+}
+
+#[test]
+fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
+    let mut surveys = surveys(2);
+    let what = (Partition(0), Purpose::Reap);
+    let numbers = [0, 9].map(|from| {
+        assert_eq!(surveys.next(START, 3), Some(Step::List { index: 0, from }));
+        surveys.on_listed(START, what, (&entries(1), 4), (from == 0).then_some(9), &[A]);
+        let Some(Step::Ask { number, node: A }) = surveys.next(START, 3) else { panic!("A") };
+        number
+    });
+    // Both batches are taken.
+    assert_eq!(surveys.next(START, 3), None);
+    assert_eq!(surveys.next_at(), Some(START + SURVEY_TIMEOUT), "no listing without room");
+    surveys.on_answer(START, numbers[0], A, ([0; 2], AGE));
+    assert_eq!(surveys.next_at(), Some(Instant(0)));
+    assert_eq!(surveys.next(START, 3), Some(Step::List { index: 1, from: 0 }));
+    surveys.on_cold(START);
+    assert_eq!(surveys.next(START, 3), None, "the disk has a moment");
+    assert_eq!(surveys.next_at(), Some(START + EXCHANGE_FETCH_PAUSE));
+    let later = START + EXCHANGE_FETCH_PAUSE;
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 1, from: 0 }));
+    surveys.on_passed();
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 2, from: 0 }));
+    surveys.on_away(6, None);
+    assert_eq!(surveys.next(later, 3), None);
+    assert!(surveys.is_passing(), "a survey goes on");
+    surveys.on_answer(later, numbers[1], A, ([0; 2], AGE));
+    assert_eq!(surveys.next(later, 3), None);
+    let pass = Pass { dropped: 0, put_off: 1 + 1 + 6, away: 1, young: 8 };
+    assert_eq!(*surveys.last_pass(), pass);
+    // Once more, as it is asked for.
+    surveys.want_pass(later);
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 0, from: 0 }));
+}
+
+#[test]
+fn without_memory_nothing_is_asked() {
+    let mut surveys = surveys(0);
+    assert_eq!(surveys.next(START, 3), None);
+    assert_eq!(surveys.next_at(), None);
+}

@@ -1,0 +1,42 @@
+//! What the judge knows of records that have left for good.
+
+use super::*;
+
+impl Judge {
+    /// S12: `node`, an owner, drops the record of key `key` with this history: all of it has ended,
+    /// and what it had replaced is never seen again.
+    pub(in super::super) fn on_reaped(
+        &mut self,
+        (key, node): (usize, usize),
+        history: &Set,
+        wall: UnixMs,
+    ) -> Result<(), Violation> {
+        let events = &self.histories[key];
+        let siblings = events.siblings(history);
+        if let Some(live) = siblings.iter().find(|one| events.event(*one).is_live(Some(wall))) {
+            let detail = format!("n{node} reaps k{key}, of which event {live} lives");
+            return Err(Violation::new(Invariant::Reaping, detail));
+        }
+        for acked in &mut self.acked[key] {
+            acked.is_held &= !events.holds(acked.stamp, history);
+        }
+        let replaced = history.iter().filter(|event| !siblings.contains(*event));
+        self.buried[key].extend(&replaced.collect());
+        Ok(())
+    }
+
+    /// S12: nothing that was buried is a sibling again.
+    pub(super) fn check_buried(
+        &self,
+        key: usize,
+        history: &Set,
+        node: usize,
+    ) -> Result<(), Violation> {
+        let siblings = self.histories[key].siblings(history);
+        let buried = &self.buried[key];
+        let risen = siblings.iter().find(|event| buried.contains(*event));
+        let Some(event) = risen else { return Ok(()) };
+        let detail = format!("n{node} has event {event} of k{key} again, which was reaped");
+        Err(Violation::new(Invariant::Reaping, detail))
+    }
+}
