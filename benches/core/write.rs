@@ -111,6 +111,7 @@ impl Coordinator {
             unsynced: vec![Unsynced::default(); 1024].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
+            hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
             surveys: &mut [],
         };

@@ -169,6 +169,7 @@ impl Server {
             unsynced: vec![Unsynced::default(); 16].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
+            hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
             surveys: &mut [],
         };

@@ -53,7 +53,31 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             stored.is_some_and(|stored| stored.place == sent)
         };
         if sent == place || is_current() {
+            if target == self.shard.config().node && !self.drop_given_away(&own, place) {
+                return;
+            }
             self.erase_hint(&own.kept_for(target), place);
+        }
+    }
+
+    /// All who own `own` have what was set aside for them at `place`: so the own copy goes, if it
+    /// is that. False if it would, but cannot now.
+    fn drop_given_away(&mut self, own: &Key<'_>, place: Place) -> bool {
+        if self.shard.owns(own.partition) {
+            return true;
+        }
+        let version = self.store.body(place).ok().and_then(|body| {
+            Record::new_checked(body.payload()).ok().map(|record| record.version(own))
+        });
+        let stored = self.store.record(own).ok().flatten();
+        let is_it = stored.filter(|stored| Some(stored.record.version(own)) == version);
+        let Some(copy) = is_it.map(|stored| stored.place) else { return true };
+        match records::erase(self.store, own, copy) {
+            Err(_) => false,
+            Ok(erasure) => {
+                self.shard.on_erased(erasure.unwrap_or(Place(0)));
+                true
+            }
         }
     }
 

@@ -177,6 +177,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let &Survey { partition, purpose, entries } = survey;
         let mut agreed: Bits = Default::default();
         let Some(stance) = self.shard.stance(partition, topology) else { return agreed };
+        if purpose == Purpose::Reap && !self.shard.is_free_of_hints(partition, self.now) {
+            return agreed;
+        }
         // What is erased in memory alone would be back after a crash.
         if !self.shard.is_erased_for_good() {
             self.links.notice(Notice::Sync);
@@ -191,6 +194,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                     let mut keys = self.store.keys_from(partition, entry.order());
                     let has_key = keys.next().is_some_and(|(order, _)| order == entry.order());
                     drop(keys);
+                    #[cfg(feature = "plant")]
+                    let has_key = has_key && !crate::plant::is(crate::plant::Plant::FencedAgrees);
                     !has_key && self.is_free(partition, *entry)
                 }
                 (Purpose::Fence, Stance::Owner) => self.has_on_disk(partition, *entry, false),
@@ -207,6 +212,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Whether nothing here could bring back what a key had: no hint, and nothing that waits.
     fn is_free(&self, partition: Partition, entry: Entry) -> bool {
         let key = KeyPlace { partition, order: entry.order() };
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::ReapHintsIgnored) {
+            return true;
+        }
         let is_waited_for = !self.waiting.is_empty() && self.waiting.contains(key);
         !is_waited_for && !self.store.keeps_hint(key)
     }
@@ -237,25 +246,27 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let key = self.stored_key(body.key())?;
         let Some(stored) = self.store.record(&key)? else { return Ok(false) };
         let is_it = stored.place == place && stored.record.version(&key) == entry.version();
+        #[cfg(feature = "plant")]
+        let is_it = is_it || crate::plant::is(crate::plant::Plant::ReapUnequal);
         Ok(is_it && (!must_end || stored.record.live(self.wall).count() == 0))
     }
 
     /// Drops the next entries of a survey to which all have agreed; of what this node owns no more
-    /// it sets the others aside.
+    /// it sets the others aside: they go once their owners have them.
     fn conclude(&mut self, number: u32) {
         let Some((partition, purpose, _)) = self.shard.survey_batch(number) else { return };
         let agreed = self.shard.to_conclude(number, true);
         let others = self.shard.to_conclude(number, false);
+        #[cfg(feature = "plant")]
+        if purpose == Purpose::Fence && crate::plant::is(crate::plant::Plant::FenceUnconfirmed) {
+            self.erase_all(partition, &others, false);
+        }
         let must_end = purpose == Purpose::Reap;
-        let (mut dropped, mut place) = self.erase_all(partition, &agreed, must_end);
+        let (dropped, place) = self.erase_all(partition, &agreed, must_end);
         let mut has_kept = false;
         if purpose == Purpose::Fence {
             for entry in others {
-                let is_kept = self.set_aside(partition, entry);
-                has_kept |= is_kept;
-                if is_kept && let Some(erased) = self.erase(partition, entry, false) {
-                    (dropped, place) = (dropped + 1, place.max(erased));
-                }
+                has_kept |= self.set_aside(partition, entry);
             }
         } else if !agreed.is_empty() {
             self.send_erase(partition, &agreed);

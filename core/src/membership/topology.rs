@@ -140,8 +140,16 @@ impl<'a> Operations<'a> {
     pub fn leaving(self) -> Vec<NodeId, MEMBER_COUNT_MAX> {
         let lost = self.lost();
         let mut leaving = self.removed(|is_lost| !is_lost);
-        leaving.retain(|node| !lost.contains(node));
+        leaving.retain(|node| !lost.contains(node) && !self.is_removed_for_good(*node));
         leaving
+    }
+
+    /// Whether a removal of `node` is settled: whatever else says so has nothing to wait for.
+    fn is_removed_for_good(self, node: NodeId) -> bool {
+        self.iter().any(|committed| {
+            let is_removal = matches!(committed.operation, Operation::Remove { .. });
+            is_removal && committed.operation.node() == node && !committed.is_moving
+        })
     }
 
     fn removed(self, is: impl Fn(bool) -> bool) -> Vec<NodeId, MEMBER_COUNT_MAX> {

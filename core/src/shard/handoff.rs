@@ -90,6 +90,7 @@ impl Shard<'_> {
         let is_own = owing.contains(&me);
         let peers: Nodes = owing.iter().copied().filter(|node| *node != me).collect();
         self.handoff.on_found(now, target, place, u64::from(bytes) * peers.len() as u64);
+        self.note_hint(now, partition);
         // Not all owners are in reach: others have it, and this one stays until they are.
         if peers.iter().any(|node| !self.is_well(*node)) {
             self.handoff.on_kept(target);

@@ -104,6 +104,8 @@ pub struct ShardMemory<'a> {
     pub births: &'a mut [u32],
     /// As many for what it gains while the membership changes.
     pub heard: &'a mut [u8],
+    /// As many for when a hint was last taken or sent.
+    pub hinted: &'a mut [Instant],
     /// Exchanges.
     pub exchanges: exchanges::Memory<'a>,
     /// Surveys: at most `limits::SURVEY_COUNT_MAX` make sense.
@@ -143,6 +145,10 @@ pub struct Shard<'a> {
     surveys: Surveys<'a>,
     /// What was erased is gone for good once this is on disk.
     last_erased: Place,
+    /// When a hint of each partition was last taken or sent.
+    hinted: &'a mut [Instant],
+    /// When this life began.
+    began: Option<Instant>,
     outputs: Deque<Output, OUTPUT_COUNT_MAX>,
 }
 
@@ -155,7 +161,9 @@ impl<'a> Shard<'a> {
         let first = first_partition(config.shard, config.shards, config.partition_bits);
         assert_eq!(memory.births.len(), Shard::partition_count(&config));
         assert_eq!(memory.heard.len(), memory.births.len());
+        assert_eq!(memory.hinted.len(), memory.births.len());
         memory.births.fill(0);
+        memory.hinted.fill(Instant(0));
         Shard {
             config,
             rings,
@@ -179,6 +187,8 @@ impl<'a> Shard<'a> {
             exchanges: Exchanges::new(&config.exchanges, memory.exchanges),
             surveys: Surveys::new(config.surveys, memory.surveys),
             last_erased: Place(0),
+            hinted: memory.hinted,
+            began: None,
             outputs: Deque::new(),
         }
     }
@@ -198,6 +208,7 @@ impl<'a> Shard<'a> {
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         assert!(self.outputs.is_empty(), "outputs are drained before the next input");
         self.now = now;
+        self.began.get_or_insert(now);
         self.pulse.begin(now);
         match input {
             Input::Request(request) => self.on_request(now, request),

@@ -169,6 +169,10 @@ impl Shard<'_> {
             return self.surveys.on_passed();
         }
         let nodes: Vec<NodeId, MEMBER_COUNT_MAX> = match purpose {
+            #[cfg(feature = "plant")]
+            Purpose::Reap if crate::plant::is(crate::plant::Plant::ReapAsksOwners) => {
+                self.rings.committed().owners(partition).iter().copied().collect()
+            }
             Purpose::Reap => self.rings.nodes(),
             Purpose::Fence => self.rings.committed().owners(partition).iter().copied().collect(),
         };
@@ -189,8 +193,25 @@ impl Shard<'_> {
         Some(if is_owner { Stance::Owner } else { Stance::Other })
     }
 
+    /// Whether no frame may be left that this node sent for a hint of `partition`, or an earlier
+    /// life of it: what a hint says may be long replaced, and a frame outlives the hint.
+    pub(crate) fn is_free_of_hints(&self, partition: Partition, now: Instant) -> bool {
+        let last = self.hinted[usize::from(partition.0 - self.first_partition)];
+        let began = self.began.unwrap_or(now);
+        now.since(last.max(began)) >= self.survey_settings().frame_age_max
+    }
+
+    /// A hint of `partition` was taken, or is sent.
+    pub(super) fn note_hint(&mut self, now: Instant, partition: Partition) {
+        self.hinted[usize::from(partition.0 - self.first_partition)] = now;
+    }
+
     /// Whether all that was erased here is gone for good.
     pub(crate) fn is_erased_for_good(&self) -> bool {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::ErasedInMemory) {
+            return true;
+        }
         self.replica.is_stored(self.last_erased, true)
     }
 

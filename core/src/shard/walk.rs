@@ -35,6 +35,7 @@ impl Shard<'_> {
         }
         if frame.target != NodeId(0) {
             self.learn_hint(now, frame.target);
+            self.note_hint(now, frame.key.partition);
         }
         self.output(Output::Join { link, node, request, order: key.order, sync });
     }

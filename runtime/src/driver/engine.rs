@@ -52,6 +52,7 @@ impl Engine {
             unsynced: vec![Unsynced::default(); UNSYNCED_COUNT_MAX].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
+            hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchange_memory(&config, &ring),
             surveys: vec![Batch::default(); SURVEY_COUNT_MAX].leak(),
         };

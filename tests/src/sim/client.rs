@@ -13,6 +13,8 @@ use super::swarm::Swarm;
 
 /// Stamps of writes: 1, 2, 3, ... from here, in milliseconds since 1970.
 const FIRST_STAMP: u64 = 1_700_000_000_000;
+/// Writes in a turn of half of the keys.
+const TURN_COUNT: u64 = 60;
 
 /// Longest life of a value that expires, milliseconds: some outlive the run.
 const TTL_MS_MAX: u64 = 10_000;
@@ -299,6 +301,11 @@ impl Clients {
         }
         let own = options.sequential && client < options.key_count;
         let key = if own { client } else { random.below(options.key_count) };
+        // So that deleted keys are left alone for long enough.
+        let key = match options.turns {
+            true if !own => key / 2 * 2 + (self.stamp / TURN_COUNT % 2) as usize,
+            _ => key,
+        };
         let kind = match random.weighted(&options.weights) {
             _ if options.sequential && !own => Kind::Read,
             kind if options.sequential => [Kind::Read, Kind::Modify, Kind::Delete][kind % 3],

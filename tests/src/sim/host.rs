@@ -56,6 +56,7 @@ struct ShardPart {
     unsynced: Vec<Unsynced>,
     births: Vec<u32>,
     heard: Vec<u8>,
+    hinted: Vec<Instant>,
     owners: Vec<NodeId>,
     pairs: Vec<Pair>,
     asking: Vec<Asking>,
@@ -81,6 +82,7 @@ impl ShardPart {
             unsynced: vec![Unsynced::default(); swarm.unsynced_count],
             births: vec![0; 1 << PARTITION_BITS],
             heard: vec![0; 1 << PARTITION_BITS],
+            hinted: vec![Instant(0); 1 << PARTITION_BITS],
             owners: vec![NodeId::default(); Rings::slot_count(&ring_config(swarm))],
             pairs: vec![Pair::default(); usize::from(2 * swarm.n) << PARTITION_BITS],
             asking: (0..asking).map(|_| Asking::asking(&settings)).collect(),
@@ -304,11 +306,16 @@ fn shard_machine<'m>(
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
     let heard = &mut memory.heard[..Shard::partition_count(&config)];
+    let hinted = &mut memory.hinted[..Shard::partition_count(&config)];
     let rings = Rings::new(&mut memory.owners, ring_config(swarm));
     let (slots, unsynced) = (&mut memory.slots[..], &mut memory.unsynced[..]);
     let ShardPart { pairs, asking, answering, surveys, .. } = memory;
     let exchanges = exchange::Memory { pairs, asking, answering };
-    Shard::new(config, ShardMemory { slots, unsynced, births, heard, exchanges, surveys }, rings)
+    Shard::new(
+        config,
+        ShardMemory { slots, unsynced, births, heard, hinted, exchanges, surveys },
+        rings,
+    )
 }
 
 fn exchange_settings(swarm: &Swarm, seed: u64) -> exchange::Settings {

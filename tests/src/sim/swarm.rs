@@ -214,6 +214,8 @@ pub struct ClientOptions {
     pub count: usize,
     /// How many keys they share.
     pub key_count: usize,
+    /// Half of the keys are used at a time, in turns.
+    pub turns: bool,
     /// Usual pause between two operations of a client.
     pub think: Duration,
     /// How likely each kind of operation is; see `client::Kind`.
@@ -299,8 +301,9 @@ impl Swarm {
             swarm.reap_grace = Duration::from_millis(reaping.between(10, 400));
             // Frames must have gone before anything is reaped.
             swarm.request_timeout = swarm.request_timeout.min(Duration::from_millis(200));
-            let age_max = Duration::from_millis(reaping.between(200, 1_000));
+            let age_max = Duration::from_millis(reaping.between(100, 500));
             swarm.network.age_max = swarm.network.age_max.min(age_max);
+            swarm.clients.slow_down(reaping.between(20, 60) as u32);
         }
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.
@@ -435,6 +438,9 @@ impl FaultOptions {
     }
 }
 
+/// Kinds of operations that delete, by their positions in `client::Kind`.
+const DELETES: [usize; 2] = [2, 5];
+
 /// Nothing gets so old.
 const NO_REAPING: Duration = Duration::from_secs(1 << 40);
 
@@ -450,6 +456,7 @@ impl ClientOptions {
         ClientOptions {
             count: random.between(if sequential { key_count as u64 } else { 2 }, 12) as usize,
             key_count,
+            turns: false,
             think: Duration::from_micros(random.between(100, 50_000)),
             weights,
             explicit: some(random, false, 500),
@@ -457,6 +464,20 @@ impl ClientOptions {
             value_bytes_max: [0, 100, 2000][random.below(3)],
             sequential,
             acknowledged: random.between(300, 400),
+        }
+    }
+
+    /// Has all of them together do an operation every so many milliseconds, in turns of half of
+    /// the keys, and some deletes: so that there is something to reap, and time.
+    fn slow_down(&mut self, pause_ms: u32) {
+        if self.sequential {
+            return;
+        }
+        self.key_count = 8;
+        self.turns = true;
+        self.think = self.think.max(Duration::from_millis(1) * pause_ms * self.count as u32);
+        for kind in DELETES {
+            self.weights[kind] = self.weights[kind].max(2);
         }
     }
 

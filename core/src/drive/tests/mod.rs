@@ -453,6 +453,7 @@ impl Site {
             unsynced: vec![Unsynced::default(); 200].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
+            hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchanges::memory(setup, &exchanges),
             surveys: vec![Batch::default(); 2].leak(),
         };

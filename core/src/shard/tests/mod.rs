@@ -156,6 +156,7 @@ impl Rig {
             unsynced: vec![Unsynced::default(); setup.unsynced].leak(),
             births: vec![0; Shard::partition_count(&config)].leak(),
             heard: vec![0; Shard::partition_count(&config)].leak(),
+            hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchange::Memory::none(),
             surveys: &mut [],
         };
