@@ -82,27 +82,19 @@ pub enum Plant {
     StaleFrameTaken,
     /// Owners alone are asked whether records may leave.
     ReapAsksOwners,
-    /// Nobody waits for frames that were sent before a reaping was asked for.
-    ReapWithoutWait,
-    /// Nobody is asked again once the wait is over.
-    ReapAsksOnce,
     /// A member agrees to reap whatever it keeps for others.
     ReapHintsIgnored,
     /// An owner agrees to reap, and drops, whatever it has of the key.
     ReapUnequal,
     /// A member agrees to reap though it has a copy of a partition that it gave up.
     FencedAgrees,
-    /// A copy that was given up is dropped whatever its owners have.
-    FenceUnconfirmed,
-    /// What is erased in memory alone counts as gone for good.
-    ErasedInMemory,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 38] = [
+    pub const ALL: [Plant; 34] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -134,13 +126,9 @@ impl Plant {
         Plant::GainedCoordinates,
         Plant::StaleFrameTaken,
         Plant::ReapAsksOwners,
-        Plant::ReapWithoutWait,
-        Plant::ReapAsksOnce,
         Plant::ReapHintsIgnored,
         Plant::ReapUnequal,
         Plant::FencedAgrees,
-        Plant::FenceUnconfirmed,
-        Plant::ErasedInMemory,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -187,13 +175,9 @@ impl Plant {
             Plant::GainedCoordinates => "gained-coordinates",
             Plant::StaleFrameTaken => "stale-frame-taken",
             Plant::ReapAsksOwners => "reap-asks-owners",
-            Plant::ReapWithoutWait => "reap-without-wait",
-            Plant::ReapAsksOnce => "reap-asks-once",
             Plant::ReapHintsIgnored => "reap-hints-ignored",
             Plant::ReapUnequal => "reap-unequal",
             Plant::FencedAgrees => "fenced-agrees",
-            Plant::FenceUnconfirmed => "fence-unconfirmed",
-            Plant::ErasedInMemory => "erased-in-memory",
         }
     }
 }

@@ -504,14 +504,6 @@ impl Batch {
         if is_first && self.purpose == Some(Purpose::Reap) {
             self.stage = Stage::Waiting;
             self.until = now + self.wait;
-            #[cfg(feature = "plant")]
-            if crate::plant::is(crate::plant::Plant::ReapWithoutWait) {
-                self.until = now;
-            }
-            #[cfg(feature = "plant")]
-            if crate::plant::is(crate::plant::Plant::ReapAsksOnce) {
-                self.stage = Stage::Concluding;
-            }
             return;
         }
         self.stage = Stage::Concluding;

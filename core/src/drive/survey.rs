@@ -257,10 +257,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let Some((partition, purpose, _)) = self.shard.survey_batch(number) else { return };
         let agreed = self.shard.to_conclude(number, true);
         let others = self.shard.to_conclude(number, false);
-        #[cfg(feature = "plant")]
-        if purpose == Purpose::Fence && crate::plant::is(crate::plant::Plant::FenceUnconfirmed) {
-            self.erase_all(partition, &others, false);
-        }
         let must_end = purpose == Purpose::Reap;
         let (dropped, place) = self.erase_all(partition, &agreed, must_end);
         let mut has_kept = false;

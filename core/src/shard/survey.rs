@@ -208,10 +208,6 @@ impl Shard<'_> {
 
     /// Whether all that was erased here is gone for good.
     pub(crate) fn is_erased_for_good(&self) -> bool {
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::ErasedInMemory) {
-            return true;
-        }
         self.replica.is_stored(self.last_erased, true)
     }
 

@@ -81,6 +81,10 @@ fn every_planted_bug_is_found() {
             Plant::StragglerForgotten => "320..500",
             Plant::FewerNotCaughtUp => "650..700",
             Plant::HeardKept => "1255..1300",
+            Plant::ReapAsksOwners => "90..500",
+            Plant::ReapHintsIgnored => "765..800",
+            Plant::ReapUnequal => "1070..1100",
+            Plant::FencedAgrees => "245..500",
             _ => "0..500",
         };
         let (text, code) = simulate(&["--seeds", seeds, "--plant", plant.name()]);
