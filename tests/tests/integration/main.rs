@@ -18,6 +18,7 @@ mod lent;
 mod liveness;
 mod log_tool;
 mod metrics;
+mod models;
 mod obstacles;
 mod reshard;
 mod resp_clients;
