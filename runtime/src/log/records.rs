@@ -103,6 +103,9 @@ impl<M: Maps> Records for Log<M> {
             return Ok(false);
         }
         let Ok(frame) = self.source().frame(place) else { return Ok(false) };
+        if !frame.is_intact() {
+            return Ok(false);
+        }
         // The tail moves when something is appended.
         let body = frame.body().bytes().to_vec();
         let Ok(body) = Body::without_checksum(&body) else { return Ok(false) };

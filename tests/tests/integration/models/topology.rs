@@ -45,7 +45,7 @@ use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::operation::Operation;
 use ringmain_core::ring::Owners;
 
-use self::runs::{HEALED, MET};
+use self::runs::MET;
 use self::sets::{Known, Nodes, Set, Sets, add, bits, is_in, partitions};
 use super::{breaks, holds, is_soak};
 
