@@ -11,10 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringmain_core::checksum::Software;
-use ringmain_core::id::Partition;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::time::UnixMs;
-use ringmain_core::wire::admin::{Commit, Repair, Scrub, Stage};
 use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
@@ -28,6 +26,8 @@ use ringmain_core::wire::{FIRST_BYTES, VERSION};
 
 use crate::data_dir::random_bytes;
 use crate::settings::Secret;
+
+mod admin;
 
 /// Longest time until a node has answered a HELLO: what does not is no node.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,133 +189,6 @@ impl Client {
         let reply = done(&frame)?;
         let context = (!reply.context.is_empty()).then(|| reply.context.into());
         Ok(Stored { context, live: reply.head.live, found: reply.head.found })
-    }
-
-    /// The cluster's status as this node sees it: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn status(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Status, &[], &[].as_slice())
-    }
-
-    /// Owners and fallbacks of the partition of `key`, or of all: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn ring(&mut self, key: Option<&[u8]>) -> Result<String, ClientError> {
-        self.ask_admin(Op::Ring, key.unwrap_or_default(), &[].as_slice())
-    }
-
-    /// Has the node check all that it stores, and then give up what is lost if `accepts_loss`.
-    ///
-    /// # Errors
-    /// Any. `Busy`: a sweep is under way that does not give up what this one would.
-    pub fn scrub(&mut self, accepts_loss: bool) -> Result<(), ClientError> {
-        self.ask_admin(Op::Scrub, &[], &Scrub { accepts_loss }).map(drop)
-    }
-
-    /// How far the latest such sweep is, and what it has found: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn scrub_status(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::ScrubStatus, &[], &[].as_slice())
-    }
-
-    /// What the node keeps for others: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn hints(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Hints, &[], &[].as_slice())
-    }
-
-    /// When the node's copies were last found equal to those of owners above it, and in how many
-    /// keys they differed: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn exchanges(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Exchanges, &[], &[].as_slice())
-    }
-
-    /// Has the node compare its copies of `partition`, or all, with those of owners above it now.
-    ///
-    /// # Errors
-    /// Any. `Busy`: some have begun; try again.
-    pub fn repair(&mut self, partition: Option<Partition>) -> Result<(), ClientError> {
-        self.ask_admin(Op::Repair, &[], &Repair { partition }).map(drop)
-    }
-
-    /// How far that is: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn repair_status(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::RepairStatus, &[], &[].as_slice())
-    }
-
-    /// Puts down a change of the membership, to be committed: what, JSON.
-    ///
-    /// # Errors
-    /// Any. [`ClientError::Told`]: it cannot be.
-    ///
-    /// # Panics
-    /// If a word is longer than `limits::NAME_BYTES_MAX`, or does not go with the verb.
-    pub fn stage(&mut self, stage: &Stage<'_>) -> Result<String, ClientError> {
-        self.ask_admin(Op::Stage, &[], stage)
-    }
-
-    /// What a commit of all that is staged would do: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn plan(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Plan, &[], &[].as_slice())
-    }
-
-    /// Commits all that is staged, if `commit` names the plan: JSON.
-    ///
-    /// # Errors
-    /// Any. [`ClientError::Told`]: nothing was committed.
-    pub fn commit(&mut self, commit: Commit) -> Result<String, ClientError> {
-        self.ask_admin(Op::Commit, &[], &commit)
-    }
-
-    /// Drops all that is staged.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn clear(&mut self) -> Result<(), ClientError> {
-        self.ask_admin(Op::Clear, &[], &[].as_slice()).map(drop)
-    }
-
-    /// How far the node has caught up with what it gains, and whom the cluster waits for: JSON.
-    ///
-    /// # Errors
-    /// Any.
-    pub fn transfers(&mut self) -> Result<String, ClientError> {
-        self.ask_admin(Op::Transfers, &[], &[].as_slice())
-    }
-
-    fn ask_admin(
-        &mut self,
-        op: Op,
-        key: &[u8],
-        payload: &impl Payload,
-    ) -> Result<String, ClientError> {
-        let frame = self.ask(op, key, payload)?;
-        let Message::AdminReply(reply) = message(&frame)? else {
-            return Err(ClientError::Malformed);
-        };
-        match reply.status {
-            Status::Ok => Ok(reply.text.into()),
-            status => {
-                let failed = ClientError::Failed { status, needed: 0, got: 0 };
-                Err(told(reply.text).unwrap_or(failed))
-            }
-        }
     }
 
     fn say_hello(&mut self, secret: Option<&Secret>, deadline: Instant) -> Result<(), ClientError> {
