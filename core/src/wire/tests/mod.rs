@@ -29,6 +29,7 @@ mod payloads;
 mod place;
 mod random;
 mod scan;
+mod survey;
 mod table;
 
 /// Bytes that count up from 0, for samples to borrow from.
@@ -96,6 +97,7 @@ fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     all.extend(gossip_samples());
     all.extend(exchange::samples());
     all.extend(scan::samples());
+    all.extend(survey::samples());
     all
 }
 
