@@ -97,6 +97,10 @@ pub enum Message<'a> {
     Clear,
     /// TRANSFERS.
     Transfers,
+    /// REAP.
+    Reap,
+    /// REAP_STATUS.
+    ReapStatus,
     /// PING, PING_REQUEST, PONG, RELAYING, SYNC or SYNC_TABLE.
     Gossip(Gossip<'a>),
     /// EXCHANGE_OPEN.
@@ -175,6 +179,8 @@ impl<'a> Message<'a> {
             Op::Commit => Commit::new_checked(payload).map(Message::Commit),
             Op::Clear => empty(payload, Message::Clear),
             Op::Transfers => empty(payload, Message::Transfers),
+            Op::Reap => empty(payload, Message::Reap),
+            Op::ReapStatus => empty(payload, Message::ReapStatus),
             op @ (Op::Ping | Op::PingRequest | Op::Pong | Op::Relaying) => {
                 Gossip::new_checked(op, payload).map(Message::Gossip)
             }
@@ -259,6 +265,8 @@ impl<'a> Message<'a> {
             Message::Commit(_) => Op::Commit,
             Message::Clear => Op::Clear,
             Message::Transfers => Op::Transfers,
+            Message::Reap => Op::Reap,
+            Message::ReapStatus => Op::ReapStatus,
             Message::Gossip(payload) => payload.signal.op(),
             Message::ExchangeOpen(_) => Op::ExchangeOpen,
             Message::ExchangeSame => Op::ExchangeSame,
@@ -296,6 +304,8 @@ impl<'a> Message<'a> {
             | Message::Plan
             | Message::Clear
             | Message::Transfers
+            | Message::Reap
+            | Message::ReapStatus
             | Message::ExchangeSame => visit(&[].as_slice()),
             Message::Refused(payload) => visit(payload),
             Message::Get(payload) => visit(payload),

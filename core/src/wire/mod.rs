@@ -218,6 +218,8 @@
 //!    9   7  reserved
 //! CLEAR=76: 0 bytes
 //! TRANSFERS=77: 0 bytes
+//! REAP=78: 0 bytes
+//! REAP_STATUS=79: 0 bytes
 //!
 //! PING=80 PING_REQUEST=81 PONG=82 RELAYING=83: 8 bytes, then at most UPDATE_COUNT_MAX updates
 //!    0   4  sequence         the prober's number of its probe

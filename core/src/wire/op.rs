@@ -93,6 +93,10 @@ codes! {
         Clear = 76,
         /// How far the node has caught up with what it gains.
         Transfers = 77,
+        /// See now what may leave for good.
+        Reap = 78,
+        /// How far that is.
+        ReapStatus = 79,
         /// Are you there?
         Ping = 80,
         /// Ask another node that for me.
@@ -165,6 +169,8 @@ impl Op {
             | Op::Plan
             | Op::Clear
             | Op::Transfers
+            | Op::Reap
+            | Op::ReapStatus
             | Op::ExchangeSame => COVERED_BYTES,
             Op::Refused => COVERED_BYTES + size_of::<layout::Refused>(),
             Op::Get => keyed + size_of::<layout::Get>() + CONTEXT_BYTES_MAX,

@@ -183,6 +183,8 @@ FRAMES = [
     ("commit_accept_loss", 75, b"", pack("<QB7x", 0x1112131415161718, 1)),
     ("clear", 76, b"", b""),
     ("transfers", 77, b"", b""),
+    ("reap", 78, b"", b""),
+    ("reap_status", 79, b"", b""),
     ("ping", 80, b"", pack("<II", 0x01020304, 0xAABBCCDD) + UPDATES),
     ("ping_request", 81, b"", pack("<II", 5, 6)),
     ("pong", 82, b"", pack("<II", 5, 7) + UPDATES[24:48]),

@@ -284,6 +284,8 @@ fn verb_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("commit_accept_loss", b"", commit(true)),
         ("clear", b"", Message::Clear),
         ("transfers", b"", Message::Transfers),
+        ("reap", b"", Message::Reap),
+        ("reap_status", b"", Message::ReapStatus),
     ]
 }
 

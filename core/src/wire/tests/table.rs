@@ -93,6 +93,8 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("COMMIT=75", layout::Commit::FIELDS),
         ("CLEAR=76", &[]),
         ("TRANSFERS=77", &[]),
+        ("REAP=78", &[]),
+        ("REAP_STATUS=79", &[]),
         ("PING=80 PING_REQUEST=81 PONG=82 RELAYING=83", layout::Probe::FIELDS),
         ("SYNC=84", layout::Sync::FIELDS),
         ("SYNC_TABLE=85", layout::SyncTable::FIELDS),
