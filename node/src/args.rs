@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Cluster(ClusterArgs),
     /// Compare all copies, and make them equal, now
     Repair(RepairArgs),
+    /// Let go of what was deleted or expired, and of copies that others own, now
+    Reap(ReapArgs),
     /// Check all that a node stores, now
     Scrub(ScrubArgs),
     /// Check or list the records of a data directory whose node is stopped
@@ -318,6 +320,25 @@ pub(crate) struct RepairArgs {
     /// Only this one
     #[arg(long, value_name = "NUMBER")]
     pub(crate) partition: Option<u16>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// File with the cluster's secret; needed from beyond loopback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_secret: Option<PathBuf>,
+}
+
+/// Has every node see what may leave for good: keys that were deleted, or have expired, longer ago
+/// than --reap-grace, and copies of partitions that others own; waits for that. What is put off,
+/// since a member is away or copies differ, is listed, and the exit code is 1.
+///
+/// A key is only reaped once all members agree twice, with 60 s in between: whatever was sent
+/// before has arrived by then. So this may take two minutes where an earlier look goes on. Nodes
+/// look by themselves, too, at least once a minute.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ringmain reap
+  ringmain reap --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json")]
+pub(crate) struct ReapArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     /// File with the cluster's secret; needed from beyond loopback

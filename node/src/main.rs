@@ -31,6 +31,7 @@ mod output;
 mod parent;
 mod progress;
 mod put;
+mod reap;
 mod repair;
 mod scrub;
 mod start;
@@ -72,6 +73,7 @@ fn run() -> Result<(), Failure> {
         Command::Cluster(args) => cluster::run(args),
         Command::Scrub(args) => scrub::run(args),
         Command::Repair(args) => repair::run(args),
+        Command::Reap(args) => reap::run(args),
         Command::Log(args) => log::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -252,7 +252,7 @@ impl Shard<'_> {
     }
 
     /// Whether records may leave now: nothing moves, and this node may write.
-    fn may_survey(&self) -> bool {
+    pub fn may_survey(&self) -> bool {
         !self.is_stopping
             && !self.read_only
             && !self.rings.is_moving()

@@ -75,6 +75,22 @@ impl Client {
         self.ask_admin(Op::RepairStatus, &[], &[].as_slice())
     }
 
+    /// Has the node see now what may leave for good.
+    ///
+    /// # Errors
+    /// Any. `Busy`: some have begun; try again.
+    pub fn reap(&mut self) -> Result<(), ClientError> {
+        self.ask_admin(Op::Reap, &[], &[].as_slice()).map(drop)
+    }
+
+    /// How far that is: JSON.
+    ///
+    /// # Errors
+    /// Any.
+    pub fn reap_status(&mut self) -> Result<String, ClientError> {
+        self.ask_admin(Op::ReapStatus, &[], &[].as_slice())
+    }
+
     /// Puts down a change of the membership, to be committed: what, JSON.
     ///
     /// # Errors

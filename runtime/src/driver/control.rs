@@ -29,6 +29,8 @@ pub(crate) enum Control {
     Scrub { round: u64, accepts_loss: bool },
     /// Compare all copies, or those of a partition, with other owners' now.
     Repair { round: u64, partition: Option<Partition> },
+    /// See now what may leave for good.
+    Reap { round: u64 },
     /// Stop: take nothing new, sync, end.
     Stop,
 }

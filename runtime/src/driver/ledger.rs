@@ -1,6 +1,7 @@
 //! What a node keeps for others, and how its copies compare with those of other owners: each shard
 //! writes its page of a ledger, which shard 0 reads when people ask.
 
+use super::reap::{Leftover, Reaping};
 use super::{Control, State};
 use ringmain_core::exchange::Finished;
 use ringmain_core::id::{NodeId, Partition, ShardIndex, TopologyId};
@@ -21,6 +22,8 @@ struct Pages {
     /// The latest repair that was asked for, and of what; none = of all partitions.
     round: u64,
     repaired: Option<Partition>,
+    /// The latest reaping that was asked for.
+    reaping: u64,
     /// By shard; none before a shard has written its first.
     pages: BTreeMap<ShardIndex, Page>,
 }
@@ -35,6 +38,7 @@ struct Page {
     /// What the shard works with, and partitions that it still catches up with there.
     topology: TopologyId,
     cold_count: usize,
+    reaping: (Reaping, Leftover),
 }
 
 /// What is kept for one node.
@@ -52,6 +56,7 @@ struct HintsFor {
 pub(crate) struct Clerk {
     ledger: Ledger,
     round: u64,
+    pub(super) reaping: Reaping,
     /// Since when something is kept for each node.
     since: BTreeMap<NodeId, Instant>,
     /// When it may be told next that copies differ still.
@@ -96,6 +101,19 @@ impl Ledger {
         all_know.then(|| known().map(|page| page.cold_count).sum())
     }
 
+    /// The number of a reaping that is asked for now.
+    pub(super) fn next_reaping(&self) -> u64 {
+        let mut pages = self.lock();
+        pages.reaping += 1;
+        pages.reaping
+    }
+
+    /// The number of the latest, and how far the shards are that have written a page.
+    pub(super) fn reapings(&self) -> (u64, Vec<(Reaping, Leftover)>) {
+        let pages = self.lock();
+        (pages.reaping, pages.pages.values().map(|page| page.reaping).collect())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pages> {
         // A shard that panics while it writes its page leaves a whole one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +123,7 @@ impl Ledger {
 impl State {
     /// Writes this shard's page.
     pub(super) fn write_page(&mut self) {
+        let reaping = self.note_reaping();
         let (now, clerk) = (self.engine.now, &mut self.clerk);
         let targets: Vec<(NodeId, usize, u64)> = self.engine.log.hint_targets().collect();
         clerk.since.retain(|node, _| targets.iter().any(|(target, ..)| target == node));
@@ -115,7 +134,7 @@ impl State {
         let (hints, shard) = (hints.collect(), &self.engine.shard);
         let (topology, cold_count) = (shard.topology(), shard.cold_count());
         let pairs = shard.exchange_pairs().to_vec();
-        let page = Page { round: clerk.round, pairs, hints, topology, cold_count };
+        let page = Page { round: clerk.round, pairs, hints, topology, cold_count, reaping };
         clerk.ledger.lock().pages.insert(shard.config().shard, page);
     }
 

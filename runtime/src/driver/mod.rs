@@ -26,6 +26,7 @@ mod membership;
 mod native;
 mod peers;
 mod plan;
+mod reap;
 mod relief;
 mod resp;
 mod scrub;
@@ -384,6 +385,7 @@ impl State {
             }
             Control::Scrub { round, accepts_loss } => self.on_scrub(round, accepts_loss),
             Control::Repair { round, partition } => self.on_repair(round, partition),
+            Control::Reap { round } => self.on_reap(round),
             Control::Stop => self.on_stop(),
             Control::ShardWarm(_) | Control::TopologyDiffers(_) | Control::Status(_) => {
                 self.on_member_control(control);

@@ -294,7 +294,9 @@ impl State {
             | Op::Plan
             | Op::Commit
             | Op::Clear
-            | Op::Transfers => self.on_admin_frame(link, node, frame),
+            | Op::Transfers
+            | Op::Reap
+            | Op::ReapStatus => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
             Op::Scan if node.is_none() => Err(FrameRefused::NotPermitted),
             Op::Get | Op::Put | Op::Scan | Op::ReadReply | Op::PageReply
@@ -378,6 +380,11 @@ impl State {
                 Some(String::new())
             }
             (Op::RepairStatus, Some(_)) => Some(self.repair_status_json()),
+            (Op::Reap, Some(_)) => {
+                status = if self.begin_reap() { Status::Ok } else { Status::Busy };
+                Some(String::new())
+            }
+            (Op::ReapStatus, Some(_)) => Some(self.reap_status_json()),
             (Op::Stage | Op::Plan | Op::Commit | Op::Clear | Op::Transfers, Some(_)) => {
                 let (verdict, text) = self.on_verb_frame(&frame)?;
                 status = verdict;

@@ -66,6 +66,8 @@ impl State {
         self.io.latencies.end_turn(now, &self.recorder);
         self.recorder.add(Counter::FramesLost, std::mem::take(&mut self.io.lost_count));
         self.recorder.add(Counter::CommandsShed, std::mem::take(&mut self.io.shed_count));
+        // A reaping may end by a deadline alone, and somebody waits for it.
+        self.turns.is_stale |= self.clerk.reaping.is_running();
         if event_count > 0 {
             self.turns.is_stale = true;
             self.look_for_faults();

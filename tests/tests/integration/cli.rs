@@ -61,6 +61,8 @@ fn every_command_has_help_with_an_example() {
         &["cluster", "clear"],
         &["cluster", "transfers"],
         &["scrub"],
+        &["repair"],
+        &["reap"],
         &["log"],
         &["log", "verify"],
         &["log", "dump"],
