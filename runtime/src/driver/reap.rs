@@ -2,6 +2,7 @@
 //! page of the ledger how far that is.
 
 use super::{Control, State};
+use crate::metrics::{Counter, Gauge};
 use ringmain_core::id::{Partition, ShardIndex};
 use ringmain_core::records::Records;
 use ringmain_core::shard::{Input, Shard, SurveyEvent, first_partition};
@@ -79,11 +80,19 @@ impl State {
         self.write_page();
     }
 
-    /// Looks how far reaping is, and at what is left.
+    /// Looks how far reaping is, and at what is left; says so to whoever looks.
     pub(super) fn note_reaping(&mut self) -> (Reaping, Leftover) {
         let shard = &self.engine.shard;
         self.clerk.reaping.look(shard);
-        (self.clerk.reaping, self.leftover())
+        let (counts, leftover) = (shard.survey_counts(), self.leftover());
+        let recorder = &self.recorder;
+        recorder.reach(Counter::Reaped, counts.reaped);
+        recorder.reach(Counter::GivenAway, counts.fenced);
+        recorder.set(Gauge::ReapPutOff, shard.survey_pass().put_off);
+        recorder.set(Gauge::Tombstones, leftover.tombstones);
+        recorder.set(Gauge::UnownedKeys, leftover.unowned);
+        recorder.set(Gauge::LogErasureBytes, self.engine.log.erasure_bytes());
+        (self.clerk.reaping, leftover)
     }
 
     /// Costs a few additions for each partition.
