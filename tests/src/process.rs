@@ -27,7 +27,7 @@ mod namespace;
 mod network;
 mod small_disk;
 
-pub use client::{Client, code, until};
+pub use client::{Client, code, until, until_within};
 pub use cluster::Cluster;
 pub use http::fetch;
 pub use load::{Failed, Load, newest};

@@ -97,10 +97,18 @@ pub fn code<T: std::fmt::Debug>(result: RedisResult<T>) -> String {
 ///
 /// # Panics
 /// If patience runs out, naming what was awaited.
-pub fn until(what: &str, mut look: impl FnMut() -> bool) {
+pub fn until(what: &str, look: impl FnMut() -> bool) {
+    until_within(what, PATIENCE, look);
+}
+
+/// The same, with another patience: for what takes its time by design.
+///
+/// # Panics
+/// As [`until`].
+pub fn until_within(what: &str, patience: Duration, mut look: impl FnMut() -> bool) {
     let began = Instant::now();
     while !look() {
-        assert!(began.elapsed() < PATIENCE, "awaited in vain: {what}");
+        assert!(began.elapsed() < patience, "awaited in vain: {what}");
         thread::yield_now();
     }
 }

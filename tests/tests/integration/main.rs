@@ -20,6 +20,7 @@ mod log_tool;
 mod metrics;
 mod models;
 mod obstacles;
+mod reaping;
 mod reshard;
 mod resp_clients;
 mod scan;
