@@ -206,25 +206,30 @@ impl Op {
                 COVERED_BYTES + size_of::<layout::SyncTable>() + updates
             }
             Op::AdminReply => COVERED_BYTES + size_of::<layout::AdminReply>() + ADMIN_BYTES_MAX,
-            Op::ExchangeOpen => COVERED_BYTES + size_of::<layout::ExchangeOpen>(),
-            Op::ExchangeNodes => COVERED_BYTES + size_of::<layout::ExchangeNodes>(),
-            Op::ExchangeHashes => {
-                COVERED_BYTES + size_of::<layout::ExchangeHashes>() + 8 * EXCHANGE_HASH_COUNT_MAX
-            }
-            Op::ExchangeList => COVERED_BYTES + 16 + 16 * EXCHANGE_RANGE_COUNT_MAX,
+            compared => COVERED_BYTES + compared.comparing_bytes_max(),
+        }
+    }
+
+    /// The longest payload of an exchange or a survey.
+    const fn comparing_bytes_max(self) -> usize {
+        match self {
+            Op::ExchangeOpen => size_of::<layout::ExchangeOpen>(),
+            Op::ExchangeNodes => size_of::<layout::ExchangeNodes>(),
+            Op::ExchangeHashes => size_of::<layout::ExchangeHashes>() + 8 * EXCHANGE_HASH_COUNT_MAX,
+            Op::ExchangeList => 16 + 16 * EXCHANGE_RANGE_COUNT_MAX,
             Op::ExchangeListed => {
-                COVERED_BYTES + size_of::<layout::ExchangeListed>() + 16 * EXCHANGE_ENTRY_COUNT_MAX
+                size_of::<layout::ExchangeListed>() + 16 * EXCHANGE_ENTRY_COUNT_MAX
             }
-            Op::ExchangeFetch => {
-                COVERED_BYTES + size_of::<layout::ExchangeFetch>() + 8 * EXCHANGE_FETCH_COUNT_MAX
-            }
-            Op::ExchangeFetched => COVERED_BYTES + size_of::<layout::ExchangeFetched>(),
-            Op::ExchangeStream => COVERED_BYTES + size_of::<layout::ExchangeStream>(),
-            Op::ExchangeStreamed => COVERED_BYTES + size_of::<layout::ExchangeStreamed>(),
-            Op::ExchangeEnd => COVERED_BYTES + size_of::<layout::ExchangeEnd>(),
-            Op::Survey => COVERED_BYTES + size_of::<layout::Survey>() + 16 * SURVEY_ENTRY_COUNT_MAX,
-            Op::Surveyed => COVERED_BYTES + size_of::<layout::Surveyed>(),
-            Op::Erase => COVERED_BYTES + size_of::<layout::Erase>() + 16 * ERASE_ENTRY_COUNT_MAX,
+            Op::ExchangeFetch => size_of::<layout::ExchangeFetch>() + 8 * EXCHANGE_FETCH_COUNT_MAX,
+            Op::ExchangeFetched => size_of::<layout::ExchangeFetched>(),
+            Op::ExchangeStream => size_of::<layout::ExchangeStream>(),
+            Op::ExchangeStreamed => size_of::<layout::ExchangeStreamed>(),
+            Op::ExchangeEnd => size_of::<layout::ExchangeEnd>(),
+            Op::Survey => size_of::<layout::Survey>() + 16 * SURVEY_ENTRY_COUNT_MAX,
+            Op::Surveyed => size_of::<layout::Surveyed>(),
+            Op::Erase => size_of::<layout::Erase>() + 16 * ERASE_ENTRY_COUNT_MAX,
+            // The others have their arms above.
+            _ => 0,
         }
     }
 
