@@ -1,4 +1,4 @@
-//! Surveys as part of a shard's work: what leaves all nodes for good, and what this node drops since
+//! Surveys as part of a shard's work: what leaves all nodes for good, and what this node drops as
 //! others own it. See [`survey`](crate::survey).
 
 use super::{Output, Shard};
