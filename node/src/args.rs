@@ -327,17 +327,17 @@ pub(crate) struct RepairArgs {
     pub(crate) cluster_secret: Option<PathBuf>,
 }
 
-/// Has every node see what may leave for good: keys that were deleted, or have expired, longer ago
-/// than --reap-grace, and copies of partitions that others own; waits for that. What is put off,
-/// since a member is away or copies differ, is listed, and the exit code is 1.
-///
-/// A key is only reaped once all members agree twice, with 60 s in between: whatever was sent
-/// before has arrived by then. So this may take two minutes where an earlier look goes on. Nodes
-/// look by themselves, too, at least once a minute.
+/// Has every node see what may leave for good, and waits for that. What is put off, since a member
+/// is away or copies differ, is listed, and the exit code is 1.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ringmain reap
-  ringmain reap --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json")]
+  ringmain reap --node 10.0.0.1:7400 --cluster-secret /etc/ringmain.key --json
+A key that was deleted, or has expired, longer ago than --reap-grace leaves once all members agree
+twice, with 60 s in between: whatever was sent before has arrived by then. So this takes a minute
+if anything is to leave, and two if an earlier look goes on. Copies of partitions that others own
+leave as soon as their owners have what is in them. Put off, since a member is away or copies
+differ: exit code 1. Nodes look by themselves, too, once a minute or more often.")]
 pub(crate) struct ReapArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
