@@ -2,8 +2,8 @@
 //! leaves deletes open; the rules are those of Riak's reaper and of Garage's garbage collection,
 //! without their clocks).
 //!
-//! *Problem.* A tombstone may only go when nothing that it hides can come back: no copy at an owner,
-//! no hint, no copy of somebody who owned the partition once, no frame on its way. And a copy that
+//! *Problem.* A tombstone may only go when nothing that it hides can come back: no copy at an
+//! owner, no hint, no copy of somebody who owned the partition once, no frame on its way. And a copy that
 //! is not owned any more may only go when all owners have what is in it. *Answer.* A batch of
 //! keys with the versions of their records is put to everybody who may have them.
 //!
@@ -29,15 +29,19 @@ use heapless::Vec;
 
 use crate::id::{NodeId, Partition};
 use crate::limits::{
-    ERASE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_PAUSE, FRAME_AGE_MAX, MEMBER_COUNT_MAX,
-    SURVEY_ENTRY_COUNT_MAX, SURVEY_INTERVAL_MAX, SURVEY_INTERVAL_MIN, SURVEY_TIMEOUT,
+    ERASE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_PAUSE, FRAME_AGE_MAX, SURVEY_ENTRY_COUNT_MAX,
+    SURVEY_INTERVAL_MAX, SURVEY_INTERVAL_MIN,
 };
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
 pub use crate::wire::survey::{Bits, Purpose};
 
+mod batch;
 #[cfg(test)]
 mod tests;
+
+pub use batch::Batch;
+use batch::Stage;
 
 /// What a shard's surveys are told once.
 #[derive(Clone, Copy, Debug)]
@@ -59,45 +63,6 @@ impl Settings {
     fn interval(&self) -> Duration {
         (self.grace / 4).clamp(SURVEY_INTERVAL_MIN, SURVEY_INTERVAL_MAX)
     }
-}
-
-/// Records that are to leave, and how far that is. Memory is lent.
-#[derive(Clone, Debug, Default)]
-pub struct Batch {
-    stage: Stage,
-    number: u32,
-    partition: Partition,
-    purpose: Option<Purpose>,
-    entries: Vec<Entry, SURVEY_ENTRY_COUNT_MAX>,
-    agreed: Bits,
-    /// Who is asked.
-    nodes: Vec<NodeId, MEMBER_COUNT_MAX>,
-    /// The first so many of them were.
-    asked: usize,
-    /// Those who have not answered.
-    owing: Vec<NodeId, MEMBER_COUNT_MAX>,
-    /// The longest time for which anybody takes a frame.
-    wait: Duration,
-    until: Instant,
-    /// The first so many entries are done with.
-    concluded: usize,
-    /// So many of them left.
-    dropped: u64,
-}
-
-/// The life of a batch.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Stage {
-    #[default]
-    Free,
-    Asking,
-    /// Until no frame is left that was sent before.
-    Waiting,
-    AskingAgain,
-    /// What all agreed to leaves, some at a time.
-    Concluding,
-    /// Some of it is being dropped.
-    Dropping,
 }
 
 /// What is to be done next.
@@ -483,38 +448,6 @@ impl<'a> Surveys<'a> {
 
     fn active_count(&self) -> usize {
         self.batches.iter().filter(|batch| batch.stage != Stage::Free).count()
-    }
-}
-
-impl Batch {
-    /// Everybody is to be asked.
-    fn ask(&mut self, now: Instant) {
-        self.asked = 0;
-        self.owing.clone_from(&self.nodes);
-        // What somebody did not agree to the first time is not asked for any more.
-        if self.stage == Stage::Asking {
-            self.agreed = [u64::MAX; _];
-        }
-        self.until = now + SURVEY_TIMEOUT;
-    }
-
-    /// Everybody has answered.
-    fn on_all(&mut self, now: Instant) {
-        let is_first = self.stage == Stage::Asking;
-        if is_first && self.purpose == Some(Purpose::Reap) {
-            self.stage = Stage::Waiting;
-            self.until = now + self.wait;
-            return;
-        }
-        self.stage = Stage::Concluding;
-    }
-
-    fn is_agreed(&self, at: usize) -> bool {
-        self.agreed[at / 64] >> (at % 64) & 1 == 1
-    }
-
-    fn agreed_count(&self) -> usize {
-        (0..self.entries.len()).filter(|at| self.is_agreed(*at)).count()
     }
 }
 

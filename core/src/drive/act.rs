@@ -9,7 +9,7 @@ use crate::causality::{self, Context, Live, Record, VersionVector};
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, Partition, RequestId};
-use crate::records::{self, Author, Full, Joined, Place, Records, Refusal, Unread};
+use crate::records::{self, Author, Joined, Place, Records, Refusal, Unread};
 use crate::request::{Found, Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
@@ -269,15 +269,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if let Ok(Some(stored)) = self.store.record(&key) {
             let place = stored.place;
             let _unread = self.gather_place(op, place);
-        }
-    }
-
-    /// What the store lacks for now, if that is why it refuses.
-    pub(super) fn lack_of(&self, refusal: Refusal) -> Option<Lack> {
-        match refusal {
-            Refusal::Unread(Unread::Cold) => Some(Lack::Record),
-            Refusal::Full(Full::Busy) if self.store.is_stalled() => Some(Lack::Room),
-            _ => None,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
 use crate::limits::{FETCH_COUNT_MAX, RESUME_COUNT_MAX};
-use crate::records::{Records, Refusal, Unread};
+use crate::records::{Full, Records, Refusal, Unread};
 use crate::request::{Failure, KeyPlace, Link, Origin};
 use crate::shard::{Input, Shard};
 use crate::time::Instant;
@@ -91,6 +91,15 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let is_overtaking = appends && self.store.is_room_awaited();
         let lack = if is_overtaking { Some(Lack::Room) } else { self.lack(key, appends) }?;
         self.shard.keeps(key).then_some(Wait::For(lack))
+    }
+
+    /// What the store lacks for now, if that is why it refuses.
+    pub(super) fn lack_of(&self, refusal: Refusal) -> Option<Lack> {
+        match refusal {
+            Refusal::Unread(Unread::Cold) => Some(Lack::Record),
+            Refusal::Full(Full::Busy) if self.store.is_stalled() => Some(Lack::Room),
+            _ => None,
+        }
     }
 
     /// What the store lacks for an operation on `key`. Room first: a record that is read into

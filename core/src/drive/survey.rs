@@ -1,6 +1,7 @@
 //! Surveys, against store and connections.
 
 use super::{Bodies, FrameRefused, Links, Notice, To, Turn, Waiting};
+use crate::causality::Record;
 use crate::checksum::Checksum;
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
 use crate::limits::{KEY_BYTES_MAX, SURVEY_ENTRY_COUNT_MAX};
@@ -116,7 +117,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 Err(Unread::Damaged) => continue,
                 Ok(entry) => entry,
             };
-            young += u64::from(entry.is_none());
+            young += u64::from(entry.is_none() && self.has_ended(*place));
             if let Some(entry) = entry {
                 entries.push(entry).expect("as many as there are keys");
             }
@@ -142,6 +143,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let is_due = purpose == Purpose::Fence
             || record.ends_at().is_some_and(|end| end.0.saturating_add(grace) <= self.wall.0);
         Ok(is_due.then(|| Entry::new(order, record.version(&key))))
+    }
+
+    /// Whether no read sees a value any more in the record at `place`.
+    fn has_ended(&self, place: Place) -> bool {
+        let body = self.store.body(place).ok();
+        let record = body.and_then(|body| Record::new_checked(body.payload()).ok());
+        record.is_some_and(|record| record.live(self.wall).count() == 0)
     }
 
     /// Where the one key of an order lies; none if there is none, or more than one.

@@ -1,6 +1,7 @@
 //! Surveys by hand: who is asked when, and what ends them.
 
 use super::*;
+use crate::limits::SURVEY_TIMEOUT;
 use std::vec;
 
 const A: NodeId = NodeId(1);

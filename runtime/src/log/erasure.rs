@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | 1 | append the erasure; the index forgets the key | the record is there again |
 //! | 2 | sync | as 1, or it is erased |
-//! | 3 | merging moves the erasure, or drops it with its segment | the old one counts, or nothing is left |
+//! | 3 | merging moves the erasure, or drops it | the old one counts, or nothing is left |
 //!
 //! Erasures take space while the oldest segment is there, which may be full of records that
 //! nobody replaces; so if they are many, the oldest one is merged next, whatever is in it.

@@ -15,8 +15,8 @@
 //!
 //! An entry is three u64: order, version hash (of an erasure the place before which it erases), and
 //! from the top bit on 2 bits for what it is (0 a record that lasts, 1 one that expires, 2 one that
-//! has ended, 3 an erasure), 14 of the partition, 1 whether the record is flagged as a twin, 22 of its padded length / 8, 25 of its
-//! offset / 8. Little-endian.
+//! has ended, 3 an erasure), 14 of the partition, 1 whether the record is flagged as a twin, 22 of
+//! its padded length / 8, 25 of its offset / 8. Little-endian.
 //!
 //! A record that is missing here was replaced by one that was on disk before the snapshot got its
 //! name; one that is listed may have been replaced since. So a start that takes the newest

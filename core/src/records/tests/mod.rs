@@ -8,7 +8,7 @@ use super::*;
 use crate::causality::{Change, Context, Dot, VersionVector};
 use crate::checksum::Software;
 use crate::time::UnixMs;
-use crate::wire::body::write_body;
+use crate::wire::body::{body_bytes, write_body};
 use std::vec;
 use std::vec::Vec;
 use store::Store;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checksum::Software;
-use crate::wire::body::write_body;
+use crate::wire::body::{body_bytes, write_body};
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 use std::vec::Vec;

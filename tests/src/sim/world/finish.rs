@@ -94,9 +94,8 @@ impl World<'_> {
                 let open = self.tickets.numbers();
                 return self.stuck(&format!(
                     "not healed although all is well, open: {open:?}, enough: {enough}, clients \
-                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints: {:?}, \
-                     apart: {:?}, \
-                     copies equal: {}",
+                     idle: {}, topologies agree: {}, whole: {}, stragglers settled: {}, hints: \
+                     {:?}, apart: {:?}, copies equal: {}",
                     self.clients.are_idle(),
                     self.agrees(),
                     self.is_whole(),
