@@ -72,8 +72,6 @@ pub enum Plant {
     WarmTooEarly,
     /// What was heard on an older topology counts on the current one.
     HeardKept,
-    /// Owners that stay do not catch up where there will be fewer.
-    FewerNotCaughtUp,
     /// Reads ask those who are to have a partition.
     CommittedRead,
     /// Who gains a partition coordinates before it has a copy.
@@ -94,7 +92,7 @@ impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 34] = [
+    pub const ALL: [Plant; 33] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -121,7 +119,6 @@ impl Plant {
         Plant::CommittedQuorumAlone,
         Plant::WarmTooEarly,
         Plant::HeardKept,
-        Plant::FewerNotCaughtUp,
         Plant::CommittedRead,
         Plant::GainedCoordinates,
         Plant::StaleFrameTaken,
@@ -170,7 +167,6 @@ impl Plant {
             Plant::CommittedQuorumAlone => "committed-quorum-alone",
             Plant::WarmTooEarly => "warm-too-early",
             Plant::HeardKept => "heard-kept",
-            Plant::FewerNotCaughtUp => "fewer-not-caught-up",
             Plant::CommittedRead => "committed-read",
             Plant::GainedCoordinates => "gained-coordinates",
             Plant::StaleFrameTaken => "stale-frame-taken",

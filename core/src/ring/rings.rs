@@ -309,8 +309,6 @@ impl<'a> Rings<'a> {
     /// If there is no such partition.
     pub fn catches_up(&self, partition: Partition, node: NodeId) -> bool {
         let is_fewer = self.committed.replica_count() < self.settled.replica_count();
-        #[cfg(feature = "plant")]
-        let is_fewer = is_fewer && !crate::plant::is(crate::plant::Plant::FewerNotCaughtUp);
         self.is_moving
             && self.committed.is_owner(partition, node)
             && (is_fewer || !self.is_reader(partition, node))
