@@ -2,8 +2,8 @@
 //!
 //! Reading the local record, event or join, append and Merkle update are one function each here,
 //! generic over [`Records`]; the server's log and the simulator's implement the trait, and nobody
-//! else calls `event` or `join` of [`causality`](crate::causality). Value bytes pass through slices lent by the
-//! store; nothing is allocated.
+//! else calls `event` or `join` of [`causality`](crate::causality). Value bytes pass through slices
+//! lent by the store; nothing is allocated.
 //!
 //! A store keeps hints, too: records that other nodes lack, by key and node ([`Key::target`]),
 //! apart from its own copies.
