@@ -129,8 +129,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             stored => stored.map_err(Refusal::Unread)?,
         };
         let Some(sends) = stored.map(|stored| stored.place) else {
-            // All who own it have what this node gave away.
-            self.erase_hint(&own.kept_for(target), place);
+            if !self.shard.owns(own.partition) {
+                // All who own it have what this node gave away.
+                self.erase_hint(&own.kept_for(target), place);
+            }
             return Ok(None);
         };
         let bytes = size(self.store.body(sends).map_err(Refusal::Unread)?);
