@@ -494,7 +494,7 @@ fn the_machine_knows_for_whom_it_keeps_hints() {
     let (op, _) = rig.put(3, 0, 0);
     assert_eq!(rig.reject(TWO, op, RejectReason::Busy)[0], rig.keep(TWO));
     assert_eq!(targets(&rig), [TWO, THREE], "of the other one nothing is known");
-    // Nothing is kept for this node itself.
+    // What this node gave away is kept for itself.
     assert_eq!(rig.input(Input::Hinted { target: ME }), []);
-    assert_eq!(targets(&rig), [TWO, THREE]);
+    assert_eq!(targets(&rig), [TWO, THREE, ME]);
 }
