@@ -357,6 +357,11 @@ impl<'a> Surveys<'a> {
         }
     }
 
+    /// What was set aside has reached its owners, and left.
+    pub fn on_given_away(&mut self) {
+        self.counts.fenced += 1;
+    }
+
     fn step_batches(&mut self, now: Instant) -> Option<Step> {
         for index in 0..self.batches.len() {
             let batch = &mut self.batches[index];

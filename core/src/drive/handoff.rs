@@ -75,7 +75,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         match records::erase(self.store, own, copy) {
             Err(_) => false,
             Ok(erasure) => {
-                self.shard.on_erased(erasure.unwrap_or(Place(0)));
+                if let Some(erasure) = erasure {
+                    self.shard.on_given_away(erasure);
+                }
                 true
             }
         }

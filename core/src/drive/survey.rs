@@ -185,11 +185,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let &Survey { partition, purpose, entries } = survey;
         let mut agreed: Bits = Default::default();
         let Some(stance) = self.shard.stance(partition, topology) else { return agreed };
-        if purpose == Purpose::Reap && !self.shard.is_free_of_hints(partition, self.now) {
+        let is_reaping = purpose == Purpose::Reap;
+        if is_reaping && !self.shard.is_free_of_hints(partition, self.now) {
             return agreed;
         }
         // What is erased in memory alone would be back after a crash.
-        if !self.shard.is_erased_for_good() {
+        if is_reaping && !self.shard.is_erased_for_good() {
             self.links.notice(Notice::Sync);
             return agreed;
         }
@@ -211,7 +212,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             };
             agreed[at / 64] |= u64::from(is_agreed) << (at % 64);
         }
-        if purpose == Purpose::Reap {
+        if is_reaping {
             self.shard.exclude_requests(partition, entries, &mut agreed);
         }
         agreed

@@ -111,6 +111,12 @@ impl Shard<'_> {
         self.last_erased = self.last_erased.max(place);
     }
 
+    /// As [`Shard::on_erased`], of a copy that was set aside for its owners: they have it.
+    pub(crate) fn on_given_away(&mut self, place: Place) {
+        self.on_erased(place);
+        self.surveys.on_given_away();
+    }
+
     /// The next step of a survey, if there is one.
     pub(super) fn survey(&mut self, now: Instant) {
         if !self.may_survey() {
