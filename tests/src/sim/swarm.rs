@@ -294,10 +294,7 @@ impl Swarm {
             clients,
         };
         swarm.anti_entropy = AntiEntropy::draw(&mut random.clone().fork().fork());
-        // So are these writes: runs that once found something else have none.
-        let mut expiring = random.clone().fork().fork().fork();
-        swarm.clients.expiring =
-            if expiring.chance(500) { expiring.between(1, 500) as u32 } else { 0 };
+        swarm.draw_expiring(&mut random.clone().fork().fork().fork());
         swarm.draw_reaping(&mut random.clone().fork().fork().fork().fork());
         if !calm {
             // From a source of their own: without them a seed is the run that it always was.

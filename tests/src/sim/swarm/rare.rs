@@ -56,6 +56,11 @@ impl Swarm {
         }
     }
 
+    /// Draws how many writes expire: in half of the runs none.
+    pub(super) fn draw_expiring(&mut self, random: &mut Random) {
+        self.clients.expiring = if random.chance(500) { random.between(1, 500) as u32 } else { 0 };
+    }
+
     /// Draws whether what is deleted leaves, and how soon.
     pub(super) fn draw_reaping(&mut self, random: &mut Random) {
         if random.chance(500) {
