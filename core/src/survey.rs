@@ -4,8 +4,8 @@
 //!
 //! *Problem.* A tombstone may only go when nothing that it hides can come back: no copy at an
 //! owner, no hint, no copy of somebody who owned the partition once, no frame on its way. And a
-//! copy that is not owned any more may only go when all owners have what is in it. *Answer.* A batch
-//! of keys with the versions of their records is put to everybody who may have them.
+//! copy that is not owned any more may only go when all owners have what is in it. *Answer.* A
+//! batch of keys with the versions of their records is put to everybody who may have them.
 //!
 //! ```text
 //! reap:  ask all members ─► all agree ─► wait for frames ─► ask all again ─► erase at all owners
