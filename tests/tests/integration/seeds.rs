@@ -83,7 +83,7 @@ fn every_planted_bug_is_found() {
             Plant::ReapAsksOwners => "90..500",
             Plant::ReapHintsIgnored => "765..800",
             Plant::ReapUnequal => "1070..1100",
-            Plant::FencedAgrees => "245..500",
+            Plant::FencedAgrees => "590..620",
             Plant::SameUnchecked | Plant::RecordNotJoined | Plant::LastChildSkipped => "12..500",
             _ => "0..500",
         };
