@@ -122,6 +122,10 @@ pub struct Pass {
 pub struct Surveys<'a> {
     settings: Settings,
     batches: &'a mut [Batch],
+    /// So many of them are in use.
+    active: usize,
+    /// When the first of those has something to do; asked for in every turn of a driver.
+    due: Option<Instant>,
     next_number: u32,
     /// Where the pass stands: index of the partition, and order.
     at: Option<(usize, u64)>,
@@ -146,6 +150,8 @@ impl<'a> Surveys<'a> {
         Surveys {
             settings,
             batches,
+            active: 0,
+            due: None,
             next_number: 0,
             at: None,
             is_listing: false,
@@ -192,6 +198,7 @@ impl<'a> Surveys<'a> {
             self.pass.put_off += batch.entries.len() as u64;
             batch.stage = Stage::Free;
         }
+        (self.active, self.due) = (0, None);
         (self.at, self.is_listing, self.is_ending) = (None, false, false);
         self.not_before = now;
         self.next_pass = now;
@@ -199,8 +206,12 @@ impl<'a> Surveys<'a> {
 
     /// What is to be done now, if anything, in a shard of so many partitions.
     pub fn next(&mut self, now: Instant, partition_count: usize) -> Option<Step> {
-        if let Some(step) = self.step_batches(now) {
-            return Some(step);
+        if self.due.is_some_and(|due| due <= now) {
+            let step = self.step_batches(now);
+            self.refresh();
+            if step.is_some() {
+                return step;
+            }
         }
         if self.batches.is_empty() || self.is_listing || now < self.not_before {
             return None;
@@ -216,28 +227,22 @@ impl<'a> Surveys<'a> {
             self.end_pass(now);
             return None;
         }
-        self.free()?;
+        if self.active == self.batches.len() {
+            return None;
+        }
         self.is_listing = true;
         Some(Step::List { index, from })
     }
 
     /// When [`Surveys::next`] has something to do.
     pub fn next_at(&self) -> Option<Instant> {
-        let of_batch = |batch: &Batch| match batch.stage {
-            Stage::Free | Stage::Dropping => None,
-            Stage::Concluding => Some(Instant(0)),
-            Stage::Asking | Stage::AskingAgain if batch.asked < batch.nodes.len() => {
-                Some(Instant(0))
-            }
-            Stage::Asking | Stage::AskingAgain | Stage::Waiting => Some(batch.until),
-        };
         let of_pass = match self.at {
             _ if self.is_listing || self.batches.is_empty() => None,
-            Some(_) => self.free().map(|_| self.not_before),
-            None if self.is_ending => (self.active_count() == 0).then_some(self.not_before),
+            Some(_) => (self.active < self.batches.len()).then_some(self.not_before),
+            None if self.is_ending => (self.active == 0).then_some(self.not_before),
             None => Some(self.next_pass.max(self.not_before)),
         };
-        self.batches.iter().filter_map(of_batch).chain(of_pass).min()
+        self.due.into_iter().chain(of_pass).min()
     }
 
     /// Nothing of the partition is this node's to ask for.
@@ -282,6 +287,8 @@ impl<'a> Surveys<'a> {
                 ..Batch::default()
             };
             batch.ask(now);
+            self.active += 1;
+            self.refresh();
         }
         self.advance(next);
     }
@@ -316,6 +323,7 @@ impl<'a> Surveys<'a> {
         if batch.owing.is_empty() && batch.asked == batch.nodes.len() {
             batch.on_all(now);
         }
+        self.refresh();
     }
 
     /// A node could not be asked: it is out of reach.
@@ -355,6 +363,7 @@ impl<'a> Surveys<'a> {
         if is_over {
             self.end_batch(number);
         }
+        self.refresh();
     }
 
     /// What was set aside has reached its owners, and left.
@@ -376,7 +385,10 @@ impl<'a> Surveys<'a> {
                 Stage::Asking | Stage::AskingAgain if now >= batch.until => self.give_up(number),
                 Stage::Asking | Stage::AskingAgain => {}
                 Stage::Waiting if now >= batch.until => {
-                    batch.stage = Stage::AskingAgain;
+                    // A late answer to the first question is none to the second.
+                    self.next_number = self.next_number.wrapping_add(1).max(1);
+                    let number = self.next_number;
+                    (batch.stage, batch.number) = (Stage::AskingAgain, number);
                     batch.ask(now);
                     let node = batch.nodes[0];
                     batch.asked = 1;
@@ -402,7 +414,7 @@ impl<'a> Surveys<'a> {
 
     /// All partitions were looked at: the pass has ended once no batch goes on.
     fn end_pass(&mut self, now: Instant) {
-        if self.active_count() > 0 {
+        if self.active > 0 {
             return;
         }
         self.is_ending = false;
@@ -439,6 +451,8 @@ impl<'a> Surveys<'a> {
         batch.stage = Stage::Free;
         let refused = batch.entries.len() as u64 - batch.dropped;
         batch.number = 0;
+        self.active -= 1;
+        self.refresh();
         self.counts.refused += refused;
         self.pass.put_off += refused;
     }
@@ -451,8 +465,12 @@ impl<'a> Surveys<'a> {
         self.batches.iter().position(|batch| batch.stage == Stage::Free)
     }
 
-    fn active_count(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.stage != Stage::Free).count()
+    /// A batch has changed.
+    fn refresh(&mut self) {
+        self.due = match self.active {
+            0 => None,
+            _ => self.batches.iter().filter_map(Batch::due).min(),
+        };
     }
 }
 

@@ -89,20 +89,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         from: u64,
     ) -> Result<Listed, Cold> {
         let mut keys = Vec::<(u64, Place), SURVEY_ENTRY_COUNT_MAX>::new();
-        let mut next = None;
-        let fill = |keys: &mut Vec<(u64, Place), SURVEY_ENTRY_COUNT_MAX>, key: (u64, Place)| {
-            keys.push(key).err().map(|(order, _)| order)
+        let mut fill = |key: (u64, Place)| keys.push(key).err();
+        let left_out = match purpose {
+            Purpose::Reap => self.store.ending_from(partition, from).find_map(&mut fill),
+            Purpose::Fence => self.store.keys_from(partition, from).find_map(&mut fill),
         };
-        match purpose {
-            Purpose::Reap => {
-                let ending = self.store.ending_from(partition, from);
-                next = ending.into_iter().find_map(|key| fill(&mut keys, key));
-            }
-            Purpose::Fence => {
-                let mut all = self.store.keys_from(partition, from);
-                next = next.or_else(|| all.find_map(|key| fill(&mut keys, key)));
-            }
-        }
+        // Of so many keys of one order the rest is passed over: none of them leaves.
+        let mut next = left_out.and_then(|(order, _)| Some(order.max(from.checked_add(1)?)));
         let (mut entries, mut young) = (Vec::new(), 0);
         for (order, place) in &keys {
             let entry = match self.leaving(partition, (*order, *place), purpose) {

@@ -50,6 +50,16 @@ pub(super) enum Stage {
 }
 
 impl Batch {
+    /// When it has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Free | Stage::Dropping => None,
+            Stage::Concluding => Some(Instant(0)),
+            Stage::Asking | Stage::AskingAgain if self.asked < self.nodes.len() => Some(Instant(0)),
+            Stage::Asking | Stage::AskingAgain | Stage::Waiting => Some(self.until),
+        }
+    }
+
     /// Everybody is to be asked.
     pub(super) fn ask(&mut self, now: Instant) {
         self.asked = 0;
