@@ -18,6 +18,7 @@ mod room;
 mod scan;
 mod sessions;
 mod stopped;
+mod survey;
 
 use super::*;
 use crate::checksum::Software;

@@ -177,6 +177,11 @@ impl Records for Store {
         Ok(Body::without_checksum(&self.bodies[place.0 as usize - 1]).unwrap())
     }
 
+    fn keeps_hint(&self, key: KeyPlace) -> bool {
+        let mut kept = self.hints.keys();
+        kept.any(|(bytes, _)| self.orders.contains(&(key.partition, key.order, bytes.clone())))
+    }
+
     fn key_count(&self, partition: Partition) -> u64 {
         self.keys_from(partition, 0).count() as u64
     }
