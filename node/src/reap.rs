@@ -99,7 +99,7 @@ impl Reaping {
              that others own"
         );
         if self.young > 0 {
-            text += &format!("\ntoo young: {} keys have yet to end, or to wait", self.young);
+            text += &format!("\ntoo young: {} keys wait for the grace", self.young);
         }
         if self.put_off > 0 {
             let why = match self.away {
