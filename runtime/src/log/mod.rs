@@ -480,8 +480,11 @@ impl<M: Maps> Log<M> {
     }
 }
 
-/// What becomes of the record in a body. A hint goes where its owner is.
+/// What becomes of the record in a body. Of a hint nobody asks.
 fn lifespan(key: &Key<'_>, body: &[u8]) -> Lifespan {
+    if key.is_hint() {
+        return Lifespan::Lasting;
+    }
     let record = Record::new_checked(&body[COVERED_BYTES + key.bytes.len()..]);
     record.map_or(Lifespan::Lasting, Record::lifespan)
 }
