@@ -160,6 +160,19 @@ pub const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 pub const SURVEY_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// The shortest one, and the pause before a look that was put off is tried again.
 pub const SURVEY_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Version vectors that a write or a join leaves with more entries may be compacted.
+pub const COMPACT_COUNT_MIN: usize = 16;
+/// Entries that a compaction takes from one version vector at most.
+pub const COMPACT_ENTRY_COUNT_MAX: usize = SURVEY_ENTRY_COUNT_MAX;
+/// Keys with such version vectors that one shard knows at a time.
+pub const COMPACT_KEY_COUNT_MAX: usize = 128;
+/// Pause between the last two questions about entries that are to go, several syncs of a slow disk,
+/// as a part of the time for which a frame is taken: 5 s.
+pub const COMPACT_SYNC_PART: u32 = 12;
+/// Keys of which a shard knows at a time which entries have gone.
+pub const COMPACTED_COUNT_MAX: usize = 64;
+/// How long it does, until what others sent before they heard of it has come, as such a part: 10 s.
+pub const COMPACTED_PART: u32 = 6;
 /// Records that one step drops at most.
 pub const ERASE_ENTRY_COUNT_MAX: usize = 32;
 /// How long a hint waits for its acknowledgment: many times as long as a sync takes.

@@ -86,13 +86,17 @@ pub enum Plant {
     ReapUnequal,
     /// A member agrees to reap though it has a copy of a partition that it gave up.
     FencedAgrees,
+    /// A member agrees that entries leave a version vector whatever its record shows.
+    SpentUnchecked,
+    /// Entries leave once all have agreed, though older copies may be under way.
+    CompactAtOnce,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 33] = [
+    pub const ALL: [Plant; 35] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -126,6 +130,8 @@ impl Plant {
         Plant::ReapHintsIgnored,
         Plant::ReapUnequal,
         Plant::FencedAgrees,
+        Plant::SpentUnchecked,
+        Plant::CompactAtOnce,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -174,6 +180,8 @@ impl Plant {
             Plant::ReapHintsIgnored => "reap-hints-ignored",
             Plant::ReapUnequal => "reap-unequal",
             Plant::FencedAgrees => "fenced-agrees",
+            Plant::SpentUnchecked => "spent-unchecked",
+            Plant::CompactAtOnce => "compact-at-once",
         }
     }
 }

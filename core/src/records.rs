@@ -12,11 +12,13 @@
 //! [`version`](crate::causality::Record::version) of each of the own copies in it, so equal leaves
 //! mean equal sibling sets (flat range fingerprints; Meyer, arXiv 2212.13567).
 
+mod compact;
 mod join;
 mod leaf;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use compact::compact;
 pub use join::{Joined, join, join_exchanged, join_record};
 pub use leaf::{leaf_index, leaf_of, leaf_orders};
 
@@ -313,6 +315,8 @@ pub struct Applied {
     pub sole: bool,
     /// [`Author::birth`] was used.
     pub minted: bool,
+    /// Entries of the version vector.
+    pub entries: u16,
 }
 
 /// Why nothing was stored.
@@ -361,6 +365,7 @@ pub fn event<R: Records>(
         live: live as u16,
         sole: event.sibling_count() == 1,
         minted: event.minted(),
+        entries: event.version_vector_count() as u16,
     })
 }
 

@@ -10,12 +10,20 @@
 //! ```text
 //! reap:  ask all members ─► all agree ─► wait for frames ─► ask all again ─► erase at all owners
 //! fence: ask all owners ──► all agree ───────────────────────────────────► erase here
+//! compact: as reap, with a third question ─► drop entries at all owners
 //! ```
 //! A member agrees to reap if, as an owner, it has exactly this record on disk, and it has ended by
 //! its clock; if, as none, it has nothing of the key; and if it keeps no hint for it, nothing waits
 //! for it and no request on it is in flight. An owner agrees to fence if it has exactly this record
 //! on disk. Between the two questions passes the longest time for which any member takes a frame:
 //! whatever was sent before the first has arrived by the second, or never will.
+//!
+//! Entries of a version vector are *spent* at an owner once it has seen and replaced what they name
+//! (see [`causality`](crate::causality)), and stay so, whatever else is written: so the record may
+//! change between the questions, and requests may be in flight. After the first one nothing sends
+//! an older copy any more but requests that began before, which have ended by the second; hints may
+//! have been left by them. The third, some syncs later, is whether a start would still show it.
+//! Nobody waits for it, and what is missed leaves another time.
 //!
 //! *Invariant.* A batch is of one topology, in which nothing moves; another one ends it. Whoever
 //! does not answer ends it, too: what it asked for is asked again in a later pass.
@@ -29,41 +37,27 @@ use heapless::Vec;
 
 use crate::id::{NodeId, Partition};
 use crate::limits::{
-    ERASE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_PAUSE, FRAME_AGE_MAX, SURVEY_ENTRY_COUNT_MAX,
-    SURVEY_INTERVAL_MAX, SURVEY_INTERVAL_MIN,
+    COMPACTED_COUNT_MAX, ERASE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_PAUSE, SURVEY_COUNT_MAX,
+    SURVEY_ENTRY_COUNT_MAX, SURVEY_INTERVAL_MIN,
 };
+use crate::request::KeyPlace;
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
+use crate::wire::survey::Survey;
 pub use crate::wire::survey::{Bits, Purpose};
 
 mod batch;
+mod compact;
+mod counts;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use batch::Batch;
 use batch::Stage;
-
-/// What a shard's surveys are told once.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How old a tombstone must be to be reaped, and how long a value must have been expired.
-    pub grace: Duration,
-    /// How old a frame may be that this node takes.
-    pub frame_age_max: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { grace: Duration::from_secs(3600), frame_age_max: FRAME_AGE_MAX }
-    }
-}
-
-impl Settings {
-    /// How often the shard looks for what can leave.
-    fn interval(&self) -> Duration {
-        (self.grace / 4).clamp(SURVEY_INTERVAL_MIN, SURVEY_INTERVAL_MAX)
-    }
-}
+use compact::Long;
+pub use counts::{Counts, Pass};
+pub use settings::Settings;
 
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,6 +68,8 @@ pub enum Step {
         index: usize,
         /// The order.
         from: u64,
+        /// Keys with long version vectors, not what may leave.
+        is_long: bool,
     },
     /// Ask a node.
     Ask {
@@ -89,34 +85,6 @@ pub enum Step {
     },
 }
 
-/// What surveys have done since the start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Records reaped here as the first owner of their partition.
-    pub reaped: u64,
-    /// Records dropped, as others own their partition.
-    pub fenced: u64,
-    /// Records to which somebody did not agree.
-    pub refused: u64,
-    /// Batches given up: somebody did not answer, or the membership changed.
-    pub given_up: u64,
-    /// Passes over all partitions that have ended.
-    pub passes: u64,
-}
-
-/// How a pass over all partitions went.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Pass {
-    /// Records that left.
-    pub dropped: u64,
-    /// Records to which somebody did not agree, or of a batch that was given up.
-    pub put_off: u64,
-    /// How often something could have left, but a node that must agree is away.
-    pub away: u64,
-    /// Records that have ended, but not for long enough.
-    pub young: u64,
-}
-
 /// The surveys of a shard.
 #[derive(Debug)]
 pub struct Surveys<'a> {
@@ -127,8 +95,9 @@ pub struct Surveys<'a> {
     /// When the first of those has something to do; asked for in every turn of a driver.
     due: Option<Instant>,
     next_number: u32,
-    /// Where the pass stands: index of the partition, and order.
-    at: Option<(usize, u64)>,
+    /// Where the pass stands: index of the partition, order, and whether long version vectors are
+    /// looked for.
+    at: Option<(usize, u64, bool)>,
     /// Something is being listed.
     is_listing: bool,
     /// All was listed: the pass ends with its last batch.
@@ -141,6 +110,9 @@ pub struct Surveys<'a> {
     pass: Pass,
     last_pass: Pass,
     counts: Counts,
+    long: Long,
+    /// The keys of batches that are [`Stage::Compacted`], and which batches.
+    compacted: Vec<(KeyPlace, u16), COMPACTED_COUNT_MAX>,
 }
 
 impl<'a> Surveys<'a> {
@@ -162,6 +134,8 @@ impl<'a> Surveys<'a> {
             pass: Pass::default(),
             last_pass: Pass::default(),
             counts: Counts::default(),
+            long: Long::default(),
+            compacted: Vec::new(),
         }
     }
 
@@ -193,9 +167,14 @@ impl<'a> Surveys<'a> {
 
     /// Another topology is in force: what goes on is of the one before.
     pub fn on_rings(&mut self, now: Instant) {
+        self.compacted.clear();
         for batch in self.batches.iter_mut().filter(|batch| batch.stage != Stage::Free) {
-            self.counts.given_up += 1;
-            self.pass.put_off += batch.entries.len() as u64;
+            if batch.stage != Stage::Compacted {
+                self.counts.given_up += 1;
+            }
+            if batch.purpose != Some(Purpose::Compact) {
+                self.pass.put_off += batch.entries.len() as u64;
+            }
             batch.stage = Stage::Free;
         }
         (self.active, self.due) = (0, None);
@@ -221,7 +200,7 @@ impl<'a> Surveys<'a> {
         } else if self.at.is_none() {
             self.begin_pass(now);
         }
-        let (index, from) = self.at?;
+        let (index, from, is_long) = self.at?;
         if index >= partition_count {
             (self.at, self.is_ending) = (None, true);
             self.end_pass(now);
@@ -231,7 +210,7 @@ impl<'a> Surveys<'a> {
             return None;
         }
         self.is_listing = true;
-        Some(Step::List { index, from })
+        Some(Step::List { index, from, is_long })
     }
 
     /// When [`Surveys::next`] has something to do.
@@ -239,7 +218,7 @@ impl<'a> Surveys<'a> {
         let of_pass = match self.at {
             _ if self.is_listing || self.batches.is_empty() => None,
             Some(_) => (self.active < self.batches.len()).then_some(self.not_before),
-            None if self.is_ending => (self.active == 0).then_some(self.not_before),
+            None if self.is_ending => (self.asking() == 0).then_some(self.not_before),
             None => Some(self.next_pass.max(self.not_before)),
         };
         self.due.into_iter().chain(of_pass).min()
@@ -250,6 +229,11 @@ impl<'a> Surveys<'a> {
         self.advance(None);
     }
 
+    /// Nothing of what was listed is asked for: nothing else behind `next`, if that is none.
+    pub fn on_left_out(&mut self, next: Option<u64>) {
+        self.advance(next);
+    }
+
     /// So many records could leave, but somebody who must agree is away.
     pub fn on_away(&mut self, count: usize, next: Option<u64>) {
         self.pass.away += 1;
@@ -257,15 +241,15 @@ impl<'a> Surveys<'a> {
         self.advance(next);
     }
 
-    /// What may leave was listed: nothing behind `next`, if that is none. `young` have ended, too,
-    /// but not for long enough. All of `nodes` are to agree.
+    /// What may leave was listed, to compact of the key of that order: nothing behind `next`, if
+    /// that is none. `young` have ended, too, but not for long enough. All of `nodes` are to agree.
     ///
     /// # Panics
     /// If there are too many entries or nodes.
     pub fn on_listed(
         &mut self,
         now: Instant,
-        (partition, purpose): (Partition, Purpose),
+        (partition, purpose, order): (Partition, Purpose, u64),
         (entries, young): (&[Entry], u64),
         next: Option<u64>,
         nodes: &[NodeId],
@@ -277,10 +261,11 @@ impl<'a> Surveys<'a> {
             self.next_number = self.next_number.wrapping_add(1).max(1);
             let batch = &mut self.batches[index];
             *batch = Batch {
-                stage: Stage::Asking,
                 number: self.next_number,
                 partition,
                 purpose: Some(purpose),
+                order,
+                agreed: [u64::MAX; _],
                 entries: Vec::from_slice(entries).expect("no more than a survey asks about"),
                 nodes: Vec::from_slice(nodes).expect("no more than members"),
                 wait: self.settings.frame_age_max,
@@ -308,7 +293,7 @@ impl<'a> Surveys<'a> {
         (agreed, frame_age_max): (Bits, Duration),
     ) {
         let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
-        if !matches!(batch.stage, Stage::Asking | Stage::AskingAgain) {
+        if batch.stage != Stage::Asking {
             return;
         }
         let Some(at) = batch.owing.iter().position(|owing| *owing == node) else { return };
@@ -317,7 +302,7 @@ impl<'a> Surveys<'a> {
         for (all, one) in batch.agreed.iter_mut().zip(agreed) {
             *all &= one;
         }
-        if batch.agreed_count() == 0 && batch.purpose == Some(Purpose::Reap) {
+        if batch.agreed_count() == 0 && batch.purpose != Some(Purpose::Fence) {
             return self.end_batch(number);
         }
         if batch.owing.is_empty() && batch.asked == batch.nodes.len() {
@@ -331,10 +316,16 @@ impl<'a> Surveys<'a> {
         self.give_up(number);
     }
 
-    /// What a batch is about: the partition, why, and all of its entries.
-    pub fn batch(&self, number: u32) -> Option<(Partition, Purpose, &[Entry])> {
+    /// What a batch asks now.
+    pub fn batch(&self, number: u32) -> Option<Survey<'_>> {
         let batch = self.find(number)?;
-        Some((batch.partition, batch.purpose?, &batch.entries))
+        Some(Survey {
+            partition: batch.partition,
+            purpose: batch.purpose?,
+            order: batch.order,
+            is_last: batch.is_last(),
+            entries: &batch.entries,
+        })
     }
 
     /// The next entries that are to leave, of all that agreed to them, or of those that did not.
@@ -345,11 +336,22 @@ impl<'a> Surveys<'a> {
         some.filter(|(at, _)| batch.is_agreed(*at) == is_agreed).map(|(_, entry)| *entry).collect()
     }
 
-    /// Those entries are done with, and so many records left.
+    /// All entries to which all have agreed, of a batch to compact.
+    pub fn to_compact(&self, number: u32) -> Vec<Entry, SURVEY_ENTRY_COUNT_MAX> {
+        let Some(batch) = self.find(number) else { return Vec::new() };
+        let entries = batch.entries.iter().enumerate();
+        entries.filter(|(at, _)| batch.is_agreed(*at)).map(|(_, entry)| *entry).collect()
+    }
+
+    /// Those entries are done with, and so many records left, or version vectors were compacted.
     pub fn on_concluded(&mut self, number: u32, dropped: u64) {
         let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
         if batch.stage != Stage::Dropping {
             return;
+        }
+        if batch.purpose == Some(Purpose::Compact) {
+            self.counts.compacted += dropped;
+            return self.end_batch(number);
         }
         batch.concluded += ERASE_ENTRY_COUNT_MAX.min(batch.entries.len() - batch.concluded);
         let is_over = batch.concluded == batch.entries.len();
@@ -377,24 +379,24 @@ impl<'a> Surveys<'a> {
             let number = batch.number;
             match batch.stage {
                 Stage::Free | Stage::Dropping => {}
-                Stage::Asking | Stage::AskingAgain if batch.asked < batch.nodes.len() => {
+                Stage::Asking if batch.asked < batch.nodes.len() => {
                     let node = batch.nodes[batch.asked];
                     batch.asked += 1;
                     return Some(Step::Ask { number, node });
                 }
-                Stage::Asking | Stage::AskingAgain if now >= batch.until => self.give_up(number),
-                Stage::Asking | Stage::AskingAgain => {}
+                Stage::Asking if now >= batch.until => self.give_up(number),
                 Stage::Waiting if now >= batch.until => {
-                    // A late answer to the first question is none to the second.
+                    // A late answer to the question before is none to the next.
                     self.next_number = self.next_number.wrapping_add(1).max(1);
                     let number = self.next_number;
-                    (batch.stage, batch.number) = (Stage::AskingAgain, number);
+                    batch.number = number;
                     batch.ask(now);
                     let node = batch.nodes[0];
                     batch.asked = 1;
                     return Some(Step::Ask { number, node });
                 }
-                Stage::Waiting => {}
+                Stage::Compacted if now >= batch.until => self.forget_compacted(index),
+                Stage::Asking | Stage::Waiting | Stage::Compacted => {}
                 Stage::Concluding => {
                     batch.stage = Stage::Dropping;
                     return Some(Step::Conclude { number });
@@ -408,13 +410,13 @@ impl<'a> Surveys<'a> {
         if now >= self.next_pass {
             self.is_wanted = false;
             self.pass = Pass::default();
-            self.at = Some((0, 0));
+            self.at = Some((0, 0, false));
         }
     }
 
     /// All partitions were looked at: the pass has ended once no batch goes on.
     fn end_pass(&mut self, now: Instant) {
-        if self.active > 0 {
+        if self.asking() > 0 {
             return;
         }
         self.is_ending = false;
@@ -430,10 +432,13 @@ impl<'a> Surveys<'a> {
 
     fn advance(&mut self, next: Option<u64>) {
         self.is_listing = false;
-        if let Some((index, order)) = &mut self.at {
+        if let Some((index, order, is_long)) = &mut self.at {
             match next {
                 Some(next) => *order = next,
-                None => (*index, *order) = (*index + 1, 0),
+                None if *is_long || self.long.is_empty() => {
+                    (*index, *order, *is_long) = (*index + 1, 0, false);
+                }
+                None => (*order, *is_long) = (0, true),
             }
         }
     }
@@ -452,9 +457,16 @@ impl<'a> Surveys<'a> {
         let refused = batch.entries.len() as u64 - batch.dropped;
         batch.number = 0;
         self.active -= 1;
+        if batch.purpose != Some(Purpose::Compact) {
+            self.counts.refused += refused;
+            self.pass.put_off += refused;
+        }
         self.refresh();
-        self.counts.refused += refused;
-        self.pass.put_off += refused;
+    }
+
+    /// Batches that go on.
+    fn asking(&self) -> usize {
+        self.active - self.compacted.len()
     }
 
     fn find(&self, number: u32) -> Option<&Batch> {
@@ -475,4 +487,5 @@ impl<'a> Surveys<'a> {
 }
 
 const _: () = assert!(SURVEY_ENTRY_COUNT_MAX.is_multiple_of(64));
+const _: () = assert!(COMPACTED_COUNT_MAX < SURVEY_COUNT_MAX, "batches are left to ask");
 const _: () = assert!(SURVEY_ENTRY_COUNT_MAX.is_multiple_of(ERASE_ENTRY_COUNT_MAX));

@@ -78,6 +78,7 @@ measured! {
         KeysUnrepaired "exchange_keys_unrepaired_total" "Keys that it could not make equal.",
         Reaped "reaped_total" "Records that left all owners: deleted or expired.",
         GivenAway "given_away_total" "Copies dropped since others own and have them.",
+        Compacted "compacted_total" "Version vectors that restarts had made long, made short.",
         ExchangeRecords "exchange_records_sent_total" "Records sent to other owners in them.",
         ExchangeBytes "exchange_bytes_sent_total" "Bytes sent to other owners in them.",
         ColdReads "cold_reads_total" "Records read from disk since they were not in memory.",

@@ -24,6 +24,7 @@
 //! Sources: Dynamo §4.4; Preguiça et al., dotted version vectors (arXiv 1011.5808); Almeida et
 //! al., DVVSet (2014); Riak's per-key actor epochs (riak_kv #679).
 
+mod compact;
 mod context;
 mod dot;
 mod encode;
@@ -37,6 +38,7 @@ mod version_vector;
 #[cfg(test)]
 mod tests;
 
+pub use compact::{Entries, compacted_bytes, index_when_compacted, write_compacted};
 pub use context::{
     BadContext, Context, base64url_bytes, decode_base64url, decode_token, encode_base64url,
     encode_token, token_bytes,

@@ -1,8 +1,9 @@
 //! What the machine asks for, done.
 
 use super::answer::{self, Answer, Token};
+use super::compact::on_entries;
 use super::hints::record_of;
-use super::kept::{gather, gathered, kept, kept_bytes, write_kept};
+use super::kept::{gathered, kept, kept_bytes, write_kept};
 use super::park::{Lack, Wait};
 use super::{AtHand, Bodies, Command, Links, Notice, To, Turn, Waiting, write};
 use crate::causality::{self, Context, Live, Record, VersionVector};
@@ -14,11 +15,10 @@ use crate::request::{Found, Link, Origin, Outcome, Target};
 use crate::shard::{Input, Output};
 use crate::wire::FIRST_BYTES;
 use crate::wire::frame::{Hop, frame_length, write_frame};
-use crate::wire::get::GetRequest;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
 use crate::wire::peer::{Ack, Read, ReadSame, Reject, RejectReason};
-use crate::wire::put::{Content, Replaces};
+use crate::wire::put::Replaces;
 use crate::wire::reply::Reply;
 
 impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L, B, W, C> {
@@ -137,6 +137,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             self.park_frame((link, node), &key, frame, (Wait::For(Lack::Room), deadline));
             return None;
         }
+        if let Ok(joined) = result {
+            on_entries((self.shard, self.store), &key, joined.entries);
+        }
         Some(result)
     }
 
@@ -165,43 +168,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
         let covered = self.covered(op, hand);
         Input::Looked { op, result: Ok(Found { version, covered }) }
-    }
-
-    pub(super) fn gather_place(&mut self, op: RequestId, place: Place) -> Result<(), Unread> {
-        let body = self.store.body(place)?;
-        let record = Record::new_checked(body.payload()).map_err(|_| Unread::Damaged)?;
-        gather(self.bodies, op, record);
-        Ok(())
-    }
-
-    pub(super) fn gather(&mut self, op: RequestId, record: Record<'_>) {
-        gather(self.bodies, op, record);
-    }
-
-    /// Whether what is gathered covers the context that the read was given.
-    pub(super) fn covered(&self, op: RequestId, hand: AtHand<'_>) -> bool {
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::CoverIgnored) {
-            return true;
-        }
-        let (key, command) = match hand {
-            AtHand::Command(key, command) => (key.bytes, command),
-            _ => match kept(self.bodies, op) {
-                Some(kept) => kept,
-                None => return true,
-            },
-        };
-        let Command::Get(GetRequest { context, .. }) = command else { return true };
-        if context.is_empty() {
-            return true;
-        }
-        let Ok(wanted) = causality::decode_token(&self.settings.context_key, key, context) else {
-            return false;
-        };
-        match gathered(self.bodies, op) {
-            Some(record) => record.version_vector().covers_all(wanted),
-            None => wanted.is_empty(),
-        }
     }
 
     /// Applies the write `op`; none if it has to wait for a cold record or for room.
@@ -249,27 +215,19 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let config = self.shard.config();
         let author = Author { node: config.node, boot: config.boot, birth, now: self.wall };
         let result = records::event(self.store, &key, author, &write);
-        if let Some(lack) = result.err().and_then(|refusal| self.lack_of(refusal))
-            && self.park_write(op, lack, hand)
-        {
-            return None;
+        match result {
+            Ok(applied) => {
+                on_entries((self.shard, self.store), &key, usize::from(applied.entries));
+            }
+            Err(refusal) => {
+                if let Some(lack) = self.lack_of(refusal)
+                    && self.park_write(op, lack, hand)
+                {
+                    return None;
+                }
+            }
         }
         Some(Input::Applied { op, result })
-    }
-
-    /// Where values get another expiry, they are those of the own copy as it is now, too: none
-    /// that was replaced since the read comes back.
-    fn gather_own(&mut self, op: RequestId, target: NodeId) {
-        let Some((key, Command::Put(put))) = kept(self.bodies, op) else { return };
-        if !matches!(put.content, Content::ExpiryOnly { .. }) {
-            return;
-        }
-        let key = self.place(key).kept_for(target);
-        // What cannot be read, the event meets, too.
-        if let Ok(Some(stored)) = self.store.record(&key) {
-            let place = stored.place;
-            let _unread = self.gather_place(op, place);
-        }
     }
 
     fn serve(&mut self, link: Link, request: u32, order: u64, hand: AtHand<'_>) {
@@ -351,8 +309,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
         if node == config.node {
             let joined = records::join_record(self.store, &key, record);
-            if joined.is_ok_and(|joined| joined.lost_mine == Some(config.boot)) {
-                self.links.notice(Notice::LostOwnEvents);
+            if let Ok(joined) = joined {
+                if joined.lost_mine == Some(config.boot) {
+                    self.links.notice(Notice::LostOwnEvents);
+                }
+                on_entries((self.shard, self.store), &key, joined.entries);
             }
             return;
         }

@@ -1,5 +1,6 @@
 //! The steps of exchanges, done against store and connections.
 
+use super::compact::on_entries;
 use super::park::{Lack, Wait};
 use super::{AtHand, Bodies, FrameRefused, Links, Notice, To, Turn, Waiting};
 use crate::causality::Record;
@@ -130,7 +131,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
         let received = record.version(&key);
         let joined = joined.map(|joined| {
-            let Joined { place, before, after, .. } = joined;
+            let Joined { place, before, after, entries, .. } = joined;
+            on_entries((self.shard, self.store), &key, entries);
             (place, Versions { before, received, after })
         });
         self.tell_joined(from, frame.hop(), key.order, joined);

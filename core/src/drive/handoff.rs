@@ -4,6 +4,7 @@
 //! is sent instead; and if this node owns the key of a full one by now, that is joined into its own
 //! copy, which then counts for both.
 
+use super::compact::on_entries;
 use super::kept::gathered;
 use super::{Bodies, Links, Notice, Turn, Waiting};
 use crate::causality::Record;
@@ -154,10 +155,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let record = gathered(self.bodies, op).expect("it was gathered just now");
         let joined = records::join_record(self.store, own, record);
         self.bodies.release(op);
+        let joined = joined?;
         let boot = self.shard.config().boot;
-        if joined?.lost_mine == Some(boot) {
+        if joined.lost_mine == Some(boot) {
             self.links.notice(Notice::LostOwnEvents);
         }
+        on_entries((self.shard, self.store), own, joined.entries);
         Ok(())
     }
 

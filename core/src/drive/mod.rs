@@ -16,8 +16,10 @@
 
 mod act;
 mod answer;
+mod compact;
 mod exchange;
 mod frame;
+mod gather;
 mod handoff;
 mod hints;
 mod kept;

@@ -47,11 +47,17 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 self.input(Input::Survey(answered));
             }
             _ => {
-                let Erase { partition, entries } = Erase::new_checked(frame.payload())?;
-                if self.shard.stance(partition, topology) == Some(Stance::Owner) {
-                    let (_, place) = self.erase_all(partition, entries, true);
-                    self.shard.on_erased(place);
+                let erase = Erase::new_checked(frame.payload())?;
+                let Erase { partition, purpose, order, entries } = erase;
+                if self.shard.stance(partition, topology) != Some(Stance::Owner) {
+                    return Ok(());
                 }
+                if purpose == Purpose::Compact {
+                    self.compact(KeyPlace { partition, order }, entries);
+                    return Ok(());
+                }
+                let (_, place) = self.erase_all(partition, entries, true);
+                self.shard.on_erased(place);
             }
         }
         Ok(())
@@ -60,13 +66,22 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Does a step of a survey, and says what became of it.
     pub(super) fn survey(&mut self, step: SurveyStep) {
         match step {
+            SurveyStep::List { partition, purpose: Purpose::Compact, from } => {
+                self.list_spent(partition, from);
+            }
             SurveyStep::List { partition, purpose, from } => {
                 match self.list_leaving(partition, purpose, from) {
                     Ok((entries, young, next)) => {
                         let entries = &entries[..];
-                        let listed =
-                            SurveyEvent::Listed { partition, purpose, entries, young, next };
-                        self.tell_survey(listed);
+                        let order = 0;
+                        self.tell_survey(SurveyEvent::Listed {
+                            partition,
+                            purpose,
+                            order,
+                            entries,
+                            young,
+                            next,
+                        });
                     }
                     Err(Cold) => self.tell_survey(SurveyEvent::Cold),
                 }
@@ -76,7 +91,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
     }
 
-    fn tell_survey(&mut self, event: SurveyEvent<'_>) {
+    pub(super) fn tell_survey(&mut self, event: SurveyEvent<'_>) {
         self.shard.handle_input(self.now, Input::Survey(event));
     }
 
@@ -92,7 +107,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let mut fill = |key: (u64, Place)| keys.push(key).err();
         let left_out = match purpose {
             Purpose::Reap => self.store.ending_from(partition, from).find_map(&mut fill),
-            Purpose::Fence => self.store.keys_from(partition, from).find_map(&mut fill),
+            _ => self.store.keys_from(partition, from).find_map(&mut fill),
         };
         // Of so many keys of one order the rest is passed over: none of them leaves.
         let mut next = left_out.and_then(|(order, _)| Some(order.max(from.checked_add(1)?)));
@@ -146,7 +161,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// Where the one key of an order lies; none if there is none, or more than one.
-    fn only_place(&self, partition: Partition, order: u64) -> Option<Place> {
+    pub(super) fn only_place(&self, partition: Partition, order: u64) -> Option<Place> {
         let mut keys = self.store.keys_from(partition, order);
         let (_, place) = keys.next().filter(|(other, _)| *other == order)?;
         keys.next().is_none_or(|(other, _)| other != order).then_some(place)
@@ -154,10 +169,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// Asks `node`, perhaps this one, to agree.
     fn ask_about(&mut self, number: u32, node: NodeId, partition: Partition) {
-        let Some((_, purpose, entries)) = self.shard.survey_batch(number) else { return };
+        let Some(survey) = self.shard.survey_batch(number) else { return };
         let entries: Vec<Entry, SURVEY_ENTRY_COUNT_MAX> =
-            Vec::from_slice(entries).expect("no more than a survey asks about");
-        let survey = Survey { partition, purpose, entries: &entries };
+            Vec::from_slice(survey.entries).expect("no more than a survey asks about");
+        let survey = Survey { entries: &entries, ..survey };
         if node == self.shard.config().node {
             let agreed = self.agree(self.shard.topology(), &survey);
             let frame_age_max = self.shard.survey_settings().frame_age_max;
@@ -175,45 +190,54 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// To which entries of a survey this node agrees.
     fn agree(&mut self, topology: TopologyId, survey: &Survey<'_>) -> Bits {
-        let &Survey { partition, purpose, entries } = survey;
+        let &Survey { partition, purpose, entries, .. } = survey;
         let mut agreed: Bits = Default::default();
         let Some(stance) = self.shard.stance(partition, topology) else { return agreed };
-        let is_reaping = purpose == Purpose::Reap;
-        if is_reaping && !self.shard.is_free_of_hints(partition, self.now) {
+        let is_for_all = purpose != Purpose::Fence;
+        if is_for_all && !self.shard.is_free_of_hints(partition, self.now) {
             return agreed;
         }
         // What is erased in memory alone would be back after a crash.
-        if is_reaping && !self.shard.is_erased_for_good() {
+        if is_for_all && !self.shard.is_erased_for_good() {
             self.links.notice(Notice::Sync);
             return agreed;
+        }
+        if purpose == Purpose::Compact {
+            return self.agree_to_compact(stance, survey);
         }
         for (at, entry) in entries.iter().enumerate() {
             let is_agreed = match (purpose, stance) {
                 (Purpose::Reap, Stance::Owner) => {
-                    self.is_free(partition, *entry) && self.has_on_disk(partition, *entry, true)
+                    self.is_free(partition, entry.order())
+                        && self.has_on_disk(partition, *entry, true)
                 }
                 (Purpose::Reap, Stance::Other) => {
-                    let mut keys = self.store.keys_from(partition, entry.order());
-                    let has_key = keys.next().is_some_and(|(order, _)| order == entry.order());
-                    drop(keys);
-                    #[cfg(feature = "plant")]
-                    let has_key = has_key && !crate::plant::is(crate::plant::Plant::FencedAgrees);
-                    !has_key && self.is_free(partition, *entry)
+                    !self.has_key(partition, entry.order())
+                        && self.is_free(partition, entry.order())
                 }
                 (Purpose::Fence, Stance::Owner) => self.has_on_disk(partition, *entry, false),
-                (Purpose::Fence, Stance::Other) => false,
+                _ => false,
             };
             agreed[at / 64] |= u64::from(is_agreed) << (at % 64);
         }
-        if is_reaping {
+        if purpose == Purpose::Reap {
             self.shard.exclude_requests(partition, entries, &mut agreed);
         }
         agreed
     }
 
+    /// Whether there is a copy of a key of this order here.
+    pub(super) fn has_key(&self, partition: Partition, order: u64) -> bool {
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::FencedAgrees) {
+            return false;
+        }
+        self.store.keys_from(partition, order).next().is_some_and(|(other, _)| other == order)
+    }
+
     /// Whether nothing here could bring back what a key had: no hint, and nothing that waits.
-    fn is_free(&self, partition: Partition, entry: Entry) -> bool {
-        let key = KeyPlace { partition, order: entry.order() };
+    pub(super) fn is_free(&self, partition: Partition, order: u64) -> bool {
+        let key = KeyPlace { partition, order };
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::ReapHintsIgnored) {
             return true;
@@ -256,7 +280,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Drops the next entries of a survey to which all have agreed; of what this node owns no more
     /// it sets the others aside: they go once their owners have them.
     fn conclude(&mut self, number: u32) {
-        let Some((partition, purpose, _)) = self.shard.survey_batch(number) else { return };
+        let Some(survey) = self.shard.survey_batch(number) else { return };
+        let Survey { partition, purpose, order, .. } = survey;
+        if purpose == Purpose::Compact {
+            return self.conclude_compact(number, KeyPlace { partition, order });
+        }
         let agreed = self.shard.to_conclude(number, true);
         let others = self.shard.to_conclude(number, false);
         let must_end = purpose == Purpose::Reap;
@@ -267,18 +295,19 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 has_kept |= self.set_aside(partition, entry);
             }
         } else if !agreed.is_empty() {
-            self.send_erase(partition, &agreed);
+            let (entries, order) = (&agreed[..], 0);
+            self.send_erase(&Erase { partition, purpose, order, entries });
         }
         self.shard.on_erased(place);
         self.tell_survey(SurveyEvent::Concluded { number, dropped, has_kept });
     }
 
-    fn send_erase(&mut self, partition: Partition, entries: &[Entry]) {
-        let me = self.shard.config().node;
+    pub(super) fn send_erase(&mut self, erase: &Erase<'_>) {
+        let (me, partition) = (self.shard.config().node, erase.partition);
         let owners = self.shard.rings().owners(partition);
         let hop = self.hop(Op::Erase, 0);
         for node in owners.into_iter().filter(|node| *node != me) {
-            self.send(To::Node(node, partition), hop, &[], &Erase { partition, entries });
+            self.send(To::Node(node, partition), hop, &[], erase);
         }
     }
 
@@ -322,7 +351,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// The store may move what it lends when something is appended.
-    fn key_bytes(&self, place: Place) -> Option<Vec<u8, KEY_BYTES_MAX>> {
+    pub(super) fn key_bytes(&self, place: Place) -> Option<Vec<u8, KEY_BYTES_MAX>> {
         let body = self.store.body(place).ok()?;
         Some(Vec::from_slice(body.key()).expect("a body has no longer key"))
     }

@@ -20,6 +20,8 @@ pub struct Joined {
     pub before: u64,
     /// Version of the record that is there now.
     pub after: u64,
+    /// Entries of its version vector; 0 if it is the one that was there.
+    pub entries: usize,
 }
 
 /// Joins a received record into the store (replication, repair, handoff, hints: always the same).
@@ -57,7 +59,13 @@ pub fn join_exchanged<R: Records>(
     };
     let after = received.version(key);
     update_leaf(records, key, 0, after);
-    Ok(Joined { place, lost_mine: None, before: 0, after })
+    Ok(Joined {
+        place,
+        lost_mine: None,
+        before: 0,
+        after,
+        entries: received.version_vector().len(),
+    })
 }
 
 /// As [`join`], of a record that has no body, since it was joined from what several nodes sent.
@@ -95,13 +103,14 @@ fn join_from<R: Records>(
         let after = received.version(key);
         let place = append_whole(records, key, None, received, body).map_err(Refusal::Full)?;
         update_leaf(records, key, 0, after);
-        return Ok(Joined { place, lost_mine: None, before: 0, after });
+        let entries = received.version_vector().len();
+        return Ok(Joined { place, lost_mine: None, before: 0, after, entries });
     };
     let before = old.record.version(key);
     let actor = old.mine.map(|mine| old.record.version_vector().dot(usize::from(mine)).actor());
     let mine = actor.and_then(|actor| causality::mine_after_join(old.record, received, actor));
     let lost_mine = actor.filter(|_| mine.is_none()).map(|actor| actor.boot());
-    let mut after = 0;
+    let (mut after, mut entries) = (0, 0);
     let join = causality::join(old.record, received);
     if let Join::Both { bytes } = join
         && body_bytes(key.bytes.len(), bytes) > limits::BODY_BYTES_MAX
@@ -111,25 +120,26 @@ fn join_from<R: Records>(
     let place = match join {
         Join::KeepLeft => {
             let place = old.place;
-            return Ok(Joined { place, lost_mine: None, before, after: before });
+            return Ok(Joined { place, lost_mine: None, before, after: before, entries });
         }
         Join::TakeRight => {
-            after = received.version(key);
+            (after, entries) = (received.version(key), received.version_vector().len());
             append_whole(records, key, mine, received, body)
         }
         Join::Both { bytes } => records.append(key, mine, bytes, |old, out| {
             let old = old.expect("the record that was joined is still current").record;
             causality::write_join(old, received, out);
-            after = Record::new_checked(out).expect("a join is well-formed").version(key);
+            let joined = Record::new_checked(out).expect("a join is well-formed");
+            (after, entries) = (joined.version(key), joined.version_vector().len());
         }),
     };
     let place = place.map_err(Refusal::Full)?;
     #[cfg(feature = "plant")]
     if crate::plant::is(crate::plant::Plant::LeafForgotten) {
-        return Ok(Joined { place, lost_mine, before, after });
+        return Ok(Joined { place, lost_mine, before, after, entries });
     }
     update_leaf(records, key, before, after);
-    Ok(Joined { place, lost_mine, before, after })
+    Ok(Joined { place, lost_mine, before, after, entries })
 }
 
 /// Appends `received` as it is: its body unchanged, if it has one and this node no actor in it.

@@ -17,6 +17,7 @@
 //! [`Shard::handle_timeout`]. Source: Dynamo §4.5, §5; correctness of the counting: `quorum`.
 
 mod apply;
+mod compact;
 mod coordinate;
 mod exchange;
 mod handoff;
@@ -145,6 +146,9 @@ pub struct Shard<'a> {
     surveys: Surveys<'a>,
     /// What was erased is gone for good once this is on disk.
     last_erased: Place,
+    /// When entries of version vectors were last asked about, and the last place of such a record:
+    /// once that is on disk, all is of which was said so before.
+    last_spent: (Instant, Place),
     /// When a hint of each partition was last taken or sent.
     hinted: &'a mut [Instant],
     /// When this life began.
@@ -187,6 +191,7 @@ impl<'a> Shard<'a> {
             exchanges: Exchanges::new(&config.exchanges, memory.exchanges),
             surveys: Surveys::new(config.surveys, memory.surveys),
             last_erased: Place(0),
+            last_spent: (Instant(0), Place(0)),
             hinted: memory.hinted,
             began: None,
             outputs: Deque::new(),

@@ -8,6 +8,7 @@ use crate::records::Place;
 use crate::survey::{Bits, Counts, Pass, Purpose, Settings, Step};
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
+use crate::wire::survey::Survey;
 use core::time::Duration;
 use heapless::Vec;
 
@@ -23,7 +24,9 @@ pub enum SurveyEvent<'a> {
         partition: Partition,
         /// As in the output.
         purpose: Purpose,
-        /// Ascending, no two of one order.
+        /// To compact: of the key. Else 0.
+        order: u64,
+        /// Ascending, no two of one order; to compact: entries of a version vector.
         entries: &'a [Entry],
         /// Records that have ended, but not for long enough.
         young: u64,
@@ -52,7 +55,7 @@ pub enum SurveyEvent<'a> {
     Concluded {
         /// The survey.
         number: u32,
-        /// Records that left this node.
+        /// Records that left this node, or version vectors that were compacted.
         dropped: u64,
         /// Some were set aside for their owners.
         has_kept: bool,
@@ -88,8 +91,8 @@ impl Shard<'_> {
 
     pub(super) fn on_survey(&mut self, now: Instant, event: SurveyEvent<'_>) {
         match event {
-            SurveyEvent::Listed { partition, purpose, entries, young, next } => {
-                self.on_listed(now, (partition, purpose), (entries, young), next);
+            SurveyEvent::Listed { partition, purpose, order, entries, young, next } => {
+                self.on_listed(now, (partition, purpose, order), (entries, young), next);
             }
             SurveyEvent::Cold => self.surveys.on_cold(now),
             SurveyEvent::Answered { number, node, agreed, frame_age_max } => {
@@ -125,9 +128,9 @@ impl Shard<'_> {
         for _ in 0..PASSED_COUNT {
             let Some(step) = self.surveys.next(now, self.births.len()) else { return };
             match step {
-                Step::List { index, from } => {
+                Step::List { index, from, is_long } => {
                     let partition = Partition(self.first_partition + index as u16);
-                    match self.survey_purpose(partition) {
+                    match self.survey_purpose(partition, is_long) {
                         None => self.surveys.on_passed(),
                         Some(purpose) => {
                             return self.output(Output::SurveyList { partition, purpose, from });
@@ -135,7 +138,7 @@ impl Shard<'_> {
                     }
                 }
                 Step::Ask { number, node } => {
-                    let Some((partition, ..)) = self.surveys.batch(number) else { return };
+                    let Some(Survey { partition, .. }) = self.surveys.batch(number) else { return };
                     if node == self.config.node || self.is_well(node) {
                         return self.output(Output::SurveyAsk { number, node, partition });
                     }
@@ -154,10 +157,15 @@ impl Shard<'_> {
     }
 
     /// What of `partition` could leave by a word of this node: what has ended in a partition that
-    /// it owns first of all, and everything in one that it does not own.
-    fn survey_purpose(&self, partition: Partition) -> Option<Purpose> {
+    /// it owns first of all, and entries of its long version vectors, and everything in a partition
+    /// that it does not own.
+    fn survey_purpose(&self, partition: Partition, is_long: bool) -> Option<Purpose> {
         let owners = self.rings.committed().owners(partition);
-        if owners.first() == Some(&self.config.node) {
+        let is_first = owners.first() == Some(&self.config.node);
+        if is_long {
+            return (is_first && self.surveys.has_long(partition)).then_some(Purpose::Compact);
+        }
+        if is_first {
             return Some(Purpose::Reap);
         }
         (!owners.contains(&self.config.node)).then_some(Purpose::Fence)
@@ -166,12 +174,18 @@ impl Shard<'_> {
     fn on_listed(
         &mut self,
         now: Instant,
-        (partition, purpose): (Partition, Purpose),
+        (partition, purpose, order): (Partition, Purpose, u64),
         (entries, young): (&[Entry], u64),
         next: Option<u64>,
     ) {
         // The membership may have changed meanwhile.
-        if !self.may_survey() || self.survey_purpose(partition) != Some(purpose) {
+        let is_long = purpose == Purpose::Compact;
+        let owners = self.rings.committed().owners(partition);
+        let is_ours = match is_long {
+            true => owners.first() == Some(&self.config.node),
+            false => self.survey_purpose(partition, false) == Some(purpose),
+        };
+        if !self.may_survey() || !is_ours {
             return self.surveys.on_passed();
         }
         let nodes: Vec<NodeId, MEMBER_COUNT_MAX> = match purpose {
@@ -179,15 +193,19 @@ impl Shard<'_> {
             Purpose::Reap if crate::plant::is(crate::plant::Plant::ReapAsksOwners) => {
                 self.rings.committed().owners(partition).iter().copied().collect()
             }
-            Purpose::Reap => self.rings.nodes(),
+            Purpose::Reap | Purpose::Compact => self.rings.nodes(),
             Purpose::Fence => self.rings.committed().owners(partition).iter().copied().collect(),
         };
         let is_there = |node: &NodeId| *node == self.config.node || self.is_well(*node);
         if entries.is_empty() || nodes.iter().all(is_there) {
-            let listed = (entries, young);
-            return self.surveys.on_listed(now, (partition, purpose), listed, next, &nodes);
+            let (subject, listed) = ((partition, purpose, order), (entries, young));
+            return self.surveys.on_listed(now, subject, listed, next, &nodes);
         }
-        self.surveys.on_away(entries.len(), next);
+        match is_long {
+            // The next write has it looked at again; nobody waits for that.
+            true => self.surveys.on_left_out(next),
+            false => self.surveys.on_away(entries.len(), next),
+        }
     }
 
     /// As what this node can say whether records of `partition` may leave; none if it cannot now.
@@ -243,8 +261,8 @@ impl Shard<'_> {
         self.surveys.settings()
     }
 
-    /// What a survey is about.
-    pub(crate) fn survey_batch(&self, number: u32) -> Option<(Partition, Purpose, &[Entry])> {
+    /// What a survey asks.
+    pub(crate) fn survey_batch(&self, number: u32) -> Option<Survey<'_>> {
         self.surveys.batch(number)
     }
 

@@ -6,7 +6,7 @@ use heapless::Vec;
 
 use super::{Bits, Purpose};
 use crate::id::{NodeId, Partition};
-use crate::limits::{MEMBER_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX, SURVEY_TIMEOUT};
+use crate::limits::{COMPACT_SYNC_PART, MEMBER_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX, SURVEY_TIMEOUT};
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
 
@@ -17,6 +17,10 @@ pub struct Batch {
     pub(super) number: u32,
     pub(super) partition: Partition,
     pub(super) purpose: Option<Purpose>,
+    /// To compact: of the key.
+    pub(super) order: u64,
+    /// How often all have been asked, counted from one.
+    pub(super) round: u8,
     pub(super) entries: Vec<Entry, SURVEY_ENTRY_COUNT_MAX>,
     pub(super) agreed: Bits,
     /// Who is asked.
@@ -34,19 +38,24 @@ pub struct Batch {
     pub(super) dropped: u64,
 }
 
+/// How often all are asked before entries leave a version vector: for those who agree, for what was
+/// under way meanwhile, and for the disk.
+const COMPACT_ROUND_COUNT: u8 = 3;
+
 /// The life of a batch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Stage {
     #[default]
     Free,
     Asking,
-    /// Until no frame is left that was sent before.
+    /// Until no frame is left that was sent before, or what was said is on disk.
     Waiting,
-    AskingAgain,
     /// What all agreed to leaves, some at a time.
     Concluding,
     /// Some of it is being dropped.
     Dropping,
+    /// These entries have left the version vector of a key, and are not let in again.
+    Compacted,
 }
 
 impl Batch {
@@ -55,31 +64,47 @@ impl Batch {
         match self.stage {
             Stage::Free | Stage::Dropping => None,
             Stage::Concluding => Some(Instant(0)),
-            Stage::Asking | Stage::AskingAgain if self.asked < self.nodes.len() => Some(Instant(0)),
-            Stage::Asking | Stage::AskingAgain | Stage::Waiting => Some(self.until),
+            Stage::Asking if self.asked < self.nodes.len() => Some(Instant(0)),
+            Stage::Asking | Stage::Waiting | Stage::Compacted => Some(self.until),
         }
     }
 
-    /// Everybody is to be asked.
+    /// Everybody is to be asked: what somebody did not agree to before is not asked for any more.
     pub(super) fn ask(&mut self, now: Instant) {
+        self.stage = Stage::Asking;
+        self.round += 1;
         self.asked = 0;
         self.owing.clone_from(&self.nodes);
-        // What somebody did not agree to the first time is not asked for any more.
-        if self.stage == Stage::Asking {
-            self.agreed = [u64::MAX; _];
-        }
         self.until = now + SURVEY_TIMEOUT;
     }
 
     /// Everybody has answered.
     pub(super) fn on_all(&mut self, now: Instant) {
-        let is_first = self.stage == Stage::Asking;
-        if is_first && self.purpose == Some(Purpose::Reap) {
-            self.stage = Stage::Waiting;
-            self.until = now + self.wait;
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::CompactAtOnce)
+            && self.purpose == Some(Purpose::Compact)
+        {
+            self.stage = Stage::Concluding;
             return;
         }
-        self.stage = Stage::Concluding;
+        let pause = match (self.purpose, self.round) {
+            (Some(Purpose::Reap), 1) => self.wait,
+            // A request that was under way may send what it read before, as long as it lives: half
+            // as long as a frame is taken.
+            (Some(Purpose::Compact), 1) => self.wait + self.wait / 2,
+            (Some(Purpose::Compact), 2) => self.wait / COMPACT_SYNC_PART,
+            _ => {
+                self.stage = Stage::Concluding;
+                return;
+            }
+        };
+        self.stage = Stage::Waiting;
+        self.until = now + pause;
+    }
+
+    /// Whether this is the last question to compact.
+    pub(super) fn is_last(&self) -> bool {
+        self.purpose == Some(Purpose::Compact) && self.round == COMPACT_ROUND_COUNT
     }
 
     pub(super) fn is_agreed(&self, at: usize) -> bool {

@@ -1,7 +1,9 @@
 //! Surveys by hand: who is asked when, and what ends them.
 
 use super::*;
-use crate::limits::SURVEY_TIMEOUT;
+use crate::limits::{
+    COMPACT_KEY_COUNT_MAX, COMPACT_SYNC_PART, COMPACTED_COUNT_MAX, COMPACTED_PART, SURVEY_TIMEOUT,
+};
 use std::vec;
 
 const A: NodeId = NodeId(1);
@@ -11,7 +13,8 @@ const START: Instant = Instant(1_000_000);
 const ALL: Bits = [u64::MAX; 2];
 
 fn surveys(batches: usize) -> Surveys<'static> {
-    let settings = Settings { grace: Duration::from_secs(100), frame_age_max: AGE };
+    let grace = Duration::from_secs(100);
+    let settings = Settings { grace, frame_age_max: AGE, ..Settings::default() };
     Surveys::new(settings, vec![Batch::default(); batches].leak())
 }
 
@@ -21,9 +24,9 @@ fn entries(count: u64) -> std::vec::Vec<Entry> {
 
 /// A survey of `count` entries in the first of one partition; its number.
 fn listed(surveys: &mut Surveys<'_>, purpose: Purpose, count: u64) -> u32 {
-    assert_eq!(surveys.next(START, 1), Some(Step::List { index: 0, from: 0 }));
+    assert_eq!(surveys.next(START, 1), Some(Step::List { index: 0, from: 0, is_long: false }));
     assert_eq!(surveys.next(START, 1), None, "one listing at a time");
-    let what = (Partition(7), purpose);
+    let what = (Partition(7), purpose, 0);
     surveys.on_listed(START, what, (&entries(count), 0), None, &[A, B]);
     asked(surveys, START)
 }
@@ -123,9 +126,9 @@ fn silence_a_lost_node_and_another_topology_end_a_survey() {
 #[test]
 fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     let mut surveys = surveys(2);
-    let what = (Partition(0), Purpose::Reap);
+    let what = (Partition(0), Purpose::Reap, 0);
     let numbers = [0, 9].map(|from| {
-        assert_eq!(surveys.next(START, 3), Some(Step::List { index: 0, from }));
+        assert_eq!(surveys.next(START, 3), Some(Step::List { index: 0, from, is_long: false }));
         surveys.on_listed(START, what, (&entries(1), 4), (from == 0).then_some(9), &[A]);
         let Some(Step::Ask { number, node: A }) = surveys.next(START, 3) else { panic!("A") };
         number
@@ -135,14 +138,14 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     assert_eq!(surveys.next_at(), Some(START + SURVEY_TIMEOUT), "no listing without room");
     surveys.on_answer(START, numbers[0], A, ([0; 2], AGE));
     assert_eq!(surveys.next_at(), Some(Instant(0)));
-    assert_eq!(surveys.next(START, 3), Some(Step::List { index: 1, from: 0 }));
+    assert_eq!(surveys.next(START, 3), Some(Step::List { index: 1, from: 0, is_long: false }));
     surveys.on_cold(START);
     assert_eq!(surveys.next(START, 3), None, "the disk has a moment");
     assert_eq!(surveys.next_at(), Some(START + EXCHANGE_FETCH_PAUSE));
     let later = START + EXCHANGE_FETCH_PAUSE;
-    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 1, from: 0 }));
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 1, from: 0, is_long: false }));
     surveys.on_passed();
-    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 2, from: 0 }));
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 2, from: 0, is_long: false }));
     surveys.on_away(6, None);
     assert_eq!(surveys.next(later, 3), None);
     assert!(surveys.is_passing(), "a survey goes on");
@@ -152,7 +155,7 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     assert_eq!(*surveys.last_pass(), pass);
     // Once more, as it is asked for.
     surveys.want_pass(later);
-    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 0, from: 0 }));
+    assert_eq!(surveys.next(later, 3), Some(Step::List { index: 0, from: 0, is_long: false }));
 }
 
 #[test]
@@ -160,4 +163,103 @@ fn without_memory_nothing_is_asked() {
     let mut surveys = surveys(0);
     assert_eq!(surveys.next(START, 3), None);
     assert_eq!(surveys.next_at(), None);
+}
+
+#[test]
+fn entries_are_asked_about_three_times_and_left_where_somebody_objects() {
+    let mut surveys = surveys(2);
+    let mut number = listed(&mut surveys, Purpose::Compact, 3);
+    let mut now = START;
+    for (round, pause) in [(1, AGE + AGE / 2), (2, AGE / COMPACT_SYNC_PART)] {
+        assert!(!surveys.batch(number).unwrap().is_last, "{round}");
+        surveys.on_answer(now, number, A, (ALL, Duration::ZERO));
+        surveys.on_answer(now, number, B, ([0b110, 0], Duration::ZERO));
+        assert_eq!(surveys.next(now, 1), None, "{round}");
+        assert_eq!(surveys.next_at(), Some(now + pause), "{round}");
+        let before = Instant((now + pause).0 - 1);
+        assert_eq!(surveys.next(before, 1), None, "{round}");
+        now = now + pause;
+        let late = number;
+        number = asked(&mut surveys, now);
+        surveys.on_answer(now, late, A, ([0, 0], AGE));
+    }
+    assert!(surveys.batch(number).unwrap().is_last);
+    surveys.on_answer(now, number, A, ([0b011, 0], AGE));
+    surveys.on_answer(now, number, B, (ALL, AGE));
+    assert_eq!(surveys.next(now, 1), Some(Step::Conclude { number }));
+    assert_eq!(surveys.to_compact(number)[..], entries(3)[1..2], "all agreed to one, each time");
+    surveys.on_concluded(number, 1);
+    assert_eq!(surveys.batch(number), None);
+    assert_eq!((surveys.counts().compacted, surveys.counts().refused), (1, 0));
+    assert_eq!(surveys.next(now, 1), None);
+    assert_eq!(*surveys.last_pass(), Pass::default(), "nobody waits for a version vector");
+}
+
+#[test]
+fn what_all_object_to_is_not_asked_again() {
+    let mut surveys = surveys(2);
+    let number = listed(&mut surveys, Purpose::Compact, 2);
+    surveys.on_answer(START, number, A, ([0, 0], AGE));
+    assert_eq!(surveys.batch(number), None);
+}
+
+#[test]
+fn a_long_version_vector_is_listed_behind_what_may_leave() {
+    let mut surveys = surveys(2);
+    let key = |partition, order| KeyPlace { partition: Partition(partition), order };
+    for (partition, order) in [(4, 9), (4, 7), (5, 8)] {
+        surveys.note_long(key(partition, order));
+        surveys.note_long(key(partition, order));
+    }
+    let list = |index, from, is_long| Some(Step::List { index, from, is_long });
+    assert_eq!(surveys.next(START, 2), list(0, 0, false));
+    surveys.on_passed();
+    assert_eq!(surveys.next(START, 2), list(0, 0, true));
+    assert!(surveys.has_long(Partition(4)) && !surveys.has_long(Partition(3)));
+    assert_eq!(surveys.take_long(Partition(4), 0), Some(key(4, 7)));
+    surveys.on_left_out(Some(8));
+    assert_eq!(surveys.next(START, 2), list(0, 8, true));
+    assert_eq!(surveys.take_long(Partition(4), 8), Some(key(4, 9)));
+    assert_eq!(surveys.take_long(Partition(4), 0), None);
+    surveys.on_passed();
+    assert_eq!(surveys.next(START, 2), list(1, 0, false));
+    assert_eq!(surveys.take_long(Partition(5), 9), None);
+    // One whose place another one has taken is forgotten.
+    surveys.note_long(key(5, 8 + COMPACT_KEY_COUNT_MAX as u64));
+    assert_eq!(surveys.take_long(Partition(5), 0), Some(key(5, 8 + COMPACT_KEY_COUNT_MAX as u64)));
+    assert_eq!(surveys.take_long(Partition(5), 0), None);
+    surveys.on_passed();
+    assert_eq!(surveys.next(START, 2), None, "nothing long is left, and the pass has ended");
+    assert_eq!(surveys.counts().passes, 1);
+}
+
+#[test]
+fn what_was_compacted_is_known_for_a_while() {
+    let mut surveys = surveys(COMPACTED_COUNT_MAX + 2);
+    let key = |order| KeyPlace { partition: Partition(1), order };
+    for order in 0..=COMPACTED_COUNT_MAX as u64 {
+        surveys.on_compacted(START, key(order), &entries(2));
+    }
+    let last = COMPACTED_COUNT_MAX as u64;
+    assert_eq!(surveys.compacted(key(last - 1)), Some(&entries(2)[..]));
+    assert_eq!(surveys.compacted(key(last)), None, "there was no room for one more");
+    // Again, while it is known: what left last, from now on.
+    let later = START + (AGE / COMPACTED_PART) / 2;
+    surveys.on_compacted(later, key(0), &entries(1));
+    assert_eq!(surveys.compacted(key(0)), Some(&entries(1)[..]));
+    // It keeps no survey from going on.
+    let number = listed(&mut surveys, Purpose::Fence, 1);
+    assert!(surveys.batch(number).is_some());
+    let mut now = START + (AGE / COMPACTED_PART);
+    for (at, left) in [(now, 1), (later + (AGE / COMPACTED_PART), 0)] {
+        now = at;
+        for _ in 0..=COMPACTED_COUNT_MAX {
+            surveys.next(now, 1);
+        }
+        let known = (0..last).filter(|order| surveys.compacted(key(*order)).is_some());
+        assert_eq!(known.count(), left);
+    }
+    surveys.on_compacted(now, key(3), &entries(1));
+    surveys.on_rings(now);
+    assert_eq!(surveys.compacted(key(3)), None);
 }

@@ -348,9 +348,11 @@ layouts! {
     }
     /// SURVEY.
     Survey {
+        order: U64,
         partition: U16,
         purpose: u8,
-        reserved: [u8; 5],
+        flags: u8,
+        reserved: U32,
     }
     /// SURVEYED.
     Surveyed {
@@ -360,8 +362,10 @@ layouts! {
     }
     /// ERASE.
     Erase {
+        order: U64,
         partition: U16,
-        reserved: [u8; 6],
+        purpose: u8,
+        reserved: [u8; 5],
     }
     /// EXCHANGE_END.
     ExchangeEnd {

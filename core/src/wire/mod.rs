@@ -281,17 +281,23 @@
 //!    4   4  differences      keys in which the two differ still
 //!    8   8  sent             records
 //!   16   8  got              records
-//! SURVEY=112: 8 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED
-//!    0   2  partition
-//!    2   1  purpose          1 reap, 2 fence
-//!    3   5  reserved
+//! SURVEY=112: 16 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; to compact:
+//!             entries of a version vector, ascending, the upper half of each before the lower one
+//!    0   8  order            of the key, to compact; else 0
+//!    8   2  partition
+//!   10   1  purpose          1 reap, 2 fence, 3 compact
+//!   11   1  flags            1 LAST: what the receiver agreed to before must be on disk; to compact
+//!   12   4  reserved
 //! SURVEYED=113: 24 bytes
 //!    0  16  agreed           a bit for each entry, from the lowest of the first byte on
 //!   16   4  frame_age_max_ms how old a frame may be that the sender takes
 //!   20   4  reserved
-//! ERASE=114: 8 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED
-//!    0   2  partition
-//!    2   6  reserved
+//! ERASE=114: 16 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; to compact:
+//!            1..=COMPACT_ENTRY_COUNT_MAX as in SURVEY
+//!    0   8  order            as in SURVEY
+//!    8   2  partition
+//!   10   1  purpose          1 reap, 3 compact
+//!   11   5  reserved
 //! ```
 
 use crate::limits::{

@@ -6,7 +6,7 @@ use super::{
     SECRET_BYTES_MAX,
 };
 use crate::limits::{
-    BODY_BYTES_MAX, ERASE_ENTRY_COUNT_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX,
+    BODY_BYTES_MAX, COMPACT_ENTRY_COUNT_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX,
     EXCHANGE_HASH_COUNT_MAX, EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX,
     MEMBER_COUNT_MAX, NAME_BYTES_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
     SURVEY_ENTRY_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
@@ -227,7 +227,7 @@ impl Op {
             Op::ExchangeEnd => size_of::<layout::ExchangeEnd>(),
             Op::Survey => size_of::<layout::Survey>() + 16 * SURVEY_ENTRY_COUNT_MAX,
             Op::Surveyed => size_of::<layout::Surveyed>(),
-            Op::Erase => size_of::<layout::Erase>() + 16 * ERASE_ENTRY_COUNT_MAX,
+            Op::Erase => size_of::<layout::Erase>() + 16 * COMPACT_ENTRY_COUNT_MAX,
             // The others have their arms above.
             _ => 0,
         }

@@ -7,8 +7,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::exchange::Entry;
 use super::layout;
 use super::payload::{Malformed, Payload};
+use crate::causality::Dot;
 use crate::id::Partition;
-use crate::limits::{ERASE_ENTRY_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX};
+use crate::limits::{COMPACT_ENTRY_COUNT_MAX, ERASE_ENTRY_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX};
 
 codes! {
     /// What a survey is for.
@@ -17,21 +18,39 @@ codes! {
         Reap = 1,
         /// A copy of a partition that the sender does not own any more is to leave it.
         Fence = 2,
+        /// Entries of a version vector are to leave it at all owners.
+        Compact = 3,
     }
 }
 
 /// A bit for each entry of a survey.
 pub type Bits = [u64; SURVEY_ENTRY_COUNT_MAX / 64];
 
-/// SURVEY: do you agree that these records leave?
+/// The entry of a version vector as the lists of surveys carry it.
+pub fn entry_of(dot: Dot) -> Entry {
+    let bytes = u128::from_be_bytes(dot.to_bytes());
+    Entry::new((bytes >> 64) as u64, bytes as u64)
+}
+
+/// The entry of a version vector that [`entry_of`] made.
+pub fn dot_of(entry: Entry) -> Dot {
+    let bytes = u128::from(entry.order()) << 64 | u128::from(entry.version());
+    Dot::from_bytes(bytes.to_be_bytes())
+}
+
+/// SURVEY: do you agree that these records leave, or these entries of a version vector?
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Survey<'a> {
     /// Of the keys.
     pub partition: Partition,
     /// Why they are to leave.
     pub purpose: Purpose,
+    /// To compact: the order of the key. Else 0.
+    pub order: u64,
+    /// To compact: what the receiver has agreed to before must be on disk by now.
+    pub is_last: bool,
     /// 1..=`SURVEY_ENTRY_COUNT_MAX` keys and the versions of their records, ascending by order, no
-    /// two of one order.
+    /// two of one order; to compact: dots, ascending (see [`entry_of`]).
     pub entries: &'a [Entry],
 }
 
@@ -40,11 +59,18 @@ impl<'a> Survey<'a> {
     pub fn new_checked(payload: &'a [u8]) -> Result<Survey<'a>, Malformed> {
         let (fixed, rest) = layout::split::<layout::Survey>(payload)?;
         let purpose = Purpose::from_number(fixed.purpose).ok_or(Malformed)?;
-        let entries = entries(rest, SURVEY_ENTRY_COUNT_MAX)?;
-        if fixed.reserved != [0; 5] {
+        let (order, is_last) = (fixed.order.get(), fixed.flags == LAST);
+        let entries = <[Entry]>::ref_from_bytes(rest).map_err(|_| Malformed)?;
+        let is_plain = order == 0 && !is_last;
+        if fixed.flags & !LAST != 0
+            || fixed.reserved.get() != 0
+            || !(is_plain || purpose == Purpose::Compact)
+            || !is_sound(entries, purpose, SURVEY_ENTRY_COUNT_MAX)
+        {
             return Err(Malformed);
         }
-        Ok(Survey { partition: Partition(fixed.partition.get()), purpose, entries })
+        let partition = Partition(fixed.partition.get());
+        Ok(Survey { partition, purpose, order, is_last, entries })
     }
 }
 
@@ -54,10 +80,15 @@ impl Payload for Survey<'_> {
     }
 
     fn write(&self, out: &mut [u8]) {
-        assert!(is_sound(self.entries, SURVEY_ENTRY_COUNT_MAX));
-        let (partition, purpose) = (self.partition.0.into(), self.purpose.number());
-        let rest = layout::put(&layout::Survey { partition, purpose, reserved: [0; 5] }, out);
-        rest.copy_from_slice(self.entries.as_bytes());
+        assert!(is_sound(self.entries, self.purpose, SURVEY_ENTRY_COUNT_MAX));
+        let fixed = layout::Survey {
+            order: self.order.into(),
+            partition: self.partition.0.into(),
+            purpose: self.purpose.number(),
+            flags: if self.is_last { LAST } else { 0 },
+            reserved: 0.into(),
+        };
+        layout::put(&fixed, out).copy_from_slice(self.entries.as_bytes());
     }
 }
 
@@ -96,12 +127,16 @@ impl Payload for Surveyed {
     }
 }
 
-/// ERASE: all have agreed; who still has these records drops them.
+/// ERASE: all have agreed; who still has these records, or entries, drops them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Erase<'a> {
     /// Of the keys.
     pub partition: Partition,
-    /// 1..=`ERASE_ENTRY_COUNT_MAX`, as in a SURVEY.
+    /// To reap or to compact.
+    pub purpose: Purpose,
+    /// As in a SURVEY.
+    pub order: u64,
+    /// 1..=`ERASE_ENTRY_COUNT_MAX`, to compact `COMPACT_ENTRY_COUNT_MAX`, as in a SURVEY.
     pub entries: &'a [Entry],
 }
 
@@ -109,11 +144,17 @@ impl<'a> Erase<'a> {
     /// Reads the payload of an ERASE. O(entries).
     pub fn new_checked(payload: &'a [u8]) -> Result<Erase<'a>, Malformed> {
         let (fixed, rest) = layout::split::<layout::Erase>(payload)?;
-        let entries = entries(rest, ERASE_ENTRY_COUNT_MAX)?;
-        if fixed.reserved != [0; 6] {
+        let purpose = Purpose::from_number(fixed.purpose).ok_or(Malformed)?;
+        let order = fixed.order.get();
+        let entries = <[Entry]>::ref_from_bytes(rest).map_err(|_| Malformed)?;
+        if fixed.reserved != [0; 5]
+            || purpose == Purpose::Fence
+            || (order != 0 && purpose != Purpose::Compact)
+            || !is_sound(entries, purpose, most_erased(purpose))
+        {
             return Err(Malformed);
         }
-        Ok(Erase { partition: Partition(fixed.partition.get()), entries })
+        Ok(Erase { partition: Partition(fixed.partition.get()), purpose, order, entries })
     }
 }
 
@@ -123,19 +164,34 @@ impl Payload for Erase<'_> {
     }
 
     fn write(&self, out: &mut [u8]) {
-        assert!(is_sound(self.entries, ERASE_ENTRY_COUNT_MAX));
-        let fixed = layout::Erase { partition: self.partition.0.into(), reserved: [0; 6] };
+        assert!(is_sound(self.entries, self.purpose, most_erased(self.purpose)));
+        let fixed = layout::Erase {
+            order: self.order.into(),
+            partition: self.partition.0.into(),
+            purpose: self.purpose.number(),
+            reserved: [0; 5],
+        };
         layout::put(&fixed, out).copy_from_slice(self.entries.as_bytes());
     }
 }
 
-fn entries(bytes: &[u8], most: usize) -> Result<&[Entry], Malformed> {
-    let entries = <[Entry]>::ref_from_bytes(bytes).map_err(|_| Malformed)?;
-    if is_sound(entries, most) { Ok(entries) } else { Err(Malformed) }
+/// Flag of a SURVEY.
+const LAST: u8 = 1;
+
+fn most_erased(purpose: Purpose) -> usize {
+    if purpose == Purpose::Compact { COMPACT_ENTRY_COUNT_MAX } else { ERASE_ENTRY_COUNT_MAX }
 }
 
-fn is_sound(entries: &[Entry], most: usize) -> bool {
-    (1..=most).contains(&entries.len())
-        && entries.iter().all(|entry| entry.version() != 0)
-        && entries.is_sorted_by(|one, next| one.order() < next.order())
+fn is_sound(entries: &[Entry], purpose: Purpose, most: usize) -> bool {
+    let is_sorted = match purpose {
+        Purpose::Compact => {
+            entries.iter().all(|entry| dot_of(*entry).number() != 0)
+                && entries.is_sorted_by(|one, next| one < next)
+        }
+        Purpose::Reap | Purpose::Fence => {
+            entries.iter().all(|entry| entry.version() != 0)
+                && entries.is_sorted_by(|one, next| one.order() < next.order())
+        }
+    };
+    (1..=most).contains(&entries.len()) && is_sorted
 }

@@ -88,6 +88,7 @@ impl State {
         let recorder = &self.recorder;
         recorder.reach(Counter::Reaped, counts.reaped);
         recorder.reach(Counter::GivenAway, counts.fenced);
+        recorder.reach(Counter::Compacted, counts.compacted);
         recorder.set(Gauge::ReapPutOff, shard.survey_pass().put_off);
         recorder.set(Gauge::Tombstones, leftover.tombstones);
         recorder.set(Gauge::UnownedKeys, leftover.unowned);

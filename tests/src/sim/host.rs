@@ -302,7 +302,11 @@ fn shard_machine<'m>(
         keeps_hints: !swarm.anti_entropy.is_some_and(|options| options.is_alone),
         hint_interval: HINT_INTERVAL,
         exchanges: exchange_settings(swarm, boot.0 << 16 ^ (node as u64) << 8 ^ u64::from(shard)),
-        surveys: survey::Settings { grace: swarm.reap_grace, frame_age_max: swarm.network.age_max },
+        surveys: survey::Settings {
+            grace: swarm.reap_grace,
+            frame_age_max: swarm.network.age_max,
+            long_entries: swarm.long_entries,
+        },
     };
     let births = &mut memory.births[..Shard::partition_count(&config)];
     let heard = &mut memory.heard[..Shard::partition_count(&config)];

@@ -180,10 +180,16 @@ impl Judge {
                 };
                 (after, format!("write {stamp}, event {event}"))
             }
-            None => {
-                marks.hit(Mark::Joined);
-                (history.check(&record)?, "a join".into())
-            }
+            None => match history.compact(seen.before, &record)? {
+                0 => {
+                    marks.hit(Mark::Joined);
+                    (history.check(&record)?, "a join".into())
+                }
+                count => {
+                    marks.hit(Mark::Compacted);
+                    (history.check(&record)?, format!("without {count} old events"))
+                }
+            },
         };
         if let Some(lost) = seen.before.first_missing_in(&after) {
             let detail = format!("n{} forgot event {lost} of k{key}: {record:?}", seen.node);

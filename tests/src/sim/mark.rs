@@ -181,6 +181,8 @@ marks! {
     Fenced,
     /// Some of that was kept for the owners.
     SetAside,
+    /// A version vector was compacted.
+    Compacted,
 }
 
 /// Marks of faults that had an effect.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ringmain_core::limits::FRAME_AGE_MAX;
+use ringmain_core::limits::{COMPACT_COUNT_MIN, FRAME_AGE_MAX};
 
 use super::random::Random;
 
@@ -38,6 +38,8 @@ pub struct Swarm {
     pub request_timeout: Duration,
     /// How old a tombstone must be to be reaped: years, or short.
     pub reap_grace: Duration,
+    /// Version vectors with more entries may be compacted.
+    pub long_entries: usize,
     /// Copies are compared; none = only hints and reads bring them together.
     pub anti_entropy: Option<AntiEntropy>,
     /// See there.
@@ -272,6 +274,7 @@ impl Swarm {
             waiting_bytes: [8 << 10, 1 << 20][random.below(2)],
             request_timeout: Duration::from_millis(random.between(100, 2000)),
             reap_grace: NO_REAPING,
+            long_entries: COMPACT_COUNT_MIN,
             anti_entropy: None,
             network: network(random, calm),
             disk: DiskOptions {

@@ -2,6 +2,7 @@
 
 mod algebra;
 mod codec;
+mod compact;
 mod token;
 
 use std::vec;

@@ -93,7 +93,7 @@ fn copies_that_differ_at_random_become_equal_within_two_intervals() {
         cluster.go_on(2 * INTERVAL);
         let again = cluster.sites.values().map(|site| site.shard.exchange_counts().sent).sum();
         assert_eq!(sent, again, "equal copies send no records");
-        let unequal = |site: &Site| {
+        let unequal = |site: &Box<Site>| {
             let pairs = site.shard.exchange_pairs();
             pairs.iter().any(|pair| pair.last_equal.is_none() || pair.differences > 0)
         };
@@ -115,7 +115,7 @@ fn a_lost_copy_is_refilled_and_a_repair_begins_at_once() {
         let event = ExchangeEvent::Repair { partition: None };
         cluster.turn(at, |turn| turn.input(Input::Exchange(event)));
     }
-    let is_asked = |site: &Site| site.shard.exchange_pairs().iter().any(|pair| pair.is_asked);
+    let is_asked = |site: &Box<Site>| site.shard.exchange_pairs().iter().any(|pair| pair.is_asked);
     assert!(cluster.sites.values().any(is_asked));
     let begun = cluster.now;
     while cluster.sites.values().any(is_asked) {
@@ -212,7 +212,8 @@ fn a_store_that_is_full_stays_different_until_there_is_room() {
             counts.sum::<u64>()
         };
         assert!(unrepaired(&cluster) > 0 && !cluster.is_equal());
-        let pairs = |site: &Site| site.shard.exchange_pairs().iter().any(|p| p.differences > 0);
+        let pairs =
+            |site: &Box<Site>| site.shard.exchange_pairs().iter().any(|p| p.differences > 0);
         assert!(cluster.sites.values().any(pairs));
         cluster.sites.get_mut(&at(full, 0)).unwrap().store.full = None;
         cluster.go_on(2 * INTERVAL);

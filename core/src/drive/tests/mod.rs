@@ -3,6 +3,7 @@
 mod causal;
 mod cold;
 mod commands;
+mod compact;
 mod conditions;
 mod exchanges;
 mod expiry;
@@ -37,6 +38,7 @@ use crate::wire::reply::{Reply, Status};
 use crate::{Unsynced, exchange};
 use commands::{GET, delete, first, replace, set};
 use queues::Queues;
+use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::format;
 use std::string::String;
@@ -224,7 +226,7 @@ impl Got {
 
 /// Nodes 1, 2, .. with equal shards, all in touch.
 struct Cluster {
-    sites: BTreeMap<At, Site>,
+    sites: BTreeMap<At, Box<Site>>,
     network: Network,
     settings: TurnSettings,
     now: Instant,
@@ -267,7 +269,7 @@ impl Cluster {
         let shards: BTreeMap<u32, u16> =
             (1..=setup.nodes).map(|node| (node, setup.shards_of(node))).collect();
         let all = shards.iter().flat_map(|(node, count)| (0..*count).map(|shard| at(*node, shard)));
-        let sites = all.map(|at| (at, Site::new(at, &setup))).collect();
+        let sites = all.map(|at| (at, Box::new(Site::new(at, &setup)))).collect();
         let network = Network { shards, ..Network::default() };
         let (now, wall) = (Instant(5_000_000), UnixMs(1_000));
         let mut cluster = Cluster { sites, network, settings, now, wall, requests: 0 };
@@ -300,7 +302,7 @@ impl Cluster {
 
     fn turn<T>(&mut self, at: At, run: impl FnOnce(&mut SiteTurn<'_>) -> T) -> T {
         self.network.me = Some(at);
-        let Site { shard, store, bodies, waiting } = self.sites.get_mut(&at).unwrap();
+        let Site { shard, store, bodies, waiting } = &mut **self.sites.get_mut(&at).unwrap();
         let (links, settings) = (&mut self.network, &self.settings);
         let (now, wall, checksum) = (self.now, self.wall, PhantomData);
         run(&mut Turn { shard, store, links, bodies, waiting, settings, now, wall, checksum })

@@ -229,7 +229,7 @@ fn cold_records_are_fetched_and_come_with_the_next_try() {
     let (_, _, all) = cluster.page(at(1, 0), begin, 10);
     let cold = |cluster: &mut Cluster, node, index: usize| {
         let key = cluster.key(&all[index]);
-        let Site { store, .. } = cluster.sites.get_mut(&at(node, 0)).unwrap();
+        let Site { store, .. } = &mut **cluster.sites.get_mut(&at(node, 0)).unwrap();
         let place = store.record(&key).unwrap().unwrap().place;
         store.unread_places.insert(place, Unread::Cold);
         place

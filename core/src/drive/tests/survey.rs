@@ -38,7 +38,7 @@ impl Cluster {
     /// Whether node 1 agrees, asked by node 2.
     fn agrees(&mut self, purpose: Purpose, entry: (Partition, Entry)) -> bool {
         let (partition, entry) = entry;
-        let survey = Survey { partition, purpose, entries: &[entry] };
+        let survey = Survey { partition, purpose, order: 0, is_last: false, entries: &[entry] };
         let frame = frame_of(self.hop(Op::Survey, 9), b"", &survey);
         self.offer(A, B.link(), Some(B.node), &frame).unwrap().unwrap();
         let at = self.network.flights.iter().rposition(|one| one.op() == Op::Surveyed).unwrap();
@@ -175,8 +175,11 @@ fn an_erasure_takes_what_is_the_same_and_nothing_else() {
     let (partition, entry) = cluster.entry();
     let key = cluster.key(b"k");
     let erase = |cluster: &mut Cluster, entry: Entry| {
-        let frame =
-            frame_of(cluster.hop(Op::Erase, 0), b"", &Erase { partition, entries: &[entry] });
+        let frame = frame_of(
+            cluster.hop(Op::Erase, 0),
+            b"",
+            &Erase { partition, purpose: Purpose::Reap, order: 0, entries: &[entry] },
+        );
         cluster.offer(A, B.link(), Some(B.node), &frame).unwrap().unwrap();
         cluster.sites[&A].store.record(&cluster.key(b"k")).unwrap().is_some()
     };

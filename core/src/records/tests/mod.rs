@@ -1,5 +1,6 @@
 //! Events and joins on a store: what they leave, and what refusals leave alone.
 
+mod compact;
 mod history;
 mod limit;
 pub(crate) mod store;
@@ -80,7 +81,7 @@ fn a_received_record_is_stored_unchanged_where_it_wins() {
     put(&mut a, ME, &blind(b"one")).unwrap();
     let joined = send(&a, &mut b, b"k").unwrap();
     let after = a.record(&key(b"k")).unwrap().unwrap().record.version(&key(b"k"));
-    assert_eq!(joined, Joined { place: Place(1), lost_mine: None, before: 0, after });
+    assert_eq!(joined, Joined { place: Place(1), lost_mine: None, before: 0, after, entries: 1 });
     assert_eq!(record_of(&b, b"k"), record_of(&a, b"k"));
     assert_eq!(mine(&b), None, "the right to extend never travels");
 
@@ -127,12 +128,18 @@ fn concurrent_records_become_siblings_in_the_same_bytes_on_both_sides() {
 fn an_event_extends_its_own_actor_and_mints_only_when_it_must() {
     let mut a = Store::default();
     let applied = put(&mut a, ME, &blind(b"1")).unwrap();
-    assert_eq!(applied, Applied { place: Place(1), live: 1, sole: true, minted: true });
+    assert_eq!(applied, Applied { place: Place(1), live: 1, sole: true, minted: true, entries: 1 });
     let second = author(1, 1, 2);
     let applied = put(&mut a, second, &write(Context::Local, b"2")).unwrap();
-    assert_eq!(applied, Applied { place: Place(2), live: 1, sole: true, minted: false });
+    assert_eq!(
+        applied,
+        Applied { place: Place(2), live: 1, sole: true, minted: false, entries: 1 }
+    );
     let applied = put(&mut a, second, &blind(b"3")).unwrap();
-    assert_eq!(applied, Applied { place: Place(3), live: 2, sole: false, minted: false });
+    assert_eq!(
+        applied,
+        Applied { place: Place(3), live: 2, sole: false, minted: false, entries: 1 }
+    );
     assert_eq!(mine(&a), Some((1, 1, 1)));
     // Another life of the process, and a record that was lost: each is a new actor.
     let applied = put(&mut a, author(1, 2, 1), &write(Context::Local, b"4")).unwrap();

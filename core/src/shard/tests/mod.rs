@@ -346,7 +346,7 @@ fn read_first(r: u8, w: u8) -> Kind {
 }
 
 fn applied(place: Place) -> Applied {
-    Applied { place, live: 1, sole: true, minted: false }
+    Applied { place, live: 1, sole: true, minted: false, entries: 1 }
 }
 
 fn ask(op: RequestId, node: NodeId) -> Output {

@@ -26,7 +26,7 @@ fn joined(rig: &mut Rig, request: u32, sync: bool) -> Vec<Output> {
     let outputs = rig.input(Input::Replicate(frame));
     assert_eq!(outputs, [join(request, sync)]);
     rig.place.0 += 10;
-    let result = Ok(Joined { place: rig.place, lost_mine: None, before: 0, after: 0 });
+    let result = Ok(Joined { place: rig.place, lost_mine: None, before: 0, after: 0, entries: 1 });
     let link = Link(2);
     rig.input(Input::Joined { link, request, order: KEY.order, sync, result })
 }
@@ -119,7 +119,7 @@ fn dw_syncs_although_the_mode_would_not() {
 fn a_join_that_changed_nothing_is_acknowledged_with_its_old_place() {
     let mut rig = Rig::new(ALWAYS);
     assert_eq!(rig.input(Input::Replicate(frame(TWO, 1))), [join(1, false)]);
-    let result = Ok(Joined { place: Place(99), lost_mine: None, before: 0, after: 0 });
+    let result = Ok(Joined { place: Place(99), lost_mine: None, before: 0, after: 0, entries: 1 });
     let (link, order) = (Link(2), KEY.order);
     let outputs = rig.input(Input::Joined { link, request: 1, order, sync: false, result });
     assert_eq!(outputs, [ack(1, true)], "synced long ago");
@@ -130,7 +130,13 @@ fn lost_events_are_told_but_the_record_is_acknowledged() {
     let mut rig = Rig::new(Setup::default());
     for (boot, told) in [(Boot(1), true), (Boot(7), false)] {
         assert_eq!(rig.input(Input::Replicate(frame(TWO, 1))), [join(1, false)]);
-        let result = Ok(Joined { place: Place(999), lost_mine: Some(boot), before: 0, after: 0 });
+        let result = Ok(Joined {
+            place: Place(999),
+            lost_mine: Some(boot),
+            before: 0,
+            after: 0,
+            entries: 1,
+        });
         let (link, order) = (Link(2), KEY.order);
         let outputs = rig.input(Input::Joined { link, request: 1, order, sync: false, result });
         let lost = told.then_some(Output::LostOwnEvents);

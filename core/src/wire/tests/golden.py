@@ -206,9 +206,11 @@ FRAMES = [
     ("exchange_streamed", 106, b"", pack("<QB7x", 9, 1)),
     ("exchange_streamed_all", 106, b"", pack("<QB7x", 0, 0)),
     ("exchange_end", 107, b"", pack("<B3xIQQ", 1, 3, 40, 50)),
-    ("survey", 112, b"", pack("<HB5x", 0x3132, 1) + pack("<QQQQ", 5, 10, 6, 1)),
+    ("survey", 112, b"", pack("<QHBB4x", 0, 0x3132, 1, 0) + pack("<QQQQ", 5, 10, 6, 1)),
+    ("survey_spent", 112, b"", pack("<QHBB4x", 7, 0x3132, 3, 1) + pack("<QQQQ", 5, 1, 5, 2)),
     ("surveyed", 113, b"", pack("<QQII", 3, 1 << 63, 60000, 0)),
-    ("erase", 114, b"", pack("<H6x", 0x3132) + pack("<QQQQ", 5, 10, 6, 1)),
+    ("erase", 114, b"", pack("<QHB5x", 0, 0x3132, 1) + pack("<QQQQ", 5, 10, 6, 1)),
+    ("erase_spent", 114, b"", pack("<QHB5x", 7, 0x3132, 3) + pack("<QQQQ", 5, 1, 5, 2)),
 ]
 
 

@@ -138,6 +138,8 @@ pub struct History {
     events: Vec<Event>,
     /// Events of each actor in the order of their numbers; the actor as its first dot.
     actors: BTreeMap<Dot, Vec<usize>>,
+    /// Events that version vectors need not name any more: all copies have seen and replaced them.
+    compacted: Set,
     issues: BTreeMap<u64, Issue>,
 }
 
@@ -213,9 +215,15 @@ impl History {
         events.get((dot.number() as usize).checked_sub(1)?).copied()
     }
 
-    /// S3 (V3): the exact history that a version vector claims. Every entry names events that
-    /// happened.
+    /// S3 (V3): the exact history that a version vector claims, what was compacted with it. Every
+    /// entry names events that happened.
     pub fn covered(&self, entries: &[Dot]) -> Result<Set, Violation> {
+        let mut covered = self.claimed(entries)?;
+        covered.extend(&self.compacted);
+        Ok(covered)
+    }
+
+    fn claimed(&self, entries: &[Dot]) -> Result<Set, Violation> {
         let mut covered = Set::default();
         for entry in entries {
             let events = self.actors.get(&Dot::new(entry.actor(), 1));
@@ -233,7 +241,28 @@ impl History {
     pub fn siblings(&self, history: &Set) -> Set {
         let mut replaced = Set::default();
         history.iter().for_each(|event| replaced.extend(&self.events[event].past));
+        replaced.extend(&self.compacted);
         history.iter().filter(|event| !replaced.contains(*event)).collect()
+    }
+
+    /// S24: the record of a copy with the history `before` is rewritten as `after`, with the same
+    /// siblings: what its version vector does not name any more had all been replaced, and is taken
+    /// for seen by every copy from here on. How many events that are.
+    pub fn compact(&mut self, before: &Set, after: &Decoded) -> Result<usize, Violation> {
+        let claimed = self.claimed(&after.entries)?;
+        let is_gone = |event: &usize| !claimed.contains(*event) && !self.compacted.contains(*event);
+        let gone: Set = before.iter().filter(is_gone).collect();
+        let siblings = self.siblings(before);
+        let named = after.siblings.iter().filter_map(|sibling| self.find(sibling.dot));
+        if gone.iter().next().is_none() || !named.collect::<Set>().same(&siblings) {
+            return Ok(0);
+        }
+        if let Some(event) = gone.iter().find(|event| siblings.contains(*event)) {
+            let detail = format!("event {event} is compacted, and nothing has replaced it");
+            return Err(Violation::new(Invariant::Compaction, detail));
+        }
+        self.compacted.extend(&gone);
+        Ok(gone.iter().count())
     }
 
     /// S2, S3: a record says exactly what its events imply. Returns its history.
@@ -246,8 +275,13 @@ impl History {
             replaced.extend(&self.events[event].past);
             named.insert(event);
         }
+        if let Some(event) = named.iter().find(|event| self.compacted.contains(*event)) {
+            let detail = format!("event {event} is a sibling again: {record:?}");
+            return Err(Violation::new(Invariant::Compaction, detail));
+        }
         // Pasts are closed, so these two facts also mean that no sibling is missing.
         let mut implied = replaced.clone();
+        implied.extend(&self.compacted);
         implied.extend(&named);
         let exact = |wrong: Option<usize>, text: &str| match wrong {
             None => Ok(()),
@@ -416,6 +450,7 @@ impl History {
     fn check_union(&self, first: usize, before: &Set, after: &Set) -> Result<(), Violation> {
         let mut union = self.events[first].past.clone();
         union.extend(before);
+        union.extend(&self.compacted);
         (first..self.events.len()).for_each(|event| union.insert(event));
         if union.same(after) {
             return Ok(());

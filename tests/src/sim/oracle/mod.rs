@@ -86,6 +86,8 @@ invariants! {
     RingAgreement = "S11 ring agreement",
     /// What leaves all owners has ended, and what it had replaced is never seen again.
     Reaping = "S12 reaped is gone",
+    /// What has left a version vector was replaced, and is no sibling of any copy again.
+    Compaction = "S24 compacted is gone",
     /// Queues and tables keep their bounds.
     Bounds = "S16 bounds",
     /// Nobody is told to stop but for a younger process of its own; after heal every member is

@@ -65,6 +65,7 @@ impl Swarm {
     pub(super) fn draw_reaping(&mut self, random: &mut Random) {
         if random.chance(500) {
             self.reap_grace = Duration::from_millis(random.between(10, 400));
+            self.long_entries = 1 + self.reap_grace.as_millis() as usize % 4;
             // Frames must have gone before anything is reaped.
             self.request_timeout = self.request_timeout.min(Duration::from_millis(200));
             let age_max = Duration::from_millis(random.between(100, 500));
