@@ -248,7 +248,7 @@ impl<'a> Rings<'a> {
         if !self.is_moving {
             return Owners::new(self.committed.owners(partition));
         }
-        let mut owners = self.readers(partition);
+        let mut owners = self.coordinators(partition);
         owners.quorums[1] = 0;
         for node in self.committed.owners(partition) {
             owners.commit(*node);
@@ -261,7 +261,7 @@ impl<'a> Rings<'a> {
     ///
     /// # Panics
     /// If there is no such partition.
-    pub fn readers(&self, partition: Partition) -> Owners {
+    pub fn coordinators(&self, partition: Partition) -> Owners {
         if !self.is_moving {
             return Owners::new(self.committed.owners(partition));
         }
@@ -289,13 +289,13 @@ impl<'a> Rings<'a> {
                 && !self.lost.contains(&node)
     }
 
-    /// Whether `node` is among [`Rings::readers`].
+    /// Whether `node` is among [`Rings::coordinators`].
     ///
     /// # Panics
     /// If there is no such partition.
-    pub fn is_reader(&self, partition: Partition, node: NodeId) -> bool {
+    pub fn is_coordinator(&self, partition: Partition, node: NodeId) -> bool {
         if self.is_moving {
-            self.readers(partition).contains(&node)
+            self.coordinators(partition).contains(&node)
         } else {
             self.committed.is_owner(partition, node)
         }
@@ -311,7 +311,7 @@ impl<'a> Rings<'a> {
         let is_fewer = self.committed.replica_count() < self.settled.replica_count();
         self.is_moving
             && self.committed.is_owner(partition, node)
-            && (is_fewer || !self.is_reader(partition, node))
+            && (is_fewer || !self.is_coordinator(partition, node))
     }
 
     /// Of how many of its readers a node that catches up with `partition` must have all records,
@@ -323,7 +323,7 @@ impl<'a> Rings<'a> {
     pub fn warm_count(&self, partition: Partition, w: u8) -> usize {
         let owners = self.settled.replica_count();
         let needed = owners + 1 - usize::from(w).clamp(1, owners.max(1));
-        needed.min(self.readers(partition).len())
+        needed.min(self.coordinators(partition).len())
     }
 
     /// Whether `node` leaves and has a copy of `partition`.
@@ -331,7 +331,7 @@ impl<'a> Rings<'a> {
     /// # Panics
     /// If there is no such partition.
     pub fn gives_up(&self, partition: Partition, node: NodeId) -> bool {
-        self.leaving.contains(&node) && self.is_reader(partition, node)
+        self.leaving.contains(&node) && self.is_coordinator(partition, node)
     }
 
     /// Whether `to` must have what `from` has of `partition` before all settles.
@@ -339,7 +339,7 @@ impl<'a> Rings<'a> {
     /// # Panics
     /// If there is no such partition.
     pub fn hands_over(&self, partition: Partition, from: NodeId, to: NodeId) -> bool {
-        self.catches_up(partition, to) && self.is_reader(partition, from)
+        self.catches_up(partition, to) && self.is_coordinator(partition, from)
             || self.gives_up(partition, from) && self.committed.is_owner(partition, to)
     }
 

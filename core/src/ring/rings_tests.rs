@@ -69,18 +69,18 @@ fn owners_are_those_of_both_rings_without_the_lost() {
         for partition in partitions(&CONFIG) {
             let committed = set(rings.committed().owners(partition));
             let left: Nodes = &set(rings.settled().owners(partition)) - &lost;
-            let readers = if left.is_empty() { committed.clone() } else { left };
-            let all: Nodes = &readers | &committed;
+            let coordinators = if left.is_empty() { committed.clone() } else { left };
+            let all: Nodes = &coordinators | &committed;
             let owners = rings.owners(partition);
             assert_eq!(set(&owners), all);
             assert_eq!(owners.len(), all.len(), "none twice");
             let [settled_bits, committed_bits] = owners.quorums();
-            assert_eq!(of_bits(&owners, settled_bits), readers);
+            assert_eq!(of_bits(&owners, settled_bits), coordinators);
             assert_eq!(of_bits(&owners, committed_bits), committed);
-            assert_eq!(set(&rings.readers(partition)), readers);
+            assert_eq!(set(&rings.coordinators(partition)), coordinators);
             for node in drawn.settled.iter().chain(&drawn.committed).map(|member| member.node) {
                 assert_eq!(rings.is_owner(partition, node), all.contains(&node));
-                assert_eq!(rings.is_reader(partition, node), readers.contains(&node));
+                assert_eq!(rings.is_coordinator(partition, node), coordinators.contains(&node));
                 let is_member = drawn.committed.iter().any(|member| member.node == node);
                 let leaves = drawn.leaving.contains(&node);
                 assert_eq!(rings.contains(node), is_member || leaves);
@@ -122,8 +122,8 @@ fn what_was_acknowledged_before_a_change_is_read_behind_it() {
 fn check_partition(rings: &Rings<'_>, partition: Partition, w: u8, lost: &Nodes) {
     let settled = set(rings.settled().owners(partition));
     let committed = set(rings.committed().owners(partition));
-    let readers = set(&rings.readers(partition));
-    if readers.is_subset(&committed) && !readers.is_subset(&settled) {
+    let coordinators = set(&rings.coordinators(partition));
+    if coordinators.is_subset(&committed) && !coordinators.is_subset(&settled) {
         return; // Nobody is left who had anything.
     }
     for acked in subsets(&settled, usize::from(w).min(settled.len())) {
@@ -136,8 +136,8 @@ fn check_partition(rings: &Rings<'_>, partition: Partition, w: u8, lost: &Nodes)
         }
         let mut has: Nodes = &had & &committed;
         for node in committed.iter().filter(|node| rings.catches_up(partition, **node)) {
-            let own = usize::from(readers.contains(node));
-            let others = &readers - &Nodes::from([*node]);
+            let own = usize::from(coordinators.contains(node));
+            let others = &coordinators - &Nodes::from([*node]);
             let misses = |asked: &Nodes| asked.is_disjoint(&had) && !has.contains(node);
             if !subsets(&others, heard.saturating_sub(own)).iter().any(misses) {
                 has.insert(*node);
@@ -162,6 +162,6 @@ fn without_a_change_both_are_one() {
     for partition in partitions(&CONFIG) {
         let owners = rings.owners(partition);
         assert_eq!(owners.quorums(), [7, 7]);
-        assert_eq!(rings.readers(partition), owners);
+        assert_eq!(rings.coordinators(partition), owners);
     }
 }

@@ -84,8 +84,8 @@ impl Shard<'_> {
     pub(super) fn pass_on(&mut self, now: Instant, op: RequestId, failure: Failure) {
         let me = self.config.node;
         let request = self.table.pending(op).expect("in flight").request;
-        let readers = self.rings.readers(request.key.partition);
-        let others: Nodes = readers.iter().copied().filter(|node| *node != me).collect();
+        let coordinators = self.rings.coordinators(request.key.partition);
+        let others: Nodes = coordinators.iter().copied().filter(|node| *node != me).collect();
         let other = self.first_near(&others);
         let Some(other) = other.filter(|_| !request.forwarded) else {
             return self.finish(op, Outcome::Failed(failure));

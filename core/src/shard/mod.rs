@@ -352,12 +352,12 @@ impl<'a> Shard<'a> {
     }
 
     /// Whether this node owns `partition` and may be read: then it coordinates, too.
-    pub fn is_read(&self, partition: Partition) -> bool {
+    pub fn is_coordinator(&self, partition: Partition) -> bool {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::GainedCoordinates) {
             return self.owns(partition);
         }
-        self.holds(partition) && self.rings.is_reader(partition, self.config.node)
+        self.holds(partition) && self.rings.is_coordinator(partition, self.config.node)
     }
 
     /// Whether this shard keeps what `key` means, its own copy or a hint.
@@ -376,10 +376,10 @@ impl<'a> Shard<'a> {
     /// Whether a GET of `partition` with this R and PR (0 = default) is answered from the local
     /// record alone, without a request in flight.
     pub fn reads_alone(&self, partition: Partition, r: u8, pr: u8) -> bool {
-        if r > 1 || pr > 1 || !self.is_read(partition) {
+        if r > 1 || pr > 1 || !self.is_coordinator(partition) {
             return false;
         }
-        r == 1 || usize::from(self.config.r).min(self.rings.readers(partition).len()) == 1
+        r == 1 || usize::from(self.config.r).min(self.rings.coordinators(partition).len()) == 1
     }
 
     /// Whether `partition` is one of this shard's, owned or not.

@@ -56,7 +56,7 @@ impl Shard<'_> {
             node if self.is_well(node) => (1, self.health.latency(node)),
             node => (3 - u8::from(self.is_reachable(node)), Duration::ZERO),
         };
-        let mut readers = self.rings.readers(request.key.partition);
+        let mut readers = self.rings.coordinators(request.key.partition);
         readers.sort_by(rank);
         readers
     }

@@ -32,10 +32,10 @@ impl Shard<'_> {
     /// If this node is no member.
     pub(super) fn role(&self, partition: Partition, forwarded: bool) -> Role {
         assert!(self.rings.contains(self.config.node));
-        if self.is_read(partition) {
+        if self.is_coordinator(partition) {
             return Role::Coordinate { target: NodeId(0) };
         }
-        let owners = self.rings.readers(partition);
+        let owners = self.rings.coordinators(partition);
         let away = owners.iter().copied().find(|owner| !self.is_well(*owner));
         // None are left if all members were removed, here and there.
         let Some(target) = away.or(owners.first().copied()) else { return Role::Refuse };
@@ -77,7 +77,7 @@ impl Shard<'_> {
     /// `target`: a change of the ring may end that.
     pub(super) fn may_coordinate(&self, partition: Partition, target: NodeId) -> bool {
         match target {
-            NodeId(0) => self.is_read(partition),
+            NodeId(0) => self.is_coordinator(partition),
             target => self.may_keep(partition, target),
         }
     }

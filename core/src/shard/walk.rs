@@ -44,7 +44,7 @@ impl Shard<'_> {
         self.on_heard(now, frame.node, RequestId::NONE);
         let DataFrame { link, request, key, .. } = frame;
         let is_right = match frame.target {
-            NodeId(0) => self.is_read(frame.key.partition),
+            NodeId(0) => self.is_coordinator(frame.key.partition),
             target => self.may_keep(frame.key.partition, target),
         };
         match self.refusal(frame, is_right) {

@@ -66,9 +66,9 @@ impl Shard<'_> {
     fn to_hear(&self, partition: Partition) -> Option<(Owners, usize)> {
         let me = self.config.node;
         if self.rings.catches_up(partition, me) {
-            let own = usize::from(self.rings.is_reader(partition, me));
+            let own = usize::from(self.rings.is_coordinator(partition, me));
             let others = self.warm_count(partition).saturating_sub(own);
-            return Some((self.rings.readers(partition), others));
+            return Some((self.rings.coordinators(partition), others));
         }
         let owners = self.rings.committed().owners(partition);
         self.rings.gives_up(partition, me).then(|| (Owners::new(owners), owners.len()))

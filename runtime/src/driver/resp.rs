@@ -231,8 +231,8 @@ impl Requests for Submitter<'_> {
             answer(Answer::failed(Failure::Busy), &copied);
             return Submitted::Done;
         }
-        let in_order =
-            takes_effect_at_once(&command) && self.engine.shard.is_read(self.key(key).partition);
+        let in_order = takes_effect_at_once(&command)
+            && self.engine.shard.is_coordinator(self.key(key).partition);
         let before = self.engine.bodies.bytes();
         self.io.answers.ask(ticket.number());
         self.engine.turn(self.io).command(Origin::Session(ticket.number()), key, command);

@@ -74,7 +74,7 @@ impl World<'_> {
         let seed = self.settings.hash_seed;
         let partition = Key::new(self.clients.key(key), seed, PARTITION_BITS).partition;
         let (life, shard) = (self.life(site.node), self.shard_mut(site));
-        if shard.machine.is_read(partition) {
+        if shard.machine.is_coordinator(partition) {
             let topology = shard.machine.topology();
             let follower = Follower { key, stamp, write, topology, is_unread: false };
             let delay = self.random.delay(self.swarm.disk.stay);

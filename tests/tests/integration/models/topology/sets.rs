@@ -202,11 +202,11 @@ impl Sets {
             is_moving: operations.is_moving(),
         });
         let partition = self.partition;
-        let (owners, readers) = (rings.owners(partition), rings.readers(partition));
+        let (owners, readers) = (rings.owners(partition), rings.coordinators(partition));
         let committed = Owners::new(rings.committed().owners(partition));
         let to_hear = (0..super::NODES).map(node_id).map(|node| {
             if rings.catches_up(partition, node) {
-                let own = usize::from(rings.is_reader(partition, node));
+                let own = usize::from(rings.is_coordinator(partition, node));
                 let others = rings.warm_count(partition, QUORUM).saturating_sub(own);
                 (bits(&readers), others)
             } else if rings.gives_up(partition, node) {
