@@ -189,18 +189,38 @@ impl Tally {
     /// The next node to ask so that as many are asked as are still needed.
     pub fn next_to_ask(&self) -> Option<NodeId> {
         let is_asked = |answer: Answer| answer.is_done() || answer.is_waited();
-        let is_enough = self.is_enough([&is_asked, &is_asked, &|_| true]);
-        if is_enough { None } else { self.unasked().next() }
+        let short = self.short_of([&is_asked, &is_asked, &|_| true]);
+        // Who counts in one of those topologies: others would be asked for nothing.
+        let useful = short.fold(0, |bits, (quorum, _)| bits | quorum);
+        let mut all = 0..usize::from(self.count);
+        let next = all.find(|index| {
+            self.answers[*index] == Answer::Unasked && self.bit(*index) & useful != 0
+        });
+        next.map(|index| self.nodes[index])
+    }
+
+    /// The share that a node does: the owner's that it is or stands in for.
+    fn bit(&self, index: usize) -> u16 {
+        let stands_for = index.checked_sub(usize::from(self.owners));
+        1 << stands_for.map_or(index, |position| usize::from(self.stands_for[position]))
     }
 
     /// Whether enough nodes, primaries among them, and nodes that have it on disk give such
     /// answers, in each topology.
     fn is_enough(&self, is: [&dyn Fn(Answer) -> bool; 3]) -> bool {
+        self.short_of(is).next().is_none()
+    }
+
+    /// The topologies in which it is not.
+    fn short_of(
+        &self,
+        is: [&dyn Fn(Answer) -> bool; 3],
+    ) -> impl Iterator<Item = (u16, Need)> + use<> {
         let having =
             [self.shares_having(is[0]), self.owners_having(is[1]), self.shares_having(is[2])];
-        self.topologies().all(|(quorum, need)| {
+        self.topologies().filter(move |(quorum, need)| {
             let needed = [need.nodes, need.primaries, need.durable];
-            having.iter().zip(needed).all(|(bits, needed)| count(bits & quorum) >= needed)
+            having.iter().zip(needed).any(|(bits, needed)| count(bits & quorum) < needed)
         })
     }
 

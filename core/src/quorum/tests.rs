@@ -224,6 +224,70 @@ fn one_owner_past_the_limit_is_a_bug() {
 /// one all owners are always enough.
 #[test]
 fn a_quorum_is_needed_in_both_topologies() {
+    for_each_pair_of_owners(|owners, old, new| {
+        for answers in 0..3_usize.pow(owners.len() as u32) {
+            let need = Need { nodes: 2, primaries: 1, durable: 1 };
+            let at_most = |owners: &[NodeId]| Need { nodes: 2.min(owners.len() as u8), ..need };
+            let mut tallies = [
+                Tally::new(owners, need),
+                Tally::new(&Owners::new(old), at_most(old)),
+                Tally::new(&Owners::new(new), at_most(new)),
+            ];
+            let mut number = answers;
+            for node in owners.iter() {
+                for tally in &mut tallies {
+                    match number % 3 {
+                        0 => tally.on_failure(*node),
+                        1 => tally.on_success(*node, true),
+                        _ => Verdict::Wait,
+                    };
+                }
+                number /= 3;
+            }
+            let [both, one, other] = tallies.map(|tally| tally.verdict());
+            let expected = match (one, other) {
+                (Verdict::Impossible, _) | (_, Verdict::Impossible) => Verdict::Impossible,
+                (Verdict::Met, Verdict::Met) => Verdict::Met,
+                _ => Verdict::Wait,
+            };
+            assert_eq!(both, expected, "{old:?} {new:?} {answers}");
+        }
+    });
+}
+
+/// Whatever the order, those who are asked are enough in both topologies, and each was asked since
+/// one in which it counts lacked answers.
+#[test]
+fn nobody_is_asked_for_a_topology_in_which_enough_are() {
+    let need = Need { nodes: 2, ..Need::default() };
+    for_each_pair_of_owners(|owners, old, new| {
+        for order in 0..8 {
+            let mut owners = owners.clone();
+            owners.sort_by(|node| node.0.wrapping_mul(0x9E37_79B9) >> order & 7);
+            let mut tally = Tally::new(&owners, need);
+            let mut asked = BTreeSet::new();
+            while let Some(node) = tally.next_to_ask() {
+                let lacks = |owners: &[NodeId]| {
+                    let count = owners.iter().filter(|owner| asked.contains(*owner)).count();
+                    owners.contains(&node) && count < 2.min(owners.len())
+                };
+                assert!(
+                    lacks(old) || lacks(new),
+                    "{node} of {old:?} {new:?}, {asked:?} were asked"
+                );
+                tally.on_asked(node);
+                asked.insert(node);
+            }
+            for node in asked {
+                tally.on_success(node, false);
+            }
+            assert_eq!(tally.verdict(), Verdict::Met, "{old:?} {new:?}");
+        }
+    });
+}
+
+/// The owners of partitions in both topologies, in the settled one, and in the committed one.
+fn for_each_pair_of_owners(check: impl Fn(&Owners, &[NodeId], &[NodeId])) {
     let zone = Name::new("default").unwrap();
     let member = |node: u32| Member { node: NodeId(node), uuid: node.into(), weight: 100, zone };
     let members = |nodes: &[u32]| nodes.iter().map(|node| member(*node)).collect::<Vec<_>>();
@@ -243,34 +307,7 @@ fn a_quorum_is_needed_in_both_topologies() {
         for partition in (0..64).map(Partition) {
             let (old, new) =
                 (rings.settled().owners(partition), rings.committed().owners(partition));
-            let owners = rings.owners(partition);
-            for answers in 0..3_usize.pow(owners.len() as u32) {
-                let need = Need { nodes: 2, primaries: 1, durable: 1 };
-                let at_most = |owners: &[NodeId]| Need { nodes: 2.min(owners.len() as u8), ..need };
-                let mut tallies = [
-                    Tally::new(&owners, need),
-                    Tally::new(&Owners::new(old), at_most(old)),
-                    Tally::new(&Owners::new(new), at_most(new)),
-                ];
-                let mut number = answers;
-                for node in owners.iter() {
-                    for tally in &mut tallies {
-                        match number % 3 {
-                            0 => tally.on_failure(*node),
-                            1 => tally.on_success(*node, true),
-                            _ => Verdict::Wait,
-                        };
-                    }
-                    number /= 3;
-                }
-                let [both, one, other] = tallies.map(|tally| tally.verdict());
-                let expected = match (one, other) {
-                    (Verdict::Impossible, _) | (_, Verdict::Impossible) => Verdict::Impossible,
-                    (Verdict::Met, Verdict::Met) => Verdict::Met,
-                    _ => Verdict::Wait,
-                };
-                assert_eq!(both, expected, "{old:?} {new:?} {answers}");
-            }
+            check(&rings.owners(partition), old, new);
         }
     }
 }

@@ -1,10 +1,16 @@
 //! Where partitions are, and where they are to be, while the membership changes.
 //!
 //! Between the commit of a change and the moment at which the last of its data has moved, two
-//! topologies are in force: the settled one says who has the copies of a partition, hence who is
-//! read and who coordinates; the committed one says who is to have them. A write needs its quorum
-//! in both, so that neither misses it, whichever a reader of tomorrow asks. While nothing moves
-//! the two are one. Source: Garage's layout history, whose tests by Jepsen found reads that missed
+//! topologies are in force: the settled one says who has the copies of a partition, hence who
+//! coordinates; the committed one says who is to have them. Reads and writes need their quorum in
+//! both (joint consensus does so, too: Ongaro and Ousterhout, Raft, 2014, §6): so they meet those
+//! of coordinators that do not know of the change yet in the one, and those that know already that
+//! it is over in the other. While nothing moves the two are one.
+//!
+//! Only who does not know of a change at all, and who knows that it is over, have no topology in
+//! common. By then each partition that moved has lost its quorum for the former: whoever gained it
+//! has heard of so many of its owners ([`Rings::warm_count`]), and these refuse what comes by an
+//! older topology. Source: Garage's layout history, whose tests by Jepsen found reads that missed
 //! writes as long as a change of the layout was followed at once.
 
 use core::ops::Deref;
@@ -44,20 +50,29 @@ impl Owners {
         self.quorums
     }
 
-    /// Orders those of one topology by `rank`; equals stay as they are.
-    ///
-    /// # Panics
-    /// If they are not of one topology, whose bits would be mixed.
+    /// How many of them there are in the topology in which there are most.
+    pub fn count_max(&self) -> usize {
+        let counts = self.quorums.map(|quorum| quorum.count_ones() as usize);
+        counts[0].max(counts[1])
+    }
+
+    /// Orders them by `rank`; equals stay as they are.
     pub fn sort_by<K: Ord>(&mut self, rank: impl Fn(NodeId) -> K) {
-        let all = low_bits(self.nodes.len());
-        assert!(self.quorums.into_iter().all(|quorum| quorum == all || quorum == 0));
         // Few, and it keeps equals in order.
         for end in 1..self.nodes.len() {
             let mut index = end;
             while index > 0 && rank(self.nodes[index - 1]) > rank(self.nodes[index]) {
-                self.nodes.swap(index - 1, index);
+                self.swap(index - 1, index);
                 index -= 1;
             }
+        }
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        self.nodes.swap(one, other);
+        for quorum in &mut self.quorums {
+            let differ = (*quorum >> one ^ *quorum >> other) & 1;
+            *quorum ^= differ << one | differ << other;
         }
     }
 
@@ -240,7 +255,8 @@ impl<'a> Rings<'a> {
         nodes
     }
 
-    /// All owners of `partition`, those that are read first.
+    /// All owners of `partition`, of whom reads and writes need a quorum in each topology; those
+    /// that coordinate first.
     ///
     /// # Panics
     /// If there is no such partition.
@@ -256,8 +272,8 @@ impl<'a> Rings<'a> {
         owners
     }
 
-    /// The owners of `partition` that are read, and that coordinate: they have its copies. Those
-    /// that are to have it, if nobody is left who had.
+    /// The owners of `partition` that coordinate, since they have its copies. Those that are to
+    /// have it, if nobody is left who had.
     ///
     /// # Panics
     /// If there is no such partition.
@@ -314,15 +330,17 @@ impl<'a> Rings<'a> {
             && (is_fewer || !self.is_coordinator(partition, node))
     }
 
-    /// Of how many of its readers a node that catches up with `partition` must have all records,
-    /// itself included, so that it has whatever `w` of the owners acknowledged: as many as leave
-    /// fewer than `w` out, or all that are left.
+    /// Of how many of its coordinators a node that catches up with `partition` must have all
+    /// records, itself included, before all settles: as many as leave fewer than `quorum` out, or
+    /// all that are left. With a quorum of W it has whatever the owners acknowledged before; with
+    /// one of R no read succeeds any more that knows the settled owners alone, since those that it
+    /// has heard refuse to answer.
     ///
     /// # Panics
     /// If there is no such partition.
-    pub fn warm_count(&self, partition: Partition, w: u8) -> usize {
+    pub fn warm_count(&self, partition: Partition, quorum: u8) -> usize {
         let owners = self.settled.replica_count();
-        let needed = owners + 1 - usize::from(w).clamp(1, owners.max(1));
+        let needed = owners + 1 - usize::from(quorum).clamp(1, owners.max(1));
         needed.min(self.coordinators(partition).len())
     }
 

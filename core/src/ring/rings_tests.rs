@@ -1,6 +1,7 @@
-//! Two rings in force, against sets: who owns, who is read, and that whoever is read once all has
-//! settled has what was acknowledged before.
+//! Two rings in force, against sets: who owns, who coordinates, that whoever is read once all has
+//! settled has what was acknowledged before, and that nobody is then read any more as before.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::vec;
 use std::vec::Vec;
@@ -78,6 +79,16 @@ fn owners_are_those_of_both_rings_without_the_lost() {
             assert_eq!(of_bits(&owners, settled_bits), coordinators);
             assert_eq!(of_bits(&owners, committed_bits), committed);
             assert_eq!(set(&rings.coordinators(partition)), coordinators);
+            let mut sorted = owners.clone();
+            sorted.sort_by(Reverse);
+            assert!(sorted.is_sorted_by(|one, other| one > other));
+            let sorted_bits = sorted.quorums().map(|bits| of_bits(&sorted, bits));
+            assert_eq!(
+                (set(&sorted), sorted_bits),
+                (all.clone(), [coordinators.clone(), committed])
+            );
+            let most = coordinators.len().max(rings.committed().owners(partition).len());
+            assert_eq!(owners.count_max(), most);
             for node in drawn.settled.iter().chain(&drawn.committed).map(|member| member.node) {
                 assert_eq!(rings.is_owner(partition, node), all.contains(&node));
                 assert_eq!(rings.is_coordinator(partition, node), coordinators.contains(&node));
@@ -149,6 +160,34 @@ fn check_partition(rings: &Rings<'_>, partition: Partition, w: u8, lost: &Nodes)
             assert!(!asked.is_disjoint(&has), "{asked:?} do not have it: {text:?}");
         }
     }
+}
+
+/// Once all has settled, some node has heard of each partition that moved, from so many of its
+/// owners that too few are left to answer a read on an older topology.
+#[test]
+fn who_does_not_know_of_a_change_reads_nothing_once_it_is_over() {
+    let mut prng = Prng::new(4);
+    let mut moved = 0;
+    for _ in 0..100 {
+        let rings = Drawn::draw(&mut prng).rings();
+        for partition in partitions(&CONFIG) {
+            let committed = set(rings.committed().owners(partition));
+            let coordinators = set(&rings.coordinators(partition));
+            let settled = set(rings.settled().owners(partition));
+            if committed == settled || coordinators.is_disjoint(&settled) {
+                continue;
+            }
+            moved += 1;
+            let mut catch_up = committed.iter().filter(|node| rings.catches_up(partition, **node));
+            assert!(catch_up.next().is_some(), "{settled:?} {committed:?}");
+            for r in 1..=3 {
+                let heard = rings.warm_count(partition, r);
+                let left = coordinators.len() - heard;
+                assert!(left < usize::from(r).min(coordinators.len()), "{settled:?} {heard}");
+            }
+        }
+    }
+    assert!(moved > 1000, "{moved} partitions moved");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Writes up to their append: applied at once, or when a cold record was read.
 
-use super::coordinate::Nodes;
+use super::coordinate::{Nodes, need_of};
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
 use crate::limits::FORWARD_GRACE;
@@ -128,13 +128,14 @@ impl Shard<'_> {
 
     /// How a request ends whose deadline passed before it reached any node.
     pub(crate) fn late(&self, kind: Kind) -> Failure {
+        let most = self.rings.replica_count_max();
         match kind {
             Kind::Get { asked, .. } | Kind::Scan { asked } => {
-                let need = self.need(asked, self.config.r);
+                let need = need_of(most, asked, self.config.r);
                 Failure::NoQuorum { needed: need.nodes.max(need.primaries), got: 0 }
             }
             Kind::Put { asked, .. } => {
-                let need = self.need(asked, self.config.w);
+                let need = need_of(most, asked, self.config.w);
                 let needed = need.nodes.max(need.primaries).max(need.durable);
                 Failure::Unavailable { needed, got: 0 }
             }

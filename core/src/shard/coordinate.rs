@@ -72,13 +72,6 @@ impl Shard<'_> {
         Ok(())
     }
 
-    /// The need behind `asked`: the cluster's defaults are capped at the owners there are.
-    pub(super) fn need(&self, asked: Asked, default: u8) -> Need {
-        let owners = self.rings.replica_count_max() as u8;
-        let nodes = if asked.nodes == 0 { default.min(owners) } else { asked.nodes };
-        Need { nodes, primaries: asked.primaries, durable: asked.durable }
-    }
-
     /// Why a write must not even begin.
     pub(super) fn write_refusal(&self, request: Request, asked: Asked) -> Option<Failure> {
         if self.is_stopping || !self.replica.has_room() {
@@ -87,8 +80,8 @@ impl Shard<'_> {
         if self.read_only {
             return Some(Failure::ReadOnly);
         }
-        let need = self.need(asked, self.config.w);
         let owners = self.rings.owners(request.key.partition);
+        let need = need_of(owners.count_max(), asked, self.config.w);
         if let Some((needed, got)) = self.out_of_reach(&owners, need) {
             return Some(Failure::Unavailable { needed, got });
         }
@@ -136,8 +129,8 @@ impl Shard<'_> {
             let index = self.birth_index(request);
             self.births[index] += 1;
         }
-        let need = self.need(asked, self.config.w);
         let owners = self.rings.owners(request.key.partition);
+        let need = need_of(owners.count_max(), asked, self.config.w);
         let mut put = Put::new(&owners, need, applied, owed);
         let (me, topology) = (self.config.node, self.topology);
         let pending = self.table.pending(op).expect("what is being applied is in flight");
@@ -467,6 +460,12 @@ impl Shard<'_> {
         }
         op
     }
+}
+
+/// What `asked` needs of as many owners: the cluster's `default` is capped at them.
+pub(super) fn need_of(most: usize, asked: Asked, default: u8) -> Need {
+    let nodes = if asked.nodes == 0 { default.min(most as u8) } else { asked.nodes };
+    Need { nodes, primaries: asked.primaries, durable: asked.durable }
 }
 
 /// How a request ends at its deadline.

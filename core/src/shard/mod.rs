@@ -351,7 +351,7 @@ impl<'a> Shard<'a> {
         self.holds(partition) && self.rings.is_owner(partition, self.config.node)
     }
 
-    /// Whether this node owns `partition` and may be read: then it coordinates, too.
+    /// Whether this node owns `partition` and has its copy: then it coordinates.
     pub fn is_coordinator(&self, partition: Partition) -> bool {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::GainedCoordinates) {
@@ -379,7 +379,17 @@ impl<'a> Shard<'a> {
         if r > 1 || pr > 1 || !self.is_coordinator(partition) {
             return false;
         }
-        r == 1 || usize::from(self.config.r).min(self.rings.coordinators(partition).len()) == 1
+        r == 1 || self.is_quorum(partition)
+    }
+
+    /// Whether this node, which coordinates requests of `partition`, is as many owners as R is by
+    /// default, in each topology.
+    fn is_quorum(&self, partition: Partition) -> bool {
+        let is_enough = |owners: &[NodeId]| {
+            usize::from(self.config.r).min(owners.len()) == 1 && owners.contains(&self.config.node)
+        };
+        is_enough(self.rings.committed().owners(partition))
+            && (!self.rings.is_moving() || is_enough(&self.rings.coordinators(partition)))
     }
 
     /// Whether `partition` is one of this shard's, owned or not.

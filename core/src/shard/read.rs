@@ -1,12 +1,12 @@
 //! Reads: GET, and what a write reads first.
 
-use super::coordinate::deadline_ms;
+use super::coordinate::{deadline_ms, need_of};
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId};
-use crate::limits::{READ_EXPLORE, REPLICA_COUNT_MAX, TOPOLOGY_RETRY};
+use crate::limits::{READ_EXPLORE, TOPOLOGY_RETRY};
 use crate::records::Unread;
 use crate::request::{Asked, Found, Get, Kind, Pending, Phase, Request};
-use crate::ring::Owners;
+use crate::ring::{OWNER_COUNT_MAX, Owners};
 use crate::time::Instant;
 use core::time::Duration;
 use heapless::Vec;
@@ -20,8 +20,8 @@ impl Shard<'_> {
         target: NodeId,
         (asked, cover): (Asked, bool),
     ) {
-        let need = self.need(asked, self.config.r);
         let owners = self.read_order(request);
+        let need = need_of(owners.count_max(), asked, self.config.r);
         let mut get = Get::new(&owners, need, cover);
         if target != NodeId(0) {
             let is_new = get.stand_in(self.config.node, target);
@@ -49,16 +49,26 @@ impl Shard<'_> {
     }
 
     /// The owners in the order in which a read asks them: this node, those that are well, the
-    /// quickest first, suspects, the others. Equals stay in the order of the ring.
+    /// quickest first, suspects, the others. While the membership changes those come first of their
+    /// kind that count in both topologies. Equals stay in the order of the ring.
     pub(super) fn read_order(&self, request: Request) -> Owners {
-        let rank = |node: NodeId| match node {
-            node if node == self.config.node => (0, Duration::ZERO),
-            node if self.is_well(node) => (1, self.health.latency(node)),
-            node => (3 - u8::from(self.is_reachable(node)), Duration::ZERO),
+        let partition = request.key.partition;
+        let Shard { rings, config, .. } = self;
+        let counts_once = |node: NodeId| {
+            let is_both = |node| {
+                rings.settled().is_owner(partition, node)
+                    && rings.committed().is_owner(partition, node)
+            };
+            rings.is_moving() && !is_both(node)
         };
-        let mut readers = self.rings.coordinators(request.key.partition);
-        readers.sort_by(rank);
-        readers
+        let rank = |node: NodeId| match node {
+            node if node == config.node => (0, false, Duration::ZERO),
+            node if self.is_well(node) => (1, counts_once(node), self.health.latency(node)),
+            node => (3 - u8::from(self.is_reachable(node)), counts_once(node), Duration::ZERO),
+        };
+        let mut owners = rings.owners(partition);
+        owners.sort_by(rank);
+        owners
     }
 
     /// Asks as many nodes as the read needs now; ends it if it can end.
@@ -148,7 +158,7 @@ impl Shard<'_> {
             return;
         };
         let partition = request.key.partition;
-        let differing: Vec<(NodeId, u64), REPLICA_COUNT_MAX> = get.differing().collect();
+        let differing: Vec<(NodeId, u64), OWNER_COUNT_MAX> = get.differing().collect();
         for (node, version) in differing {
             if !self.read_repair.take(now, 1) {
                 return;

@@ -24,9 +24,9 @@ pub(super) enum Role {
 }
 
 impl Shard<'_> {
-    /// Who coordinates a request of `partition`: this node if it is an owner, else an owner that
-    /// is well, else the first of those that stand in for owners; owners are those that
-    /// are read. Who got it `forwarded` by another node does not hand it on.
+    /// Who coordinates a request of `partition`: this node if it has its copy, else such an owner
+    /// that is well, else the first of those that stand in for these owners. Who got it `forwarded`
+    /// by another node does not hand it on.
     ///
     /// # Panics
     /// If this node is no member.

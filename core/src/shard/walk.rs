@@ -1,6 +1,6 @@
 //! The replica's part, and what concerns many requests at once and is walked in bounded steps.
 
-use super::coordinate::Nodes;
+use super::coordinate::{Nodes, need_of};
 use super::message::DataFrame;
 use super::{Output, Shard};
 use crate::id::{NodeId, RequestId, TopologyId};
@@ -44,7 +44,7 @@ impl Shard<'_> {
         self.on_heard(now, frame.node, RequestId::NONE);
         let DataFrame { link, request, key, .. } = frame;
         let is_right = match frame.target {
-            NodeId(0) => self.is_coordinator(frame.key.partition),
+            NodeId(0) => self.owns(frame.key.partition),
             target => self.may_keep(frame.key.partition, target),
         };
         match self.refusal(frame, is_right) {
@@ -263,7 +263,7 @@ impl Shard<'_> {
         else {
             unreachable!("it reads");
         };
-        let need = self.need(asked, self.config.r);
+        let need = need_of(owners.count_max(), asked, self.config.r);
         let Shard { table, rings, .. } = self;
         let pending = table.pending(op).expect("in flight");
         pending.topology = topology;
@@ -286,7 +286,7 @@ impl Shard<'_> {
         }
         let owners = self.rings.owners(request.key.partition);
         let Kind::Put { asked, .. } = request.kind else { unreachable!("it writes") };
-        let need = self.need(asked, self.config.w);
+        let need = need_of(owners.count_max(), asked, self.config.w);
         let Shard { table, rings, .. } = self;
         let pending = table.pending(op).expect("in flight");
         pending.topology = topology;

@@ -2,8 +2,9 @@
 //! that its node gains, and those that will have fewer owners.
 //!
 //! A partition is warm when exchanges on the current topology have found this node's copy equal to
-//! those of so many of its readers that whatever a quorum acknowledged is on one of them; writes on
-//! older topologies these readers refuse since. What came is on disk before the node says so. Who
+//! those of so many of its coordinators that whatever a quorum acknowledged is on one of them;
+//! writes on older topologies these refuse since, and they are so many that no read on an older one
+//! succeeds without them either. What came is on disk before the node says so. Who
 //! leaves the cluster hands off first what it keeps for others, and is found equal to all who have
 //! its partitions from then on: so nothing is lost with it, though only one node acknowledged it.
 
@@ -62,7 +63,7 @@ impl Shard<'_> {
     }
 
     /// Whose copies are to be found equal to the one here before all settles, and of how many of
-    /// them: if this node catches up of enough readers, if it leaves of all who take over.
+    /// them: if this node catches up of enough coordinators, if it leaves of all who take over.
     fn to_hear(&self, partition: Partition) -> Option<(Owners, usize)> {
         let me = self.config.node;
         if self.rings.catches_up(partition, me) {
@@ -140,7 +141,7 @@ impl Shard<'_> {
         if crate::plant::is(crate::plant::Plant::WarmTooEarly) {
             return 0;
         }
-        self.rings.warm_count(partition, self.config.w)
+        self.rings.warm_count(partition, self.config.r.min(self.config.w))
     }
 
     fn index_of(&self, partition: Partition) -> usize {

@@ -277,3 +277,110 @@ fn a_shard_is_warm_once_what_came_is_on_disk() {
     assert_eq!(rig.stored_to(at_once, Place(901)), [Output::Warm { topology: NEXT }]);
     assert_eq!(rig.stored_to(at_once, Place(902)), [], "it is told once");
 }
+
+/// The rings while these come in beside the members.
+fn joining(settled: &[u32], committed: &[u32], n: usize) -> Rings<'static> {
+    let (settled, committed) = (these(settled.iter().copied()), these(committed.iter().copied()));
+    let (lost, leaving, mut rings) = (&[][..], &[][..], no_rings(n));
+    let (settled, committed) = (&settled[..], &committed[..]);
+    rings.rebuild(&Transition { settled, committed, lost, leaving, is_moving: true });
+    rings
+}
+
+/// A partition that `node` loses while node 4 comes in to three.
+fn lost_by(rings: &Rings<'_>, node: NodeId) -> Partition {
+    let is_lost = |partition: &Partition| !rings.committed().is_owner(*partition, node);
+    (0..1 << BITS).map(Partition).find(is_lost).expect("each loses some")
+}
+
+/// Node 4 comes in. A read asks no more nodes than it needs so that two of the owners of either
+/// topology have answered, and those first that count in both.
+#[test]
+fn a_read_needs_its_quorum_in_both_topologies() {
+    let rings = joining(&[1, 2, 3], &[1, 2, 3, 4], 3);
+    let four = NodeId(4);
+    for (gone, asked) in [(TWO, vec![THREE]), (ME, vec![TWO, THREE])] {
+        let mut rig = Rig::new(Setup::default());
+        rig.input(Input::PeerUp(four));
+        rig.input(Input::Rings { rings: &rings, topology: NEXT });
+        rig.fire();
+        let key = KeyPlace { partition: lost_by(&rings, gone), order: KEY.order };
+        let request = Request { key, ..rig.new_request(get(0, 0)) };
+        let outputs = rig.input(Input::Request(request));
+        let Output::Look { op, .. } = outputs[0] else { panic!("{outputs:?}") };
+        assert_eq!(sent(&outputs), asked);
+        let mut last = rig.looked(op);
+        for node in &asked {
+            assert_eq!(last, [], "not yet");
+            last = rig.answer(*node, op);
+        }
+        assert_eq!(last, [rig.reply(op, Outcome::Got)]);
+        // With both who stay away, the one that comes in and the one that goes are asked, too.
+        let request = Request { key, ..rig.new_request(get(0, 0)) };
+        let outputs = rig.input(Input::Request(request));
+        let Output::Look { op, .. } = outputs[0] else { panic!("{outputs:?}") };
+        assert_eq!(rig.looked(op), []);
+        let more = rig.input(Input::PeerDown(THREE));
+        let more = [more, rig.fire()].concat();
+        let others = if gone == ME { vec![four] } else { vec![TWO, four] };
+        assert_eq!(sent(&more), others, "{gone}");
+    }
+}
+
+/// This node comes in to three others.
+#[test]
+fn who_gains_a_partition_answers_reads_and_hands_requests_on() {
+    let mut rig = Rig::new(Setup { nodes: 4, ..Setup::default() });
+    let rings = joining(&[2, 3, 4], &[1, 2, 3, 4], 3);
+    rig.input(Input::Rings { rings: &rings, topology: NEXT });
+    let gained = |partition: &Partition| rings.committed().is_owner(*partition, ME);
+    let gained = (0..1 << BITS).map(Partition).find(gained).expect("it gains some");
+    let key = KeyPlace { partition: gained, order: KEY.order };
+    let read = DataFrame { topology: NEXT, key, ..frame(TWO, 5) };
+    let serve = Output::Serve { link: Link(2), request: 5, order: KEY.order };
+    assert_eq!(rig.input(Input::Read(read)), [serve]);
+    let request = Request { key, ..rig.new_request(get(0, 0)) };
+    let outputs = rig.input(Input::Request(request));
+    assert!(matches!(outputs[..], [Output::Forward { .. }]), "{outputs:?}");
+    let other = (0..1 << BITS).map(Partition).find(|partition| !rig.shard.owns(*partition));
+    let key = KeyPlace { partition: other.expect("it gains not all"), order: KEY.order };
+    let outputs = rig.input(Input::Read(DataFrame { key, ..read }));
+    assert!(matches!(outputs[..], [Output::Reject { .. }]), "{outputs:?}");
+}
+
+/// The own copy is enough for R = 1 of one owner, but not of the two that there are to be, nor
+/// where it is to be given up; for whoever asks for R = 1 it always is.
+#[test]
+fn a_read_is_answered_alone_if_that_is_a_quorum_in_both_topologies() {
+    for (r, settled, committed, is_alone) in [
+        (2, &[1][..], &[1][..], true),
+        (2, &[1], &[1, 2], false),
+        (1, &[1], &[1, 2], true),
+        (1, &[1], &[2], false),
+        (2, &[1, 2], &[1], false),
+    ] {
+        let mut rig = Rig::new(Setup { n: 2, r, ..Setup::default() });
+        let rings = joining(settled, committed, 2);
+        rig.input(Input::Rings { rings: &rings, topology: NEXT });
+        let alone = [0, 1].map(|r| rig.shard.reads_alone(KEY.partition, r, 0));
+        assert_eq!(alone, [is_alone, true], "{r} {settled:?} {committed:?}");
+    }
+}
+
+/// A member is lost, and two others own everything before and behind that: all that there are is
+/// enough.
+#[test]
+fn no_more_is_needed_by_default_than_owners_are_left() {
+    let (mut rings, all) = (no_rings(3), these(1..=3));
+    let (settled, committed, lost) = (&all[..], &all[..2], &[THREE][..]);
+    rings.rebuild(&Transition { settled, committed, lost, leaving: &[], is_moving: true });
+    let mut rig = Rig::new(Setup { r: 3, w: 3, ..Setup::default() });
+    rig.input(Input::Rings { rings: &rings, topology: NEXT });
+    let (op, outputs) = rig.put(0, 0, 0);
+    assert_eq!(sent(&outputs), [TWO]);
+    assert_eq!(rig.ack(TWO, op), [rig.stored(op)]);
+    let (op, outputs) = rig.get(0, 0);
+    assert_eq!(sent(&outputs), [TWO]);
+    assert_eq!(rig.looked(op), []);
+    assert_eq!(rig.answer(TWO, op), [rig.reply(op, Outcome::Got)]);
+}

@@ -2,39 +2,39 @@
 //! (correctness §2, protocol §6 to §10).
 //!
 //! What is shipped: the sets of operations and their union (`Topology`), the rings that follow from
-//! a set (`Rings`: who owns, is read, catches up, of how many it must hear), and who is counted
+//! a set (`Rings`: who owns, coordinates, catches up, of how many it must hear), and who is counted
 //! (`Tally`, also when a request moves on to another set).
 //!
-//! What is modelled: three nodes with N = 3, W = R = 2, and those that join. Either operation is
-//! committed at a node of its own at any moment, and a node takes the set that another one has, at
-//! any moment. One partition is looked at, and one key of it, which is written once and read once,
-//! both at any coordinator that its own rings allow. A frame carries the set that its coordinator
-//! had when it sent it; a replica takes it if it has the same one, at any moment. A write counts
-//! every owner that has it, so it is acknowledged as soon as may be; of a read only answers matter
-//! that lack the write. An exchange is between two nodes on one set, and leaves both with what
-//! either had; nodes are warm by what they heard on their set, and a node that has the set settles
-//! it once enough of them are (`Node::try_settle`), or later.
+//! What is modelled: three nodes with N = 3, and those that join. Either operation is committed at
+//! a node of its own at any moment, and a node takes the set that another one has, at any moment.
+//! One partition is looked at, and one key of it, which is written once and read once, both at any
+//! coordinator that its own rings allow. A frame carries the set that its coordinator had when it
+//! sent it; a replica takes it if it has the same one, at any moment. A write counts every owner
+//! that has it, so it is acknowledged as soon as may be; of a read only answers matter that lack
+//! the write. An exchange is between two nodes on one set, and leaves both with what either had;
+//! nodes are warm by what they heard on their set, and a node that has the set settles it once
+//! enough of them are (`Node::try_settle`), or later.
 //!
 //! Left out: sets that are late, crashes and lost disks (other than of a node that is removed as
 //! lost, which never does anything), hints and who stands in, copies that come by other ways than
 //! writes and exchanges (more copies help a read), a second write (writes do not meet in a
-//! topology).
+//! topology). A node that is away all the while, and comes back with what it had, is one that
+//! takes no step for as long.
 //!
 //! Claimed of operations one of which is committed by a node that knows that the other has settled:
-//! a read that is acknowledged shows every write that was acknowledged before it began, if its
-//! coordinator knows by then of all operations that had settled where the write was acknowledged.
-//! (Where a coordinator does not, an older settled ring is read, while a newer one is enough for
-//! the write: a run shows that.) Of operations that move at once that is not claimed, and a run
-//! shows why: a node that was warm for one of them goes on to both, and acknowledges for these,
-//! while another still settles the one.
+//! a read that is acknowledged shows every write that was acknowledged before it began, whatever
+//! its coordinator knows. Of operations that move at once that is not claimed, and a run shows why:
+//! nodes that were warm for one of them go on to both, and acknowledge for these, while another
+//! still settles the one. What settles alone, and what goes on with both, have no topology in
+//! common. To close that, one of the two would have to be chosen for good: consensus.
 //!
 //! Claimed of all: from every state the nodes come to one settled set. Then a write that was
 //! acknowledged is on so many of its owners that no read misses it; or, of operations that moved at
 //! once, on one of them at least, so that exchanges bring it to the others.
 //!
-//! Sizes: for each pair of operations the partition with most owners on its way; with
-//! `RINGMAIN_SOAK` one of each kind of ownership, and two nodes that join one
-//! after the other.
+//! Sizes: for each pair of operations the partition with most owners on its way, and R and W of 2;
+//! for one pair others that meet as well. With `RINGMAIN_SOAK` a partition of each kind of
+//! ownership, and two nodes that join one after the other.
 
 mod runs;
 mod sets;
@@ -46,7 +46,7 @@ use ringmain_core::membership::operation::Operation;
 use ringmain_core::ring::Owners;
 
 use self::runs::MET;
-use self::sets::{Known, Nodes, Set, Sets, add, bits, is_in, partitions};
+use self::sets::{Known, Nodes, Quorums, Set, Sets, add, bits, is_in, partitions};
 use super::{breaks, holds, is_soak};
 
 const NODES: usize = 5;
@@ -78,13 +78,14 @@ enum Broken {
     StaleTaken,
     /// Nodes are warm before they have heard of anybody.
     WarmAtOnce,
-    /// Reads ask those who are to have the partition.
+    /// Reads ask those alone who are to have the partition.
     CommittedRead,
+    /// Reads ask those alone who have the partition.
+    SettledRead,
+    /// Who catches up hears enough for W, and not for R.
+    HeardForWrites,
     /// No rule, but what is not claimed: the second operation comes while the first one moves.
     TwoAtOnce,
-    /// No rule, but what is not claimed: also a coordinator reads that does not know yet what has
-    /// settled where the write was acknowledged.
-    ReaderBehind,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,7 @@ struct Cluster {
     /// The second operation is committed by who knows that the first has settled.
     in_sequence: bool,
     sets: Sets,
+    quorums: Quorums,
     /// Nodes that do nothing: those that are removed as lost, and those that nobody adds.
     dead: Nodes,
 }
@@ -124,8 +126,7 @@ struct State {
     /// Who was warm, by the set, while some node has that.
     warm: [Nodes; SETS_MAX],
     write: Option<Request>,
-    /// On which set its coordinator was when it was acknowledged.
-    acked: Option<Set>,
+    is_acked: bool,
     read: Option<Request>,
     /// It was acknowledged without the write.
     is_missed: bool,
@@ -144,7 +145,7 @@ enum Action {
 }
 
 impl Cluster {
-    fn new(pair: Pair, partition: Partition, broken: Broken) -> Cluster {
+    fn new(pair: Pair, partition: Partition, quorums: Quorums, broken: Broken) -> Cluster {
         let in_sequence = broken != Broken::TwoAtOnce;
         let lost = pair.operations.iter().filter_map(|operation| match *operation {
             Operation::Remove { node, is_lost: true } => Some(node),
@@ -154,7 +155,12 @@ impl Cluster {
         let added = pair.operations.map(|operation| 1 << (operation.node().0 - 1));
         let strangers = ((1 << NODES) - 1) & !0b111 & !added[0] & !added[1];
         let dead = dead | strangers;
-        Cluster { pair, broken, in_sequence, sets: Sets::new(partition), dead }
+        let heard = match broken {
+            Broken::HeardForWrites => quorums.w,
+            _ => quorums.r.min(quorums.w),
+        };
+        let sets = Sets::new(partition, heard);
+        Cluster { pair, broken, in_sequence, sets, quorums, dead }
     }
 
     fn known(&self, state: &State, node: usize) -> Arc<Known> {
@@ -167,10 +173,13 @@ impl Cluster {
         if is_committed { known.committed.clone() } else { known.owners.clone() }
     }
 
-    /// Whom a read asks, and who coordinates.
-    fn readers(&self, known: &Known) -> Owners {
-        let is_committed = self.broken == Broken::CommittedRead;
-        if is_committed { known.committed.clone() } else { known.readers.clone() }
+    /// Whom a read asks.
+    fn read(&self, known: &Known) -> Owners {
+        match self.broken {
+            Broken::CommittedRead => known.committed.clone(),
+            Broken::SettledRead => known.coordinators.clone(),
+            _ => known.owners.clone(),
+        }
     }
 
     /// `node` goes on with another set.
@@ -180,13 +189,15 @@ impl Cluster {
         if let Some(write) = state.write.as_mut().filter(|write| is_by(write, node)) {
             let (owners, next) = (self.written(&old), self.written(&new));
             let kept = state.having & bits(&owners) & bits(&next);
-            assert!(old.moved(&owners, &new, &next, state.having) == kept, "owners stay counted");
+            let moved = old.moved(&owners, &new, &next, (self.quorums.w, state.having));
+            assert!(moved == kept, "owners stay counted");
             write.sent |= 1 << set;
         }
         if let Some(read) = state.read.as_mut().filter(|read| is_by(read, node)) {
-            let (owners, next) = (self.readers(&old), self.readers(&new));
+            let (owners, next) = (self.read(&old), self.read(&new));
             let kept = read.lacked & bits(&owners) & bits(&next);
-            assert!(old.moved(&owners, &new, &next, read.lacked) == kept, "readers stay counted");
+            let moved = old.moved(&owners, &new, &next, (self.quorums.r, read.lacked));
+            assert!(moved == kept, "owners stay counted");
             read.sent |= 1 << set;
         }
         for (at, warm) in state.warm.iter_mut().enumerate() {
@@ -241,21 +252,20 @@ impl Cluster {
     fn finish(&self, state: &mut State) {
         if let Some(write) = state.write.filter(|write| write.sent != 0) {
             let known = self.known(state, write.coordinator.into());
-            if known.is_met(&self.written(&known), state.having) {
-                let set = state.nodes[usize::from(write.coordinator)].set;
-                (state.write, state.acked) = (Some(Request::default()), Some(set));
+            if known.is_met(&self.written(&known), (self.quorums.w, state.having)) {
+                (state.write, state.is_acked) = (Some(Request::default()), true);
             }
         }
         if let Some(read) = state.read.filter(|read| read.sent != 0) {
             let known = self.known(state, read.coordinator.into());
-            state.is_missed |= known.is_met(&self.readers(&known), read.lacked);
+            state.is_missed |= known.is_met(&self.read(&known), (self.quorums.r, read.lacked));
         }
     }
 
     fn begin(&self, state: &State, node: usize) -> Option<Request> {
         let known = self.known(state, node);
         // Who is in no ring coordinates nothing.
-        (is_in(bits(&self.readers(&known)), node) && is_in(known.members, node)).then_some(())?;
+        (is_in(bits(&known.coordinators), node) && is_in(known.members, node)).then_some(())?;
         let (coordinator, sent) = (node as u8, 1 << state.nodes[node].set);
         Some(Request { coordinator, sent, ..Request::default() })
     }
@@ -277,7 +287,7 @@ impl Cluster {
 
     fn serve(&self, state: &mut State, node: usize) -> Option<()> {
         let read = state.read?;
-        self.takes(state.nodes[node], node, read.sent, |known| self.readers(known)).then_some(())?;
+        self.takes(state.nodes[node], node, read.sent, |known| self.read(known)).then_some(())?;
         (!is_in(state.having, node)).then_some(())?;
         state.read = Some(Request { lacked: read.lacked | 1 << node, ..read });
         Some(())
@@ -326,15 +336,15 @@ impl Cluster {
         let alive = (0..NODES).filter(|node| !is_in(self.dead, *node));
         let sets: Vec<Set> = alive.map(|node| healed.nodes[node].set).collect();
         let known = self.sets.known(sets[0]);
-        let lacking = bits(&known.readers) & !healed.having;
+        let lacking = bits(&known.owners) & !healed.having;
         let is_missable = if self.in_sequence {
-            known.is_met(&known.readers, lacking)
+            known.is_met(&known.owners, (self.quorums.r, lacking))
         } else {
-            lacking == bits(&known.readers)
+            lacking == bits(&known.owners)
         };
         sets.iter().all(|set| *set == sets[0])
             && !known.is_moving
-            && !(state.acked.is_some() && is_missable)
+            && !(state.is_acked && is_missable)
     }
 }
 
@@ -356,9 +366,9 @@ fn pairs() -> [(Pair, [usize; 2]); 5] {
     let at = [0, 1];
     [
         (Pair { operations: [remove(2, false), remove(3, true)], at }, [0, 170]),
-        (Pair { operations: [remove(2, false), remove(3, false)], at }, [730, 3_800]),
-        (Pair { operations: [add(4), remove(3, true)], at }, [580, 2_400]),
-        (Pair { operations: [add(4), remove(3, false)], at }, [34_000, 187_000]),
+        (Pair { operations: [remove(2, false), remove(3, false)], at }, [720, 3_800]),
+        (Pair { operations: [add(4), remove(3, true)], at }, [570, 2_400]),
+        (Pair { operations: [add(4), remove(3, false)], at }, [20_000, 187_000]),
         (Pair { operations: [add(4), add(5)], at }, [650_000, TOO_LONG]),
     ]
 }
@@ -379,7 +389,7 @@ fn reads_meet_writes_while_the_membership_changes() {
                 let order = if in_sequence { "then" } else { "beside" };
                 let [one, other] = pair.operations.map(name);
                 let name = format!("{one} {order} {other}, partition {}", partition.0);
-                let model = Cluster::new(pair, partition, Broken::Nothing);
+                let model = Cluster::new(pair, partition, Quorums::TWO, Broken::Nothing);
                 let least = state_counts_min[usize::from(!in_sequence)];
                 if least == TOO_LONG || least > LONG && !is_soak() {
                     continue;
@@ -400,19 +410,31 @@ fn name(operation: Operation) -> String {
     }
 }
 
+/// Whatever R and W are, as long as they meet.
+#[test]
+fn reads_meet_writes_with_other_quorums() {
+    let (pair, _) = pairs()[3];
+    let partition = partitions(pair.operations)[0];
+    for (quorums, least) in [(Quorums { r: 1, w: 3 }, 15_000), (Quorums { r: 3, w: 1 }, 58_000)] {
+        let model = Cluster::new(pair, partition, quorums, Broken::Nothing);
+        holds(&format!("{quorums:?}"), model, least);
+    }
+}
+
 #[test]
 fn each_rule_of_topologies_is_needed() {
-    for broken in [
-        Broken::CommittedAlone,
-        Broken::StaleTaken,
-        Broken::WarmAtOnce,
-        Broken::CommittedRead,
-        Broken::TwoAtOnce,
-        Broken::ReaderBehind,
+    for (broken, quorums) in [
+        (Broken::CommittedAlone, Quorums::TWO),
+        (Broken::StaleTaken, Quorums::TWO),
+        (Broken::WarmAtOnce, Quorums::TWO),
+        (Broken::CommittedRead, Quorums::TWO),
+        (Broken::SettledRead, Quorums::TWO),
+        (Broken::HeardForWrites, Quorums { r: 1, w: 3 }),
+        (Broken::TwoAtOnce, Quorums::TWO),
     ] {
         let (pair, _) = pairs()[3];
         let partition = partitions(pair.operations)[0];
-        breaks(&format!("{broken:?}"), Cluster::new(pair, partition, broken), MET);
+        breaks(&format!("{broken:?}"), Cluster::new(pair, partition, quorums, broken), MET);
     }
 }
 
@@ -422,6 +444,6 @@ fn each_rule_of_topologies_is_needed() {
 fn a_lost_node_that_was_also_to_leave_is_not_waited_for() {
     let pair = Pair { operations: [remove(3, false), remove(3, true)], at: [0, 1] };
     let partition = partitions(pair.operations)[0];
-    let model = Cluster::new(pair, partition, Broken::Nothing);
+    let model = Cluster::new(pair, partition, Quorums::TWO, Broken::Nothing);
     holds("leave 3 beside lost 3", Cluster { in_sequence: false, ..model }, 1);
 }

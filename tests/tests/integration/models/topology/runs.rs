@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use super::sets::{QUORUM, Set, is_in};
+use super::sets::{Set, is_in};
 use super::{Action, Broken, Cluster, NODES, Node, SETS_MAX, State};
 
 impl Model for Cluster {
@@ -16,7 +16,7 @@ impl Model for Cluster {
             committed: [false; 2],
             warm: [0; SETS_MAX],
             write: None,
-            acked: None,
+            is_acked: false,
             read: None,
             is_missed: false,
         }]
@@ -25,7 +25,7 @@ impl Model for Cluster {
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let is_alive = |node: &usize| !is_in(self.dead, *node);
         let lacking = (0..NODES).filter(|node| is_alive(node) && !is_in(state.having, *node));
-        if state.acked.is_some() && lacking.count() < usize::from(QUORUM) {
+        if state.is_acked && lacking.count() < usize::from(self.quorums.r) {
             // No read can miss it any more.
             return;
         }
@@ -41,11 +41,7 @@ impl Model for Cluster {
             if state.write.is_none() {
                 actions.push(Action::Write { coordinator: node });
             }
-            let may_read = |acked| {
-                let is_any = self.broken == Broken::ReaderBehind;
-                is_any || self.sets.has_settled(state.nodes[node].set, acked)
-            };
-            if state.read.is_none() && state.acked.is_some_and(may_read) {
+            if state.read.is_none() && state.is_acked {
                 actions.push(Action::Read { coordinator: node });
             }
             actions.extend([Action::Take { node }, Action::Serve { node }]);
@@ -91,7 +87,7 @@ impl Model for Cluster {
             Property::sometimes(
                 "a write is acknowledged late",
                 |model: &Cluster, state: &State| {
-                    state.acked.is_some()
+                    state.is_acked
                         && !model.known(state, 0).is_moving
                         && state.committed == [true; 2]
                 },

@@ -17,10 +17,19 @@ pub(super) type Nodes = u8;
 /// The number of a set of operations.
 pub(super) type Set = u8;
 
-/// Of R, W, and as many owners as a partition has.
-pub(super) const QUORUM: u8 = 2;
 const CONFIG: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 3 };
 const OPERATIONS_MAX: usize = 8;
+
+/// As the cluster is configured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quorums {
+    pub(super) r: u8,
+    pub(super) w: u8,
+}
+
+impl Quorums {
+    pub(super) const TWO: Quorums = Quorums { r: 2, w: 2 };
+}
 
 /// A set of operations, and the rings that follow from it.
 #[derive(Clone, Debug)]
@@ -29,8 +38,8 @@ pub(super) struct Known {
     pub(super) is_moving: bool,
     /// All owners, by topology.
     pub(super) owners: Owners,
-    /// Who is read, and coordinates.
-    pub(super) readers: Owners,
+    /// Who has copies, and coordinates.
+    pub(super) coordinators: Owners,
     pub(super) committed: Owners,
     /// Who must have copies equal to how many of whom before all settles.
     pub(super) to_hear: Vec<(Nodes, usize)>,
@@ -40,13 +49,14 @@ pub(super) struct Known {
     pub(super) voters: Nodes,
     /// Members, and those that leave.
     pub(super) members: Nodes,
-    need: u8,
 }
 
 /// All sets.
 #[derive(Debug)]
 pub(super) struct Sets {
     partition: Partition,
+    /// The quorum of which who catches up misses nothing.
+    heard: u8,
     known: Mutex<Vec<Arc<Known>>>,
     merged: Mutex<Memo<(Set, Set), Set>>,
     moving: Mutex<Vec<(Operation, Set)>>,
@@ -75,36 +85,44 @@ pub(super) fn add(node: u32) -> Operation {
 }
 
 impl Known {
-    /// How many of `owners` are needed, as a coordinator asks that names no number itself.
-    fn tally(&self, owners: &Owners, done: Nodes) -> Tally {
-        let need = Need { nodes: self.need, primaries: 0, durable: 0 };
-        let mut tally = Tally::new(owners, need);
+    /// As many of `owners` are needed as a coordinator asks that names no number itself.
+    fn tally(&self, owners: &Owners, (quorum, done): (u8, Nodes)) -> Tally {
+        let mut tally = Tally::new(owners, need(quorum, owners));
         for node in owners.iter().filter(|node| done & bit(**node) != 0) {
             tally.on_success(*node, true);
         }
         tally
     }
 
-    /// Whether it is enough that those did it.
-    pub(super) fn is_met(&self, owners: &Owners, done: Nodes) -> bool {
+    /// Whether it is enough for a quorum that those did it.
+    pub(super) fn is_met(&self, owners: &Owners, done: (u8, Nodes)) -> bool {
         self.tally(owners, done).verdict() == Verdict::Met
     }
 
     /// Whose answers still count when a coordinator goes on from here, where they were `owners`,
     /// to another set.
-    pub(super) fn moved(&self, owners: &Owners, to: &Known, next: &Owners, done: Nodes) -> Nodes {
-        let need = Need { nodes: to.need, primaries: 0, durable: 0 };
+    pub(super) fn moved(
+        &self,
+        owners: &Owners,
+        to: &Known,
+        next: &Owners,
+        done: (u8, Nodes),
+    ) -> Nodes {
         let is_member = |node: NodeId| to.members & bit(node) != 0;
-        let moved = self.tally(owners, done).moved_to(next, need, is_member);
+        let moved = self.tally(owners, done).moved_to(next, need(done.0, next), is_member);
         bits(next) & !bits(&moved.unasked().collect::<Vec<_>>())
     }
 }
 
+fn need(quorum: u8, owners: &Owners) -> Need {
+    Need { nodes: quorum.min(owners.count_max() as u8), primaries: 0, durable: 0 }
+}
+
 impl Sets {
     /// Of one partition; the nodes 1 to 3 have settled, and set 1 is theirs. Set 0 is empty.
-    pub(super) fn new(partition: Partition) -> Sets {
+    pub(super) fn new(partition: Partition, heard: u8) -> Sets {
         let (known, merged, moving) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let sets = Sets { partition, known, merged, moving };
+        let sets = Sets { partition, heard, known, merged, moving };
         sets.number(&[]);
         let mut set = 0;
         for node in 1..=3 {
@@ -202,13 +220,13 @@ impl Sets {
             is_moving: operations.is_moving(),
         });
         let partition = self.partition;
-        let (owners, readers) = (rings.owners(partition), rings.coordinators(partition));
+        let (owners, coordinators) = (rings.owners(partition), rings.coordinators(partition));
         let committed = Owners::new(rings.committed().owners(partition));
         let to_hear = (0..super::NODES).map(node_id).map(|node| {
             if rings.catches_up(partition, node) {
                 let own = usize::from(rings.is_coordinator(partition, node));
-                let others = rings.warm_count(partition, QUORUM).saturating_sub(own);
-                (bits(&readers), others)
+                let others = rings.warm_count(partition, self.heard).saturating_sub(own);
+                (bits(&coordinators), others)
             } else if rings.gives_up(partition, node) {
                 (bits(&committed), committed.len())
             } else {
@@ -224,9 +242,8 @@ impl Sets {
             concerned: bits(&rings.catching_up()) | bits(rings.leaving()),
             voters: if holders == 0 { members } else { holders },
             members: bits(&rings.nodes()),
-            need: QUORUM.min(rings.replica_count_max() as u8),
             owners,
-            readers,
+            coordinators,
             committed,
         }
     }
@@ -238,7 +255,7 @@ pub(super) fn partitions(operations: [Operation; 2]) -> Vec<Partition> {
     let mut kinds = BTreeSet::new();
     let mut partitions = Vec::new();
     for partition in (0..CONFIG.partition_count()).map(|at| Partition(at as u16)) {
-        let sets = Sets::new(partition);
+        let sets = Sets::new(partition, Quorums::TWO.w);
         let [one, other] = operations.map(|operation| sets.with(1, operation.moving()));
         let both = sets.merged(one, other);
         let kind = [1, one, other, both].map(|set| bits(&sets.known(set).committed));
