@@ -2,6 +2,7 @@
 //! it checks.
 
 mod found;
+mod meeting;
 mod reaped;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use ringmain_core::ring::Rings;
 use ringmain_core::time::{Instant, UnixMs};
 
 use found::{changed_expiry, found_by, found_by_reads};
+pub(super) use meeting::Required;
+use meeting::Topologies;
 
 use super::bodies::{Kept, Request};
 use super::client::{Known, Put, Written};
@@ -39,8 +42,11 @@ struct Acked {
     w: u8,
     /// Owners among them.
     pw: u8,
-    /// The cluster's W then: whoever asks for less may be missed behind a change of the membership.
-    default: u8,
+    /// The cluster's W then, at most: whoever asks for less may be missed behind a change of the
+    /// membership.
+    full: u8,
+    /// It asked for that.
+    is_default: bool,
     /// A node had it on disk, or held it if the mode asks for no more, whose disks were sound.
     is_held: bool,
 }
@@ -81,6 +87,7 @@ pub(super) struct Judge {
     fewest: BTreeMap<u64, u8>,
     /// The hashes of the rings of each topology.
     rings: BTreeMap<TopologyId, (u64, u64)>,
+    topologies: Topologies,
     /// Most nodes that a published ring had.
     pub(super) member_count: usize,
 }
@@ -98,6 +105,7 @@ impl Judge {
             sent: BTreeMap::new(),
             fewest: BTreeMap::new(),
             rings: BTreeMap::new(),
+            topologies: Topologies::default(),
             member_count: 0,
         }
     }
@@ -116,6 +124,7 @@ impl Judge {
     /// A client sends a write.
     pub(super) fn on_issue(&mut self, hosts: &[Host<'_>], key: usize, put: &Put) {
         self.fewest.insert(put.stamp, fewest_owners(hosts));
+        self.note_topologies(put);
         let content = match &put.content {
             Written::Nothing => Issued::Tombstone,
             Written::Value(value) => Issued::Value(value.clone()),
@@ -236,7 +245,9 @@ impl Judge {
             );
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
-        self.acked[key].push(Acked { stamp: put.stamp, w, pw: put.pw, default, is_held });
+        let (full, is_default) = (self.swarm.w.min(self.owner_count()), put.w == 0);
+        let (stamp, pw) = (put.stamp, put.pw);
+        self.acked[key].push(Acked { stamp, w, pw, full, is_default, is_held });
         Ok(())
     }
 
@@ -249,24 +260,6 @@ impl Judge {
         self.histories[key].refuse(stamp)
     }
 
-    /// S10: what a read with this R must cover if it begins now, all nodes being on one topology.
-    pub(super) fn required(&self, key: usize, r: u8, pr: u8) -> Set {
-        let n = self.owner_count();
-        let r = (if r == 0 { self.swarm.r.min(n) } else { r }).max(pr);
-        // Where others may stand in for owners, only the owners asked for meet.
-        let is_sloppy = self.member_count > usize::from(n);
-        let may_change = self.swarm.faults.change.is_some() || self.swarm.early.is_some();
-        let least = |acked: &Acked| if may_change { acked.default } else { 0 };
-        let meets = |acked: &&Acked| match is_sloppy {
-            true => acked.pw + pr > n && acked.pw >= least(acked),
-            false => acked.w + r > n && acked.w >= least(acked),
-        };
-        let is_held = |acked: &&Acked| acked.is_held;
-        let events = self.acked[key].iter().filter(is_held).filter(meets);
-        let single = events.filter_map(|acked| self.histories[key].only_event(acked.stamp));
-        single.collect()
-    }
-
     /// S2, S3, S8, S10: a read was answered with exactly the siblings that its context implies,
     /// and the context covers what it must.
     pub(super) fn on_read(
@@ -274,17 +267,12 @@ impl Judge {
         (key, key_bytes): (usize, &[u8]),
         reply: &Reply,
         context_key: &[u8; 16],
-        required: &Set,
+        required: &Required,
         cover: Option<&Known>,
     ) -> Result<Known, Violation> {
         let known = self.decode(key, key_bytes, &reply.context, context_key)?;
-        let history = &self.histories[key];
         self.check_shown((key, key_bytes), reply, context_key)?;
-        let is_missed = |acked: &&Acked| {
-            let is_required = acked.is_held && history.holds(acked.stamp, required);
-            is_required && !history.holds(acked.stamp, &known.events)
-        };
-        if let Some(Acked { stamp, .. }) = self.acked[key].iter().find(is_missed) {
+        if let Some(stamp) = self.missed(key, required, &known.events) {
             let detail = format!("a read of k{key} missed write {stamp}, acknowledged before");
             return Err(Violation::new(Invariant::StrictQuorum, detail));
         }

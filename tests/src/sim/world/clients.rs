@@ -10,9 +10,10 @@ use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
 
 use super::super::client::{Action, Known, Operation, Put, Replace, Written};
+use super::super::judge::Required;
 use super::super::mark::Mark;
 use super::super::network::Site;
-use super::super::oracle::{Invariant, Set, Violation};
+use super::super::oracle::{Invariant, Violation};
 use super::super::outbox::Reply;
 use super::{Event, Stage, World, note};
 
@@ -36,7 +37,7 @@ pub(super) struct Ticket {
     node: usize,
     life: u64,
     /// What a read must cover.
-    required: Set,
+    required: Required,
 }
 
 /// Who sends requests.
@@ -106,13 +107,11 @@ impl World<'_> {
         }
         let shard = self.random.below(self.hosts[node].stores.len());
         let required = match &operation.action {
-            // While a topology spreads, some nodes still read where its writes do not go.
-            Action::Get { .. } if !self.agrees() => Set::default(),
-            Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr),
+            Action::Get { r, pr, .. } => self.judge.required(operation.key, *r, *pr, self.agrees()),
             Action::Put(put) => {
                 self.judge.on_issue(&self.hosts, operation.key, put);
                 self.judge.on_sent(self.now, node, put.stamp);
-                Set::default()
+                Required::default()
             }
         };
         let (ticket, life) = (self.new_ticket(), self.life(node));

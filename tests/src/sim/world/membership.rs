@@ -28,6 +28,7 @@ impl World<'_> {
             }
         }
         if let Some(operations) = self.hosts[node].persisted.clone() {
+            self.judge.on_operations(node, &operations);
             let operations = Operations::new_checked(&operations).expect("as it was persisted");
             self.node_turn(node, NodeInput::Restored { operations })?;
         } else if node == 0 {
@@ -176,6 +177,7 @@ impl World<'_> {
                 let process = self.hosts[node].process.as_ref().expect("its process runs");
                 let machine = process.node.as_ref().expect("it is not at work");
                 let persisted = machine.operations().bytes().to_vec();
+                self.judge.on_operations(node, &persisted);
                 let (life, delay) = (self.life(node), self.random.delay(self.swarm.disk.sync));
                 self.after(delay, Event::Persisted { node, life, persisted });
             }
