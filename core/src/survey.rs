@@ -241,6 +241,14 @@ impl<'a> Surveys<'a> {
         self.advance(next);
     }
 
+    /// So many records could leave, but the build of `node`, which must agree, is too old to be
+    /// asked.
+    pub fn on_too_old(&mut self, node: NodeId, count: usize, next: Option<u64>) {
+        self.pass.too_old.get_or_insert(node);
+        self.pass.put_off += count as u64;
+        self.advance(next);
+    }
+
     /// What may leave was listed, to compact of the key of that order: nothing behind `next`, if
     /// that is none. `young` have ended, too, but not for long enough. All of `nodes` are to agree.
     ///

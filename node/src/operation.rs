@@ -90,6 +90,8 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
         ClientError::Refused(Reason::NoCluster) => "let the node join a cluster first",
         ClientError::Refused(Reason::Full) => "try again, or at another --node",
         ClientError::Refused(_) => "check versions, and that this is a node of the right cluster",
+        ClientError::Apart(_) => "take the command of a release between",
+        ClientError::TooOld { .. } => "upgrade the older of the two, see `ringmain cluster status`",
         ClientError::OtherSecret => "give this cluster's secret",
         ClientError::NoRandom(_) => "provide /dev/urandom",
         ClientError::Failed { status, .. } => match status {

@@ -1,8 +1,10 @@
 //! `ringmain reap`: has all nodes see now what may leave for good, and waits for that.
 
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
+use ringmain_core::wire::op::Op;
 use serde::{Deserialize, Serialize};
 
 use crate::args::ReapArgs;
@@ -32,6 +34,9 @@ struct Reaping {
     put_off: u64,
     /// How often that was so since a member is away.
     away: u64,
+    /// Members whose build is too old to agree that something leaves.
+    #[serde(default)]
+    too_old: BTreeSet<String>,
     /// Shards from which nothing may leave now.
     barred: u64,
     /// Deleted keys that are left; each counts at every member that has it, as what follows.
@@ -47,6 +52,7 @@ struct Reaping {
 pub(crate) fn run(args: &ReapArgs) -> Result<(), Failure> {
     let secret = args.cluster_secret.as_deref().map(given_secret).transpose()?;
     let mut everyone = Everyone::connect(&args.node, secret.as_ref())?;
+    everyone.must_know(Op::Reap)?;
     everyone.ask(|client| client.reap());
     let mut progress = Progress::new("reap", "shards");
     let sum = loop {
@@ -87,6 +93,7 @@ impl Reaping {
         self.put_off += other.put_off;
         self.away += other.away;
         self.barred += other.barred;
+        self.too_old.extend(other.too_old.iter().cloned());
         self.tombstones += other.tombstones;
         self.unowned += other.unowned;
     }
@@ -107,6 +114,9 @@ impl Reaping {
                 _ => "a member is away",
             };
             text += &format!("\nput off: {} records: {why}", self.put_off);
+        }
+        for node in &self.too_old {
+            text += &format!("\nput off: the build of node {node} is too old to agree: upgrade it");
         }
         if self.barred > 0 {
             text += "\nput off: data moves, or a node may not write";
@@ -155,6 +165,10 @@ mod tests {
         assert!(sum.verdict().unwrap_err().to_string().contains("9 records"));
         sum.away = 1;
         assert!(sum.text().contains("9 records: a member is away"));
+        sum.add(
+            &parse(&TEXT.replace("\"away\":0", "\"away\":0,\"too_old\":[\"0000002a\"]")).unwrap(),
+        );
+        assert!(sum.text().contains("node 0000002a is too old"), "{}", sum.text());
         sum.barred = 1;
         assert!(sum.verdict().unwrap_err().to_string().contains("1 shards"));
         sum.unasked.push("a (00000001)".into());

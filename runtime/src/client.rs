@@ -13,15 +13,18 @@ use std::time::{Duration, Instant};
 use ringmain_core::checksum::Software;
 use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
 use ringmain_core::time::UnixMs;
-use ringmain_core::wire::frame::{Frame, FrameError, Hop, frame_bytes, frame_length, write_frame};
+use ringmain_core::wire::frame::{
+    Frame, FrameError, Hop, frame_bytes, frame_length, stamp_frames, write_frame,
+};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
-use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason};
+use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
 use ringmain_core::wire::message::Message;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::{Malformed, Payload};
 use ringmain_core::wire::put::PutRequest;
 use ringmain_core::wire::reply::{Reply, Status};
+use ringmain_core::wire::version::{Apart, Versions};
 use ringmain_core::wire::{FIRST_BYTES, VERSION};
 
 use crate::data_dir::random_bytes;
@@ -42,6 +45,8 @@ pub struct Client {
     requests: u32,
     node: NodeId,
     cluster: Option<Cluster>,
+    /// What both speak.
+    version: u8,
 }
 
 /// The live values of a key.
@@ -96,6 +101,17 @@ pub enum ClientError {
     /// The node closed the connection with this reason.
     #[error("the node refused the connection: {0:?}")]
     Refused(Reason),
+    /// There is no version of the protocol in common.
+    #[error("{0}")]
+    Apart(Apart),
+    /// The node's build, or this one, does not know what was asked.
+    #[error("this needs version {needed} of the wire protocol, and one of both ends has {version}")]
+    TooOld {
+        /// What both speak.
+        version: u8,
+        /// What was asked needs.
+        needed: u8,
+    },
     /// The node does not know the given secret.
     #[error("the node does not have this cluster secret")]
     OtherSecret,
@@ -146,6 +162,7 @@ impl Client {
             requests: 0,
             node: NodeId(0),
             cluster: None,
+            version: VERSION,
         };
         client.say_hello(secret, deadline)?;
         Ok(client)
@@ -159,6 +176,11 @@ impl Client {
     /// The node's cluster; `None` while it is in none.
     pub fn cluster(&self) -> Option<Cluster> {
         self.cluster
+    }
+
+    /// The version of the protocol that it speaks with the node: that of the older of the two.
+    pub fn version(&self) -> u8 {
+        self.version
     }
 
     /// Reads a key.
@@ -194,8 +216,8 @@ impl Client {
     fn say_hello(&mut self, secret: Option<&Secret>, deadline: Instant) -> Result<(), ClientError> {
         let nonce = random_bytes().map_err(|_| ClientError::NoRandom(io::Error::other("none")))?;
         let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
+            version_min: Versions::OWN.oldest,
+            version_max: Versions::OWN.newest,
             kind: Kind::Client,
             shard: ShardIndex(0),
             source_shard: ShardIndex(0),
@@ -212,7 +234,10 @@ impl Client {
             return Err(ClientError::Malformed);
         };
         let proof = secret.map(|secret| prove(secret, &hello, &reply)).transpose()?;
-        (self.node, self.cluster) = (reply.node, reply.cluster);
+        if !Versions::OWN.contains(reply.version) {
+            return Err(ClientError::Malformed);
+        }
+        (self.node, self.cluster, self.version) = (reply.node, reply.cluster, reply.version);
         match proof {
             Some(proof) => self.send(Op::Proof, RequestId(0), &[], &proof),
             None => Ok(()),
@@ -226,6 +251,9 @@ impl Client {
         key: &[u8],
         payload: &impl Payload,
     ) -> Result<Frame<'_>, ClientError> {
+        if op.since() > self.version {
+            return Err(ClientError::TooOld { version: self.version, needed: op.since() });
+        }
         let deadline = Instant::now() + self.timeout;
         // 0 names the frames of the handshake.
         self.requests = self.requests.wrapping_add(1).max(1);
@@ -236,6 +264,9 @@ impl Client {
             let frame =
                 Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)?;
             message(&frame)?;
+            if !frame.speaks(self.version) {
+                return Err(ClientError::Malformed);
+            }
             // A WELCOME, or else the answer to a request that was given up.
             if frame.hop().request == request {
                 break;
@@ -262,6 +293,7 @@ impl Client {
         };
         let mut frame = vec![0; frame_length(key.len(), payload.bytes())];
         write_frame::<Software>(&hop, key, payload, &mut frame);
+        stamp_frames(&mut frame, self.version, 0);
         self.stream.set_write_timeout(Some(self.timeout)).map_err(ClientError::Lost)?;
         self.stream.write_all(&frame).map_err(lost)
     }
@@ -311,9 +343,18 @@ fn prove(secret: &Secret, hello: &Hello, reply: &HelloReply<'_>) -> Result<Proof
 /// The message of a frame; a REFUSED is an error.
 fn message<'a>(frame: &Frame<'a>) -> Result<Message<'a>, ClientError> {
     match Message::new_checked(frame) {
-        Ok(Message::Refused(refused)) => Err(ClientError::Refused(refused.reason)),
+        Ok(Message::Refused(refused)) => Err(on_refused(refused)),
         Ok(message) => Ok(message),
         Err(Malformed) => Err(ClientError::Malformed),
+    }
+}
+
+fn on_refused(refused: Refused) -> ClientError {
+    match (refused.reason, refused.versions()) {
+        (Reason::UnknownVersion, Ok(other)) => {
+            ClientError::Apart(Apart { own: Versions::OWN, other })
+        }
+        (reason, _) => ClientError::Refused(reason),
     }
 }
 

@@ -46,6 +46,7 @@ measured! {
     Counter {
         ConnectionsAccepted "connections_accepted_total" "Connections accepted.",
         ConnectionsRefused "connections_refused_total" "Connections closed at the limit.",
+        ConnectionsApart "connections_apart_total" "Not made: no wire version in common.",
         ConnectionsEvicted "connections_evicted_total" "Closed, since they do not read.",
         BytesReceived "received_bytes_total" "Bytes received from sockets.",
         BytesSent "sent_bytes_total" "Bytes sent to sockets.",
@@ -114,6 +115,7 @@ measured! {
         Exchanging "exchanges_running" "Comparisons that go on, asked for or answered.",
         PeersReachable "peers_reachable" "Peers to which all links of the shard stand.",
         PeersSuspect "peers_suspect" "Of these, those that are silent: others are asked first.",
+        PeersOlder "peers_older" "Peers whose build speaks an older wire version: reaping waits.",
         InRing "in_ring" "1 while the shard works for a ring that this node is in.",
         MembersAlive "members_alive" "Members that the cluster holds for alive.",
         MembersSuspect "members_suspect" "Members that are suspected, or that this node lacks.",

@@ -8,7 +8,7 @@ use crate::admission::{Memory, shard_bytes};
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{
     Answers, Clerk, Connections, Control, Driver, Engine, Files, Io, LateDoorbell, Latencies,
-    Looks, Members, MeshEndpoint, NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State,
+    Looks, Members, MeshEndpoint, NATIVE, Peers, RESP, STOP_TIMEOUT, Scrub, State, Told,
 };
 use crate::log::OpenError;
 use crate::mesh::{Controls, MeshLimits, mesh};
@@ -442,6 +442,7 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
         relief: Default::default(),
         sleepers: plan.sleepers.clone(),
         looks: Looks::default(),
+        told: Told::default(),
         stored: Default::default(),
         inline_from: Default::default(),
         next_look: Default::default(),

@@ -165,6 +165,8 @@ pub enum Command<'a> {
 pub enum FrameRefused {
     /// It comes from another cluster.
     OtherCluster,
+    /// It says another version than that of its connection.
+    OtherVersion,
     /// Its payload breaks the rules of its op.
     Malformed,
     /// Its op is none of a shard's.

@@ -306,8 +306,11 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let (me, partition) = (self.shard.config().node, erase.partition);
         let owners = self.shard.rings().owners(partition);
         let hop = self.hop(Op::Erase, 0);
+        // Who was put back to an older build meanwhile keeps it, and it is reaped again.
         for node in owners.into_iter().filter(|node| *node != me) {
-            self.send(To::Node(node, partition), hop, &[], erase);
+            if self.shard.may_send(node, Op::Erase) {
+                self.send(To::Node(node, partition), hop, &[], erase);
+            }
         }
     }
 

@@ -137,6 +137,14 @@ pub enum Input<'a> {
         /// The request.
         op: RequestId,
     },
+    /// A peer is about to be reachable over links of that version of the protocol. Without it, and
+    /// after [`Input::PeerDown`], it counts as one of this build's version.
+    PeerSpeaks {
+        /// The peer.
+        node: NodeId,
+        /// The version, the lowest of all links to it.
+        version: u8,
+    },
     /// A peer can be reached.
     PeerUp(NodeId),
     /// A peer cannot be reached; what was sent to it may or may not have arrived.

@@ -27,6 +27,7 @@ mod read;
 mod standing;
 mod straggler;
 mod survey;
+mod versions;
 mod walk;
 mod warm;
 
@@ -131,6 +132,8 @@ pub struct Shard<'a> {
     reads: u32,
     /// Peers that can be reached, sorted.
     reachable: Vec<NodeId, MEMBER_COUNT_MAX>,
+    /// Those of them that speak the version of the protocol before this node's.
+    older: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// Peers that came back while a walk still fails what waited for them.
     returning: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// The next slot that the walk visits; none when no walk is running.
@@ -181,6 +184,7 @@ impl<'a> Shard<'a> {
             health: Health::default(),
             reads: 0,
             reachable: Vec::new(),
+            older: Vec::new(),
             returning: Vec::new(),
             walk: None,
             is_stopping: false,
@@ -241,6 +245,7 @@ impl<'a> Shard<'a> {
                 self.on_forward_replied(now, op, node, order);
             }
             Input::ForwardLost { op } => self.on_forward_lost(op),
+            Input::PeerSpeaks { node, version } => self.on_peer_speaks(node, version),
             Input::PeerUp(node) => self.on_peer_up(now, node),
             Input::PeerDown(node) => self.on_peer_down(now, node),
             Input::Stored { written, synced } => self.on_stored(now, written, synced),

@@ -8,6 +8,7 @@ use crate::records::Place;
 use crate::survey::{Bits, Counts, Pass, Purpose, Settings, Step};
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
+use crate::wire::op::Op;
 use crate::wire::survey::Survey;
 use core::time::Duration;
 use heapless::Vec;
@@ -139,7 +140,8 @@ impl Shard<'_> {
                 }
                 Step::Ask { number, node } => {
                     let Some(Survey { partition, .. }) = self.surveys.batch(number) else { return };
-                    if node == self.config.node || self.is_well(node) {
+                    let is_well = self.is_well(node) && self.may_send(node, Op::Survey);
+                    if node == self.config.node || is_well {
                         return self.output(Output::SurveyAsk { number, node, partition });
                     }
                     self.surveys.on_unsent(number);
@@ -197,15 +199,21 @@ impl Shard<'_> {
             Purpose::Fence => self.rings.committed().owners(partition).iter().copied().collect(),
         };
         let is_there = |node: &NodeId| *node == self.config.node || self.is_well(*node);
+        let has_all = self.too_old_for(Op::Survey, &nodes).is_none() && nodes.iter().all(is_there);
+        if is_long && !has_all {
+            // The next write has it looked at again; nobody waits for that.
+            return self.surveys.on_left_out(next);
+        }
+        if !entries.is_empty()
+            && let Some(older) = self.too_old_for(Op::Survey, &nodes)
+        {
+            return self.surveys.on_too_old(older, entries.len(), next);
+        }
         if entries.is_empty() || nodes.iter().all(is_there) {
             let (subject, listed) = ((partition, purpose, order), (entries, young));
             return self.surveys.on_listed(now, subject, listed, next, &nodes);
         }
-        match is_long {
-            // The next write has it looked at again; nobody waits for that.
-            true => self.surveys.on_left_out(next),
-            false => self.surveys.on_away(entries.len(), next),
-        }
+        self.surveys.on_away(entries.len(), next);
     }
 
     /// As what this node can say whether records of `partition` may leave; none if it cannot now.

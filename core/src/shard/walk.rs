@@ -179,6 +179,7 @@ impl Shard<'_> {
         if let Ok(index) = self.reachable.binary_search(&node) {
             self.reachable.remove(index);
         }
+        self.forget_version(node);
         self.health.on_links_changed(node);
         self.returning.retain(|returning| *returning != node);
         self.exchanges.on_peer_down(now, node);

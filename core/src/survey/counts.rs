@@ -1,5 +1,7 @@
 //! How surveys went.
 
+use crate::id::NodeId;
+
 /// What surveys have done since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
@@ -28,4 +30,7 @@ pub struct Pass {
     pub away: u64,
     /// Records that have ended, but not for long enough.
     pub young: u64,
+    /// A node that must agree and whose build is too old to be asked, if there is one: then nothing
+    /// that it has to agree to leaves before it is upgraded.
+    pub too_old: Option<NodeId>,
 }

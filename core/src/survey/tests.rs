@@ -151,11 +151,23 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     assert!(surveys.is_passing(), "a survey goes on");
     surveys.on_answer(later, numbers[1], A, ([0; 2], AGE));
     assert_eq!(surveys.next(later, 3), None);
-    let pass = Pass { dropped: 0, put_off: 1 + 1 + 6, away: 1, young: 8 };
+    let pass = Pass { dropped: 0, put_off: 1 + 1 + 6, away: 1, young: 8, too_old: None };
     assert_eq!(*surveys.last_pass(), pass);
     // Once more, as it is asked for.
     surveys.want_pass(later);
     assert_eq!(surveys.next(later, 3), Some(Step::List { index: 0, from: 0, is_long: false }));
+}
+
+#[test]
+fn a_pass_names_the_first_member_that_is_too_old_to_agree() {
+    let mut surveys = surveys(2);
+    for (index, (node, count)) in [(B, 3), (A, 4)].into_iter().enumerate() {
+        assert_eq!(surveys.next(START, 2), Some(Step::List { index, from: 0 }));
+        surveys.on_too_old(node, count, None);
+    }
+    assert_eq!(surveys.next(START, 2), None);
+    assert_eq!(*surveys.last_pass(), Pass { put_off: 7, too_old: Some(B), ..Pass::default() });
+    assert!(surveys.next_at() <= Some(START + SURVEY_INTERVAL_MIN), "it is tried again soon");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! Reading: [`frame_bytes`] on what has arrived, until it names a length; then
 //! [`Frame::new_checked`] on that many bytes; then [`Message`](super::message::Message) or the
 //! payload type of the op. A frame is checked for its cluster apart ([`Frame::is_of`]), since a
-//! HELLO may not know it. Any [`FrameError`] means that the stream has lost its place: close it.
+//! HELLO may not know it, and for the version of its connection ([`Frame::speaks`]). Any
+//! [`FrameError`] means that the stream has lost its place: close it.
 
 use core::error::Error;
 use core::fmt;
@@ -14,7 +15,8 @@ use super::body::{Body, BodyError, body_bytes, write_body};
 use super::layout;
 use super::op::Op;
 use super::payload::Payload;
-use super::{COVERED_BYTES, FIRST_BYTES, HOP_MAGIC, VERSION};
+use super::version::Versions;
+use super::{COVERED_BYTES, FIRST_BYTES, HANDSHAKE_VERSION, HOP_MAGIC, VERSION};
 use crate::checksum::Checksum;
 use crate::id::{RequestId, TopologyId};
 
@@ -38,7 +40,8 @@ pub struct Hop {
 
 impl Hop {
     /// Writes the first 32 bytes of a frame whose body has `body_bytes`: alone, in front of a
-    /// body that the log holds, or over the hop part of a frame that is passed on.
+    /// body that the log holds, or over the hop part of a frame that is passed on. It says the
+    /// version of this build until [`stamp_frames`] has been there.
     ///
     /// # Panics
     /// If `out` is not 32 bytes long, or `body_bytes` is no length that the op allows.
@@ -48,7 +51,7 @@ impl Hop {
         assert!(body_bytes <= self.op.body_bytes_max());
         let hop = layout::Hop {
             magic: HOP_MAGIC.into(),
-            version: VERSION,
+            version: self.op.version(VERSION),
             op: self.op.number(),
             body: (body_bytes as u32).into(),
             request: self.request.0.into(),
@@ -64,6 +67,7 @@ impl Hop {
 /// A frame that was checked as a whole; its payload is checked by the payload's type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
+    version: u8,
     hop: Hop,
     body: Body<'a>,
 }
@@ -73,9 +77,9 @@ pub struct Frame<'a> {
 pub enum FrameError {
     /// It does not begin like a frame.
     BadMagic,
-    /// A version other than [`VERSION`].
+    /// A version that this build does not speak.
     UnknownVersion(u8),
-    /// No [`Op`] has this number.
+    /// No [`Op`] has this number, in the version of the frame.
     UnknownOp(u8),
     /// The body is longer than its op allows.
     TooLarge,
@@ -97,13 +101,12 @@ pub fn frame_bytes(prefix: &[u8]) -> Result<Option<usize>, FrameError> {
     if prefix.iter().zip(&magic).any(|(byte, expected)| byte != expected) {
         return Err(FrameError::BadMagic);
     }
-    if let Some(&version) = prefix.get(2)
-        && version != VERSION
-    {
+    let Some(&version) = prefix.get(2) else { return Ok(None) };
+    if version != HANDSHAKE_VERSION && !Versions::OWN.contains(version) {
         return Err(FrameError::UnknownVersion(version));
     }
     let Some(&op) = prefix.get(3) else { return Ok(None) };
-    let op = Op::from_number(op).ok_or(FrameError::UnknownOp(op))?;
+    let op = known_op(op, version)?;
     let Some(body) = prefix.get(4..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
     let body = u32::from_le_bytes(*body) as usize;
     if body > op.body_bytes_max() {
@@ -113,6 +116,19 @@ pub fn frame_bytes(prefix: &[u8]) -> Result<Option<usize>, FrameError> {
         return Err(FrameError::Malformed);
     }
     Ok(Some(FIRST_BYTES + body))
+}
+
+/// The op of that number, if a frame of that version may have it.
+fn known_op(number: u8, version: u8) -> Result<Op, FrameError> {
+    let op = Op::from_number(number).ok_or(FrameError::UnknownOp(number))?;
+    let is_spoken = match op.is_handshake() {
+        true => version == HANDSHAKE_VERSION,
+        false => Versions::OWN.contains(version),
+    };
+    if !is_spoken {
+        return Err(FrameError::UnknownVersion(version));
+    }
+    if version < op.since() { Err(FrameError::UnknownOp(number)) } else { Ok(op) }
 }
 
 impl<'a> Frame<'a> {
@@ -143,6 +159,7 @@ impl<'a> Frame<'a> {
         if !op.takes_key(body.key().len()) {
             return Err(FrameError::BadKeyLength);
         }
+        let version = hop.version;
         let hop = Hop {
             op,
             request: RequestId(hop.request.get()),
@@ -151,12 +168,23 @@ impl<'a> Frame<'a> {
             topology: TopologyId(hop.topology.get()),
             cluster_digest: hop.cluster_digest.get(),
         };
-        Ok(Frame { hop, body })
+        Ok(Frame { version, hop, body })
     }
 
     /// Its hop part.
     pub fn hop(&self) -> &Hop {
         &self.hop
+    }
+
+    /// The version of the protocol that it says: who reads a payload whose bytes depend on it
+    /// asks here.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Whether it may come over a connection whose ends agreed on `version`.
+    pub fn speaks(&self, version: u8) -> bool {
+        self.version == self.hop.op.version(version)
     }
 
     /// Its op.
@@ -218,16 +246,19 @@ pub fn write_frame_with<C: Checksum>(
     write_body::<C>(key, body, fill);
 }
 
-/// Puts `sent_ms` into each frame of `frames`, which lie there whole, one behind the other.
-/// O(number of frames).
+/// Puts `sent_ms`, and the version of their connection, into each frame of `frames`, which lie
+/// there whole, one behind the other. O(number of frames).
 ///
 /// # Panics
-/// If bytes are left that are no whole frame.
-pub fn stamp_frames(frames: &mut [u8], sent_ms: u16) {
+/// If bytes are left that are no whole frame, or a frame is of an op that `version` does not have.
+pub fn stamp_frames(frames: &mut [u8], version: u8, sent_ms: u16) {
     let mut rest = frames;
     while !rest.is_empty() {
         let length = frame_bytes(rest).ok().flatten().expect("frames were written here");
         let (frame, behind) = rest.split_at_mut(length);
+        let op = Op::from_number(frame[OP_AT]).expect("a frame has an op");
+        assert!(op.since() <= version);
+        frame[VERSION_AT] = op.version(version);
         frame[SENT_PLACE].copy_from_slice(&sent_ms.to_le_bytes());
         rest = behind;
     }
@@ -236,6 +267,10 @@ pub fn stamp_frames(frames: &mut [u8], sent_ms: u16) {
 /// Where a hop part says when it was sent.
 const SENT_PLACE: Range<usize> =
     offset_of!(layout::Hop, sent_ms)..offset_of!(layout::Hop, topology);
+/// Where it says its version.
+const VERSION_AT: usize = offset_of!(layout::Hop, version);
+/// Where it says its op.
+const OP_AT: usize = offset_of!(layout::Hop, op);
 
 const _: () = assert!(SENT_PLACE.end - SENT_PLACE.start == size_of::<u16>());
 

@@ -3,6 +3,7 @@
 
 use super::layout;
 use super::payload::{Malformed, Payload};
+use super::version::Versions;
 use super::{SECRET_BYTES_MAX, SECRET_BYTES_MIN};
 use crate::id::{Boot, ClusterId, NodeId, ShardIndex};
 use crate::limits::{PARTITION_BITS_MAX, PARTITION_BITS_MIN, REPLICA_COUNT_MAX, SHARD_COUNT_MAX};
@@ -45,7 +46,9 @@ codes! {
     }
 }
 
-/// HELLO: the dialer's first words.
+/// HELLO: the dialer's first words. Its layout, and that of HELLO_REPLY, PROOF and REFUSED, is the
+/// same in every version, for ever: a build must be able to read what one says that it was never
+/// made to speak to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hello {
     /// Oldest protocol version that the dialer speaks, ≥ 1.
@@ -71,6 +74,11 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// What the dialer speaks.
+    pub fn versions(&self) -> Versions {
+        Versions { oldest: self.version_min, newest: self.version_max }
+    }
+
     /// Reads a HELLO.
     pub fn new_checked(payload: &[u8]) -> Result<Hello, Malformed> {
         let fixed = layout::exact::<layout::Hello>(payload)?;
@@ -315,6 +323,19 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// What the acceptor speaks.
+    ///
+    /// # Errors
+    /// It is no range.
+    pub fn versions(&self) -> Result<Versions, Malformed> {
+        let (oldest, newest) = (self.version_min, self.version_max);
+        if 1 <= oldest && oldest <= newest {
+            Ok(Versions { oldest, newest })
+        } else {
+            Err(Malformed)
+        }
+    }
+
     /// Reads a REFUSED.
     pub fn new_checked(payload: &[u8]) -> Result<Refused, Malformed> {
         let fixed = layout::exact::<layout::Refused>(payload)?;

@@ -8,8 +8,15 @@
 //! give an error, never a panic; what a writer asserts, its reader checks.
 //!
 //! A connection opens with HELLO (its frame may carry topology and digest 0), HELLO_REPLY,
-//! PROOF, then WELCOME or REFUSED; see [`handshake`]. HELLO, HELLO_REPLY and REFUSED keep their
-//! layout in every later version, so that any two nodes can tell each other why they part.
+//! PROOF, then WELCOME or REFUSED; see [`handshake`]. These five keep their layout, and say version
+//! 1, in every later version, so that any two nodes can tell each other why they part. All other
+//! frames of a connection say the version on which its ends agreed; see [`version`], also for the
+//! rule: never change the bytes of a frame without a version. `since` names the version that
+//! brought an op; the others are of version 1.
+//!
+//! The log has versions of its own: of its files (FORMAT_VERSION in the runtime), which covers the
+//! covered header and Record v1 as they lie there, and of the place part. Both travel unchanged
+//! between wire and log, so whoever changes one of them raises both.
 //!
 //! Columns: offset, bytes, field, meaning. `+` is behind the field above; a length that is a
 //! name is the value of that field; `rest` goes up to the end. A test holds this to the code.
@@ -17,7 +24,7 @@
 //! ```text
 //! hop part: 32 bytes, on the wire; not covered by the CRC, may be rewritten at every hop
 //!    0   2  magic            a7 52
-//!    2   1  version          1
+//!    2   1  version          1 in a handshake, then the one agreed on
 //!    3   1  op               the numbers below
 //!    4   4  body             bytes behind these 32: 8..=BODY_BYTES_MAX, less for most ops
 //!    8   4  request          the sender's name for it; an answer repeats it
@@ -218,8 +225,8 @@
 //!    9   7  reserved
 //! CLEAR=76: 0 bytes
 //! TRANSFERS=77: 0 bytes
-//! REAP=78: 0 bytes
-//! REAP_STATUS=79: 0 bytes
+//! REAP=78: 0 bytes; since 2
+//! REAP_STATUS=79: 0 bytes; since 2
 //!
 //! PING=80 PING_REQUEST=81 PONG=82 RELAYING=83: 8 bytes, then at most UPDATE_COUNT_MAX updates
 //!    0   4  sequence         the prober's number of its probe
@@ -281,20 +288,18 @@
 //!    4   4  differences      keys in which the two differ still
 //!    8   8  sent             records
 //!   16   8  got              records
-//! SURVEY=112: 16 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; to compact:
-//!             entries of a version vector, ascending, the upper half of each before the lower one
-//!    0   8  order            of the key, to compact; else 0
+//! SURVEY=112: 16 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; since 2
+//!    0   8  order            of the key, to compact, and entries are dots, upper half first; else 0
 //!    8   2  partition
 //!   10   1  purpose          1 reap, 2 fence, 3 compact
 //!   11   1  flags            1 LAST: what the receiver agreed to before must be on disk; to compact
 //!   12   4  reserved
-//! SURVEYED=113: 24 bytes
+//! SURVEYED=113: 24 bytes; since 2
 //!    0  16  agreed           a bit for each entry, from the lowest of the first byte on
 //!   16   4  frame_age_max_ms how old a frame may be that the sender takes
 //!   20   4  reserved
-//! ERASE=114: 16 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; to compact:
-//!            1..=COMPACT_ENTRY_COUNT_MAX as in SURVEY
-//!    0   8  order            as in SURVEY
+//! ERASE=114: 16 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; since 2
+//!    0   8  order            as in SURVEY; to compact, there are up to COMPACT_ENTRY_COUNT_MAX
 //!    8   2  partition
 //!   10   1  purpose          1 reap, 3 compact
 //!   11   5  reserved
@@ -330,9 +335,16 @@ pub mod survey;
 #[cfg(test)]
 mod tests;
 pub mod topology;
+pub mod version;
 
-/// Version of frames and log records.
-pub const VERSION: u8 = 1;
+/// Newest version of the protocol that this build speaks.
+pub const VERSION: u8 = if cfg!(feature = "wire-older") { 1 } else { 2 };
+/// Oldest: the one before, so that nodes can be upgraded one by one.
+pub const VERSION_MIN: u8 = if VERSION > 1 { VERSION - 1 } else { 1 };
+/// What the frames of a handshake say, for ever.
+pub const HANDSHAKE_VERSION: u8 = 1;
+/// Version of the place part of a log record.
+pub const PLACE_VERSION: u8 = 1;
 /// Begins every frame. Not text, so neither HTTP nor RESP is mistaken for a frame.
 pub const HOP_MAGIC: u16 = 0x52a7;
 /// Begins every log record. Differs from [`HOP_MAGIC`] in four bits.

@@ -2,8 +2,8 @@
 
 use super::layout;
 use super::{
-    ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, FIRST_BYTES, ITEM_BYTES_MAX,
-    SECRET_BYTES_MAX,
+    ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, FIRST_BYTES, HANDSHAKE_VERSION,
+    ITEM_BYTES_MAX, SECRET_BYTES_MAX,
 };
 use crate::limits::{
     BODY_BYTES_MAX, COMPACT_ENTRY_COUNT_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX,
@@ -231,6 +231,24 @@ impl Op {
             // The others have their arms above.
             _ => 0,
         }
+    }
+
+    /// The version that brought it: it is never sent to who speaks an older one.
+    pub const fn since(self) -> u8 {
+        match self {
+            Op::Reap | Op::ReapStatus | Op::Survey | Op::Surveyed | Op::Erase => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether it opens a connection, or says why there is none: alike in all versions.
+    pub const fn is_handshake(self) -> bool {
+        self.number() <= Op::Refused.number()
+    }
+
+    /// What a frame of it says in a build that speaks up to `newest`.
+    pub const fn version(self, newest: u8) -> u8 {
+        if self.is_handshake() { HANDSHAKE_VERSION } else { newest }
     }
 
     /// Whether it is one of the failure detector.

@@ -9,7 +9,7 @@ use core::error::Error;
 use core::fmt;
 
 use super::layout;
-use super::{COVERED_BYTES, FIRST_BYTES, PLACE_MAGIC, VERSION};
+use super::{COVERED_BYTES, FIRST_BYTES, PLACE_MAGIC, PLACE_VERSION};
 use crate::checksum::Checksum;
 use crate::id::NodeId;
 use crate::limits::BODY_BYTES_MAX;
@@ -63,7 +63,7 @@ pub enum PlaceError {
     BadMagic,
     /// The guard does not match: damaged, or not written whole.
     BadGuard,
-    /// Sound, but of a version other than [`VERSION`].
+    /// Sound, but of a version other than [`PLACE_VERSION`].
     UnknownVersion(u8),
     /// Sound, but written for another place.
     Elsewhere,
@@ -86,7 +86,7 @@ impl PlacePart {
         assert!(self.kind.takes(self.target));
         let place = layout::Place {
             magic: PLACE_MAGIC.into(),
-            version: VERSION,
+            version: PLACE_VERSION,
             kind: self.kind.number(),
             body: self.body_bytes.into(),
             segment: self.segment.into(),
@@ -118,7 +118,7 @@ impl PlacePart {
         if place.guard.get() != guard::<C>(place, bytes, body_crc32c) {
             return Err(PlaceError::BadGuard);
         }
-        if place.version != VERSION {
+        if place.version != PLACE_VERSION {
             return Err(PlaceError::UnknownVersion(place.version));
         }
         if place.segment.get() != segment || place.offset.get() != offset {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use ringmain_core::wire::VERSION;
+use ringmain_core::wire::op::Op;
 use ringmain_runtime::client::{Client, ClientError};
 use ringmain_runtime::settings::Secret;
 
@@ -75,6 +77,23 @@ impl Everyone {
             }
         });
         answers
+    }
+
+    /// A failure if not all know `op`, with the name of one that is too old, or of this command.
+    pub(crate) fn must_know(&self, op: Op) -> Result<(), Failure> {
+        let needed = op.since();
+        if VERSION < needed {
+            let what = format!("this command speaks version {VERSION}, and this needs {needed}");
+            return Err(Failure::failed(what, "take the one of a newer build"));
+        }
+        let older = self.members.iter().find(|member| member.client.version() < needed);
+        let Some(Member { name, client, .. }) = older else { return Ok(()) };
+        let version = client.version();
+        let what = format!(
+            "node {name} speaks version {version} of the wire protocol, and this needs {needed} of \
+             all members"
+        );
+        Err(Failure::failed(what, "upgrade it, see `ringmain cluster status`, then ask again"))
     }
 
     /// How many were asked.

@@ -41,7 +41,10 @@ struct Member {
     native: Option<String>,
     owned: u64,
     leads: u64,
-    /// None where the node that was asked does not know it.
+    /// The newest version of the wire protocol that its build speaks; none, as what follows, where
+    /// the node that was asked does not know it.
+    #[serde(default)]
+    wire: Option<u8>,
     hints_held: Option<u64>,
 }
 
@@ -76,6 +79,7 @@ fn complete(status: &mut Value, others: &BTreeMap<String, Value>) {
         has_converged &= other.is_some_and(|other| other["converged"] == true);
         if let Some(own) = own {
             pending += own["hints_held"].as_u64().unwrap_or_default();
+            member["wire"] = own["wire"].clone();
             (member["hints_held"], member["oldest_hint_s"]) =
                 (own["hints_held"].clone(), own["oldest_hint_s"].clone());
         }
@@ -153,13 +157,15 @@ impl Status {
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
         table.set_header([
-            "node", "name", "state", "zone", "weight", "owned", "leads", "hints", "resp", "native",
+            "node", "name", "state", "wire", "zone", "weight", "owned", "leads", "hints", "resp",
+            "native",
         ]);
         for member in &self.nodes {
             table.add_row([
                 member.node.as_str(),
                 known(&member.name),
                 &member.state,
+                &member.wire.map_or("?".into(), |version| version.to_string()),
                 &member.zone,
                 &member.weight.to_string(),
                 &member.owned.to_string(),

@@ -1,6 +1,7 @@
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
+use ringmain_core::wire::VERSION_MIN;
 use ringmain_core::wire::admin::AdminReply;
 use ringmain_core::wire::hello::Refused;
 use ringmain_core::wire::put::{Content, Replaces};
@@ -72,6 +73,11 @@ impl Node {
 
     /// Takes a HELLO and answers it, knowing `secret`.
     fn greet(&mut self, known: &Secret) -> (Hello, Challenge) {
+        self.greet_as(known, VERSION)
+    }
+
+    /// The same, of a build that speaks no newer version.
+    fn greet_as(&mut self, known: &Secret, version: u8) -> (Hello, Challenge) {
         let bytes = self.receive();
         let frame = Frame::new_checked::<Software>(&bytes).unwrap();
         let hello = Hello::new_checked(frame.payload()).unwrap();
@@ -84,7 +90,7 @@ impl Node {
         };
         let keys = Keys::derive(known.bytes()).unwrap();
         let reply = HelloReply {
-            version: 1,
+            version,
             node: NodeId(9),
             boot: Boot(5),
             shards: 2,
@@ -230,6 +236,45 @@ fn errors_of_a_request_carry_the_counts() {
     });
     let error = Client::connect(address, None, LONG).unwrap().get(b"k", &GET).unwrap_err();
     assert_eq!(error.to_string(), "NOQUORUM 2 1: the outcome is unknown");
+    node.join().unwrap();
+}
+
+#[test]
+fn an_older_node_is_asked_what_it_knows_in_its_version() {
+    let (address, node) = Node::start(|mut node| {
+        let (hello, _) = node.greet_as(&secret(1), VERSION_MIN);
+        assert_eq!(hello.versions(), Versions::OWN);
+        let answer = AdminReply { status: Status::Ok, text: "{}" };
+        for version in [VERSION_MIN, VERSION] {
+            let bytes = node.receive();
+            let frame = Frame::new_checked::<Software>(&bytes).unwrap();
+            assert_eq!((frame.op(), frame.version()), (Op::Status, VERSION_MIN));
+            let mut answer = Node::frame(Op::AdminReply, frame.hop().request, &answer);
+            stamp_frames(&mut answer, version, 0);
+            node.stream.write_all(&answer).unwrap();
+        }
+    });
+    let mut client = Client::connect(address, None, LONG).unwrap();
+    assert_eq!(client.version(), VERSION_MIN);
+    let error = client.reap().unwrap_err();
+    assert!(matches!(error, ClientError::TooOld { version: VERSION_MIN, needed: VERSION }));
+    assert_eq!(client.status().unwrap(), "{}");
+    let error = client.status().unwrap_err();
+    assert!(matches!(error, ClientError::Malformed), "an answer of another version: {error}");
+    node.join().unwrap();
+}
+
+#[test]
+fn a_node_without_a_common_version_says_what_to_upgrade() {
+    let (address, node) = Node::start(|mut node| {
+        node.receive();
+        let (version_min, version_max) = (VERSION + 1, VERSION + 2);
+        let refused = Refused { reason: Reason::UnknownVersion, version_min, version_max };
+        node.send(Op::Refused, RequestId(0), &refused);
+    });
+    let error = Client::connect(address, None, LONG).unwrap_err();
+    let other = Versions { oldest: VERSION + 1, newest: VERSION + 2 };
+    assert_eq!(error.to_string(), Apart { own: Versions::OWN, other }.to_string());
     node.join().unwrap();
 }
 

@@ -14,6 +14,8 @@ use bytes::BytesMut;
 use ringmain_core::id::{NodeId, ShardIndex};
 use ringmain_core::request::Link;
 use ringmain_core::time::Instant;
+use ringmain_core::wire::VERSION;
+use ringmain_core::wire::frame::stamp_frames;
 use ringmain_core::wire::handshake::Challenge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,9 +49,11 @@ pub(crate) struct Connection {
     pub(crate) challenge: Option<Box<Challenge>>,
     /// Of a link to or from another node.
     pub(crate) clock: Option<LinkClock>,
+    /// The version on which both ends agreed; none before that.
+    pub(crate) version: Option<u8>,
     /// What is to be sent.
     pub(crate) out: SendBuffer,
-    /// So much of it, bytes, is stamped, if it is a link.
+    /// So much of it, bytes, is stamped.
     pub(crate) stamped_bytes: usize,
     /// An empty buffer that was sent, to be used again.
     pub(crate) spare: SendBuffer,
@@ -152,14 +156,20 @@ impl Connection {
         spoken + self.out.capacity() + self.spare.capacity() + self.sending_bytes
     }
 
-    /// Stamps the frames that entered the output of a link in the turn that began at `now`: the
-    /// one place where that is done, whoever wrote them.
+    /// Stamps the frames that entered the output in the turn that began at `now` with the version
+    /// of the connection, and those of a link with the time: the one place where that is done,
+    /// whoever wrote them.
     pub(crate) fn stamp(&mut self, now: Instant) {
-        if let Some(clock) = &mut self.clock {
-            let out = self.out.tail();
-            clock.stamp(now, &mut out[self.stamped_bytes..]);
-            self.stamped_bytes = out.len();
+        let Some(version) = self.version else { return };
+        let out = self.out.tail();
+        let frames = &mut out[self.stamped_bytes..];
+        match &mut self.clock {
+            Some(clock) => clock.stamp(now, version, frames),
+            // That of this build is what they say already.
+            None if version == VERSION => return,
+            None => stamp_frames(frames, version, 0),
         }
+        self.stamped_bytes = out.len();
     }
 
     /// Takes out all that is to be sent; what is written from now on goes into the spare buffer.
@@ -208,6 +218,7 @@ impl Connections {
             speaks: speaks(link),
             challenge: None,
             clock: None,
+            version: None,
             out: SendBuffer::default(),
             stamped_bytes: 0,
             spare: SendBuffer::default(),

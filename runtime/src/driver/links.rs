@@ -23,10 +23,11 @@ pub(crate) struct Looks {
 }
 
 impl State {
-    /// The handshake of a link is over: from now on its frames are stamped, and have an age.
-    pub(super) fn begin_link(&mut self, link: Link, clock: LinkClock) {
+    /// The handshake of a link is over: from now on its frames are stamped, and have an age
+    /// and a version.
+    pub(super) fn begin_link(&mut self, link: Link, version: u8, clock: LinkClock) {
         let Some(connection) = self.io.connections.of(link) else { return };
-        connection.clock = Some(clock);
+        (connection.version, connection.clock) = (Some(version), Some(clock));
         if self.looks.links.is_empty() {
             self.looks.next = self.engine.now + LOOK_PAUSE;
         }

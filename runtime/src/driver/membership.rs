@@ -20,6 +20,7 @@ use ringmain_core::time::Instant;
 use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::topology::{Items, Staged, Topology};
+use ringmain_core::wire::version::Versions;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Membership {
     /// Connections that the shard 0 of other nodes made to this one, which may have no link
     /// to them.
     pub(crate) incoming: BTreeMap<NodeId, Link>,
+    /// The newest version of the protocol that each of those says it speaks.
+    pub(crate) newest: BTreeMap<NodeId, u8>,
     /// Asked until this node is a member.
     pub(crate) seeds: Vec<SocketAddr>,
     pub(crate) next_seeds: Option<Instant>,
@@ -388,8 +391,7 @@ impl State {
     pub(super) fn on_link_up(&mut self, node: NodeId, shard: ShardIndex, link: Link) {
         let is_known = self.io.peers.contact(node).is_some();
         if self.io.peers.on_up(node, shard, link) {
-            self.engine.turn(&mut self.io).input(Input::PeerUp(node));
-            tracing::info!("node {node} is up");
+            self.on_all_links_up(node);
         }
         if shard == ShardIndex(0) && self.members.is_some() {
             if !is_known && let Some(members) = &mut self.members {
@@ -413,9 +415,10 @@ impl State {
     }
 
     /// Shard 0 of a node has connected to this shard.
-    pub(super) fn on_incoming_up(&mut self, node: NodeId, link: Link) {
+    pub(super) fn on_incoming_up(&mut self, node: NodeId, versions: Versions, link: Link) {
         let Some(members) = &mut self.members else { return };
         members.incoming.insert(node, link);
+        members.newest.insert(node, versions.newest);
         // Members are up once called themselves; a node that waits is called by nobody.
         if self.io.peers.contact(node).is_none() {
             self.node_input(NodeInput::PeerUp(node));
@@ -427,6 +430,7 @@ impl State {
         let Some(members) = &mut self.members else { return };
         if members.incoming.get(&node) == Some(&link) {
             members.incoming.remove(&node);
+            members.newest.remove(&node);
         }
         if self.node_link(node).is_none() {
             self.node_input(NodeInput::PeerDown(node));

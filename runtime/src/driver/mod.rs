@@ -36,6 +36,7 @@ mod store;
 mod tests;
 mod turns;
 mod verbs;
+mod versions;
 mod work;
 
 pub(crate) use answers::Answers;
@@ -54,6 +55,7 @@ pub(crate) use peers::Peers;
 pub(crate) use relief::{Relief, Sleepers};
 pub(crate) use resp::About;
 pub(crate) use scrub::{Board, Scrub};
+pub(crate) use versions::Told;
 
 use crate::log::Completion;
 use crate::log_files::LogFiles;
@@ -142,6 +144,8 @@ pub(crate) struct State {
     pub(crate) handshakes: VecDeque<(Instant, ConnectionId)>,
     /// Links that are looked at.
     pub(crate) looks: Looks,
+    /// Nodes that speak no version that this one does.
+    pub(crate) told: Told,
     /// Bytes that arrived from connections that have to wait.
     pub(crate) held_back: HeldBack,
     /// Connections that were closed while operations waited, perhaps their own.

@@ -10,7 +10,7 @@ use crate::checksum::Hardware;
 use crate::metrics::Counter;
 use crate::session::native::Local;
 use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
-use crate::session::native::dialer;
+use crate::session::native::dialer::{self, DialError};
 use crate::session::native::frames::{
     CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Flow, FrameReader, Pause, append_frame,
 };
@@ -23,6 +23,7 @@ use ringmain_core::wire::frame::{Frame, Hop};
 use ringmain_core::wire::hello::Reason;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::reply::Status;
+use ringmain_core::wire::version::Versions;
 use std::ops::ControlFlow;
 
 /// Most requests of one native client that wait for their answers, as of a RESP client.
@@ -35,6 +36,7 @@ impl State {
     pub(super) fn local(&self) -> Local<'_> {
         let config = self.engine.shard.config();
         Local {
+            versions: Versions::OWN,
             node: config.node,
             boot: config.boot,
             shard: config.shard,
@@ -89,6 +91,10 @@ impl State {
                 tracing::debug!("a native connection was refused: {reason:?}");
                 connection.is_closing = true;
             }
+            Step::Apart(node, apart) => {
+                connection.is_closing = true;
+                self.on_apart(node, apart);
+            }
             Step::Accepted(accepted) => {
                 self.work.push_back(Work::Stream(connection.id));
                 let link = connection.link;
@@ -99,8 +105,9 @@ impl State {
                     Accepted::Client { .. } if !self.io.clients.enter() => {
                         return self.refuse_client(slot);
                     }
-                    Accepted::Client { challenge } => {
+                    Accepted::Client { challenge, version } => {
                         connection.is_counted = true;
+                        connection.version = Some(version);
                         connection.challenge = Some(Box::new(challenge));
                         Speaks::Client(FrameReader::new(CLIENT_FRAME_BYTES_MAX))
                     }
@@ -108,12 +115,12 @@ impl State {
                         Speaks::PeerIn(node, FrameReader::new(FRAME_BYTES_MAX))
                     }
                 };
-                if let Accepted::Peer { clock, .. } = accepted {
-                    self.begin_link(link, clock);
+                if let Accepted::Peer { clock, version, .. } = accepted {
+                    self.begin_link(link, version, clock);
                 }
                 // Its shard 0 alone speaks of members; its other shards may call this one, too.
-                if let Accepted::Peer { node, shard: ShardIndex(0), .. } = accepted {
-                    self.on_incoming_up(node, link);
+                if let Accepted::Peer { node, shard: ShardIndex(0), versions, .. } = accepted {
+                    self.on_incoming_up(node, versions, link);
                 }
                 self.on_native(slot, &received[taken.consumed..]);
             }
@@ -147,13 +154,16 @@ impl State {
             dialer::Step::Wait => connection.speaks = Speaks::Dialing(dialer, dial),
             dialer::Step::Failed(error) => {
                 connection.is_closing = true;
+                if let DialError::Apart(apart) = error {
+                    self.on_apart(dial.node, apart);
+                }
                 self.fail_dial(dial, &error.to_string());
             }
             dialer::Step::Dialed(dialed) => {
                 let reader = FrameReader::new(FRAME_BYTES_MAX);
                 connection.speaks = Speaks::PeerOut(dialed.node, dial.shard, reader);
                 let link = connection.link;
-                self.begin_link(link, dialed.clock);
+                self.begin_link(link, dialed.version, dialed.clock);
                 self.on_link_up(dialed.node, dial.shard, link);
                 self.on_native(slot, &received[taken.consumed..]);
             }
@@ -170,7 +180,7 @@ impl State {
         back: impl FnOnce(FrameReader<Hardware>) -> Speaks,
     ) {
         let Some(connection) = self.io.connections.at(slot) else { return };
-        let (link, mut clock) = (connection.link, connection.clock);
+        let (link, mut clock, version) = (connection.link, connection.clock, connection.version);
         let now = self.now();
         let fed = reader.feed(received, |frame| {
             if let (Some(node), Some(clock)) = (node, &mut clock)
@@ -179,7 +189,12 @@ impl State {
                 self.refuse_untimely(slot, node, untimely);
                 return ControlFlow::Break(Pause::After);
             }
-            if let Err(refused) = self.on_frame(link, node, frame) {
+            let is_apart = version.is_some_and(|version| !frame.speaks(version));
+            let taken = match is_apart {
+                true => Err(FrameRefused::OtherVersion),
+                false => self.on_frame(link, node, frame),
+            };
+            if let Err(refused) = taken {
                 self.recorder.add(Counter::FramesRefused, 1);
                 tracing::warn!("a frame was refused: {refused:?}");
                 self.close_after_output(slot);

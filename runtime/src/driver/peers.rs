@@ -187,6 +187,15 @@ impl Peers {
         }
     }
 
+    /// The links to `node` that stand.
+    pub(crate) fn links(&self, node: NodeId) -> impl Iterator<Item = Link> + '_ {
+        let links = self.peers.get(&node).into_iter().flat_map(|peer| &peer.links);
+        links.filter_map(|link| match link.state {
+            State::Up(link) => Some(link),
+            State::Resting(_) | State::Dialing => None,
+        })
+    }
+
     /// How many peers are up.
     pub(crate) fn up_count(&self) -> usize {
         self.peers.values().filter(|peer| peer.is_up).count()

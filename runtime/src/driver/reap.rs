@@ -3,11 +3,12 @@
 
 use super::{Control, State};
 use crate::metrics::{Counter, Gauge};
-use ringmain_core::id::{Partition, ShardIndex};
+use ringmain_core::id::{NodeId, Partition, ShardIndex};
 use ringmain_core::records::Records;
 use ringmain_core::shard::{Input, Shard, SurveyEvent, first_partition};
 use ringmain_core::survey::{Counts, Pass};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// What a shard has done of the latest reaping that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,6 +122,8 @@ impl State {
         let (round, pages) = self.clerk.ledger().reapings();
         let is_over = |reaping: &Reaping| reaping.round >= round && !reaping.is_running();
         let left = shards - pages.iter().filter(|(reaping, _)| is_over(reaping)).count();
+        let too_old: BTreeSet<NodeId> =
+            pages.iter().filter_map(|(reaping, _)| reaping.pass.too_old).collect();
         let sum = |of: fn(&(Reaping, Leftover)) -> u64| pages.iter().map(of).sum::<u64>();
         json!({
             "is_running": left > 0,
@@ -131,6 +134,7 @@ impl State {
             "young": sum(|(reaping, _)| reaping.pass.young),
             "put_off": sum(|(reaping, _)| reaping.pass.put_off),
             "away": sum(|(reaping, _)| reaping.pass.away),
+            "too_old": too_old.iter().map(NodeId::to_string).collect::<Vec<_>>(),
             "barred": sum(|(reaping, _)| u64::from(reaping.is_barred)),
             "tombstones": sum(|(_, leftover)| leftover.tombstones),
             "unowned": sum(|(_, leftover)| leftover.unowned),

@@ -9,6 +9,7 @@ use ringmain_core::id::{NodeId, Partition};
 use ringmain_core::membership::member::{Contact, Member};
 use ringmain_core::ring::{Ring, Rings};
 use ringmain_core::time::Instant;
+use ringmain_core::wire::VERSION;
 use ringmain_core::wire::gossip::Liveness;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ pub(crate) fn status(members: &Membership, about: &About, ledger: &Ledger, now: 
     let hints = about.metrics.gauge_total(Gauge::Hints);
     let unrepaired = ledger.differences();
     let own = Kept { hints, oldest_s: ledger.oldest_hint(now).map(|age| age.as_secs()) };
-    let of_member = |seat| of_member(members, ring, seat, (about.node == seat.node).then_some(own));
+    let kept = |seat: &Member| (about.node == seat.node).then_some(own);
+    let of_member = |seat| of_member((members, about), ring, seat, kept(seat));
     let operations = node.operations();
     let leaving = operations.leaving();
     let has_left = operations.is_removed(about.node) && !node.rings().contains(about.node);
@@ -57,7 +59,12 @@ struct Kept {
     oldest_s: Option<u64>,
 }
 
-fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, kept: Option<Kept>) -> Value {
+fn of_member(
+    (members, about): (&Membership, &About),
+    ring: &Ring<'_>,
+    seat: &Member,
+    kept: Option<Kept>,
+) -> Value {
     let contact = members.node.contacts().iter().find(|contact| contact.node == seat.node);
     let address = |port: fn(&Contact) -> u16| {
         contact.map_or(Value::Null, |contact| {
@@ -75,9 +82,15 @@ fn of_member(members: &Membership, ring: &Ring<'_>, seat: &Member, kept: Option<
         "admin": address(|contact| contact.admin_port),
         "owned": ring.owned_count(seat.node),
         "leads": ring.led_count(seat.node),
+        "wire": version(members, about, seat.node),
         "hints_held": kept.map(|kept| kept.hints),
         "oldest_hint_s": kept.and_then(|kept| kept.oldest_s),
     })
+}
+
+/// The newest version of the protocol that the build of `node` speaks; none if nobody knows it now.
+fn version(members: &Membership, about: &About, node: NodeId) -> Option<u8> {
+    if node == about.node { Some(VERSION) } else { members.newest.get(&node).copied() }
 }
 
 /// How many members are alive, suspected, down.

@@ -144,6 +144,7 @@ impl State {
         recorder.set(Gauge::Exchanging, self.engine.shard.exchange_count() as u64);
         let share = self.io.latencies.share(self.engine.now);
         recorder.set(Gauge::BackgroundShare, share.per_mille());
+        recorder.set(Gauge::PeersOlder, self.engine.shard.older_count() as u64);
         recorder.set(Gauge::PeersReachable, self.io.peers.up_count() as u64);
         let sweep = log.sweep_report();
         if !sweep.is_running {

@@ -225,6 +225,7 @@ impl Plan {
             on_disk: Vec::new(),
             rings: Arc::clone(&self.rings),
             incoming: BTreeMap::new(),
+            newest: BTreeMap::new(),
             seeds: settings.seeds.clone(),
             next_seeds: (!settings.seeds.is_empty()).then_some(Instant(0)),
             asking: None,

@@ -14,6 +14,7 @@ use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
 use ringmain_core::survey::{self, Batch};
 use ringmain_core::time::{Instant, UnixMs};
+use ringmain_core::wire::{VERSION, VERSION_MIN};
 
 use std::time::Duration;
 
@@ -136,6 +137,8 @@ pub(super) struct Host<'m> {
     pub(super) is_gone: bool,
     /// It is started for the first time when the cluster grows.
     pub(super) is_spare: bool,
+    /// The newest version of the protocol that its build speaks.
+    pub(super) version: u8,
     /// It leaves the cluster, or has left it.
     pub(super) is_removed: bool,
     /// Data moves, as far as it knows.
@@ -196,6 +199,7 @@ impl<'m> Host<'m> {
             is_damaged: false,
             is_gone: false,
             is_spare: node >= swarm.shards.len() - swarm.spares,
+            version: if node < 8 && swarm.older >> node & 1 == 1 { VERSION_MIN } else { VERSION },
             is_removed: false,
             is_moving: false,
             process: None,

@@ -183,6 +183,12 @@ marks! {
     SetAside,
     /// A version vector was compacted.
     Compacted,
+    /// A node was upgraded to a build of the next version of the protocol.
+    Upgraded,
+    /// A node was put back to the version before.
+    PutBack,
+    /// What could have left waited for a member to be upgraded.
+    SurveyWaited,
 }
 
 /// Marks of faults that had an effect.

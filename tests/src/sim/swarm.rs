@@ -18,6 +18,8 @@ pub struct Swarm {
     pub early: Option<Duration>,
     /// Nodes that are started when the cluster grows.
     pub spares: usize,
+    /// The nodes, a bit for each, that begin as builds of the version of the protocol before.
+    pub older: u8,
     /// Owners of a partition, R and W, as the cluster was founded.
     pub n: u8,
     /// See `n`.
@@ -188,6 +190,8 @@ pub struct FaultOptions {
     pub clock_step: Option<Duration>,
     /// The membership changes.
     pub change: Option<Duration>,
+    /// A node is upgraded.
+    pub upgrade: Option<Duration>,
     /// Frames, per mille, that a sender's full queue refuses.
     pub unsent: u32,
 }
@@ -207,6 +211,7 @@ impl FaultOptions {
         pause_length: Duration::from_millis(1),
         clock_step: None,
         change: None,
+        upgrade: None,
         unsent: 0,
     };
 }
@@ -264,6 +269,7 @@ impl Swarm {
             shards,
             early,
             spares: 0,
+            older: 0,
             n: n as u8,
             r,
             w,
@@ -304,6 +310,7 @@ impl Swarm {
             swarm.draw_rare(&mut random.clone().fork(), length);
             swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
             swarm.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
+            swarm.draw_upgrades(&mut random.clone().fork().fork().fork().fork().fork(), length);
         }
         swarm
     }
@@ -316,6 +323,7 @@ impl Swarm {
             && self.early.is_none()
             && self.faults.change.is_none()
             && self.faults.crash.is_none()
+            && self.faults.upgrade.is_none()
             && busy + cold + errors == 0
             && failing.is_none()
             && space.is_none()
@@ -325,8 +333,9 @@ impl Swarm {
     /// Nothing fails in this run.
     pub fn is_calm(&self) -> bool {
         let NetworkOptions { lost, duplicated, slow, corrupted, .. } = self.network;
-        let FaultOptions { split, reset, clog, crash, pause, unsent, change, .. } = self.faults;
-        let faults = [split, reset, clog, crash, pause, change];
+        let FaultOptions { split, reset, clog, crash, pause, unsent, change, upgrade, .. } =
+            self.faults;
+        let faults = [split, reset, clog, crash, pause, change, upgrade];
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
             && self.disk.failing.is_none()
             && self.disk.space.is_none()
@@ -374,6 +383,7 @@ impl FaultOptions {
             pause_length: part(random, length),
             clock_step: every(random, length),
             change: None,
+            upgrade: None,
             unsent: some(random, false, 20),
         }
     }

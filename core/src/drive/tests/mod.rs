@@ -20,6 +20,7 @@ mod scan;
 mod sessions;
 mod stopped;
 mod survey;
+mod versions;
 
 use super::*;
 use crate::checksum::Software;
@@ -193,7 +194,8 @@ impl Bodies for Memory {
 
 /// One shard with what it works on. (Its memory is leaked: this is a test.)
 struct Site {
-    shard: Shard<'static>,
+    /// Tests move sites about, and their threads have small stacks.
+    shard: Box<Shard<'static>>,
     store: Store,
     bodies: Memory,
     waiting: Queues,
@@ -460,7 +462,7 @@ impl Site {
             exchanges: exchanges::memory(setup, &exchanges),
             surveys: vec![Batch::default(); 2].leak(),
         };
-        let shard = Shard::new(config, memory, ring(&[]));
+        let shard = Box::new(Shard::new(config, memory, ring(&[])));
         let (store, bodies) = (Store::default(), Memory::default());
         Site { shard, store, bodies, waiting: Queues::default() }
     }

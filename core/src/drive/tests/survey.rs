@@ -12,7 +12,7 @@ const B: At = At { node: 2, shard: 0 };
 const LONG: Duration = FRAME_AGE_MAX;
 
 /// Three nodes that have had "k" deleted for long, all on disk.
-fn deleted() -> Cluster {
+pub(super) fn deleted() -> Cluster {
     let mut cluster = Cluster::new(THREE);
     cluster.synced();
     assert_eq!(cluster.put(A, b"k", set(b"value")).status, Status::Ok);

@@ -4,8 +4,9 @@ use super::*;
 use crate::checksum::Checksum;
 use crate::limits::BODY_BYTES_MAX;
 use crate::prng::Prng;
+use crate::wire::VERSION;
 use crate::wire::body::{Body, BodyError};
-use crate::wire::frame::frame_bytes;
+use crate::wire::frame::{frame_bytes, stamp_frames};
 use crate::wire::payload::Malformed;
 
 /// `frame` with `payload` (behind a key of `key_bytes`) in place of its own, sound up to there.
@@ -26,6 +27,7 @@ fn read_and_write_again(bytes: &[u8]) -> bool {
     assert_eq!(message.op(), frame.op());
     let mut out = vec![0xee; bytes.len()];
     write_frame::<Software>(frame.hop(), frame.key(), &message, &mut out);
+    stamp_frames(&mut out, frame.version(), frame.hop().sent_ms);
     assert_eq!(out, bytes, "one value, one encoding");
     true
 }
@@ -86,7 +88,8 @@ fn a_prefix_is_refused_at_its_first_bad_byte() {
     let bad = [
         (0, 0, FrameError::BadMagic),
         (1, 0, FrameError::BadMagic),
-        (2, 2, FrameError::UnknownVersion(2)),
+        (2, 0, FrameError::UnknownVersion(0)),
+        (2, VERSION + 1, FrameError::UnknownVersion(VERSION + 1)),
         (3, 6, FrameError::UnknownOp(6)),
     ];
     for (at, byte, error) in bad {
@@ -107,7 +110,7 @@ fn a_body_is_bounded_before_it_arrives() {
         assert!(bound <= BODY_BYTES_MAX);
         let first = |body: usize| {
             let mut first = golden::golden("welcome");
-            first[3] = op.number();
+            (first[2], first[3]) = (op.version(VERSION), op.number());
             first[4..8].copy_from_slice(&(body as u32).to_le_bytes());
             frame_bytes(&first[..8])
         };
@@ -214,7 +217,7 @@ fn random_payloads_never_panic() {
         let samples = golden::golden("welcome");
         let key: &[u8] = if op.takes_key(0) { b"" } else { b"k" };
         let mut first = samples[..40].to_vec();
-        first[3] = op.number();
+        (first[2], first[3]) = (op.version(VERSION), op.number());
         first[36] = key.len() as u8;
         first.extend_from_slice(key);
         // Mostly small numbers, so that counts and lengths are often within bounds.

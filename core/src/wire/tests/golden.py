@@ -74,7 +74,7 @@ def body(key, payload):
 
 def frame(op, key, payload):
     behind = body(key, payload)
-    return pack("<BBBBIIHHQQ", 0xA7, 0x52, 1, op, len(behind), 0x01020304, 1000, 7,
+    return pack("<BBBBIIHHQQ", 0xA7, 0x52, 1 if op <= 5 else 2, op, len(behind), 0x01020304, 1000, 7,
                 0x1112131415161718, 0x2122232425262728) + behind
 
 
@@ -133,6 +133,7 @@ FRAMES = [
     ("proof", 3, b"", PROOF),
     ("welcome", 4, b"", b""),
     ("refused", 5, b"", pack("<BBB5x", 3, 1, 1)),
+    ("refused_version", 5, b"", pack("<BBB5x", 1, 2, 3)),
     ("get", 16, KEY, pack("<BBBBI", 2, 1, 1 + 2, 0, 3) + b"ctx"),
     ("put_given", 17, KEY, put((2, 1, 1, 0), 1 + 256, 0, 1700000000000, 0, b"ctx", b"value")),
     ("put_local", 17, KEY, put((0, 0, 0, 0), 4 + 8, 0, 0, 1800000000000, b"", b"value")),

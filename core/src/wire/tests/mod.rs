@@ -31,6 +31,7 @@ mod random;
 mod scan;
 mod survey;
 mod table;
+mod version;
 
 /// Bytes that count up from 0, for samples to borrow from.
 static COUNT: [u8; 256] = {
@@ -149,6 +150,7 @@ fn handshake_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     let boot = Boot(1);
     let alone = HelloReply { node, boot, shards: 1, cluster: None, proof: [0; 16], ..accepts };
     let refused = Refused { reason: Reason::BadProof, version_min: 1, version_max: 1 };
+    let apart = Refused { reason: Reason::UnknownVersion, version_min: 2, version_max: 3 };
     vec![
         ("hello_peer", b"", Message::Hello(peer)),
         ("hello_client", b"", Message::Hello(client)),
@@ -159,6 +161,7 @@ fn handshake_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("proof", b"", Message::Proof(Proof(nonce(0x50)))),
         ("welcome", b"", Message::Welcome),
         ("refused", b"", Message::Refused(refused)),
+        ("refused_version", b"", Message::Refused(apart)),
     ]
 }
 

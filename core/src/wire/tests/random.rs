@@ -5,6 +5,7 @@ use crate::limits::EXPIRES_MS_MAX;
 use crate::prng::Prng;
 use crate::wire::frame::stamp_frames;
 use crate::wire::place::{PlaceKind, PlacePart};
+use crate::wire::{VERSION, VERSION_MIN};
 
 /// Up to `count_max` random bytes that live as long as the test process.
 fn bytes(prng: &mut Prng, count_max: usize) -> &'static [u8] {
@@ -223,22 +224,25 @@ fn stamping_changes_nothing_but_the_stamps() {
     let mut prng = Prng::new(8);
     for _ in 0..500 {
         let mut frames = Vec::new();
-        let mut lengths = Vec::new();
+        let (mut lengths, mut oldest) = (Vec::new(), VERSION_MIN);
         for _ in 0..prng.below(5) {
             let (key, message) = random_message(&mut prng);
             let frame = encode(key, &message);
             lengths.push(frame.len());
+            oldest = oldest.max(message.op().since());
             frames.extend_from_slice(&frame);
         }
         let before = frames.clone();
         let sent_ms = prng.next_u64() as u16;
-        stamp_frames(&mut frames, sent_ms);
+        let version = oldest + prng.below(u64::from(VERSION - oldest) + 1) as u8;
+        stamp_frames(&mut frames, version, sent_ms);
         let mut start = 0;
         for length in lengths {
             let whole = start..start + length;
             let (old, new) = (parse(&before[whole.clone()]), parse(&frames[whole]));
             let (old, new) = (old.expect("it was written"), new.expect("it was stamped"));
             assert_eq!(*new.hop(), Hop { sent_ms, ..*old.hop() });
+            assert!(new.speaks(version));
             assert_eq!(new.body().bytes(), old.body().bytes());
             start += length;
         }
@@ -249,5 +253,5 @@ fn stamping_changes_nothing_but_the_stamps() {
 #[should_panic = "frames were written here"]
 fn stamping_half_a_frame_is_a_bug() {
     let frame = encode(b"", &Message::Warm);
-    stamp_frames(&mut frame[..5].to_vec(), 1);
+    stamp_frames(&mut frame[..5].to_vec(), VERSION, 1);
 }

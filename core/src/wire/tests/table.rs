@@ -187,6 +187,18 @@ fn the_table_says_which_ops_have_keys() {
 }
 
 #[test]
+fn the_table_says_which_version_brought_an_op() {
+    for part in parts() {
+        let numbers = part.heading.split(' ').filter_map(|word| word.split_once('='));
+        for (name, number) in numbers {
+            let op = Op::from_number(number.parse().unwrap()).unwrap();
+            let told = part.rest.split_once("; since ").map_or("1", |(_, version)| version);
+            assert_eq!(told.parse(), Ok(op.since()), "{name}");
+        }
+    }
+}
+
+#[test]
 fn every_other_number_is_no_op() {
     for number in 0..=u8::MAX {
         let named = Op::ALL.iter().copied().find(|op| op.number() == number);

@@ -4,13 +4,15 @@ use super::*;
 use crate::checksum::Hardware;
 use crate::session::native::Local;
 use crate::session::native::clock::{LOOK_PAUSE, LinkClock};
-use crate::session::native::dialer::{Call, Dialer, Step};
+use crate::session::native::dialer::{Call, DialError, Dialer, Step};
 use crate::session::native::frames::{FRAME_BYTES_MAX, FrameReader, append_frame};
 use crate::sys::SendBuffer;
 use ringmain_core::id::{Boot, NodeId, RequestId, TopologyId};
 use ringmain_core::limits::FRAME_AGE_MAX;
 use ringmain_core::wire::frame::Hop;
 use ringmain_core::wire::op::Op;
+use ringmain_core::wire::version::Versions;
+use ringmain_core::wire::{VERSION, VERSION_MIN};
 use std::io::{ErrorKind, Read, Write};
 use std::ops::ControlFlow;
 
@@ -23,11 +25,14 @@ struct Peer {
     reader: FrameReader<Hardware>,
     clock: LinkClock,
     cluster: ClusterInfo,
+    /// What all frames of the link say.
+    version: u8,
 }
 
 impl Peer {
-    fn local(cluster: &ClusterInfo) -> Local<'_> {
+    fn local(cluster: &ClusterInfo, versions: Versions) -> Local<'_> {
         Local {
+            versions,
             node: NodeId(77),
             boot: Boot(1),
             shard: ShardIndex(0),
@@ -42,6 +47,11 @@ impl Peer {
 
     /// One that has shaken hands with the shard of `test`.
     fn connect(test: &mut Test) -> Peer {
+        Peer::connect_as(test, Versions::OWN).unwrap()
+    }
+
+    /// The same, of a build that speaks those versions.
+    fn connect_as(test: &mut Test, versions: Versions) -> Result<Peer, DialError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -50,7 +60,7 @@ impl Peer {
         let (node, shard) = (None, ShardIndex(0));
         let call = Call { joiner: false, node, shard, nonce: [1; 16], over_loopback: true };
         let mut out = Vec::new();
-        let mut dialer = Dialer::<Hardware>::new(&Peer::local(&cluster), call, &mut out);
+        let mut dialer = Dialer::<Hardware>::new(&Peer::local(&cluster, versions), call, &mut out);
         loop {
             socket.write_all(&std::mem::take(&mut out)).unwrap();
             test.turn();
@@ -59,16 +69,18 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 count => count.unwrap(),
             };
-            let received = dialer.receive(&Peer::local(&cluster), &piece[..count], &mut out);
+            let local = Peer::local(&cluster, versions);
+            let received = dialer.receive(&local, &piece[..count], &mut out);
             match received.step {
                 Step::Wait => {}
                 Step::Dialed(dialed) => {
                     let mut reader = FrameReader::new(FRAME_BYTES_MAX);
                     let rest = &piece[received.consumed..count];
                     let _early = reader.feed(rest, |_| ControlFlow::Continue(())).unwrap();
-                    return Peer { socket, reader, clock: dialed.clock, cluster };
+                    let (version, clock) = (dialed.version, dialed.clock);
+                    return Ok(Peer { socket, reader, clock, cluster, version });
                 }
-                Step::Failed(error) => panic!("{error}"),
+                Step::Failed(error) => return Err(error),
             }
         }
     }
@@ -85,7 +97,7 @@ impl Peer {
         };
         let mut frame = Vec::new();
         append_frame::<Hardware>(&mut frame, &hop, &[].as_slice());
-        self.clock.stamp(Instant(5) + after, &mut frame);
+        self.clock.stamp(Instant(5) + after, self.version, &mut frame);
         self.socket.write_all(&frame).unwrap();
     }
 
@@ -99,6 +111,7 @@ impl Peer {
                 Ok(0) | Err(_) => return None,
                 Ok(count) => {
                     let take = |frame: ringmain_core::wire::frame::Frame<'_>| {
+                        assert!(frame.speaks(self.version));
                         hops.push(*frame.hop());
                         ControlFlow::Continue(())
                     };
@@ -193,4 +206,37 @@ fn a_link_whose_bytes_do_not_go_is_closed() {
     test.until_connections(0);
     assert_eq!(test.count(Counter::LinksStuck), 1);
     while peer.receive().is_some() {}
+}
+
+#[test]
+fn a_link_says_the_version_on_which_its_ends_agreed_and_takes_no_other() {
+    let mut test = Test::new();
+    let older = Versions { oldest: VERSION_MIN, newest: VERSION_MIN };
+    let mut peer = Peer::connect_as(&mut test, older).unwrap();
+    assert_eq!(peer.version, VERSION_MIN);
+    peer.beat(Duration::ZERO);
+    test.turn();
+    let mut said = 0;
+    while said == 0 {
+        test.put_forward(LOOK_PAUSE);
+        test.turn();
+        said += peer.receive().expect("the link stands").len();
+    }
+    // It goes on as if it were the newer build.
+    peer.version = VERSION;
+    peer.beat(Duration::from_secs(10));
+    test.until_connections(0);
+    assert_eq!(test.count(Counter::FramesRefused), 1);
+}
+
+#[test]
+fn a_node_without_a_common_version_is_counted_each_time_and_told_once() {
+    let mut test = Test::new();
+    let later = Versions { oldest: VERSION + 1, newest: VERSION + 2 };
+    for count in 1..=3 {
+        let Err(error) = Peer::connect_as(&mut test, later) else { panic!("it is refused") };
+        assert!(matches!(error, DialError::Apart(_)), "{error}");
+        test.until_connections(0);
+        assert_eq!(test.count(Counter::ConnectionsApart), count);
+    }
 }

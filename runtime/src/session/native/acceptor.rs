@@ -22,10 +22,11 @@ use ringmain_core::wire::handshake::{Challenge, Prover};
 use ringmain_core::wire::hello::{Hello, HelloReply, Kind, Proof, Reason, Refused};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Malformed;
+use ringmain_core::wire::version::{Apart, Versions};
 
 use super::clock::LinkClock;
 use super::frames::{FrameReader, Pause, append_frame};
-use super::{Local, VERSION_MAX, VERSION_MIN, digest_of};
+use super::{Local, digest_of};
 
 /// One accepted connection until it is someone's. Drop it after any step but
 /// [`Step::Wait`].
@@ -47,6 +48,8 @@ pub enum Step {
     Accepted(Accepted),
     /// REFUSED was appended: send it and close.
     Refused(Reason),
+    /// The same, since there is no version in common; the dialer, 0 of clients.
+    Apart(NodeId, Apart),
 }
 
 /// Who the other end is.
@@ -56,6 +59,8 @@ pub enum Accepted {
     Client {
         /// What its proof is made over.
         challenge: Challenge,
+        /// The version of all frames from here on.
+        version: u8,
     },
     /// A node that has proved the secret.
     Peer {
@@ -69,6 +74,10 @@ pub enum Accepted {
         shards: u16,
         /// It says that it is not a member yet.
         joiner: bool,
+        /// What it speaks.
+        versions: Versions,
+        /// The version of all frames from here on.
+        version: u8,
         /// This end of the link, and time.
         clock: LinkClock,
     },
@@ -87,8 +96,8 @@ pub struct Received {
 enum Waits {
     /// For HELLO; the nonce is for the answer.
     Hello { nonce: [u8; 16], over_loopback: bool },
-    /// For PROOF of who said HELLO; asked for at that time.
-    Proof { challenge: Challenge, hello: Hello, asked: Instant },
+    /// For PROOF of who said HELLO, and with whom the version was agreed; asked for at that time.
+    Proof { challenge: Challenge, hello: Hello, version: u8, asked: Instant },
     /// For nothing more.
     Over,
 }
@@ -119,7 +128,9 @@ impl<C: Checksum> Acceptor<C> {
             match step {
                 Step::Wait => ControlFlow::Continue(()),
                 Step::HandOver(_) => ControlFlow::Break(Pause::Before),
-                Step::Accepted(_) | Step::Refused(_) => ControlFlow::Break(Pause::After),
+                Step::Accepted(_) | Step::Refused(_) | Step::Apart(..) => {
+                    ControlFlow::Break(Pause::After)
+                }
             }
         });
         let consumed = match taken {
@@ -171,7 +182,8 @@ pub fn refuse<C: Checksum>(
     reason: Reason,
     out: &mut Vec<u8>,
 ) -> Step {
-    let refused = Refused { reason, version_min: VERSION_MIN, version_max: VERSION_MAX };
+    let Versions { oldest, newest } = local.versions;
+    let refused = Refused { reason, version_min: oldest, version_max: newest };
     append_frame::<C>(out, &local.hop(Op::Refused, request), &refused);
     Step::Refused(reason)
 }
@@ -191,18 +203,26 @@ fn on_frame<C: Checksum>(
         Waits::Hello { nonce, over_loopback } => match read_hello(local, frame) {
             Ok(hello) if hello.shard != local.shard => Step::HandOver(hello.shard),
             Ok(hello) => {
+                let (own, other) = (local.versions, hello.versions());
+                let Some(version) = own.agree(other) else {
+                    refuse::<C>(local, frame.hop().request, Reason::UnknownVersion, out);
+                    return Step::Apart(hello.node, Apart { own, other });
+                };
                 if let Err(reason) = check(local, &hello) {
                     return refuse::<C>(local, frame.hop().request, reason, out);
                 }
                 let challenge = challenge(local, &hello, nonce);
-                greet::<C>(local, frame, &hello, &challenge, over_loopback, out);
-                on_greeted(waits, local, &hello, challenge)
+                greet::<C>(local, frame, (&hello, version), &challenge, over_loopback, out);
+                on_greeted(waits, local, (&hello, version), challenge)
             }
             Err(reason) => refuse::<C>(local, frame.hop().request, reason, out),
         },
-        Waits::Proof { challenge, hello, asked } => {
+        Waits::Proof { challenge, hello, version, asked } => {
             match answer_proof::<C>(local, &challenge, frame, out) {
-                Ok(()) => Step::Accepted(peer(&hello, LinkClock::new(asked, local.now))),
+                Ok(()) => {
+                    let clock = LinkClock::new(asked, local.now);
+                    Step::Accepted(peer(&hello, version, clock))
+                }
                 Err(reason) => Step::Refused(reason),
             }
         }
@@ -210,21 +230,28 @@ fn on_frame<C: Checksum>(
     }
 }
 
-fn on_greeted(waits: &mut Waits, local: &Local<'_>, hello: &Hello, challenge: Challenge) -> Step {
+fn on_greeted(
+    waits: &mut Waits,
+    local: &Local<'_>,
+    (hello, version): (&Hello, u8),
+    challenge: Challenge,
+) -> Step {
     if hello.kind == Kind::Client {
-        return Step::Accepted(Accepted::Client { challenge });
+        return Step::Accepted(Accepted::Client { challenge, version });
     }
-    *waits = Waits::Proof { challenge, hello: *hello, asked: local.now };
+    *waits = Waits::Proof { challenge, hello: *hello, version, asked: local.now };
     Step::Wait
 }
 
-fn peer(hello: &Hello, clock: LinkClock) -> Accepted {
+fn peer(hello: &Hello, version: u8, clock: LinkClock) -> Accepted {
     Accepted::Peer {
         node: hello.node,
         boot: hello.boot,
         shard: hello.source_shard,
         shards: hello.shards,
         joiner: hello.kind == Kind::Joiner,
+        versions: hello.versions(),
+        version,
         clock,
     }
 }
@@ -240,9 +267,6 @@ fn read_hello(local: &Local<'_>, frame: &Frame<'_>) -> Result<Hello, Reason> {
 
 /// Whether this node can be what the dialer wants.
 fn check(local: &Local<'_>, hello: &Hello) -> Result<(), Reason> {
-    if hello.version_max < VERSION_MIN || VERSION_MAX < hello.version_min {
-        return Err(Reason::UnknownVersion);
-    }
     let knows_cluster = hello.cluster != ClusterId(0);
     let client = hello.kind == Kind::Client;
     if local.cluster.is_none() || local.keys.is_none() {
@@ -277,7 +301,7 @@ fn challenge(local: &Local<'_>, hello: &Hello, nonce: [u8; 16]) -> Challenge {
 fn greet<C: Checksum>(
     local: &Local<'_>,
     frame: &Frame<'_>,
-    hello: &Hello,
+    (hello, version): (&Hello, u8),
     challenge: &Challenge,
     over_loopback: bool,
     out: &mut Vec<u8>,
@@ -286,7 +310,7 @@ fn greet<C: Checksum>(
     let secret = local.secret.filter(|_| newcomer && over_loopback);
     let proof = local.keys.map(|keys| challenge.proof(&keys.peer, Prover::Acceptor));
     let reply = HelloReply {
-        version: hello.version_max.min(VERSION_MAX),
+        version,
         node: local.node,
         boot: local.boot,
         shards: local.shards,

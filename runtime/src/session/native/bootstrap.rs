@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ringmain_core::id::{Boot, NodeId, ShardIndex, TopologyId};
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
+use ringmain_core::wire::version::Versions;
 
 use super::Local;
 use super::dialer::{Call, DialError, Dialer, Step};
@@ -104,6 +105,7 @@ pub fn bootstrap(
     // A secret has enough bytes for keys.
     let keys = newcomer.secret.and_then(|secret| Keys::derive(secret.bytes()).ok());
     let local = Local {
+        versions: Versions::OWN,
         node: newcomer.node,
         boot: Boot(0),
         shard: ShardIndex(0),

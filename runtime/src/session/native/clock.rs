@@ -42,13 +42,14 @@ impl LinkClock {
         LinkClock { incoming, outgoing: answered, said_at: answered }
     }
 
-    /// Stamps `frames`, which entered the output in the turn that began at `now`. O(frames).
+    /// Stamps `frames`, which entered the output of a link of that version in the turn that began
+    /// at `now`. O(frames).
     ///
     /// # Panics
-    /// If they are not whole.
-    pub fn stamp(&mut self, now: Instant, frames: &mut [u8]) {
+    /// If they are not whole, or `version` does not have one of them.
+    pub fn stamp(&mut self, now: Instant, version: u8, frames: &mut [u8]) {
         if !frames.is_empty() {
-            stamp_frames(frames, stamp(self.outgoing, now));
+            stamp_frames(frames, version, stamp(self.outgoing, now));
             self.said_at = self.said_at.max(now);
         }
     }

@@ -21,14 +21,15 @@ use ringmain_core::prng::Prng;
 use ringmain_core::wire::FIRST_BYTES;
 use ringmain_core::wire::frame::{Frame, FrameError, Hop};
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
-use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason};
+use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
 use ringmain_core::wire::message::Message;
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Malformed;
+use ringmain_core::wire::version::Apart;
 
 use super::clock::LinkClock;
 use super::frames::{FrameReader, Pause, append_frame};
-use super::{Local, VERSION_MAX, VERSION_MIN, digest_of};
+use super::{Local, digest_of};
 use crate::settings::Secret;
 
 /// Whom a node calls, and as what.
@@ -60,7 +61,7 @@ pub struct Dialer<C> {
 /// Who answered, and proved that it knows the secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Dialed {
-    /// The protocol version chosen.
+    /// The version of all frames from here on.
     pub version: u8,
     /// The node.
     pub node: NodeId,
@@ -102,6 +103,9 @@ pub enum DialError {
     /// The acceptor refused.
     #[error("the node refused the connection: {0:?}")]
     Refused(Reason),
+    /// There is no version in common.
+    #[error("{0}")]
+    Apart(Apart),
     /// The acceptor chose a version that was not offered.
     #[error("the node chose protocol version {0}, which was not offered")]
     Unsupported(u8),
@@ -137,8 +141,8 @@ impl<C: Checksum> Dialer<C> {
     pub fn new(local: &Local<'_>, call: Call, out: &mut Vec<u8>) -> Dialer<C> {
         assert!(call.joiner || local.cluster.is_some());
         let hello = Hello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
+            version_min: local.versions.oldest,
+            version_max: local.versions.newest,
             kind: if call.joiner { Kind::Joiner } else { Kind::Peer },
             shard: call.shard,
             source_shard: local.shard,
@@ -168,7 +172,7 @@ impl<C: Checksum> Dialer<C> {
                     *greeted = Some(dialed);
                     Step::Wait
                 }),
-                Some(dialed) => on_welcome(&frame).map(|()| Step::Dialed(dialed.clone())),
+                Some(dialed) => on_welcome(local, &frame).map(|()| Step::Dialed(dialed.clone())),
             };
             step = read.unwrap_or_else(Step::Failed);
             match step {
@@ -238,8 +242,10 @@ fn on_reply<C: Checksum>(
     frame: &Frame<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Dialed, DialError> {
-    let Message::HelloReply(reply) = message(frame)? else { return Err(DialError::Malformed) };
-    if !(VERSION_MIN..=VERSION_MAX).contains(&reply.version) {
+    let Message::HelloReply(reply) = message(local, frame)? else {
+        return Err(DialError::Malformed);
+    };
+    if !local.versions.contains(reply.version) {
         return Err(DialError::Unsupported(reply.version));
     }
     let cluster = check_cluster(local, &reply)?;
@@ -297,18 +303,27 @@ fn keys(
     Ok((keys, Some(secret)))
 }
 
-fn on_welcome(frame: &Frame<'_>) -> Result<(), DialError> {
-    match message(frame)? {
+fn on_welcome(local: &Local<'_>, frame: &Frame<'_>) -> Result<(), DialError> {
+    match message(local, frame)? {
         Message::Welcome => Ok(()),
         _ => Err(DialError::Malformed),
     }
 }
 
 /// The message of a frame; a REFUSED is an error, whatever cluster it comes from.
-fn message<'a>(frame: &Frame<'a>) -> Result<Message<'a>, DialError> {
+fn message<'a>(local: &Local<'_>, frame: &Frame<'a>) -> Result<Message<'a>, DialError> {
     match Message::new_checked(frame) {
-        Ok(Message::Refused(refused)) => Err(DialError::Refused(refused.reason)),
+        Ok(Message::Refused(refused)) => Err(on_refused(local, refused)),
         Ok(message) => Ok(message),
         Err(Malformed) => Err(DialError::Malformed),
+    }
+}
+
+fn on_refused(local: &Local<'_>, refused: Refused) -> DialError {
+    match (refused.reason, refused.versions()) {
+        (Reason::UnknownVersion, Ok(other)) => {
+            DialError::Apart(Apart { own: local.versions, other })
+        }
+        (reason, _) => DialError::Refused(reason),
     }
 }

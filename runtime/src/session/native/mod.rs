@@ -31,6 +31,7 @@ use ringmain_core::wire::frame::Hop;
 use ringmain_core::wire::handshake::Keys;
 use ringmain_core::wire::hello::Cluster;
 use ringmain_core::wire::op::Op;
+use ringmain_core::wire::version::Versions;
 
 use crate::settings::Secret;
 
@@ -43,16 +44,11 @@ pub mod frames;
 #[cfg(test)]
 mod tests;
 
-/// Oldest protocol version that this node speaks.
-pub const VERSION_MIN: u8 = 1;
-/// Newest.
-pub const VERSION_MAX: u8 = 1;
-
-const _: () = assert!(VERSION_MAX == ringmain_core::wire::VERSION);
-
 /// What a handshake must know of its own end, as it is at the moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Local<'a> {
+    /// The versions of the protocol that it speaks.
+    pub versions: Versions,
     /// This node, not 0.
     pub node: NodeId,
     /// Its process life.

@@ -14,6 +14,7 @@ use ringmain_core::wire::handshake::{Challenge, Prover};
 use ringmain_core::wire::hello::{Hello, HelloReply, Kind, Proof, Reason, Refused};
 use ringmain_core::wire::message::Message;
 use ringmain_core::wire::payload::Payload;
+use ringmain_core::wire::{VERSION, VERSION_MIN};
 
 use super::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
 use super::bootstrap::{BootstrapError, Newcomer, bootstrap};
@@ -27,6 +28,7 @@ mod bootstrapping;
 mod clients;
 mod dialing;
 mod links;
+mod versions;
 
 const NOW: Instant = Instant(5_000_000);
 
@@ -40,6 +42,7 @@ struct End {
     secret: Option<Secret>,
     /// What its clock shows.
     now: Instant,
+    versions: Versions,
 }
 
 impl End {
@@ -47,12 +50,14 @@ impl End {
     fn member(node: u32) -> End {
         let secret = secret(1);
         let keys = Keys::derive(secret.bytes()).ok();
-        End { node, shard: 2, cluster: Some(cluster(7)), keys, secret: Some(secret), now: NOW }
+        let (cluster, secret) = (Some(cluster(7)), Some(secret));
+        End { node, shard: 2, cluster, keys, secret, now: NOW, versions: Versions::OWN }
     }
 
     /// A node that knows nothing.
     fn newcomer(node: u32) -> End {
-        End { node, shard: 0, cluster: None, keys: None, secret: None, now: NOW }
+        let versions = Versions::OWN;
+        End { node, shard: 0, cluster: None, keys: None, secret: None, now: NOW, versions }
     }
 
     /// The same with the keys of `secret(byte)`.
@@ -63,6 +68,7 @@ impl End {
 
     fn local(&self) -> Local<'_> {
         Local {
+            versions: self.versions,
             node: NodeId(self.node),
             boot: Boot(10 + u64::from(self.node)),
             shard: ShardIndex(self.shard),
@@ -104,8 +110,8 @@ fn join() -> Call {
 /// A HELLO of a client for shard 2.
 fn client() -> Hello {
     Hello {
-        version_min: 1,
-        version_max: 1,
+        version_min: VERSION_MIN,
+        version_max: VERSION,
         kind: Kind::Client,
         shard: ShardIndex(2),
         source_shard: ShardIndex(0),
@@ -151,10 +157,9 @@ fn one<T>(bytes: &[u8], read: impl FnOnce(Frame<'_>, Message<'_>) -> T) -> T {
 /// The reason of the one REFUSED in `bytes`.
 fn reason(bytes: &[u8]) -> Reason {
     one(bytes, |_, message| {
-        let Message::Refused(Refused { reason, version_min: 1, version_max: 1 }) = message else {
-            panic!("{message:?}")
-        };
-        reason
+        let Message::Refused(refused) = message else { panic!("{message:?}") };
+        assert_eq!(refused.versions(), Ok(Versions::OWN));
+        refused.reason
     })
 }
 
@@ -219,11 +224,13 @@ fn two_members_meet_however_their_bytes_are_cut() {
             shard: ShardIndex(2),
             shards: 4,
             joiner: false,
+            versions: Versions::OWN,
+            version: VERSION,
             clock: LinkClock::new(NOW, NOW),
         };
         assert_eq!(ended.accepted, Step::Accepted(peer));
         let dialed = Dialed {
-            version: 1,
+            version: VERSION,
             node: NodeId(2),
             boot: Boot(12),
             shards: 4,

@@ -245,7 +245,7 @@ impl History {
         history.iter().filter(|event| !replaced.contains(*event)).collect()
     }
 
-    /// S24: the record of a copy with the history `before` is rewritten as `after`, with the same
+    /// S25: the record of a copy with the history `before` is rewritten as `after`, with the same
     /// siblings: what its version vector does not name any more had all been replaced, and is taken
     /// for seen by every copy from here on. How many events that are.
     pub fn compact(&mut self, before: &Set, after: &Decoded) -> Result<usize, Violation> {

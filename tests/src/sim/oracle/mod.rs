@@ -87,7 +87,7 @@ invariants! {
     /// What leaves all owners has ended, and what it had replaced is never seen again.
     Reaping = "S12 reaped is gone",
     /// What has left a version vector was replaced, and is no sibling of any copy again.
-    Compaction = "S24 compacted is gone",
+    Compaction = "S25 compacted is gone",
     /// Queues and tables keep their bounds.
     Bounds = "S16 bounds",
     /// Nobody is told to stop but for a younger process of its own; after heal every member is
@@ -103,6 +103,8 @@ invariants! {
     Suspicion = "S21 suspicion ends",
     /// No frame is acted upon that was sent longer ago than frames may.
     FrameAge = "S23 no old frame",
+    /// Every frame says the version on which the ends of its connection agreed.
+    OneVersion = "S24 one version a connection",
     /// A read shows a value until it expires by the clock of the node that decides it, and no
     /// longer; nothing else depends on clocks.
     Expiry = "S22 expiry",

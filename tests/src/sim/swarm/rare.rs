@@ -56,6 +56,14 @@ impl Swarm {
         }
     }
 
+    /// Draws which nodes begin as older builds, and how often one is upgraded.
+    pub(super) fn draw_upgrades(&mut self, random: &mut Random, length: Duration) {
+        if self.shards.len() > 1 && random.chance(200) {
+            self.older = random.bits() as u8 | 1;
+            self.faults.upgrade = Some(length / random.between(2, 8) as u32);
+        }
+    }
+
     /// Draws how many writes expire: in half of the runs none.
     pub(super) fn draw_expiring(&mut self, random: &mut Random) {
         self.clients.expiring = if random.chance(500) { random.between(1, 500) as u32 } else { 0 };

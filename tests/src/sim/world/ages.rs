@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmain_core::time::Instant;
+use ringmain_core::wire::VERSION;
 use ringmain_core::wire::age::{FrameClock, stamp};
 use ringmain_core::wire::frame::{Frame, stamp_frames};
 
@@ -15,22 +16,27 @@ use super::{Event, World, note};
 /// The clocks of all connections between nodes.
 #[derive(Debug, Default)]
 pub(super) struct LinkClocks {
-    /// When two nodes connected last, the smaller index first.
-    began: BTreeMap<(usize, usize), Instant>,
+    /// When two nodes connected last, the smaller index first, and on which version they agreed.
+    began: BTreeMap<(usize, usize), (Instant, u8)>,
     /// Of each connection over which something came: from one site to another.
     incoming: BTreeMap<(Site, Site), FrameClock>,
 }
 
 impl LinkClocks {
-    /// Two nodes connect anew.
-    pub(super) fn begin(&mut self, now: Instant, a: usize, b: usize) {
-        self.began.insert((a.min(b), a.max(b)), now);
+    /// Two nodes connect anew, and speak that version.
+    pub(super) fn begin(&mut self, now: Instant, (a, b): (usize, usize), version: u8) {
+        self.began.insert((a.min(b), a.max(b)), (now, version));
         let pair = |from: &Site, to: &Site| [(from.node, to.node), (to.node, from.node)];
         self.incoming.retain(|(from, to), _| !pair(from, to).contains(&(a, b)));
     }
 
     fn began(&self, a: usize, b: usize) -> Instant {
-        self.began.get(&(a.min(b), a.max(b))).copied().unwrap_or_default()
+        self.began.get(&(a.min(b), a.max(b))).map_or(Instant(0), |(began, _)| *began)
+    }
+
+    /// The version on which two nodes agreed when they connected last.
+    pub(super) fn version(&self, a: usize, b: usize) -> u8 {
+        self.began.get(&(a.min(b), a.max(b))).map_or(VERSION, |(_, version)| *version)
     }
 }
 
@@ -40,7 +46,8 @@ impl World<'_> {
         if from.node != to.node {
             let host = &self.hosts[from.node];
             let began = host.local(self.link_clocks.began(from.node, to.node));
-            stamp_frames(frame, stamp(began, host.local(self.now)));
+            let version = self.link_clocks.version(from.node, to.node);
+            stamp_frames(frame, version, stamp(began, host.local(self.now)));
         }
     }
 

@@ -17,7 +17,7 @@ const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Split,
     Fault::Reset,
     Fault::Clog,
@@ -27,6 +27,7 @@ const FAULTS: [Fault; 9] = [
     Fault::Change,
     Fault::Space,
     Fault::Rot,
+    Fault::Upgrade,
 ];
 
 impl World<'_> {
@@ -64,7 +65,12 @@ impl World<'_> {
         let options = &self.swarm.faults;
         let is_apart = matches!(
             fault,
-            Fault::Clog | Fault::Space | Fault::Rot | Fault::ClockStep | Fault::Change
+            Fault::Clog
+                | Fault::Space
+                | Fault::Rot
+                | Fault::ClockStep
+                | Fault::Change
+                | Fault::Upgrade
         );
         if self.is_early() && !is_apart {
             return Some(EARLY_INTERVAL);
@@ -79,6 +85,7 @@ impl World<'_> {
             Fault::Change => options.change,
             Fault::Space => self.swarm.disk.space,
             Fault::Rot => self.swarm.disk.rot,
+            Fault::Upgrade => options.upgrade,
         }
     }
 
@@ -113,6 +120,7 @@ impl World<'_> {
             Fault::Change => return self.change_membership(),
             Fault::Space => self.change_space(node),
             Fault::Rot => self.rot(node),
+            Fault::Upgrade => return self.change_build(),
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringmain_core::hash::Key;
 use ringmain_core::id::{NodeId, Partition};
+use ringmain_core::wire::VERSION;
 use ringmain_core::wire::gossip::Liveness;
 
 use super::super::Figures;
@@ -189,7 +190,9 @@ impl World<'_> {
             self.resume(node)?;
             // Nobody trusts a damaged disk once all is well; until it is replaced its node is gone.
             let is_damaged = self.hosts[node].is_damaged;
-            if self.hosts[node].has_failed() || is_damaged {
+            // The last ones are upgraded.
+            let is_old = std::mem::replace(&mut self.hosts[node].version, VERSION) < VERSION;
+            if self.hosts[node].has_failed() || is_damaged || is_old {
                 self.crash(node)?;
             }
             self.hosts[node].is_gone |= is_damaged;

@@ -36,8 +36,11 @@ impl World<'_> {
             note!(self, "{to:?} gets a damaged frame from {from:?}");
             return self.disconnect(from.node, to.node);
         };
-        if !inside && !self.is_fresh(parcel, &frame)? {
-            return self.disconnect(from.node, to.node);
+        if !inside {
+            self.check_version(parcel, &frame)?;
+            if !self.is_fresh(parcel, &frame)? {
+                return self.disconnect(from.node, to.node);
+            }
         }
         note!(self, "{to:?} gets {:?} {} from {from:?}", frame.op(), frame.hop().request.0);
         if is_of_membership(frame.op()) {
@@ -88,7 +91,8 @@ impl World<'_> {
         for (node, peer) in [(a, b), (b, a)] {
             self.connected[node][peer] = true;
         }
-        self.link_clocks.begin(self.now, a, b);
+        let version = self.common_version(a, b);
+        self.link_clocks.begin(self.now, (a, b), version);
         self.on_peer(a, b, true)?;
         self.on_peer(b, a, true)
     }
@@ -119,8 +123,13 @@ impl World<'_> {
     pub(super) fn on_peer(&mut self, node: usize, peer: usize, up: bool) -> Result<(), Violation> {
         let id = node_id(peer);
         for shard in 0..self.hosts[node].stores.len() {
+            let (site, version) = (Site { node, shard }, self.link_clocks.version(node, peer));
+            if up {
+                let speaks = Input::PeerSpeaks { node: id, version };
+                self.turn(site, |turn| turn.input(speaks))?;
+            }
             let input = if up { Input::PeerUp(id) } else { Input::PeerDown(id) };
-            self.turn(Site { node, shard }, |turn| turn.input(input))?;
+            self.turn(site, |turn| turn.input(input))?;
         }
         let input = if up { NodeInput::PeerUp(id) } else { NodeInput::PeerDown(id) };
         self.node_turn(node, input)

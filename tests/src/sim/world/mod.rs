@@ -20,6 +20,7 @@ mod health;
 mod links;
 mod membership;
 mod turn;
+mod versions;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -191,6 +192,8 @@ pub(super) enum Fault {
     Space,
     /// A bit on a disk turns.
     Rot,
+    /// A node is started as a build of another version.
+    Upgrade,
 }
 
 /// Where a run stands.

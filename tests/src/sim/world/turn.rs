@@ -225,7 +225,9 @@ impl<'m> World<'m> {
         shard.wake = None;
         let now = self.local(site.node);
         self.hosts[site.node].stores[site.shard].on_timeout(now);
-        self.turn(site, |_| {})
+        self.turn(site, |_| {})?;
+        self.note_waiting_surveys(site);
+        Ok(())
     }
 
     /// Schedules what the shard at `site` and its log have to do later.

@@ -26,7 +26,9 @@ fn serve(end: End) -> (SocketAddr, JoinHandle<Result<bool, Reason>>) {
                 let received = opening.receive(&end.local(), bytes, &mut out);
                 bytes = &bytes[received.consumed..];
                 match received.step {
-                    Step::Accepted(Accepted::Client { challenge }) => known = Some(challenge),
+                    Step::Accepted(Accepted::Client { challenge, .. }) => {
+                        known = Some(challenge);
+                    }
                     Step::Refused(reason) => proved = Err(reason),
                     step => assert_eq!(step, Step::Wait),
                 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn reply(end: &End) -> HelloReply<'static> {
     HelloReply {
-        version: 1,
+        version: VERSION,
         node: NodeId(2),
         boot: Boot(12),
         shards: 4,
@@ -64,7 +64,7 @@ fn each_wrong_reply_has_its_error() {
     let good = reply(&end);
     let constants = Cluster { partition_bits: 11, ..cluster(7) };
     for (reply, expected) in [
-        (HelloReply { version: 2, ..good }, DialError::Unsupported(2)),
+        (HelloReply { version: VERSION + 1, ..good }, DialError::Unsupported(VERSION + 1)),
         (HelloReply { cluster: None, ..good }, DialError::NoCluster),
         (HelloReply { cluster: Some(cluster(8)), ..good }, DialError::OtherCluster),
         (HelloReply { cluster: Some(constants), ..good }, DialError::OtherCluster),

@@ -24,7 +24,7 @@ impl Side {
     /// Frames that it sends at `at`, microseconds.
     fn send(&mut self, at: u64, count: usize) -> Vec<u8> {
         let mut frames = frame_of(Op::Beat, &[].as_slice()).repeat(count);
-        self.clock.stamp(self.now(at), &mut frames);
+        self.clock.stamp(self.now(at), VERSION, &mut frames);
         frames
     }
 
@@ -128,6 +128,6 @@ fn who_looks_at_its_link_is_never_silent_for_too_long() {
 fn nothing_is_said_by_stamping_nothing() {
     let (mut from, _) = link();
     let before = from.clock;
-    from.clock.stamp(from.now(BOUND), &mut []);
+    from.clock.stamp(from.now(BOUND), VERSION, &mut []);
     assert_eq!(from.clock, before);
 }
