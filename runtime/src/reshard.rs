@@ -187,8 +187,11 @@ impl Old {
         let failed = |error| StartError::Files { shard: shard.0, error };
         let (_, mut maps, snapshots) = opened.map_err(failed)?;
         maps.wait_for_disk();
-        // Damaged, it says nothing: then a start notices less of the log, too.
-        let stopped = dir.stopped(identity, shard).unwrap_or(Place(0));
+        let stopped = match dir.stopped(identity, shard) {
+            Err(error @ DataDirError::UnknownVersion { .. }) => return Err(error.into()),
+            // Damaged, it says nothing: then a start notices less of the log, too.
+            stopped => stopped.unwrap_or(Place(0)),
+        };
         let identity = log_identity(identity, shard);
         let files = maps.files(&snapshots);
         check_begun(dir, shard, &files)?;

@@ -115,6 +115,17 @@ fn a_file_of_the_future_is_named_with_both_versions() {
 }
 
 #[test]
+fn where_a_log_was_stopped_is_not_read_of_a_future_format() {
+    let (_folder, dir) = filled();
+    dir.write_stopped(&identity(), ShardIndex(0), Place(64)).unwrap();
+    let path = dir.shard_dir(ShardIndex(0)).unwrap().join("stopped");
+    let body = fs::read(&path).unwrap().split_off(20);
+    fs::write(&path, file::encode(Kind::Stopped, 2, &body)).unwrap();
+    let error = read(&dir, Kind::Stopped).unwrap_err();
+    assert!(matches!(error, DataDirError::UnknownVersion { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
 fn a_body_with_a_right_checksum_and_wrong_content_is_damage() {
     let (folder, dir) = filled();
     let whole = identity().to_bytes(Mark::None);

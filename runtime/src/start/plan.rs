@@ -249,11 +249,16 @@ impl Plan {
     }
 
     /// Where the log of a shard was last stopped, as far as that is known.
-    fn stopped(&self, shard: ShardIndex) -> Place {
-        self.dir.stopped(&self.start.identity, shard).unwrap_or_else(|error| {
-            tracing::warn!("{error}: what the log lost at its end since is not noticed");
-            Place(0)
-        })
+    fn stopped(&self, shard: ShardIndex) -> Result<Place, StartError> {
+        match self.dir.stopped(&self.start.identity, shard) {
+            // A newer build wrote it, and perhaps more that this one does not know.
+            Err(error @ DataDirError::UnknownVersion { .. }) => Err(StartError::DataDir(error)),
+            Err(error) => {
+                tracing::warn!("{error}: what the log lost at its end since is not noticed");
+                Ok(Place(0))
+            }
+            Ok(place) => Ok(place),
+        }
     }
 
     /// The log of a shard was stopped, and ends there.
@@ -279,7 +284,7 @@ impl Plan {
         let (mut disk, maps, snapshots) = LogFiles::open(&dir).map_err(files)?;
         let found = maps.files(&snapshots);
         check_begun(&self.dir, shard, &found)?;
-        let recovered = log::recover(&identity, &found, self.stopped(shard))
+        let recovered = log::recover(&identity, &found, self.stopped(shard)?)
             .map_err(|error| StartError::Log { shard: shard.0, error })?;
         maps.check_read(recovered.end()).map_err(files)?;
         disk.give_back_rest(recovered.end());

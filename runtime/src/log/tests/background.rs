@@ -142,6 +142,25 @@ fn a_snapshot_of_another_segment_is_not_believed() {
     assert_eq!(recover(&identity(), &disk.files(), Place(0)).unwrap().scanned, scanned);
 }
 
+/// One of another format is as good as none: what it says is in its segment, too.
+#[test]
+fn a_snapshot_of_another_format_is_not_believed() {
+    let (mut world, ..) = overwritten(config(Durability::Always), 100, 2);
+    world.work();
+    let mut disk = std::mem::take(world.log.maps_mut());
+    let before = recover(&identity(), &disk.files(), Place(0)).unwrap();
+    let (&segment, bytes) = disk.snapshots().first_key_value().unwrap();
+    let mut bytes = bytes.clone();
+    bytes[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let end = bytes.len() - 4;
+    let checksum = Hardware::crc32c(0, &bytes[..end]);
+    bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+    disk.snapshots().insert(segment, bytes);
+    let after = recover(&identity(), &disk.files(), Place(0)).unwrap();
+    let scanned: Vec<_> = [segment].into_iter().chain(before.scanned).collect();
+    assert_eq!((after.scanned, after.damage.len()), (scanned, 0));
+}
+
 /// A record that rots is found when it is to be moved; its segment is left as it is.
 #[test]
 fn a_damaged_record_is_never_moved() {
