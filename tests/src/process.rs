@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+mod build;
 mod client;
 mod cluster;
 mod http;
@@ -27,6 +28,7 @@ mod namespace;
 mod network;
 mod small_disk;
 
+pub use build::Build;
 pub use client::{Client, code, until, until_within};
 pub use cluster::Cluster;
 pub use http::fetch;
@@ -40,24 +42,12 @@ pub use small_disk::SmallDisk;
 /// How long anything may take before the test gives it up for broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The `ringmain` binary; the first call of a test run builds it. Cargo's own lock keeps two
-/// test runs from building at once.
+/// The `ringmain` binary as it is shipped; the first call of a test run builds it.
 ///
 /// # Panics
 /// If it does not build, with the compiler's words.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let target = target_dir().join("process");
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "ringmain", "--target-dir"]).arg(&target);
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        let output = build.output().expect("the cargo that runs the tests can be run again");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ringmain does not build:\n{words}");
-        target.join("debug/ringmain")
-    })
+    Build::Newest.binary()
 }
 
 /// The target directory that this test binary lies in.
@@ -69,9 +59,7 @@ fn target_dir() -> PathBuf {
 
 /// A command of the binary, without settings from this process's environment.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = plain(Command::new(binary()));
-    command.args(arguments);
-    command
+    Build::Newest.command(arguments)
 }
 
 /// The same, without settings from this process's environment and without stdin.
@@ -90,7 +78,14 @@ fn plain(mut command: Command) -> Command {
 /// # Panics
 /// If it cannot be run.
 pub fn run(arguments: &[&str]) -> Output {
-    let mut command = command(arguments);
+    run_to_end(command(arguments))
+}
+
+/// The same, of a prepared command.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_to_end(mut command: Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().expect("the binary was just built");
     let id = child.id();

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Client, Network, Ringmain, until};
+use super::{Build, Client, Network, Ringmain, until};
 
 /// Nodes, by index from 0. Node 0 founds; the others enter by it. Dropping it kills them.
 pub struct Cluster {
     nodes: Vec<Node>,
     /// For every node.
     common: Vec<String>,
+    /// Of nodes that are added.
+    build: Build,
     folder: TempDir,
     network: Network,
 }
@@ -22,6 +24,7 @@ struct Node {
     process: Option<Ringmain>,
     /// What it is always started with.
     arguments: Vec<String>,
+    build: Build,
 }
 
 impl Cluster {
@@ -35,7 +38,12 @@ impl Cluster {
 
     /// The same, with other settings for all nodes.
     pub fn form_with(count: usize, common: &[&str]) -> Cluster {
-        let mut cluster = Cluster::empty(common);
+        Cluster::form_of(Build::Newest, count, common)
+    }
+
+    /// The same, of another build.
+    pub fn form_of(build: Build, count: usize, common: &[&str]) -> Cluster {
+        let mut cluster = Cluster { build, ..Cluster::empty(common) };
         for _ in 0..count {
             cluster.add(&[]);
         }
@@ -43,11 +51,17 @@ impl Cluster {
         cluster
     }
 
+    /// Node `index`, which is down, is started as that build from now on.
+    pub fn set_build(&mut self, index: usize, build: Build) {
+        assert!(self.nodes[index].process.is_none(), "it runs");
+        self.nodes[index].build = build;
+    }
+
     /// No node yet; what all will be started with.
     pub fn empty(common: &[&str]) -> Cluster {
         let network = Network::take();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        Cluster { nodes: Vec::new(), common: owned(common), folder, network }
+        Cluster { nodes: Vec::new(), common: owned(common), build: Build::Newest, folder, network }
     }
 
     /// Starts one more node, with more settings, and waits until it is ready. The first founds.
@@ -63,7 +77,7 @@ impl Cluster {
         let entering = ["--seed", seed.as_str(), "--join"];
         let index = self.nodes.len();
         let arguments = self.common.iter().cloned().chain(owned(settings)).collect();
-        self.nodes.push(Node { process: None, arguments });
+        self.nodes.push(Node { process: None, arguments, build: self.build });
         self.spawn(index, if index == 0 { &[] } else { &entering });
         index
     }
@@ -73,7 +87,7 @@ impl Cluster {
         let seed = SocketAddr::new(self.network.host(1).into(), 7400).to_string();
         let index = self.nodes.len();
         let arguments = self.common.iter().cloned().chain(owned(settings)).collect();
-        self.nodes.push(Node { process: None, arguments });
+        self.nodes.push(Node { process: None, arguments, build: self.build });
         self.spawn(index, &["--seed", &seed]);
         self.process_mut(index).await_ready();
         index
@@ -103,7 +117,8 @@ impl Cluster {
         let dir = dir.to_str().expect("temporary folders have plain names");
         let own = self.nodes[index].arguments.iter().map(String::as_str).collect::<Vec<_>>();
         let words = [&["start", "--listen", &listen, "--data-dir", dir], &own[..], more].concat();
-        self.nodes[index].process = Some(Ringmain::spawn(&words));
+        let command = self.nodes[index].build.command(&words);
+        self.nodes[index].process = Some(Ringmain::of(command));
     }
 
     /// Kills a node: it cannot do anything about it.

@@ -30,3 +30,4 @@ mod soak;
 mod stopped;
 mod tidy;
 mod topology;
+mod upgrade;
