@@ -17,6 +17,11 @@
 //! Little-endian. Magic, version and checksum keep their places in every version. The header is
 //! written once, before the file gets its name, and never again; what only becomes known when
 //! the segment is begun (which other segments are the log) stands in its first batch header.
+//!
+//! The format version covers all that lies in a segment and its snapshot: place parts, and the
+//! bodies, covered header, key and Record v1, which come from the wire as they are. So whoever
+//! changes these raises it together with `wire::VERSION`, and writes the old form to older peers.
+//! A segment of a version that a build does not know is refused, naming both: a newer one has it.
 
 use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
