@@ -10,6 +10,8 @@ use ringmain_core::prng::Prng;
 use ringmain_core::ring::{Ring, RingConfig};
 
 const CONFIG: RingConfig = RingConfig { partition_bits: 10, n: 3, seed: 1 };
+/// As many partitions as a hundred nodes take.
+const LARGE: RingConfig = RingConfig { partition_bits: 12, ..CONFIG };
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn benchmark(criterion: &mut Criterion) {
@@ -19,11 +21,11 @@ pub(crate) fn benchmark(criterion: &mut Criterion) {
 
 fn rebuild(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring_rebuild");
-    for count in [3, 12, 24] {
+    for (count, config) in [(3, CONFIG), (12, CONFIG), (24, CONFIG), (100, LARGE)] {
         let members = members(count);
-        let mut storage = vec![NodeId(0); CONFIG.slot_count()];
-        let mut ring = Ring::new(&mut storage, CONFIG);
-        let hash_count = CONFIG.partition_count() * members.len();
+        let mut storage = vec![NodeId(0); config.slot_count()];
+        let mut ring = Ring::new(&mut storage, config);
+        let hash_count = config.partition_count() * members.len();
         group.throughput(Throughput::Elements(hash_count as u64));
         group.bench_with_input(BenchmarkId::new("rebuild", count), &members, |bencher, members| {
             bencher.iter(|| ring.rebuild(black_box(members)));
