@@ -20,6 +20,7 @@ mod log_tool;
 mod metrics;
 mod models;
 mod obstacles;
+mod operator;
 mod reaping;
 mod reshard;
 mod resp_clients;

@@ -1,28 +1,14 @@
 //! Clusters of real processes whose membership changes while they serve: nodes join, leave, are
 //! weighed, forgotten and replaced by the commands of operators, and nothing acknowledged is lost.
 
-use std::process::Output;
-
-use ringmain_tests::process::{Client, Cluster, Load, fetch, newest, run, until};
+use ringmain_tests::process::{Client, Cluster, Load, fetch, newest, until};
 use serde_json::Value;
+
+use crate::operator::{cluster, json, plan, status};
 
 /// Small, so that little has to be compared, and quick to notice who is gone.
 const SETTINGS: [&str; 6] = ["--shards", "1", "--partitions", "64", "--probe-interval", "100ms"];
 const KEY_COUNT: usize = 300;
-
-/// `ringmain cluster …` at node `at`.
-fn cluster(nodes: &Cluster, at: usize, words: &[&str]) -> Output {
-    let native = nodes.native(at).to_string();
-    run(&[&["cluster"], words, &["--node", &native]].concat())
-}
-
-/// Its JSON.
-fn json(nodes: &Cluster, at: usize, words: &[&str]) -> Value {
-    let output = cluster(nodes, at, &[words, &["--json"]].concat());
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{words:?}: {stderr}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// Its one line of refusal.
 fn refused(nodes: &Cluster, at: usize, words: &[&str], part: &str) {
@@ -33,25 +19,11 @@ fn refused(nodes: &Cluster, at: usize, words: &[&str], part: &str) {
     assert!(stderr.starts_with("ringmain: "), "{stderr}");
 }
 
-/// Looks at the plan at node `at` until it stages `count` changes.
-fn plan(nodes: &Cluster, at: usize, count: usize) -> Value {
-    let mut found = Value::Null;
-    until(&format!("{count} staged changes at node {at}"), || {
-        found = json(nodes, at, &["plan"]);
-        found["staged"].as_array().unwrap().len() == count
-    });
-    found
-}
-
 /// Commits what is staged, and waits until nothing moves.
 fn commit(nodes: &Cluster, at: usize, count: usize) -> Value {
     let plan = plan(nodes, at, count);
     json(nodes, at, &["commit", plan["hash"].as_str().unwrap(), "--wait"]);
     plan
-}
-
-fn status(nodes: &Cluster, at: usize) -> Value {
-    json(nodes, at, &["status"])
 }
 
 /// A node of the status at node `at`.
