@@ -20,23 +20,27 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 mod build;
 mod client;
 mod cluster;
+mod fate;
 mod http;
 mod load;
 mod lone;
 mod modifiers;
 mod namespace;
 mod network;
+mod roaming;
 mod small_disk;
 
 pub use build::Build;
 pub use client::{Client, code, until, until_within};
 pub use cluster::Cluster;
+pub use fate::Fate;
 pub use http::fetch;
 pub use load::{Failed, Load, newest};
 pub use lone::Lone;
 pub use modifiers::{Modifiers, siblings};
 pub use namespace::Namespace;
 pub use network::Network;
+pub use roaming::{Counts, Fault, Promised, Roaming};
 pub use small_disk::SmallDisk;
 
 /// How long anything may take before the test gives it up for broken.

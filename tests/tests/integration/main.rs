@@ -12,6 +12,7 @@ mod demo;
 mod expiry;
 mod faults;
 mod full_disk;
+mod growing;
 mod handoff;
 mod kills;
 mod lent;
