@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::cells::{Figure, Workload};
 use crate::draw::Distribution;
 use crate::engine::{BATCH_COUNT, Listed, engines};
-use crate::host::describe;
+use crate::machine::describe;
 use crate::table;
 
 /// Value sizes, bytes, and how many keys have one: at most 2 GiB of pairs.

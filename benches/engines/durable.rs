@@ -25,7 +25,7 @@ use ringmain_runtime::net::{Event, HotRing, HotRingConfig};
 use ringmain_runtime::sys::{Ring, Wait};
 
 use crate::draw::{Values, name};
-use crate::host::describe;
+use crate::machine::describe;
 use crate::meter::Meter;
 use crate::ringmain::{IDENTITY, append, key};
 use crate::segments::{Maker, Segments, preallocated};

@@ -26,6 +26,7 @@ mod draw;
 mod durable;
 mod engine;
 mod host;
+mod machine;
 mod meter;
 mod peers;
 mod ringmain;
