@@ -13,6 +13,7 @@ mod expiry;
 mod faults;
 mod full_disk;
 mod growing;
+mod guide;
 mod handoff;
 mod kills;
 mod lent;
