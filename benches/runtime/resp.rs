@@ -35,7 +35,7 @@ pub(crate) fn benchmark(criterion: &mut Criterion) {
         live: 0,
         found: 0,
     };
-    let applied = Applied { place: Place(1), live: 1, sole: true, minted: false };
+    let applied = Applied { place: Place(1), live: 1, sole: true, minted: false, entries: 1 };
     let outcome = Outcome::Stored(applied);
     let stored = Answer::Local { outcome, record: None, context: None, live: 1, found: 0 };
     let (get, set) = (pipeline("GET", &[]), pipeline("SET", &[&VALUE]));

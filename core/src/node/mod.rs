@@ -383,6 +383,7 @@ impl<'a> Node<'a> {
         self.begin_settling();
         self.drop_members();
         self.output(NodeOutput::Publish { topology: self.published });
+        self.settle_bare();
         let me = self.config.member.node;
         if self.operations().is_removed(me) && !self.is_member() && !self.is_removed {
             self.is_removed = true;

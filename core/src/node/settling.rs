@@ -14,6 +14,10 @@ pub(super) struct Settling {
     warm: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// Shards of this node that are warm.
     shards: u16,
+    /// Operations are moving, but all who had the data before are gone, and whoever is a member was
+    /// taken for settled at once: so that holds for what is committed from here on no more, their
+    /// Adds must be settled, too, although nobody has to catch up.
+    is_bare: bool,
 }
 
 impl Settling {
@@ -37,7 +41,15 @@ impl Node<'_> {
     pub(super) fn begin_settling(&mut self) {
         let mut concerned = self.rings.catching_up();
         concerned.extend(self.rings.leaving().iter().copied());
-        self.settling = Settling { concerned, ..Settling::default() };
+        let is_bare = self.operations().is_moving() && !self.rings.is_moving();
+        self.settling = Settling { concerned, is_bare, ..Settling::default() };
+    }
+
+    /// What was published waits for no data: if so, this member is warm.
+    pub(super) fn settle_bare(&mut self) {
+        if self.settling.is_bare && self.is_warm() {
+            self.on_own_warm();
+        }
     }
 
     /// A shard of this node has caught up.
@@ -47,9 +59,12 @@ impl Node<'_> {
         }
         self.settling.shards += 1;
         assert!(self.settling.shards <= self.config.shards, "a shard is warm once");
-        if !self.is_warm() {
-            return;
+        if self.is_warm() {
+            self.on_own_warm();
         }
+    }
+
+    fn on_own_warm(&mut self) {
         self.settling.add(self.config.member.node);
         for index in 0..self.peers.len() {
             self.tell_warm(self.peers[index]);
@@ -59,7 +74,8 @@ impl Node<'_> {
 
     /// `from` has caught up in `topology`.
     pub(super) fn on_warm(&mut self, from: NodeId, topology: TopologyId) {
-        if topology == self.published && self.rings.is_moving() {
+        let is_moving = self.rings.is_moving() || self.settling.is_bare;
+        if topology == self.published && is_moving {
             self.settling.add(from);
             self.try_settle();
         }
@@ -74,6 +90,9 @@ impl Node<'_> {
     }
 
     fn is_warm(&self) -> bool {
+        if self.settling.is_bare {
+            return self.rings.contains(self.config.member.node);
+        }
         self.rings.is_moving() && self.settling.shards == self.config.shards
     }
 

@@ -162,7 +162,7 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
 fn a_pass_names_the_first_member_that_is_too_old_to_agree() {
     let mut surveys = surveys(2);
     for (index, (node, count)) in [(B, 3), (A, 4)].into_iter().enumerate() {
-        assert_eq!(surveys.next(START, 2), Some(Step::List { index, from: 0 }));
+        assert_eq!(surveys.next(START, 2), Some(Step::List { index, from: 0, is_long: false }));
         surveys.on_too_old(node, count, None);
     }
     assert_eq!(surveys.next(START, 2), None);

@@ -116,3 +116,38 @@ fn what_is_staged_reaches_all_and_is_gone_once_committed_or_dropped() {
     }
     assert!(world.frames.iter().all(|frame| !matches!(frame.3, Frame::Staged(..))));
 }
+
+/// A founder that leaves before it hears of those who joined settles that for itself alone: then
+/// nobody is a settled member, and what the others committed is in force at once.
+#[test]
+fn members_whose_founder_has_gone_are_settled_before_anything_else_moves() {
+    let mut world = World::new(12, 3, 0);
+    step_until(&mut world, World::all_members);
+    (1..=3).for_each(|number| world.crash(number));
+    world.frames.clear();
+    let storage = std::vec![[0; Operation::BYTES]; 8].leak();
+    let mut set = Topology::new(storage);
+    let add = |node| Operation::Add(member(node));
+    let remove = Operation::Remove { node: NodeId(1), is_lost: false };
+    let own = [add(1).settled(), remove.settled()];
+    for (number, others) in [(1, &[][..]), (2, &[2, 3]), (3, &[])] {
+        for operation in own.into_iter().chain(others.iter().map(|other| add(*other).moving())) {
+            set.insert(operation).unwrap();
+        }
+        world.servers.get_mut(&number).unwrap().disk = set.operations().bytes().to_vec();
+    }
+    world.restart(2);
+    for _ in 0..100 {
+        world.step();
+    }
+    assert!(world.servers[&2].node.operations().is_moving(), "one of two is not more than half");
+    assert!(!world.servers[&2].node.rings().is_moving(), "but both are in force");
+    world.restart(3);
+    step_until(&mut world, |world| {
+        [2, 3].iter().all(|node| settled(&world.servers[node]).len() == 4)
+    });
+    // What is committed now moves.
+    world.servers.get_mut(&3).unwrap().is_cold = true;
+    world.commit(2, Operation::Remove { node: NodeId(2), is_lost: false });
+    step_until(&mut world, |world| world.servers[&2].node.rings().is_moving());
+}

@@ -7,6 +7,7 @@ use super::*;
 use crate::id::Boot;
 use crate::limits::PROBE_INTERVAL;
 use crate::membership::member::Name;
+use crate::membership::topology::Topology;
 use crate::prng::Prng;
 use crate::wire::gossip;
 use crate::wire::op::Op;
