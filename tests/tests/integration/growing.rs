@@ -138,7 +138,8 @@ impl Scenario {
         for first in (0..size.keys).step_by(BATCH) {
             let sets = (first..size.keys.min(first + BATCH))
                 .map(|index| format!("SET {} {}", key(index), value(index)));
-            client.pipeline::<()>(&sets.collect::<Vec<_>>()).unwrap();
+            let sets: Vec<_> = sets.collect();
+            until("keys are written", || client.pipeline::<()>(&sets).is_ok());
         }
         let addresses: Vec<_> = (0..3).map(|node| nodes.resp(node)).collect();
         let clients = Roaming::start(&addresses, SETTERS, MODIFIERS);
@@ -389,7 +390,10 @@ fn await_equal(nodes: &Cluster) {
 fn lost_promises(client: &mut Client, promised: &Promised) -> impl Iterator<Item = String> {
     let mut wrong = Vec::new();
     for (key, fate) in &promised.fates {
-        let (_, values) = siblings(client, key, "R 2").unwrap();
+        let mut values = BTreeSet::new();
+        until("a key is read", || {
+            siblings(client, key, "R 2").map(|(_, found)| values = found).is_ok()
+        });
         let numbers = values.iter().map(|value| value.parse().unwrap()).collect();
         wrong.extend(fate.wrong(&numbers).map(|why| format!("{key}: {why}")));
         if key.starts_with("turn-") && values.len() > 1 {
@@ -405,7 +409,8 @@ fn lost_values(client: &mut Client, count: usize) -> impl Iterator<Item = String
     for first in (0..count).step_by(BATCH) {
         let all = first..count.min(first + BATCH);
         let gets: Vec<_> = all.clone().map(|index| format!("GET {}", key(index))).collect();
-        let found: Vec<Option<String>> = client.pipeline(&gets).unwrap();
+        let mut found: Vec<Option<String>> = Vec::new();
+        until("keys are read", || client.pipeline(&gets).map(|all| found = all).is_ok());
         let pairs = all.zip(found);
         let lost = pairs.filter(|(index, found)| found.as_ref() != Some(&value(*index)));
         wrong.extend(lost.map(|(index, _)| key(index)));
