@@ -36,7 +36,7 @@ fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
 }
 
 /// Takes node `node` down in its own way, has it started again, and waits until it serves as
-/// before. What failed meanwhile was said to that node, and its connection was lost.
+/// before. What failed meanwhile was said to that node, which refused it or lost its connection.
 fn restart(cluster: &mut Cluster, load: &Load, node: usize, down: impl FnOnce(&mut Cluster)) {
     let before = load.failed().len();
     down(cluster);
@@ -52,9 +52,10 @@ fn restart(cluster: &mut Cluster, load: &Load, node: usize, down: impl FnOnce(&m
     let failed = load.failed().split_off(before);
     let elsewhere: Vec<_> = failed.iter().filter(|one| one.node != node).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
-    let is_lost = |error: &str| !error.contains("ERR") && !error.contains("NOQUORUM");
-    assert!(failed.iter().all(|one| is_lost(&one.error)), "{failed:?}");
-    assert!(failed.len() <= 4 * WORKER_COUNT, "each notices, and tries again: {failed:?}");
+    // A node that is asked to stop refuses what still comes, and nothing of it was stored.
+    let kinds = ["os error", "end of file", "BUSY"];
+    let is_retried = |error: &str| kinds.iter().any(|kind| error.contains(kind));
+    assert!(failed.iter().all(|one| is_retried(&one.error)), "{failed:?}");
 }
 
 /// All that was acknowledged is at all nodes, asked at each.
