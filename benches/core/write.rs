@@ -19,6 +19,7 @@ use ringmain_core::records::{Author, Full, Place, Records, Stored, Unread, event
 use ringmain_core::request::{Link, Origin, Outcome, Slot};
 use ringmain_core::ring::{RingConfig, Rings, Transition};
 use ringmain_core::shard::{Input, Shard, ShardConfig, ShardMemory};
+use ringmain_core::survey::Epochs;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
@@ -146,6 +147,7 @@ impl Coordinator {
             bodies: &mut self.bodies,
             waiting: &mut self.waiting,
             settings: &self.settings,
+            epochs: Epochs::default(),
             now: Instant(1),
             wall: UnixMs(1),
             checksum: PhantomData,

@@ -12,6 +12,7 @@ use ringmain_core::records::{Full, Place, Records, Stored, Unread};
 use ringmain_core::request::{Link, Origin, Slot};
 use ringmain_core::ring::{RingConfig, Rings, Transition};
 use ringmain_core::shard::{Input, Shard, ShardConfig, ShardMemory};
+use ringmain_core::survey::Epochs;
 use ringmain_core::time::{Instant, UnixMs};
 use ringmain_core::wire::body::{Body, body_bytes, write_body};
 use ringmain_core::wire::frame::Frame;
@@ -188,7 +189,8 @@ impl Server {
         let Server { shard, store, memory: bodies, waiting } = self;
         let (now, wall) = (Instant(1), UnixMs(1));
         let checksum = PhantomData;
-        Turn { shard, store, links, bodies, waiting, settings, now, wall, checksum }
+        let epochs = Epochs::default();
+        Turn { shard, store, links, bodies, waiting, settings, epochs, now, wall, checksum }
     }
 }
 

@@ -154,6 +154,9 @@ pub const HANDOFF_COUNT_MAX: usize = 32;
 pub const SURVEY_ENTRY_COUNT_MAX: usize = 128;
 /// Surveys of one shard at a time, at most.
 pub const SURVEY_COUNT_MAX: usize = 512;
+/// How long a node that has started waits for a member that was vouched for, once it was told by
+/// one that was not, that its disk is the newest: as after a stop of all.
+pub const VOUCH_PAUSE: Duration = Duration::from_secs(2);
 /// How long a survey waits for answers.
 pub const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time between two looks for what can leave; a quarter of the grace if that is shorter.

@@ -90,13 +90,15 @@ pub enum Plant {
     SpentUnchecked,
     /// Entries leave once all have agreed, though older copies may be under way.
     CompactAtOnce,
+    /// A node is not told that its data directory is an older copy.
+    BackupUnnoticed,
 }
 
 impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 35] = [
+    pub const ALL: [Plant; 36] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -132,6 +134,7 @@ impl Plant {
         Plant::FencedAgrees,
         Plant::SpentUnchecked,
         Plant::CompactAtOnce,
+        Plant::BackupUnnoticed,
     ];
 
     /// Bugs of exchanges that core's tests find; of two the simulator only sees more traffic.
@@ -182,6 +185,7 @@ impl Plant {
             Plant::FencedAgrees => "fenced-agrees",
             Plant::SpentUnchecked => "spent-unchecked",
             Plant::CompactAtOnce => "compact-at-once",
+            Plant::BackupUnnoticed => "backup-unnoticed",
         }
     }
 }

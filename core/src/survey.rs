@@ -15,7 +15,9 @@
 //! A member agrees to reap if, as an owner, it has exactly this record on disk, and it has ended by
 //! its clock; if, as none, it has nothing of the key; and if it keeps no hint for it, nothing waits
 //! for it and no request on it is in flight. An owner agrees to fence if it has exactly this record
-//! on disk. Between the two questions passes the longest time for which any member takes a frame:
+//! on disk. Between the two questions the node's reap epoch is raised, and at the second one all
+//! must have on disk that all have it: so nobody comes back with an older disk (`node::epochs`).
+//! And there passes the longest time for which any member takes a frame:
 //! whatever was sent before the first has arrived by the second, or never will.
 //!
 //! Entries of a version vector are *spent* at an owner once it has seen and replaced what they name
@@ -44,7 +46,7 @@ use crate::request::KeyPlace;
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
 use crate::wire::survey::Survey;
-pub use crate::wire::survey::{Bits, Purpose};
+pub use crate::wire::survey::{Bits, Epochs, Purpose};
 
 mod batch;
 mod compact;
@@ -77,6 +79,11 @@ pub enum Step {
         number: u32,
         /// The node.
         node: NodeId,
+    },
+    /// Have this node's reap epoch raised.
+    Raise {
+        /// If it is not above this.
+        above: u64,
     },
     /// Drop the next entries of a batch.
     Conclude {
@@ -292,13 +299,14 @@ impl<'a> Surveys<'a> {
         self.not_before = now + EXCHANGE_FETCH_PAUSE;
     }
 
-    /// `node` agrees to those entries, and takes frames that are no older.
+    /// `node` agrees to those entries, takes frames that are no older, and says how far its data
+    /// directory has come.
     pub fn on_answer(
         &mut self,
         now: Instant,
         number: u32,
         node: NodeId,
-        (agreed, frame_age_max): (Bits, Duration),
+        (agreed, frame_age_max, epochs): (Bits, Duration, Epochs),
     ) {
         let Some(batch) = self.batches.iter_mut().find(|one| one.number == number) else { return };
         if batch.stage != Stage::Asking {
@@ -307,6 +315,7 @@ impl<'a> Surveys<'a> {
         let Some(at) = batch.owing.iter().position(|owing| *owing == node) else { return };
         batch.owing.swap_remove(at);
         batch.wait = batch.wait.max(frame_age_max);
+        batch.note(epochs);
         for (all, one) in batch.agreed.iter_mut().zip(agreed) {
             *all &= one;
         }
@@ -314,6 +323,9 @@ impl<'a> Surveys<'a> {
             return self.end_batch(number);
         }
         if batch.owing.is_empty() && batch.asked == batch.nodes.len() {
+            if !batch.is_known() {
+                return self.end_batch(number);
+            }
             batch.on_all(now);
         }
         self.refresh();
@@ -404,6 +416,10 @@ impl<'a> Surveys<'a> {
                     return Some(Step::Ask { number, node });
                 }
                 Stage::Compacted if now >= batch.until => self.forget_compacted(index),
+                Stage::Waiting if !batch.is_raised => {
+                    batch.is_raised = true;
+                    return Some(Step::Raise { above: batch.raised });
+                }
                 Stage::Asking | Stage::Waiting | Stage::Compacted => {}
                 Stage::Concluding => {
                     batch.stage = Stage::Dropping;

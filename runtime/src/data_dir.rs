@@ -5,7 +5,7 @@
 //! lock        held by flock while a process uses the directory; its text is that process's id
 //! boot        the number of the last process life, written before the life does anything
 //! secret      the cluster's secret, readable by its owner alone
-//! members     topology operations and last known addresses, opaque here
+//! members     topology operations, last known addresses and reap epochs, opaque here
 //! identity    cluster, node, shard count and the cluster's constants
 //! shard-NNN/  log, snapshots and hints of one shard, and where it was stopped (`stopped`)
 //! new-shard-NNN/  the same for another shard count, while it is being built
@@ -169,7 +169,7 @@ impl DataDir {
         file::read(&self.path.join(Kind::Members.name()), Kind::Members)
     }
 
-    /// Stores topology operations and contacts, encoded by core.
+    /// Stores topology operations, contacts and reap epochs, encoded by core.
     ///
     /// # Errors
     /// As for [`write_identity`](Self::write_identity).

@@ -409,7 +409,9 @@ fn driver(begin: Begin) -> Result<Driver, StartError> {
     let members = (shard == ShardIndex(0)).then(|| plan.membership(&mut prng));
     let peers = Peers::of(&config, prng.next_u64());
     let io = io(&plan, mesh, peers);
-    let engine = Engine::new(config, ring_config(&plan.start.identity), log, plan.turn_settings());
+    let ring = ring_config(&plan.start.identity);
+    let epochs = Arc::clone(&plan.epochs);
+    let engine = Engine::new(config, ring, log, plan.turn_settings(), epochs);
     let is_wildcard = settings.listen.is_unspecified();
     let limits = Limits {
         key_bytes_max: settings.max_key_bytes as usize,

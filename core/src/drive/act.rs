@@ -99,6 +99,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             Output::Exchanged(finished) => self.on_exchanged(finished),
             Output::Sync => self.links.notice(Notice::Sync),
             Output::TopologyDiffers { node } => self.links.notice(Notice::TopologyDiffers(node)),
+            Output::Raise { above } => self.links.notice(Notice::Raise(above)),
             Output::Warm { topology } => self.links.notice(Notice::Warm(topology)),
             Output::LostOwnEvents => self.links.notice(Notice::LostOwnEvents),
             Output::Look { .. }

@@ -9,7 +9,7 @@ use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
 use crate::records::Records;
-use crate::request::{Found, KeyPlace, Link, Origin};
+use crate::request::{Failure, Found, KeyPlace, Link, Origin};
 use crate::shard::{DataFrame, Input};
 use crate::wire::frame::Frame;
 use crate::wire::get::GetRequest;
@@ -70,7 +70,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) -> Result<(), FrameRefused> {
         let mut get = GetRequest::new_checked(frame.payload())?;
         get.forwarded &= node.is_some();
-        self.on_command(link, frame, Command::Get(get));
+        self.on_command((link, node), frame, Command::Get(get));
         Ok(())
     }
 
@@ -82,15 +82,29 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) -> Result<(), FrameRefused> {
         let mut put = PutRequest::new_checked(frame.payload())?;
         put.forwarded &= node.is_some();
-        self.on_command(link, frame, Command::Put(put));
+        self.on_command((link, node), frame, Command::Put(put));
         Ok(())
     }
 
-    fn on_command(&mut self, link: Link, frame: Frame<'_>, command: Command<'_>) {
+    fn on_command(
+        &mut self,
+        (link, node): (Link, Option<NodeId>),
+        frame: Frame<'_>,
+        command: Command<'_>,
+    ) {
         let (request, order) = (frame.hop().request.0, self.key(frame).order);
         let origin = Origin::Frame { link, request, order };
+        if self.keeps_from(node) {
+            return self.answer_failure(origin, Failure::Busy);
+        }
         let deadline = self.deadline(frame.hop().deadline_ms);
         self.command_until(origin, frame.key(), command, deadline);
+    }
+
+    /// Whether nothing of this node may be told to `node`, which is none for clients.
+    pub(super) fn keeps_from(&self, node: Option<NodeId>) -> bool {
+        let is_other = node.is_some_and(|node| node != self.shard.config().node);
+        is_other && !self.shard.is_vouched()
     }
 
     fn on_data(

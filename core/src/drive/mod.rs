@@ -45,6 +45,7 @@ use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::records::{Place, Records};
 use crate::request::{Asked, Failure, KeyPlace, Kind, Link, Origin, Outcome, Request};
 use crate::shard::{Input, Output, Shard};
+use crate::survey::Epochs;
 use crate::time::{Instant, UnixMs};
 use crate::wire::frame::{Frame, Hop};
 use crate::wire::get::GetRequest;
@@ -84,6 +85,9 @@ pub enum Notice {
     TopologyDiffers(NodeId),
     /// This shard has all that it gains in this topology: the [`Node`](crate::node::Node) is told.
     Warm(TopologyId),
+    /// What all members have agreed to reap waits for a reap epoch above this: the
+    /// [`Node`](crate::node::Node) is told.
+    Raise(u64),
     /// This node lost events of its own actors: the process must restart with a new boot.
     LostOwnEvents,
     /// An exchange has found differences.
@@ -190,6 +194,8 @@ pub struct Turn<'d, 'm, S, L, B, W, C> {
     pub waiting: &'d mut W,
     /// Settings.
     pub settings: &'d TurnSettings,
+    /// What [`Node::epochs`](crate::node::Node::epochs) says at the moment.
+    pub epochs: Epochs,
     /// Monotonic time.
     pub now: Instant,
     /// The wall clock, for the time stamps of new versions, and for what has expired.
@@ -348,7 +354,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         true
     }
 
-    fn answer_failure(&mut self, origin: Origin, failure: Failure) {
+    pub(super) fn answer_failure(&mut self, origin: Origin, failure: Failure) {
         let answer = Answer::failed(failure);
         answer::give::<L, C>(self.links, self.hop(Op::Reply, 0), origin, answer);
     }

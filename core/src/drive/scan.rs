@@ -39,6 +39,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         node.ok_or(FrameRefused::NotPermitted)?;
         let scan = self.scan_of(frame)?;
         let origin = Origin::Frame { link, request: frame.hop().request.0, order: scan.from };
+        if self.keeps_from(node) {
+            self.answer_failure(origin, Failure::Busy);
+            return Ok(());
+        }
         let deadline = self.deadline(frame.hop().deadline_ms);
         self.command_until(origin, &[], Command::Scan(scan), deadline);
         Ok(())

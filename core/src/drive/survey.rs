@@ -37,13 +37,16 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let survey = Survey::new_checked(frame.payload())?;
                 let agreed = self.agree(topology, &survey);
                 let age = self.shard.survey_settings().frame_age_max.as_millis();
-                let surveyed = Surveyed { agreed, frame_age_max_ms: age as u32 };
+                let epochs = self.epochs;
+                let surveyed = Surveyed { agreed, frame_age_max_ms: age as u32, epochs };
                 self.send(To::Link(link), self.hop(Op::Surveyed, number), &[], &surveyed);
             }
             Op::Surveyed => {
-                let Surveyed { agreed, frame_age_max_ms } = Surveyed::new_checked(frame.payload())?;
+                let surveyed = Surveyed::new_checked(frame.payload())?;
+                let Surveyed { agreed, frame_age_max_ms, epochs } = surveyed;
                 let frame_age_max = Duration::from_millis(frame_age_max_ms.into());
-                let answered = SurveyEvent::Answered { number, node, agreed, frame_age_max };
+                let answered =
+                    SurveyEvent::Answered { number, node, agreed, frame_age_max, epochs };
                 self.input(Input::Survey(answered));
             }
             _ => {
@@ -176,7 +179,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if node == self.shard.config().node {
             let agreed = self.agree(self.shard.topology(), &survey);
             let frame_age_max = self.shard.survey_settings().frame_age_max;
-            let answered = SurveyEvent::Answered { number, node, agreed, frame_age_max };
+            let epochs = self.epochs;
+            let answered = SurveyEvent::Answered { number, node, agreed, frame_age_max, epochs };
             return self.tell_survey(answered);
         }
         let hop = self.hop(Op::Survey, number);

@@ -58,7 +58,7 @@ impl Node<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::*;
-    use crate::limits::{CANDIDATE_COUNT_MAX, PROBE_INTERVAL};
+    use crate::limits::{CANDIDATE_COUNT_MAX, FRAME_AGE_MAX, PROBE_INTERVAL};
     use crate::membership::member::Name;
     use std::boxed::Box;
 
@@ -77,6 +77,7 @@ mod tests {
             join: false,
             shards: 1,
             boot: Boot(1),
+            frame_age_max: FRAME_AGE_MAX,
             probe_interval: PROBE_INTERVAL,
             seed: 1,
         };

@@ -5,6 +5,7 @@ use crate::membership::detector::DetectorOutput;
 use crate::membership::member::{Contact, Member};
 use crate::membership::operation::Operation;
 use crate::membership::topology::Operations;
+use crate::wire::epochs::{Claim, Epochs};
 use crate::wire::gossip::{Gossip, Liveness, Signal};
 
 /// Why a node cannot become a member.
@@ -25,6 +26,8 @@ pub enum NodeInput<'a> {
     Restored {
         /// The committed operations.
         operations: Operations<'a>,
+        /// What went with them: [`Node::claims_to_keep`](super::Node::claims_to_keep).
+        claims: &'a [Claim],
     },
     /// A node can be reached.
     PeerUp(NodeId),
@@ -79,6 +82,20 @@ pub enum NodeInput<'a> {
     },
     /// [`NodeOutput::Persist`] was done.
     Persisted,
+    /// Another node tells what it knows of reap epochs.
+    Epochs {
+        /// The node.
+        from: NodeId,
+        /// The topology that it names.
+        topology: TopologyId,
+        /// What it tells.
+        epochs: Epochs<'a>,
+    },
+    /// All members have agreed once to reap something, none of them at a greater reap epoch.
+    Raise {
+        /// The greatest one.
+        above: u64,
+    },
     /// A message of the failure detector of another node.
     Gossip {
         /// Its sender.
@@ -91,7 +108,8 @@ pub enum NodeInput<'a> {
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NodeOutput {
-    /// Send the committed operations and the known contacts.
+    /// Send the committed operations and the known contacts; behind them the reap epochs, as in
+    /// [`NodeOutput::SendEpochs`], asking if [`Node::asks_epochs`](super::Node::asks_epochs).
     SendTopology {
         /// To this node.
         to: NodeId,
@@ -110,13 +128,14 @@ pub enum NodeOutput {
         /// The topology.
         topology: TopologyId,
     },
-    /// Write the committed operations, as they are now, to
-    /// disk; answer with [`NodeInput::Persisted`].
+    /// Write the committed operations and [`Node::claims_to_keep`](super::Node::claims_to_keep), as
+    /// they are now, to disk; answer with [`NodeInput::Persisted`].
     Persist {
         /// Their id.
         topology: TopologyId,
     },
-    /// Give [`Node::rings`](super::Node::rings) to every shard.
+    /// Give [`Node::rings`](super::Node::rings) to every shard, and whether this node
+    /// [is vouched for](super::Node::is_vouched).
     Publish {
         /// Its topology.
         topology: TopologyId,
@@ -128,6 +147,24 @@ pub enum NodeOutput {
     },
     /// This node was a member and is none any more, for ever; nothing of what it has is served.
     Removed,
+    /// Send what is known of reap epochs: [`Node::claims`](super::Node::claims).
+    SendEpochs {
+        /// To this node.
+        to: NodeId,
+        /// It is to answer.
+        asks: bool,
+    },
+    /// The data directory is an older copy of this node's own: what was reaped since may be in it.
+    /// This process must stop, and the directory must never be used again.
+    Outdated {
+        /// Who knows.
+        told_by: NodeId,
+    },
+    /// The data directory of another node is an older copy; it is told so, and stops.
+    PeerOutdated {
+        /// The node.
+        node: NodeId,
+    },
     /// This node cannot join; said once for each reason.
     JoinRefused {
         /// The reason.

@@ -17,9 +17,12 @@
 //! Whoever sees that first settles them; the mark spreads with the set. Whatever a node promises is
 //! on disk first.
 //!
+//! Whether the node's own disk is the newest that there was, its members say: see `epochs`.
+//!
 //! [`Shard`]: crate::shard::Shard
 
 mod candidates;
+mod epochs;
 mod message;
 mod settling;
 mod staging;
@@ -27,6 +30,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
+pub use epochs::Claims;
 pub use message::{JoinRefusal, NodeInput, NodeOutput};
 
 use crate::id::{Boot, NodeId, TopologyId};
@@ -40,6 +44,7 @@ use crate::time::Instant;
 use crate::wire::gossip::{Encoded as Update, Gossip, Liveness, Signal};
 use candidates::Candidates;
 use core::time::Duration;
+use epochs::Known;
 use heapless::{Deque, Vec};
 use settling::Settling;
 use staging::Staged;
@@ -60,6 +65,8 @@ pub struct NodeConfig {
     pub shards: u16,
     /// The process life of this node.
     pub boot: Boot,
+    /// How old a frame may be that this node takes.
+    pub frame_age_max: Duration,
     /// Between two probes of the failure detector.
     pub probe_interval: Duration,
     /// Random, for the order of probes.
@@ -97,6 +104,7 @@ pub struct Node<'a> {
     settling: Settling,
     staged: Staged<'a>,
     candidates: Candidates,
+    epochs: Known,
     /// It was said that this node is a member no more.
     is_removed: bool,
     /// Why this node's own Add was not committed: said once.
@@ -124,6 +132,7 @@ impl<'a> Node<'a> {
             settling: Settling::default(),
             staged: Staged::new(staged),
             candidates: Vec::new(),
+            epochs: Known::default(),
             is_removed: false,
             refused: None,
             outputs: Deque::new(),
@@ -136,9 +145,13 @@ impl<'a> Node<'a> {
     /// If the outputs were not drained.
     pub fn handle_input(&mut self, now: Instant, input: NodeInput<'_>) {
         assert!(self.outputs.is_empty(), "outputs are drained before the next input");
+        self.begin_life(now);
         match input {
             NodeInput::Found => self.on_found(),
-            NodeInput::Restored { operations } => self.on_restored(now, operations),
+            NodeInput::Restored { operations, claims } => {
+                self.restore_claims(claims);
+                self.on_restored(now, operations);
+            }
             NodeInput::PeerUp(node) => self.on_peer_up(now, node),
             NodeInput::PeerDown(node) => self.on_peer_down(node),
             NodeInput::Topology { from, operations } => self.on_topology(from, operations),
@@ -154,12 +167,20 @@ impl<'a> Node<'a> {
             NodeInput::ShardWarm { topology } => self.on_shard_warm(topology),
             NodeInput::Warm { from, topology } => self.on_warm(from, topology),
             NodeInput::Persisted => self.on_persisted(now),
-            NodeInput::Gossip { from, gossip } => self.detector.on_message(now, from, &gossip),
+            NodeInput::Gossip { from, gossip } => {
+                self.detector.on_message(now, from, &gossip);
+                self.ask_epochs_again(from);
+            }
+            NodeInput::Epochs { from, topology, epochs } => {
+                self.on_epochs(now, (from, topology), &epochs);
+            }
+            NodeInput::Raise { above } => self.on_raise(now, above),
         }
+        self.tell_epochs();
         self.check_invariants();
     }
 
-    /// Handles what is due for the failure detector.
+    /// Handles what is due for the failure detector, and for reap epochs.
     ///
     /// # Panics
     /// If the outputs were not drained.
@@ -168,6 +189,13 @@ impl<'a> Node<'a> {
         if self.detector.next_deadline().is_some_and(|at| at <= now) {
             self.detector.on_timeout(now);
         }
+        if self.next_review().is_some_and(|at| at <= now) {
+            self.review(now);
+        }
+        if self.next_raise().is_some_and(|at| at <= now) {
+            self.raise_wanted(now);
+        }
+        self.tell_epochs();
         self.check_invariants();
     }
 
@@ -178,7 +206,8 @@ impl<'a> Node<'a> {
 
     /// When [`Node::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.detector.next_deadline()
+        let timers = [self.detector.next_deadline(), self.next_review(), self.next_raise()];
+        timers.into_iter().flatten().min()
     }
 
     /// The rings, as last published.
@@ -186,9 +215,10 @@ impl<'a> Node<'a> {
         &self.rings
     }
 
-    /// The topology that the rings were computed from.
+    /// The topology that the rings were computed from, as the shards are to name it: until this
+    /// node is vouched for, as nobody else does.
     pub fn published(&self) -> TopologyId {
-        self.published
+        self.shown_topology()
     }
 
     /// The committed operations, to be persisted or sent.
@@ -352,6 +382,7 @@ impl<'a> Node<'a> {
             self.persist_again = true;
         } else {
             self.persisting = true;
+            self.on_writing_claims();
             self.output(NodeOutput::Persist { topology: self.topology.id() });
         }
     }
@@ -359,12 +390,15 @@ impl<'a> Node<'a> {
     fn on_persisted(&mut self, now: Instant) {
         assert!(self.persisting);
         self.persisting = false;
+        self.on_claims_written();
         if core::mem::take(&mut self.persist_again) {
             return self.persist();
         }
         if self.published != self.topology.id() {
             self.publish(now);
             self.send_topology_to_all();
+        } else {
+            self.review(now);
         }
     }
 
@@ -382,7 +416,8 @@ impl<'a> Node<'a> {
         self.published = self.topology.id();
         self.begin_settling();
         self.drop_members();
-        self.output(NodeOutput::Publish { topology: self.published });
+        self.on_epoch_topology(now);
+        self.output(NodeOutput::Publish { topology: self.published() });
         self.settle_bare();
         let me = self.config.member.node;
         if self.operations().is_removed(me) && !self.is_member() && !self.is_removed {
@@ -395,6 +430,7 @@ impl<'a> Node<'a> {
         for index in 0..self.peers.len() {
             self.output(NodeOutput::SendTopology { to: self.peers[index] });
         }
+        self.on_epochs_told();
     }
 
     fn output(&mut self, output: NodeOutput) {

@@ -187,6 +187,10 @@ pub enum Input<'a> {
         /// Their topology.
         topology: TopologyId,
     },
+    /// Whether the node machine knows this node's disk for the newest that there was, as it is
+    /// taken for at first: until then other nodes are answered nothing, also if they only hand on what
+    /// their clients ask. The topology that it gives is one that they refuse, and do not name.
+    Vouched(bool),
     /// Background work may use that many thousandths of its rates from now on, at least 1: clients
     /// wait too long.
     Background {
@@ -459,6 +463,11 @@ pub enum Output {
         node: NodeId,
         /// The partition of the keys.
         partition: Partition,
+    },
+    /// Have the node machine raise this node's reap epoch, if it is not above that.
+    Raise {
+        /// What all members had at most.
+        above: u64,
     },
     /// Drop the next records of a survey; answer with [`SurveyEvent::Concluded`].
     SurveyConclude {

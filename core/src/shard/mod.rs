@@ -142,6 +142,8 @@ pub struct Shard<'a> {
     is_stopping: bool,
     /// The log has failed.
     read_only: bool,
+    /// As in [`Input::Vouched`].
+    is_vouched: bool,
     read_repair: Pace,
     handoff: Handoff,
     warming: Warming<'a>,
@@ -189,6 +191,7 @@ impl<'a> Shard<'a> {
             walk: None,
             is_stopping: false,
             read_only: false,
+            is_vouched: true,
             read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
             handoff: Handoff::new(config.hint_interval),
             warming: Warming::new(memory.heard),
@@ -259,6 +262,7 @@ impl<'a> Shard<'a> {
                 self.is_stopping = true;
                 self.hold_exchanges(now);
             }
+            Input::Vouched(is_vouched) => self.is_vouched = is_vouched,
             Input::Background { per_mille } => {
                 self.handoff.set_share(per_mille);
                 self.exchanges.set_share(per_mille);
@@ -334,6 +338,11 @@ impl<'a> Shard<'a> {
     /// Its topology.
     pub fn topology(&self) -> TopologyId {
         self.topology
+    }
+
+    /// As in [`Input::Vouched`].
+    pub(crate) fn is_vouched(&self) -> bool {
+        self.is_vouched
     }
 
     /// Its configuration.

@@ -5,7 +5,7 @@ use super::{Output, Shard};
 use crate::id::{NodeId, Partition, TopologyId};
 use crate::limits::{ERASE_ENTRY_COUNT_MAX, MEMBER_COUNT_MAX};
 use crate::records::Place;
-use crate::survey::{Bits, Counts, Pass, Purpose, Settings, Step};
+use crate::survey::{Bits, Counts, Epochs, Pass, Purpose, Settings, Step};
 use crate::time::Instant;
 use crate::wire::exchange::Entry;
 use crate::wire::op::Op;
@@ -46,6 +46,8 @@ pub enum SurveyEvent<'a> {
         agreed: Bits,
         /// How old a frame may be that it takes.
         frame_age_max: Duration,
+        /// How far its data directory has come.
+        epochs: Epochs,
     },
     /// [`Output::SurveyAsk`] could not be sent.
     Unsent {
@@ -96,8 +98,8 @@ impl Shard<'_> {
                 self.on_listed(now, (partition, purpose, order), (entries, young), next);
             }
             SurveyEvent::Cold => self.surveys.on_cold(now),
-            SurveyEvent::Answered { number, node, agreed, frame_age_max } => {
-                self.surveys.on_answer(now, number, node, (agreed, frame_age_max));
+            SurveyEvent::Answered { number, node, agreed, frame_age_max, epochs } => {
+                self.surveys.on_answer(now, number, node, (agreed, frame_age_max, epochs));
             }
             SurveyEvent::Unsent { number } => self.surveys.on_unsent(number),
             SurveyEvent::Concluded { number, dropped, has_kept } => {
@@ -146,6 +148,7 @@ impl Shard<'_> {
                     }
                     self.surveys.on_unsent(number);
                 }
+                Step::Raise { above } => return self.output(Output::Raise { above }),
                 Step::Conclude { number } => {
                     return self.output(Output::SurveyConclude { number });
                 }

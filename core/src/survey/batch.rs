@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use heapless::Vec;
 
-use super::{Bits, Purpose};
+use super::{Bits, Epochs, Purpose};
 use crate::id::{NodeId, Partition};
 use crate::limits::{COMPACT_SYNC_PART, MEMBER_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX, SURVEY_TIMEOUT};
 use crate::time::Instant;
@@ -31,16 +31,18 @@ pub struct Batch {
     pub(super) owing: Vec<NodeId, MEMBER_COUNT_MAX>,
     /// The longest time for which anybody takes a frame.
     pub(super) wait: Duration,
+    /// The greatest reap epoch that anybody had when asked first.
+    pub(super) raised: u64,
+    /// This node's was raised above that.
+    pub(super) is_raised: bool,
+    /// The least floor that anybody had when asked again.
+    pub(super) floor: u64,
     pub(super) until: Instant,
     /// The first so many entries are done with.
     pub(super) concluded: usize,
     /// So many of them left.
     pub(super) dropped: u64,
 }
-
-/// How often all are asked before entries leave a version vector: for those who agree, for what was
-/// under way meanwhile, and for the disk.
-const COMPACT_ROUND_COUNT: u8 = 3;
 
 /// The life of a batch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -65,6 +67,7 @@ impl Batch {
             Stage::Free | Stage::Dropping => None,
             Stage::Concluding => Some(Instant(0)),
             Stage::Asking if self.asked < self.nodes.len() => Some(Instant(0)),
+            Stage::Waiting if !self.is_raised => Some(Instant(0)),
             Stage::Asking | Stage::Waiting | Stage::Compacted => Some(self.until),
         }
     }
@@ -75,7 +78,32 @@ impl Batch {
         self.round += 1;
         self.asked = 0;
         self.owing.clone_from(&self.nodes);
+        self.floor = u64::MAX;
         self.until = now + SURVEY_TIMEOUT;
+    }
+
+    /// Somebody has answered that.
+    pub(super) fn note(&mut self, epochs: Epochs) {
+        if self.round == 1 {
+            self.raised = self.raised.max(epochs.raised);
+        }
+        self.floor = self.floor.min(epochs.floor);
+    }
+
+    /// If this is the last of several questions: whether all have on disk that no member's disk may
+    /// be older than the first.
+    pub(super) fn is_known(&self) -> bool {
+        self.round == 1 || self.round < self.round_count() || self.floor > self.raised
+    }
+
+    /// How often all are asked: whether they agree; whether they still do once nothing is under way
+    /// that was then; whether that is on disk.
+    fn round_count(&self) -> u8 {
+        match self.purpose {
+            Some(Purpose::Compact) => 3,
+            Some(Purpose::Reap) => 2,
+            _ => 1,
+        }
     }
 
     /// Everybody has answered.
@@ -104,7 +132,7 @@ impl Batch {
 
     /// Whether this is the last question to compact.
     pub(super) fn is_last(&self) -> bool {
-        self.purpose == Some(Purpose::Compact) && self.round == COMPACT_ROUND_COUNT
+        self.purpose == Some(Purpose::Compact) && self.round == self.round_count()
     }
 
     pub(super) fn is_agreed(&self, at: usize) -> bool {

@@ -9,6 +9,8 @@ use std::vec;
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 const AGE: Duration = Duration::from_secs(2);
+/// The floor is above the epoch.
+const KNOWN: Epochs = Epochs { raised: 6, floor: 7 };
 const START: Instant = Instant(1_000_000);
 const ALL: Bits = [u64::MAX; 2];
 
@@ -54,20 +56,21 @@ fn concluded(surveys: &mut Surveys<'_>, now: Instant, number: u32) -> usize {
 fn reaping_asks_twice_with_the_longest_wait_between() {
     let mut surveys = surveys(1);
     let mut number = listed(&mut surveys, Purpose::Reap, 128);
-    surveys.on_answer(START, number, A, (ALL, AGE));
-    surveys.on_answer(START, number, A, (ALL, AGE));
+    surveys.on_answer(START, number, A, (ALL, AGE, KNOWN));
+    surveys.on_answer(START, number, A, (ALL, AGE, KNOWN));
     assert_eq!(surveys.next(START, 1), None, "B owes its answer");
-    surveys.on_answer(START, number, B, (ALL, 3 * AGE));
+    surveys.on_answer(START, number, B, (ALL, 3 * AGE, KNOWN));
     let end = START + 3 * AGE;
+    assert_eq!(surveys.next(START, 1), Some(Step::Raise { above: 6 }), "once");
     assert_eq!(surveys.next_at(), Some(end));
     assert_eq!(surveys.next(Instant(end.0 - 1), 1), None);
     let first = std::mem::replace(&mut number, asked(&mut surveys, end));
     assert_ne!(first, number);
-    surveys.on_answer(end, first, A, ([0; 2], AGE));
-    surveys.on_answer(end, first, B, ([0; 2], AGE));
+    surveys.on_answer(end, first, A, ([0; 2], AGE, KNOWN));
+    surveys.on_answer(end, first, B, ([0; 2], AGE, KNOWN));
     assert_eq!(surveys.next(end, 1), None, "late answers to the first question count for nothing");
-    surveys.on_answer(end, number, A, ([u64::MAX, 0b1011], AGE));
-    surveys.on_answer(end, number, B, ([!1, u64::MAX], AGE));
+    surveys.on_answer(end, number, A, ([u64::MAX, 0b1011], AGE, KNOWN));
+    surveys.on_answer(end, number, B, ([!1, u64::MAX], AGE, KNOWN));
     assert_eq!(concluded(&mut surveys, end, number), 63 + 3);
     assert_eq!(surveys.counts().reaped, 66);
     assert_eq!(surveys.counts().refused, 128 - 66);
@@ -80,8 +83,8 @@ fn reaping_asks_twice_with_the_longest_wait_between() {
 fn fencing_asks_once_and_what_differs_is_left_to_set_aside() {
     let mut surveys = surveys(1);
     let number = listed(&mut surveys, Purpose::Fence, 3);
-    surveys.on_answer(START, number, B, ([0b101, 0], AGE));
-    surveys.on_answer(START, number, A, ([0b010, 0], AGE));
+    surveys.on_answer(START, number, B, ([0b101, 0], AGE, KNOWN));
+    surveys.on_answer(START, number, A, ([0b010, 0], AGE, KNOWN));
     assert_eq!(surveys.next(START, 1), Some(Step::Conclude { number }));
     assert_eq!(surveys.to_conclude(number, true).len(), 0);
     assert_eq!(surveys.to_conclude(number, false).len(), 3);
@@ -93,8 +96,8 @@ fn fencing_asks_once_and_what_differs_is_left_to_set_aside() {
 fn nobody_is_asked_about_what_all_have_refused() {
     let mut surveys = surveys(1);
     let number = listed(&mut surveys, Purpose::Reap, 2);
-    surveys.on_answer(START, number, A, ([0b01, 0], AGE));
-    surveys.on_answer(START, number, B, ([0b10, 0], AGE));
+    surveys.on_answer(START, number, A, ([0b01, 0], AGE, KNOWN));
+    surveys.on_answer(START, number, B, ([0b10, 0], AGE, KNOWN));
     assert_eq!(surveys.next(START, 1), None);
     assert_eq!(surveys.last_pass().put_off, 2);
     assert_eq!(surveys.batch(number), None);
@@ -105,7 +108,7 @@ fn silence_a_lost_node_and_another_topology_end_a_survey() {
     for how in 0..3 {
         let mut surveys = surveys(1);
         let number = listed(&mut surveys, Purpose::Reap, 5);
-        surveys.on_answer(START, number, A, (ALL, AGE));
+        surveys.on_answer(START, number, A, (ALL, AGE, KNOWN));
         let mut now = START;
         match how {
             0 => {
@@ -118,7 +121,7 @@ fn silence_a_lost_node_and_another_topology_end_a_survey() {
         let next = surveys.next(now, 1);
         assert_eq!(next.is_some(), how == 2, "a new topology begins a pass");
         assert_eq!(surveys.counts().given_up, 1);
-        surveys.on_answer(now, number, B, (ALL, AGE));
+        surveys.on_answer(now, number, B, (ALL, AGE, KNOWN));
         assert_eq!(surveys.batch(number), None, "a late answer is of no use");
     }
 }
@@ -136,7 +139,7 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     // Both batches are taken.
     assert_eq!(surveys.next(START, 3), None);
     assert_eq!(surveys.next_at(), Some(START + SURVEY_TIMEOUT), "no listing without room");
-    surveys.on_answer(START, numbers[0], A, ([0; 2], AGE));
+    surveys.on_answer(START, numbers[0], A, ([0; 2], AGE, KNOWN));
     assert_eq!(surveys.next_at(), Some(Instant(0)));
     assert_eq!(surveys.next(START, 3), Some(Step::List { index: 1, from: 0, is_long: false }));
     surveys.on_cold(START);
@@ -149,7 +152,7 @@ fn a_pass_goes_over_all_partitions_as_far_as_there_is_room() {
     surveys.on_away(6, None);
     assert_eq!(surveys.next(later, 3), None);
     assert!(surveys.is_passing(), "a survey goes on");
-    surveys.on_answer(later, numbers[1], A, ([0; 2], AGE));
+    surveys.on_answer(later, numbers[1], A, ([0; 2], AGE, KNOWN));
     assert_eq!(surveys.next(later, 3), None);
     let pass = Pass { dropped: 0, put_off: 1 + 1 + 6, away: 1, young: 8, too_old: None };
     assert_eq!(*surveys.last_pass(), pass);
@@ -178,14 +181,44 @@ fn without_memory_nothing_is_asked() {
 }
 
 #[test]
+fn nothing_is_reaped_until_all_know_that_no_disk_may_be_older() {
+    let epochs = |raised, floor| Epochs { raised, floor };
+    // What all say first, and again: the least floor must be above the greatest epoch of the first.
+    for (first, again, is_reaped) in [
+        ([epochs(0, 0), epochs(0, 0)], [epochs(1, 1), epochs(1, 1)], true),
+        ([epochs(0, 0), epochs(0, 0)], [epochs(1, 1), epochs(1, 0)], false),
+        ([epochs(4, 3), epochs(6, 4)], [epochs(7, 7), epochs(9, 7)], true),
+        ([epochs(4, 3), epochs(6, 4)], [epochs(7, 7), epochs(7, 6)], false),
+        ([epochs(6, 9), epochs(4, 3)], [epochs(7, 6), epochs(7, 9)], false),
+    ] {
+        let mut surveys = surveys(1);
+        let number = listed(&mut surveys, Purpose::Reap, 3);
+        surveys.on_answer(START, number, A, (ALL, AGE, first[0]));
+        surveys.on_answer(START, number, B, (ALL, AGE, first[1]));
+        let above = first[0].raised.max(first[1].raised);
+        assert_eq!(surveys.next(START, 1), Some(Step::Raise { above }));
+        let number = asked(&mut surveys, START + AGE);
+        surveys.on_answer(START + AGE, number, A, (ALL, AGE, again[0]));
+        surveys.on_answer(START + AGE, number, B, (ALL, AGE, again[1]));
+        let count = if is_reaped { 3 } else { 0 };
+        assert_eq!(concluded(&mut surveys, START + AGE, number), count);
+        assert_eq!(surveys.counts().reaped, count as u64);
+        assert_eq!(surveys.last_pass().put_off, 3 - count as u64);
+    }
+}
+
+#[test]
 fn entries_are_asked_about_three_times_and_left_where_somebody_objects() {
     let mut surveys = surveys(2);
     let mut number = listed(&mut surveys, Purpose::Compact, 3);
     let mut now = START;
     for (round, pause) in [(1, AGE + AGE / 2), (2, AGE / COMPACT_SYNC_PART)] {
         assert!(!surveys.batch(number).unwrap().is_last, "{round}");
-        surveys.on_answer(now, number, A, (ALL, Duration::ZERO));
-        surveys.on_answer(now, number, B, ([0b110, 0], Duration::ZERO));
+        surveys.on_answer(now, number, A, (ALL, Duration::ZERO, KNOWN));
+        surveys.on_answer(now, number, B, ([0b110, 0], Duration::ZERO, KNOWN));
+        if round == 1 {
+            assert_eq!(surveys.next(now, 1), Some(Step::Raise { above: KNOWN.raised }));
+        }
         assert_eq!(surveys.next(now, 1), None, "{round}");
         assert_eq!(surveys.next_at(), Some(now + pause), "{round}");
         let before = Instant((now + pause).0 - 1);
@@ -193,11 +226,11 @@ fn entries_are_asked_about_three_times_and_left_where_somebody_objects() {
         now = now + pause;
         let late = number;
         number = asked(&mut surveys, now);
-        surveys.on_answer(now, late, A, ([0, 0], AGE));
+        surveys.on_answer(now, late, A, ([0, 0], AGE, KNOWN));
     }
     assert!(surveys.batch(number).unwrap().is_last);
-    surveys.on_answer(now, number, A, ([0b011, 0], AGE));
-    surveys.on_answer(now, number, B, (ALL, AGE));
+    surveys.on_answer(now, number, A, ([0b011, 0], AGE, KNOWN));
+    surveys.on_answer(now, number, B, (ALL, AGE, KNOWN));
     assert_eq!(surveys.next(now, 1), Some(Step::Conclude { number }));
     assert_eq!(surveys.to_compact(number)[..], entries(3)[1..2], "all agreed to one, each time");
     surveys.on_concluded(number, 1);
@@ -208,10 +241,31 @@ fn entries_are_asked_about_three_times_and_left_where_somebody_objects() {
 }
 
 #[test]
+fn entries_stay_until_all_know_that_no_disk_may_be_older() {
+    for (floor, is_compacted) in [(6, false), (7, true)] {
+        let mut surveys = surveys(2);
+        let mut number = listed(&mut surveys, Purpose::Compact, 1);
+        let mut now = START;
+        for pause in [AGE + AGE / 2, AGE / COMPACT_SYNC_PART] {
+            for node in [A, B] {
+                surveys.on_answer(now, number, node, (ALL, AGE, Epochs { raised: 6, floor: 0 }));
+            }
+            while surveys.next(now, 1).is_some() {}
+            now = now + pause;
+            number = asked(&mut surveys, now);
+        }
+        for (node, floor) in [(A, 9), (B, floor)] {
+            surveys.on_answer(now, number, node, (ALL, AGE, Epochs { raised: 9, floor }));
+        }
+        assert_eq!(surveys.next(now, 1).is_some(), is_compacted, "{floor}");
+    }
+}
+
+#[test]
 fn what_all_object_to_is_not_asked_again() {
     let mut surveys = surveys(2);
     let number = listed(&mut surveys, Purpose::Compact, 2);
-    surveys.on_answer(START, number, A, ([0, 0], AGE));
+    surveys.on_answer(START, number, A, ([0, 0], AGE, KNOWN));
     assert_eq!(surveys.batch(number), None);
 }
 

@@ -212,6 +212,11 @@ layouts! {
         contact_count: U16,
         contact_bytes: U16,
     }
+    /// EPOCHS without its claims.
+    Epochs {
+        flags: u8,
+        reserved: [u8; 7],
+    }
     /// STAGED without its operations.
     Staged {
         revision: U64,
@@ -359,6 +364,8 @@ layouts! {
         agreed: [U64; SURVEY_ENTRY_COUNT_MAX / 64],
         frame_age_max_ms: U32,
         reserved: U32,
+        raised: U64,
+        floor: U64,
     }
     /// ERASE.
     Erase {

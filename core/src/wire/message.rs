@@ -2,6 +2,7 @@
 
 use super::ITEM_BYTES_MAX;
 use super::admin::{AdminReply, Commit, Repair, Scrub, Stage};
+use super::epochs::Epochs;
 use super::exchange;
 use super::frame::Frame;
 use super::get::GetRequest;
@@ -63,6 +64,8 @@ pub enum Message<'a> {
     Staged(Staged<'a>),
     /// CANDIDATE, with an operation that is not checked here.
     Candidate(&'a [u8]),
+    /// EPOCHS.
+    Epochs(Epochs<'a>),
     /// SCAN.
     Scan(ScanRequest),
     /// PAGE.
@@ -162,6 +165,7 @@ impl<'a> Message<'a> {
             Op::Warm => empty(payload, Message::Warm),
             Op::Staged => Staged::new_checked(payload).map(Message::Staged),
             Op::Candidate => item(payload).map(Message::Candidate),
+            Op::Epochs => Epochs::new_checked(payload).map(Message::Epochs),
             Op::Scan => ScanRequest::new_checked(payload).map(Message::Scan),
             Op::Page => ScanRequest::new_checked(payload).map(Message::Page),
             Op::PageReply => Page::new_checked(payload).map(Message::PageReply),
@@ -248,6 +252,7 @@ impl<'a> Message<'a> {
             Message::Warm => Op::Warm,
             Message::Staged(_) => Op::Staged,
             Message::Candidate(_) => Op::Candidate,
+            Message::Epochs(_) => Op::Epochs,
             Message::Scan(_) => Op::Scan,
             Message::Page(_) => Op::Page,
             Message::PageReply(_) => Op::PageReply,
@@ -321,6 +326,7 @@ impl<'a> Message<'a> {
             Message::Topology(payload) => visit(payload),
             Message::Staged(payload) => visit(payload),
             Message::Candidate(operation) => visit(operation),
+            Message::Epochs(payload) => visit(payload),
             Message::Scan(payload) | Message::Page(payload) => visit(payload),
             Message::PageReply(payload) => visit(payload),
             Message::Stage(payload) => visit(payload),

@@ -168,6 +168,12 @@
 //!   10   2  operation_bytes  of each
 //!   12   4  reserved
 //! CANDIDATE=51: 0 bytes, then an operation
+//! EPOCHS=55: 8 bytes, then claims, ascending by node, none twice
+//!    0   1  flags            1 ASKS, 2 VOUCHED
+//!    1   7  reserved
+//! claim in an EPOCHS: 12 bytes
+//!    0   4  node             not 0
+//!    4   8  raised           a reap epoch that it has had on disk, >= 1
 //!
 //! SCAN=52 PAGE=53: 16 bytes
 //!    0   2  partition
@@ -294,10 +300,12 @@
 //!   10   1  purpose          1 reap, 2 fence, 3 compact
 //!   11   1  flags            1 LAST: what the receiver agreed to before must be on disk; to compact
 //!   12   4  reserved
-//! SURVEYED=113: 24 bytes; since 2
+//! SURVEYED=113: 40 bytes; since 2
 //!    0  16  agreed           a bit for each entry, from the lowest of the first byte on
 //!   16   4  frame_age_max_ms how old a frame may be that the sender takes
 //!   20   4  reserved
+//!   24   8  raised           the reap epoch of the sender
+//!   32   8  floor            the least one that it knows of any member, on disk
 //! ERASE=114: 16 bytes, then 1..=ERASE_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; since 2
 //!    0   8  order            as in SURVEY; to compact, there are up to COMPACT_ENTRY_COUNT_MAX
 //!    8   2  partition
@@ -316,6 +324,7 @@ mod codes;
 pub mod admin;
 pub mod age;
 pub mod body;
+pub mod epochs;
 pub mod exchange;
 pub mod frame;
 pub mod get;

@@ -1,5 +1,6 @@
 //! What a frame asks or answers. A plain byte on the wire: an unknown one is an error value.
 
+use super::epochs::Claim;
 use super::layout;
 use super::{
     ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, FIRST_BYTES, HANDSHAKE_VERSION,
@@ -65,6 +66,8 @@ codes! {
         Page = 53,
         /// Here they are, or some.
         PageReply = 54,
+        /// What the sender knows of the reap epochs that nodes have had on disk.
+        Epochs = 55,
         /// What the node knows of the cluster.
         Status = 64,
         /// Owners, of all partitions or of a key.
@@ -192,6 +195,10 @@ impl Op {
                 COVERED_BYTES + size_of::<layout::Staged>() + STAGED_COUNT_MAX * ITEM_BYTES_MAX
             }
             Op::Candidate => COVERED_BYTES + ITEM_BYTES_MAX,
+            Op::Epochs => {
+                let claims = MEMBER_COUNT_MAX * size_of::<Claim>();
+                COVERED_BYTES + size_of::<layout::Epochs>() + claims
+            }
             Op::Scan | Op::Page => COVERED_BYTES + size_of::<layout::Scan>(),
             Op::Ring => keyed,
             Op::Scrub => COVERED_BYTES + size_of::<layout::Scrub>(),

@@ -23,6 +23,16 @@ codes! {
     }
 }
 
+/// How far a node's data directory has come: for as long as it lives, neither falls. See
+/// [`Node`](crate::node::Node).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Epochs {
+    /// Its reap epoch. What is on disk is at most that.
+    pub raised: u64,
+    /// The least epoch that any member, itself included, has had on disk, as this node has on disk.
+    pub floor: u64,
+}
+
 /// A bit for each entry of a survey.
 pub type Bits = [u64; SURVEY_ENTRY_COUNT_MAX / 64];
 
@@ -99,6 +109,8 @@ pub struct Surveyed {
     pub agreed: Bits,
     /// How old a frame may be that the sender still takes, milliseconds.
     pub frame_age_max_ms: u32,
+    /// What is to be known of its data directory.
+    pub epochs: Epochs,
 }
 
 impl Surveyed {
@@ -110,7 +122,8 @@ impl Surveyed {
         if fixed.reserved.get() != 0 {
             return Err(Malformed);
         }
-        Ok(Surveyed { agreed, frame_age_max_ms })
+        let epochs = Epochs { raised: fixed.raised.get(), floor: fixed.floor.get() };
+        Ok(Surveyed { agreed, frame_age_max_ms, epochs })
     }
 }
 
@@ -122,7 +135,9 @@ impl Payload for Surveyed {
     fn write(&self, out: &mut [u8]) {
         let agreed = self.agreed.map(U64::new);
         let frame_age_max_ms = self.frame_age_max_ms.into();
-        let fixed = layout::Surveyed { agreed, frame_age_max_ms, reserved: 0.into() };
+        let (raised, floor) = (self.epochs.raised.into(), self.epochs.floor.into());
+        let reserved = 0.into();
+        let fixed = layout::Surveyed { agreed, frame_age_max_ms, reserved, raised, floor };
         assert!(layout::put(&fixed, out).is_empty());
     }
 }

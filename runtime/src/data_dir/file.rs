@@ -34,7 +34,6 @@ pub(super) enum Kind {
 }
 
 pub(super) const HEADER_BYTES: usize = 20;
-const VERSION: u32 = 1;
 
 impl Kind {
     /// Those in the data directory itself.
@@ -47,6 +46,15 @@ impl Kind {
             Kind::Members => "members",
             Kind::Identity => "identity",
             Kind::Stopped => "stopped",
+        }
+    }
+
+    /// The format that is written; those before it are read.
+    pub(super) fn version(self) -> u32 {
+        match self {
+            // The second has claims behind the contacts.
+            Kind::Members => 2,
+            _ => 1,
         }
     }
 
@@ -130,10 +138,11 @@ pub(super) fn new_checked<'a>(
     if !whole || field(16) != checksum(&header[..16], body) {
         return Err(damaged());
     }
-    match field(8) {
-        VERSION => Ok(body),
-        found => Err(DataDirError::UnknownVersion { file: path.into(), found, known: VERSION }),
+    let (found, known) = (field(8), kind.version());
+    if (1..=known).contains(&found) {
+        return Ok(body);
     }
+    Err(DataDirError::UnknownVersion { file: path.into(), found, known })
 }
 
 /// Replaces the file of this kind in `dir`: beside it, synced, renamed, directory synced.
@@ -144,7 +153,7 @@ pub(super) fn write(dir: &Path, kind: Kind, body: &[u8]) -> Result<(), DataDirEr
     assert!(body.len() <= kind.body_bytes_max());
     let path = dir.join(kind.name());
     let beside = dir.join(format!("{}.new", kind.name()));
-    let bytes = encode(kind, VERSION, body);
+    let bytes = encode(kind, kind.version(), body);
     // A file left by a crash may have another mode: begin anew.
     match fs::remove_file(&beside) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -170,7 +179,7 @@ pub(super) fn exchange(dir: &Path, kind: Kind, body: &[u8]) -> Result<(), DataDi
     assert!(body.len() <= kind.body_bytes_max());
     let path = dir.join(kind.name());
     let beside = dir.join(format!("{}.new", kind.name()));
-    let bytes = encode(kind, VERSION, body);
+    let bytes = encode(kind, kind.version(), body);
     // A spare that is torn, of another length or not there is no error: then it is made anew.
     let has_room = |at: &Path| fs::metadata(at).is_ok_and(|it| it.len() == bytes.len() as u64);
     if has_room(&path) && has_room(&beside) {

@@ -19,6 +19,8 @@ pub(crate) enum Control {
     ShardWarm(TopologyId),
     /// To shard 0: a peer knows another topology.
     TopologyDiffers(NodeId),
+    /// To shard 0: the reap epoch of this node is to be above that.
+    Raise(u64),
     /// To shard 0: what a person or program asks from the admin port.
     Status(SyncSender<String>),
     /// A segment that this shard's log asked for was made, or not.
@@ -44,4 +46,6 @@ pub(crate) struct Published {
     pub(crate) rings: SharedRings,
     /// Where the members answer, this node too.
     pub(crate) contacts: Vec<Contact>,
+    /// The data directory was found to be the newest that there was.
+    pub(crate) is_vouched: bool,
 }

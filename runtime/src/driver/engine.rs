@@ -1,5 +1,6 @@
 //! What a shard decides and stores with: the machine, the log, memory for requests in flight.
 
+use super::epochs::SharedEpochs;
 use super::io::Io;
 use crate::bodies::RequestBodies;
 use crate::checksum::Hardware;
@@ -20,6 +21,7 @@ use ringmain_core::survey::Batch;
 use ringmain_core::time::{Instant, UnixMs};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Requests in flight of one shard, as coordinator.
 pub(crate) const REQUEST_COUNT_MAX: usize = 16 << 10;
@@ -35,6 +37,7 @@ pub(crate) struct Engine {
     /// Keys of which more go on than one step takes.
     going_on: VecDeque<KeyPlace>,
     pub(crate) settings: TurnSettings,
+    pub(crate) epochs: Arc<SharedEpochs>,
     pub(crate) now: Instant,
     pub(crate) wall: UnixMs,
 }
@@ -46,6 +49,7 @@ impl Engine {
         ring: RingConfig,
         log: Log<SegmentMaps>,
         settings: TurnSettings,
+        epochs: Arc<SharedEpochs>,
     ) -> Engine {
         let memory = ShardMemory {
             slots: vec![Slot::default(); REQUEST_COUNT_MAX].leak(),
@@ -61,7 +65,7 @@ impl Engine {
         let bodies = RequestBodies::default();
         let waiting = WaitingOperations::default();
         let (going_on, now, wall) = (VecDeque::new(), Instant(0), UnixMs(0));
-        Engine { shard, log, bodies, waiting, going_on, settings, now, wall }
+        Engine { shard, log, bodies, waiting, going_on, settings, epochs, now, wall }
     }
 
     /// Requests that have no answer yet.
@@ -111,6 +115,7 @@ impl Engine {
             bodies: &mut self.bodies,
             waiting: &mut self.waiting,
             settings: &self.settings,
+            epochs: self.epochs.load(),
             now: self.now,
             wall: self.wall,
             checksum: PhantomData,

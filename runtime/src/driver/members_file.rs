@@ -1,17 +1,21 @@
-//! The body of the file `members`: committed operations, and the last known contacts.
+//! The body of the file `members`: committed operations, the last known contacts, and the reap
+//! epochs that members had.
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 0..2, 2..4 | counts of operations and contacts, u16 |
-//! | 4 | reserved, 0 |
-//! | 5.. | operations, then contacts |
+//! | 4 | 1: claims follow; 0, as older builds wrote it: none do |
+//! | 5.. | operations, then contacts, then a count of claims, u16, and claims |
 
 use ringmain_core::membership::member::Contact;
 use ringmain_core::membership::operation::Operation;
 use ringmain_core::membership::topology::Operations;
 use ringmain_core::node::Node;
+use ringmain_core::wire::epochs::Claim;
+use zerocopy::IntoBytes;
 
 const HEAD_BYTES: usize = 5;
+const HAS_CLAIMS: u8 = 1;
 
 /// What a node knew of its cluster when it stopped.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -19,6 +23,8 @@ pub(crate) struct Members {
     /// The encoded operations, checked.
     operations: Vec<u8>,
     pub(crate) contacts: Vec<Contact>,
+    /// The encoded claims, checked.
+    claims: Vec<u8>,
 }
 
 impl Members {
@@ -32,7 +38,12 @@ impl Members {
         Members {
             operations: node.operations().bytes().to_vec(),
             contacts: node.contacts().to_vec(),
+            claims: node.claims_to_keep().as_bytes().to_vec(),
         }
+    }
+
+    pub(crate) fn claims(&self) -> &[Claim] {
+        Claim::list(&self.claims).expect("checked when read, or taken from a node")
     }
 
     pub(crate) fn operations(&self) -> Operations<'_> {
@@ -44,15 +55,19 @@ impl Members {
         let operations = (self.operations.len() / Operation::BYTES) as u16;
         bytes.extend_from_slice(&operations.to_le_bytes());
         bytes.extend_from_slice(&(self.contacts.len() as u16).to_le_bytes());
-        bytes.push(0);
+        bytes.push(HAS_CLAIMS);
         bytes.extend_from_slice(&self.operations);
         for contact in &self.contacts {
             bytes.extend_from_slice(&contact.to_bytes());
         }
+        let claims = (self.claims.len() / size_of::<Claim>()) as u16;
+        bytes.extend_from_slice(&claims.to_le_bytes());
+        bytes.extend_from_slice(&self.claims);
         bytes
     }
 
-    /// None if the bytes are not what [`Members::to_bytes`] writes.
+    /// None if the bytes are not what [`Members::to_bytes`] writes, or wrote before there were
+    /// claims.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Members> {
         let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
         let operations = usize::from(u16::from_le_bytes([head[0], head[1]]));
@@ -61,11 +76,18 @@ impl Members {
         let (contacts, rest) = rest.split_at_checked(contacts * Contact::BYTES)?;
         Operations::new_checked(operations).ok()?;
         let contacts = contacts.as_chunks().0.iter().map(Contact::from_bytes);
-        if head[4] != 0 || !rest.is_empty() {
-            return None;
-        }
+        let claims = match head[4] {
+            0 if rest.is_empty() => rest,
+            HAS_CLAIMS => {
+                let (count, claims) = rest.split_first_chunk::<2>()?;
+                let count = usize::from(u16::from_le_bytes(*count));
+                Claim::list(claims).filter(|claims| claims.len() == count)?;
+                claims
+            }
+            _ => return None,
+        };
         let contacts = contacts.collect::<Result<_, _>>().ok()?;
-        Some(Members { operations: operations.to_vec(), contacts })
+        Some(Members { operations: operations.to_vec(), contacts, claims: claims.to_vec() })
     }
 }
 
@@ -93,7 +115,8 @@ mod tests {
             shards: 2,
         };
         let operations = [add(1).to_bytes(), add(2).to_bytes()].concat();
-        Members { operations, contacts: vec![contact] }
+        let claims = [Claim::new(NodeId(1), 9), Claim::new(NodeId(2), u64::MAX)];
+        Members { operations, contacts: vec![contact], claims: claims.as_bytes().to_vec() }
     }
 
     #[test]
@@ -107,5 +130,20 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(Members::from_bytes(&bytes[..end]), None, "cut at {end}");
         }
+    }
+
+    #[test]
+    fn what_an_older_build_wrote_has_no_claims() {
+        let older = Members { claims: Vec::new(), ..members() };
+        let mut bytes = older.to_bytes();
+        bytes.truncate(bytes.len() - 2);
+        bytes[4] = 0;
+        assert_eq!(Members::from_bytes(&bytes), Some(older));
+        bytes.extend([0; 2]);
+        assert_eq!(Members::from_bytes(&bytes), None, "and nothing else");
+        bytes[4] = 1;
+        assert!(Members::from_bytes(&bytes).is_some());
+        bytes[4] = 2;
+        assert_eq!(Members::from_bytes(&bytes), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Shard 0's part: the machine of the node, its file, and what it tells the shards.
 
 use super::control::{Control, Published, SharedRings};
+use super::epochs::SharedEpochs;
 use super::peers::Dial;
 use super::{State, status};
 use crate::checksum::Hardware;
@@ -41,6 +42,8 @@ pub(crate) struct Membership {
     pub(crate) on_disk: Vec<u8>,
     /// The rings that are handed to the shards.
     pub(crate) rings: SharedRings,
+    /// What the shards say of the reap epochs that the machine knows.
+    pub(crate) epochs: Arc<SharedEpochs>,
     /// Connections that the shard 0 of other nodes made to this one, which may have no link
     /// to them.
     pub(crate) incoming: BTreeMap<NodeId, Link>,
@@ -67,11 +70,14 @@ impl State {
         self.engine.now = self.now();
         self.tell_stored();
         self.tell_hints();
+        // Until shard 0 knows more.
+        self.engine.turn(&mut self.io).input(Input::Vouched(false));
         if self.members.is_none() {
             return;
         }
         // What was on disk is written once more when all of it is known again, and not before.
-        self.node_input(NodeInput::Restored { operations: members.operations() });
+        let (operations, claims) = (members.operations(), members.claims());
+        self.node_input(NodeInput::Restored { operations, claims });
         for known in members.contacts.iter().filter(|known| known.node != contact.node) {
             self.node_input(NodeInput::Contact(*known));
         }
@@ -93,6 +99,7 @@ impl State {
         let mut results = Vec::new();
         loop {
             let Some(members) = &mut self.members else { return };
+            members.epochs.store(members.node.epochs());
             if let Some(output) = members.node.poll_output() {
                 self.do_node_output(output, &mut results);
             } else if let Some(input) = results.pop() {
@@ -105,7 +112,13 @@ impl State {
 
     fn do_node_output(&mut self, output: NodeOutput, results: &mut Vec<NodeInput<'static>>) {
         match output {
-            NodeOutput::SendTopology { to } => self.send_topology(to),
+            NodeOutput::SendTopology { to } => {
+                self.send_topology(to);
+                let members = self.members.as_ref();
+                let asks = members.is_some_and(|members| members.node.asks_epochs(to));
+                self.send_epochs(to, asks);
+            }
+            NodeOutput::SendEpochs { to, asks } => self.send_epochs(to, asks),
             NodeOutput::SendStaged { to } => self.send_staged(to),
             NodeOutput::StagedFull => {
                 tracing::warn!("more changes of the membership were staged than a node keeps");
@@ -133,6 +146,8 @@ impl State {
             NodeOutput::Gossip { to, signal } => self.send_gossip(to, signal),
             NodeOutput::Liveness { node, liveness } => self.tell_liveness(node, liveness),
             NodeOutput::Superseded => self.stop_superseded(),
+            NodeOutput::Outdated { told_by } => self.stop_outdated(told_by),
+            NodeOutput::PeerOutdated { node } => self.tell_peer_outdated(node),
             NodeOutput::TopologyFull => {
                 tracing::error!("more members were offered than a cluster can have");
             }
@@ -185,7 +200,8 @@ impl State {
         drop(shared);
         let rings = Arc::clone(&members.rings);
         let contacts = members.node.contacts().to_vec();
-        let published = Arc::new(Published { rings, contacts });
+        let is_vouched = members.node.is_vouched();
+        let published = Arc::new(Published { rings, contacts, is_vouched });
         self.broadcast(|| Control::Published(Arc::clone(&published)));
         self.on_published(&published);
     }
@@ -197,6 +213,7 @@ impl State {
         let me = self.engine.shard.config().node;
         self.is_member = rings.contains(me);
         self.recorder.set(Gauge::InRing, u64::from(self.is_member));
+        self.engine.turn(&mut self.io).input(Input::Vouched(published.is_vouched));
         if topology != self.engine.shard.topology() {
             self.engine.turn(&mut self.io).input(Input::Rings { rings, topology });
         }
@@ -289,6 +306,7 @@ impl State {
             Op::Topology => self.on_topology_frame(from, frame.payload()),
             Op::Staged => self.on_staged_frame(from, frame.payload()),
             Op::Candidate => self.on_candidate_frame(from, frame.payload()),
+            Op::Epochs => self.on_epochs_frame(from, frame),
             _ => {
                 self.node_input(NodeInput::Warm { from, topology: frame.hop().topology });
                 Ok(())
@@ -341,6 +359,7 @@ impl State {
         match control {
             Control::ShardWarm(topology) => self.node_input(NodeInput::ShardWarm { topology }),
             Control::TopologyDiffers(node) => self.node_input(NodeInput::Differs(node)),
+            Control::Raise(above) => self.node_input(NodeInput::Raise { above }),
             Control::Status(reply) => {
                 if let Some(members) = &self.members {
                     // Whoever asked may have gone.

@@ -13,6 +13,7 @@ mod answers;
 mod connection;
 mod control;
 mod engine;
+mod epochs;
 mod event;
 mod files;
 mod gossip;
@@ -43,6 +44,7 @@ pub(crate) use answers::Answers;
 pub(crate) use connection::{Connections, SocketCount};
 pub(crate) use control::{Control, SharedRings};
 pub(crate) use engine::Engine;
+pub(crate) use epochs::SharedEpochs;
 pub(crate) use event::{NATIVE, RESP};
 pub(crate) use files::Files;
 pub(crate) use held_back::HeldBack;
@@ -347,6 +349,8 @@ impl State {
                 Notice::HintUnsendable { target, place } => {
                     self.tell_unread(place, &format!("is kept for node {target}, unreadable"));
                 }
+                // One that is lost is asked for again with what it was for.
+                Notice::Raise(above) => self.tell_members(Control::Raise(above)),
                 Notice::Warm(topology) => self.tell_warm(Control::ShardWarm(topology)),
                 Notice::LostOwnEvents => {
                     tracing::error!("events of this process life were lost: restart the node");
@@ -391,7 +395,10 @@ impl State {
             Control::Repair { round, partition } => self.on_repair(round, partition),
             Control::Reap { round } => self.on_reap(round),
             Control::Stop => self.on_stop(),
-            Control::ShardWarm(_) | Control::TopologyDiffers(_) | Control::Status(_) => {
+            Control::ShardWarm(_)
+            | Control::TopologyDiffers(_)
+            | Control::Raise(_)
+            | Control::Status(_) => {
                 self.on_member_control(control);
             }
         }

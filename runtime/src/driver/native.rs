@@ -287,7 +287,7 @@ impl State {
                 }
                 self.on_gossip_frame(link, node, frame)
             }
-            Op::Topology | Op::Warm | Op::Staged | Op::Candidate => {
+            Op::Topology | Op::Warm | Op::Staged | Op::Candidate | Op::Epochs => {
                 let node = node.filter(|_| self.members.is_some());
                 let node = node.ok_or(FrameRefused::NotPermitted)?;
                 if !frame.is_of(self.engine.settings.cluster_digest) {

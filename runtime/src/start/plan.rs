@@ -3,7 +3,8 @@
 use super::{NodeStart, StartError};
 use crate::data_dir::{DataDir, DataDirError, Identity, random_bytes};
 use crate::driver::{
-    About, Board, ClusterInfo, Ledger, Members, Membership, SharedRings, Sleepers, SocketCount,
+    About, Board, ClusterInfo, Ledger, Members, Membership, SharedEpochs, SharedRings, Sleepers,
+    SocketCount,
 };
 use crate::log::{self, Log, SegmentSizes};
 use crate::log_files::{LogFiles, SegmentMaps, free_bytes, has_segments};
@@ -42,6 +43,7 @@ pub(super) struct Plan {
     pub(super) dir: Arc<DataDir>,
     /// Handed to the shards with every change; its memory is lent for the process's life.
     pub(super) rings: SharedRings,
+    pub(super) epochs: Arc<SharedEpochs>,
     /// Counted by all shards together.
     pub(super) clients: SocketCount,
     /// Likewise: accepted native connections in their handshake.
@@ -96,6 +98,7 @@ impl Plan {
             native,
             dir,
             rings,
+            epochs: Arc::default(),
             clients,
             strangers,
             connection_count_max,
@@ -209,6 +212,7 @@ impl Plan {
             join: settings.join,
             shards: identity.shards,
             boot: self.start.boot,
+            frame_age_max: FRAME_AGE_MAX,
             probe_interval: settings.probe_interval,
             seed: prng.next_u64(),
         };
@@ -224,6 +228,7 @@ impl Plan {
             is_restored: false,
             on_disk: Vec::new(),
             rings: Arc::clone(&self.rings),
+            epochs: Arc::clone(&self.epochs),
             incoming: BTreeMap::new(),
             newest: BTreeMap::new(),
             seeds: settings.seeds.clone(),

@@ -135,6 +135,13 @@ impl Cluster {
         assert_eq!(node.wait().code(), Some(0), "a node that is asked to stops");
     }
 
+    /// Waits until a node has ended by itself, and gives it back.
+    pub fn await_end(&mut self, index: usize) -> Ringmain {
+        let mut node = self.nodes[index].process.take().expect("it runs");
+        node.wait();
+        node
+    }
+
     /// Sends all nodes a signal, then waits for the end of all; gives them back.
     pub fn end_all(&mut self, signal: Signal) -> Vec<Ringmain> {
         let mut ended: Vec<_> =

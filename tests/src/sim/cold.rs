@@ -12,7 +12,7 @@ use super::random::Random;
 use super::swarm::Swarm;
 
 /// See the module. By default nothing is ever cold.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cold {
     /// Records, per mille, that are not in memory.
     share: u32,

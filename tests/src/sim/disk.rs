@@ -27,7 +27,7 @@ const EIO: Errno = Errno(5);
 const ENOSPC: Errno = Errno(28);
 
 /// One file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Image {
     /// What reads see.
     cached: Vec<u8>,
@@ -43,7 +43,7 @@ struct Image {
 }
 
 /// A request under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Open {
     /// Of these.
     Request(Request),
@@ -72,7 +72,7 @@ pub(super) enum Ended {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     images: BTreeMap<u32, Image>,
     /// Whole snapshots, by their segments.

@@ -12,8 +12,9 @@ use ringmain_core::node::{Node, NodeConfig, NodeMemory};
 use ringmain_core::request::Slot;
 use ringmain_core::ring::{RingConfig, Rings};
 use ringmain_core::shard::{Shard, ShardConfig, ShardMemory};
-use ringmain_core::survey::{self, Batch};
+use ringmain_core::survey::{self, Batch, Epochs};
 use ringmain_core::time::{Instant, UnixMs};
+use ringmain_core::wire::epochs::Claim;
 use ringmain_core::wire::{VERSION, VERSION_MIN};
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::network::Site;
 use super::outbox::{PARTITION_BITS, node_id};
 use super::parking::Parking;
 use super::random::Random;
-use super::store::Store;
+use super::store::{DiskCopy, Store};
 use super::swarm::{Durability, Swarm};
 use super::world::Event;
 
@@ -127,8 +128,12 @@ pub(super) struct Pool<'m> {
 pub(super) struct Host<'m> {
     /// One store for each shard.
     pub(super) stores: Vec<Store>,
-    /// The committed operations as they are on disk; none if never written.
-    pub(super) persisted: Option<Vec<u8>>,
+    /// What its node has on disk; none if never written.
+    pub(super) persisted: Option<Persisted>,
+    /// A copy of its disks, to be put back.
+    pub(super) copy: Option<(Vec<DiskCopy>, Persisted)>,
+    /// Its disks were put back from an older copy.
+    pub(super) is_put_back: bool,
     /// Process lives so far: also the boot of the latest.
     pub(super) lives: u64,
     /// One of its disks has lost something. It serves on, and is not trusted with anything.
@@ -153,6 +158,23 @@ pub(super) struct Host<'m> {
     pub(super) wall: u64,
 }
 
+/// What the machine of a node has on disk.
+#[derive(Clone, Debug)]
+pub(super) struct Persisted {
+    /// The committed operations.
+    pub(super) operations: Vec<u8>,
+    /// The reap epochs that members had.
+    pub(super) claims: Vec<Claim>,
+}
+
+impl Persisted {
+    /// What `node` wants to have there.
+    pub(super) fn of(node: &Node<'_>) -> Persisted {
+        let operations = node.operations().bytes().to_vec();
+        Persisted { operations, claims: node.claims_to_keep().to_vec() }
+    }
+}
+
 /// A running process.
 #[derive(Debug)]
 pub(super) struct Process<'m> {
@@ -160,6 +182,8 @@ pub(super) struct Process<'m> {
     pub(super) node: Option<Box<Node<'m>>>,
     /// Its shards.
     pub(super) shards: Vec<ShardProcess<'m>>,
+    /// What that says of reap epochs.
+    pub(super) epochs: Epochs,
     /// When the machine of the node is woken.
     pub(super) wake: Option<Instant>,
 }
@@ -195,6 +219,8 @@ impl<'m> Host<'m> {
         Host {
             stores: sites.map(|site| Store::new(swarm, site, cluster, random.fork())).collect(),
             persisted: None,
+            copy: None,
+            is_put_back: false,
             lives: 0,
             is_damaged: false,
             is_gone: false,
@@ -227,6 +253,13 @@ impl<'m> Host<'m> {
     /// A log of its shards takes nothing any more: the process should be started again.
     pub(super) fn has_failed(&self) -> bool {
         self.stores.iter().any(Store::has_failed)
+    }
+
+    /// Its disk may be an older copy, and nobody has told it yet: what that has is found when it
+    /// reaches others.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let node = self.process.as_ref().and_then(|process| process.node.as_ref());
+        self.is_put_back && node.is_none_or(|node| !node.is_vouched())
     }
 
     /// It is, or is to be, a member.
@@ -268,6 +301,7 @@ impl<'m> Host<'m> {
             join: node > 0,
             shards: swarm.shards[node],
             boot,
+            frame_age_max: swarm.network.age_max,
             probe_interval: PROBE_INTERVAL,
             seed,
         };
@@ -283,7 +317,8 @@ impl<'m> Host<'m> {
             ShardProcess { machine: Box::new(machine), bodies, waiting, wake: None }
         });
         let shards = shards.collect();
-        self.process = Some(Process { node: Some(machine), shards, wake: None });
+        let epochs = Epochs::default();
+        self.process = Some(Process { node: Some(machine), shards, epochs, wake: None });
     }
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Seen<'a> {
     pub(super) request: Option<&'a Request>,
     /// What the shard keeps of requests in flight.
     pub(super) kept: &'a Kept,
+    /// Its disk may be an older copy, and nobody was asked yet.
+    pub(super) is_doubtful: bool,
 }
 
 /// See the module.
@@ -88,6 +90,8 @@ pub(super) struct Judge {
     /// The hashes of the rings of each topology.
     rings: BTreeMap<TopologyId, (u64, u64)>,
     topologies: Topologies,
+    /// The last write that was sent when a disk was put back.
+    put_back_behind: Option<u64>,
     /// Most nodes that a published ring had.
     pub(super) member_count: usize,
 }
@@ -106,6 +110,7 @@ impl Judge {
             fewest: BTreeMap::new(),
             rings: BTreeMap::new(),
             topologies: Topologies::default(),
+            put_back_behind: None,
             member_count: 0,
         }
     }
@@ -207,7 +212,9 @@ impl Judge {
         if record.siblings.len() > 1 {
             marks.hit(Mark::Concurrent);
         }
-        self.check_buried(key, &after, seen.node)?;
+        if !seen.is_doubtful {
+            self.check_buried(key, &after, seen.node)?;
+        }
         let history = &self.histories[key];
         Ok((after.clone(), format!("{text}, siblings {:?}", history.siblings(&after))))
     }
@@ -237,7 +244,9 @@ impl Judge {
             is_held |= !host.is_damaged && if always { is_synced } else { is_stored };
         }
         let durable = if always { w } else { put.dw };
-        if stored < w || synced < durable {
+        // One that has acknowledged it may have got an older disk since.
+        let lost = u8::from(self.put_back_behind.is_some_and(|last| put.stamp <= last));
+        if stored + lost < w || synced + lost < durable {
             let stamp = put.stamp;
             let detail = format!(
                 "write {stamp} of k{key} succeeded with W {w}, DW {durable}: {stored} nodes \
@@ -246,7 +255,8 @@ impl Judge {
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
         let (full, is_default) = (self.swarm.w.min(self.owner_count()), put.w == 0);
-        let (stamp, pw) = (put.stamp, put.pw);
+        let (w, pw) = (w - lost.min(w), put.pw - lost.min(put.pw));
+        let stamp = put.stamp;
         self.acked[key].push(Acked { stamp, w, pw, full, is_default, is_held });
         Ok(())
     }

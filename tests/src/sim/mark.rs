@@ -185,10 +185,14 @@ marks! {
     Compacted,
     /// A node was upgraded to a build of the next version of the protocol.
     Upgraded,
-    /// A node was put back to the version before.
-    PutBack,
+    /// A node was started as the build before.
+    Downgraded,
     /// What could have left waited for a member to be upgraded.
     SurveyWaited,
+    /// A data directory was put back from an older copy.
+    PutBack,
+    /// It was told so, and stopped.
+    PutBackNoticed,
 }
 
 /// Marks of faults that had an effect.

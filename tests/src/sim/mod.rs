@@ -84,6 +84,7 @@ pub fn run_with(seed: u64, nodes: Option<usize>, verbose: bool) -> Report {
     let mut swarm = Swarm::draw(&mut random);
     if let Some(nodes) = nodes {
         swarm.shards = swarm.shards.iter().cycle().take(nodes).copied().collect();
+        swarm.put_back = swarm.put_back.filter(|options| options.node < nodes);
         // A few that were drawn stay those whose disks may be lost, if they are there.
         swarm.disk.victims &= u8::MAX.checked_shr(8_u32.saturating_sub(nodes as u32)).unwrap_or(0);
     }

@@ -2,6 +2,7 @@
 //! was appended to it, against which every read is compared.
 
 mod copies;
+mod copy;
 mod records;
 
 use std::cell::Cell;
@@ -19,6 +20,8 @@ use ringmain_core::wire::place::PLACE_BYTES;
 use ringmain_runtime::log::{
     self, Completion, Config, Identity, Log, Request, SegmentSizes, Wanted, recover,
 };
+
+pub(super) use copy::DiskCopy;
 
 use super::bodies::Applied;
 use super::disk::{Disk, Ended, Fate};

@@ -50,8 +50,19 @@ pub struct Swarm {
     pub disk: DiskOptions,
     /// See there.
     pub faults: FaultOptions,
+    /// A disk is put back from an older copy; none = never.
+    pub put_back: Option<PutBack>,
     /// See there.
     pub clients: ClientOptions,
+}
+
+/// Which disk is put back from older copies of it.
+#[derive(Clone, Copy, Debug)]
+pub struct PutBack {
+    /// Of this node.
+    pub node: usize,
+    /// Mean time until it is copied, then put back, then copied again.
+    pub interval: Duration,
 }
 
 /// How copies are compared.
@@ -300,6 +311,7 @@ impl Swarm {
                 victims: 0,
             },
             faults,
+            put_back: None,
             clients,
         };
         swarm.anti_entropy = AntiEntropy::draw(&mut random.clone().fork().fork());
@@ -311,6 +323,10 @@ impl Swarm {
             swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
             swarm.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
             swarm.draw_upgrades(&mut random.clone().fork().fork().fork().fork().fork(), length);
+            swarm.draw_put_back(
+                &mut random.clone().fork().fork().fork().fork().fork().fork(),
+                length,
+            );
         }
         swarm
     }
@@ -324,6 +340,7 @@ impl Swarm {
             && self.faults.change.is_none()
             && self.faults.crash.is_none()
             && self.faults.upgrade.is_none()
+            && self.put_back.is_none()
             && busy + cold + errors == 0
             && failing.is_none()
             && space.is_none()
@@ -339,6 +356,7 @@ impl Swarm {
         lost + duplicated + slow + corrupted + unsent + self.disk.busy + self.disk.slow == 0
             && self.disk.failing.is_none()
             && self.disk.space.is_none()
+            && self.put_back.is_none()
             && self.disk.victims == 0
             && self.disk.cold + self.disk.unread + self.disk.short + self.disk.errors == 0
             && faults.iter().all(Option::is_none)

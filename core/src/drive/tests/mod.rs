@@ -32,7 +32,7 @@ use crate::records::tests::store::Store;
 use crate::request::Slot;
 use crate::ring::{RingConfig, Rings, Transition};
 use crate::shard::{ShardConfig, ShardMemory};
-use crate::survey::Batch;
+use crate::survey::{Batch, Epochs};
 use crate::wire::frame::{FrameError, frame_length, write_frame};
 use crate::wire::put::{Condition, Content};
 use crate::wire::reply::{Reply, Status};
@@ -231,6 +231,7 @@ struct Cluster {
     sites: BTreeMap<At, Box<Site>>,
     network: Network,
     settings: TurnSettings,
+    epochs: Epochs,
     now: Instant,
     wall: UnixMs,
     requests: u32,
@@ -274,7 +275,9 @@ impl Cluster {
         let sites = all.map(|at| (at, Box::new(Site::new(at, &setup)))).collect();
         let network = Network { shards, ..Network::default() };
         let (now, wall) = (Instant(5_000_000), UnixMs(1_000));
-        let mut cluster = Cluster { sites, network, settings, now, wall, requests: 0 };
+        // As if a floor had just risen.
+        let epochs = Epochs { raised: 6, floor: 7 };
+        let mut cluster = Cluster { sites, network, settings, epochs, now, wall, requests: 0 };
         let members = Vec::from_iter(1..=setup.nodes);
         cluster.members(&members, TopologyId(1));
         for at in cluster.ats() {
@@ -307,7 +310,19 @@ impl Cluster {
         let Site { shard, store, bodies, waiting } = &mut **self.sites.get_mut(&at).unwrap();
         let (links, settings) = (&mut self.network, &self.settings);
         let (now, wall, checksum) = (self.now, self.wall, PhantomData);
-        run(&mut Turn { shard, store, links, bodies, waiting, settings, now, wall, checksum })
+        let epochs = self.epochs;
+        run(&mut Turn {
+            shard,
+            store,
+            links,
+            bodies,
+            waiting,
+            settings,
+            epochs,
+            now,
+            wall,
+            checksum,
+        })
     }
 
     /// Delivers one frame, which must be taken.

@@ -44,8 +44,9 @@ impl Cluster {
         let at = self.network.flights.iter().rposition(|one| one.op() == Op::Surveyed).unwrap();
         let answer = self.network.flights.remove(at).unwrap();
         let answer = Frame::new_checked::<Software>(&answer.bytes).unwrap();
-        let Surveyed { agreed, frame_age_max_ms } =
+        let Surveyed { agreed, frame_age_max_ms, epochs } =
             Surveyed::new_checked(answer.payload()).unwrap();
+        assert_eq!(epochs, self.epochs);
         assert_eq!(u128::from(frame_age_max_ms), FRAME_AGE_MAX.as_millis());
         assert!(agreed[0] <= 1 && agreed[1] == 0, "one was asked about");
         agreed[0] == 1

@@ -2,13 +2,15 @@
 //! what is settled on any two disks is one set and a part of it.
 
 mod changes;
+mod epochs;
 
 use super::*;
 use crate::id::Boot;
-use crate::limits::PROBE_INTERVAL;
+use crate::limits::{FRAME_AGE_MAX, PROBE_INTERVAL};
 use crate::membership::member::Name;
 use crate::membership::topology::Topology;
 use crate::prng::Prng;
+use crate::wire::epochs::Claim;
 use crate::wire::gossip;
 use crate::wire::op::Op;
 use crate::wire::payload::Payload;
@@ -22,6 +24,7 @@ const RING: RingConfig = RingConfig { partition_bits: 6, n: 3, seed: 1 };
 enum Frame {
     Topology(StdVec<u8>),
     Warm(TopologyId),
+    Epochs(TopologyId, StdVec<u8>),
     Staged(u64, StdVec<u8>),
     Gossip(Op, StdVec<u8>),
 }
@@ -29,7 +32,8 @@ enum Frame {
 struct Server {
     node: Box<Node<'static>>,
     disk: StdVec<u8>,
-    persist: Option<(Instant, StdVec<u8>)>,
+    claims: StdVec<Claim>,
+    persist: Option<(Instant, StdVec<u8>, StdVec<Claim>)>,
     /// When its shard has what it gains in a topology.
     warm: Option<(Instant, TopologyId)>,
     /// It is never warm.
@@ -38,6 +42,8 @@ struct Server {
     boot: Boot,
     /// It was told that a younger process runs under its id.
     is_superseded: bool,
+    /// It was told that its disk is an older copy.
+    is_outdated: bool,
     /// It was told that it is a member no more.
     is_removed: bool,
     /// It was told that more was staged than fits.
@@ -66,6 +72,7 @@ fn new_node(node: u32, boot: Boot, seed: u64) -> Box<Node<'static>> {
         join: true,
         shards: 1,
         boot,
+        frame_age_max: FRAME_AGE_MAX,
         probe_interval: PROBE_INTERVAL,
         seed,
     };
@@ -89,11 +96,13 @@ impl World {
                 node,
                 boot: Boot(1),
                 disk: StdVec::new(),
+                claims: StdVec::new(),
                 persist: None,
                 warm: None,
                 is_cold: false,
                 up: true,
                 is_superseded: false,
+                is_outdated: false,
                 is_removed: false,
                 is_staged_full: false,
                 refused: None,
@@ -135,7 +144,9 @@ impl World {
             match output {
                 NodeOutput::SendTopology { to } => {
                     let bytes = server.node.operations().bytes().to_vec();
+                    let asks = server.node.asks_epochs(to);
                     self.transmit(at, to.0, || Frame::Topology(bytes.clone()));
+                    self.send_epochs(at, to, asks);
                 }
                 NodeOutput::SendStaged { to } => {
                     let (revision, operations) = server.node.staged();
@@ -149,7 +160,8 @@ impl World {
                 NodeOutput::Persist { .. } => {
                     let delay = Duration::from_micros(self.prng.below(20_000));
                     let disk = server.node.operations().bytes().to_vec();
-                    server.persist = Some((self.now + delay, disk));
+                    let claims = server.node.claims_to_keep().to_vec();
+                    server.persist = Some((self.now + delay, disk, claims));
                 }
                 NodeOutput::Publish { topology } => {
                     let delay = Duration::from_micros(self.prng.below(200_000));
@@ -160,6 +172,9 @@ impl World {
                 NodeOutput::JoinRefused { refusal } => server.refused = Some(refusal),
                 NodeOutput::Removed => server.is_removed = true,
                 NodeOutput::Superseded => server.is_superseded = true,
+                NodeOutput::SendEpochs { to, asks } => self.send_epochs(at, to, asks),
+                NodeOutput::Outdated { .. } => server.is_outdated = true,
+                NodeOutput::PeerOutdated { .. } => {}
                 NodeOutput::Gossip { to, signal } => {
                     let mut room = std::vec![Default::default(); signal.update_count_max()];
                     let gossip = server.node.gossip(to, signal, &mut room);
@@ -171,6 +186,16 @@ impl World {
             }
         }
         self.check();
+    }
+
+    fn send_epochs(&mut self, at: u32, to: NodeId, asks: bool) {
+        let node = &self.servers[&at].node;
+        let (claims, vouched) = (node.claims(), node.is_vouched());
+        let epochs = crate::wire::epochs::Epochs { asks, vouched, claims: &claims };
+        let mut bytes = std::vec![0; epochs.bytes()];
+        epochs.write(&mut bytes);
+        let topology = node.operations().id();
+        self.transmit(at, to.0, || Frame::Epochs(topology, bytes.clone()));
     }
 
     fn transmit(&mut self, from: u32, to: u32, frame: impl Fn() -> Frame) {
@@ -215,6 +240,10 @@ impl World {
                     self.input(to, NodeInput::Staged { from, revision, operations });
                 }
                 Frame::Warm(topology) => self.input(to, NodeInput::Warm { from, topology }),
+                Frame::Epochs(topology, bytes) => {
+                    let epochs = crate::wire::epochs::Epochs::new_checked(&bytes).unwrap();
+                    self.input(to, NodeInput::Epochs { from, topology, epochs });
+                }
                 Frame::Gossip(op, bytes) => {
                     let gossip = Gossip::new_checked(op, &bytes).unwrap();
                     self.input(to, NodeInput::Gossip { from, gossip });
@@ -228,8 +257,8 @@ impl World {
             if !server.up {
                 continue;
             }
-            if let Some((_, disk)) = server.persist.take_if(|(at, _)| *at <= now) {
-                server.disk = disk;
+            if let Some((_, disk, claims)) = server.persist.take_if(|(at, ..)| *at <= now) {
+                (server.disk, server.claims) = (disk, claims);
                 self.input(number, NodeInput::Persisted);
             } else if let Some((_, topology)) = server.warm.take_if(|(at, _)| *at <= now) {
                 self.input(number, NodeInput::ShardWarm { topology });
@@ -259,9 +288,9 @@ impl World {
             return;
         }
         server.up = true;
-        let disk = server.disk.clone();
+        let (disk, claims) = (server.disk.clone(), server.claims.clone());
         let operations = Operations::new_checked(&disk).unwrap();
-        self.input(number, NodeInput::Restored { operations });
+        self.input(number, NodeInput::Restored { operations, claims: &claims });
         if number == 1 && self.servers[&1].node.operations().is_empty() {
             self.input(1, NodeInput::Found);
         }

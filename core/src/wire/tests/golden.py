@@ -158,6 +158,8 @@ FRAMES = [
     ("warm", 49, b"", b""),
     ("staged", 50, b"", pack("<QHHI", 0x1112131415161718, 2, 4, 0) + OPERATION),
     ("candidate", 51, b"", OPERATION),
+    ("epochs", 55, b"", pack("<B7x", 3) + pack("<IQIQ", 7, 1, 9, (1 << 64) - 1)),
+    ("epochs_none", 55, b"", bytes(8)),
     ("scan", 52, b"", pack("<HHIQ", 258, 10, 0, 0x1112131415161718)),
     ("page", 53, b"", pack("<HHIQ", 258, 0, 0, 0)),
     ("page_reply", 54, b"", page(258, 5, 9, 0, [(5, b"a", RECORD), (5, b"b", b"r"),
@@ -209,7 +211,7 @@ FRAMES = [
     ("exchange_end", 107, b"", pack("<B3xIQQ", 1, 3, 40, 50)),
     ("survey", 112, b"", pack("<QHBB4x", 0, 0x3132, 1, 0) + pack("<QQQQ", 5, 10, 6, 1)),
     ("survey_spent", 112, b"", pack("<QHBB4x", 7, 0x3132, 3, 1) + pack("<QQQQ", 5, 1, 5, 2)),
-    ("surveyed", 113, b"", pack("<QQII", 3, 1 << 63, 60000, 0)),
+    ("surveyed", 113, b"", pack("<QQIIQQ", 3, 1 << 63, 60000, 0, 0x1112131415161718, 7)),
     ("erase", 114, b"", pack("<QHB5x", 0, 0x3132, 1) + pack("<QQQQ", 5, 10, 6, 1)),
     ("erase_spent", 114, b"", pack("<QHB5x", 7, 0x3132, 3) + pack("<QQQQ", 5, 1, 5, 2)),
 ]

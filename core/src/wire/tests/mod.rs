@@ -21,6 +21,7 @@ use crate::id::{Boot, ClusterId, NodeId, Partition, RequestId, ShardIndex, Topol
 use crate::time::UnixMs;
 
 mod damage;
+mod epochs;
 mod exchange;
 mod golden;
 mod gossip;
@@ -254,6 +255,8 @@ fn topology_samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
         ("warm", b"", Message::Warm),
         ("staged", b"", Message::Staged(Staged { revision: 0x1112_1314_1516_1718, operations })),
         ("candidate", b"", Message::Candidate(OPERATION)),
+        ("epochs", b"", Message::Epochs(epochs::SOME)),
+        ("epochs_none", b"", Message::Epochs(epochs::NONE)),
         ("status", b"", Message::Status),
         ("ring", b"", Message::Ring),
         ("ring_of_key", b"key", Message::Ring),

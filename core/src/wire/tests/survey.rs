@@ -7,7 +7,7 @@ use crate::id::{Boot, NodeId};
 use crate::limits::{COMPACT_ENTRY_COUNT_MAX, ERASE_ENTRY_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX};
 use crate::wire::exchange::Entry;
 use crate::wire::payload::Malformed;
-use crate::wire::survey::{Erase, Purpose, Survey, Surveyed, dot_of, entry_of};
+use crate::wire::survey::{Epochs, Erase, Purpose, Survey, Surveyed, dot_of, entry_of};
 
 static ENTRIES: [Entry; 2] = [Entry::new(5, 10), Entry::new(6, 1)];
 static DOTS: [Entry; 2] = [Entry::new(5, 1), Entry::new(5, 2)];
@@ -17,7 +17,8 @@ pub(super) fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> 
     let survey = Survey { partition, purpose, order: 0, is_last: false, entries: &ENTRIES };
     let purpose = Purpose::Compact;
     let spent = Survey { partition, purpose, order: 7, is_last: true, entries: &DOTS };
-    let surveyed = Surveyed { agreed: [3, 1 << 63], frame_age_max_ms: 60_000 };
+    let epochs = Epochs { raised: 0x1112_1314_1516_1718, floor: 7 };
+    let surveyed = Surveyed { agreed: [3, 1 << 63], frame_age_max_ms: 60_000, epochs };
     let erase = Erase { partition, purpose: Purpose::Reap, order: 0, entries: &ENTRIES };
     let erase_spent = Erase { partition, purpose, order: 7, entries: &DOTS };
     vec![
@@ -104,7 +105,7 @@ fn a_survey_has_a_purpose_and_nothing_else() {
         assert_eq!(Survey::new_checked(&bytes).is_ok(), is_survey, "{first:?}");
         assert_eq!(Erase::new_checked(&bytes).is_ok(), is_erase, "{first:?}");
     }
-    let mut bytes = [0; 24];
+    let mut bytes = [0; 40];
     assert!(Surveyed::new_checked(&bytes).is_ok());
     bytes[23] = 1;
     assert_eq!(Surveyed::new_checked(&bytes), Err(Malformed));

@@ -75,6 +75,8 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("WARM=49", &[]),
         ("STAGED=50", layout::Staged::FIELDS),
         ("CANDIDATE=51", &[]),
+        ("EPOCHS=55", layout::Epochs::FIELDS),
+        ("claim in an EPOCHS", &[(0, 4, "node"), (4, 8, "raised")]),
         ("SCAN=52 PAGE=53", layout::Scan::FIELDS),
         ("PAGE_REPLY=54", layout::PageReply::FIELDS),
         ("entry of a PAGE_REPLY", layout::PageEntry::FIELDS),

@@ -1,6 +1,6 @@
 use super::*;
 use ringmain_core::id::Boot;
-use ringmain_core::limits::MEMBER_COUNT_MAX;
+use ringmain_core::limits::{FRAME_AGE_MAX, MEMBER_COUNT_MAX};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::Contact;
 use ringmain_core::node::{NodeConfig, NodeMemory, NodeOutput};
@@ -48,6 +48,7 @@ fn empty() -> Box<Node<'static>> {
         join: false,
         shards: 1,
         boot: Boot(1),
+        frame_age_max: FRAME_AGE_MAX,
         probe_interval: Duration::from_secs(1),
         seed: 1,
     };

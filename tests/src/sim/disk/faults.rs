@@ -24,7 +24,7 @@ pub(super) enum Unsynced {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Faults {
     pub(super) random: Random,
     /// The call that fails, and how many of its kind go well before.

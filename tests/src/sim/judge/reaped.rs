@@ -1,4 +1,4 @@
-//! What the judge knows of records that have left for good.
+//! What the judge knows of records that have left for good, and of disks that were put back.
 
 use super::*;
 
@@ -23,6 +23,14 @@ impl Judge {
         let replaced = history.iter().filter(|event| !siblings.contains(*event));
         self.buried[key].extend(&replaced.collect());
         Ok(())
+    }
+
+    /// A disk was put back from an older copy: of each node that stored a write it may be one.
+    pub(in super::super) fn on_put_back(&mut self) {
+        for acked in self.acked.iter_mut().flatten() {
+            (acked.w, acked.pw) = (acked.w.saturating_sub(1), acked.pw.saturating_sub(1));
+        }
+        self.put_back_behind = self.fewest.keys().next_back().copied();
     }
 
     /// S12: nothing that was buried is a sibling again.

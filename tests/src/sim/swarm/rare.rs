@@ -64,6 +64,16 @@ impl Swarm {
         }
     }
 
+    /// Draws whether a disk is put back from older copies, in runs that reap: of a node without
+    /// which others have what was acknowledged.
+    pub(super) fn draw_put_back(&mut self, random: &mut Random, length: Duration) {
+        let is_safe = self.n > 1 && self.w > 1 && self.shards.len() > 2 && self.disk.victims == 0;
+        if random.chance(400) && is_safe && self.early.is_none() && self.reap_grace < NO_REAPING {
+            let interval = length / random.between(3, 8) as u32;
+            self.put_back = Some(PutBack { node: random.below(self.shards.len()), interval });
+        }
+    }
+
     /// Draws how many writes expire: in half of the runs none.
     pub(super) fn draw_expiring(&mut self, random: &mut Random) {
         self.clients.expiring = if random.chance(500) { random.between(1, 500) as u32 } else { 0 };

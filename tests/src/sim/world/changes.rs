@@ -48,7 +48,7 @@ impl World<'_> {
     }
 
     /// Whether a member is left without `node` whose disks keep what they are given.
-    fn others_stay(&self, node: usize) -> bool {
+    pub(super) fn others_stay(&self, node: usize) -> bool {
         let is_sound = |other: usize| {
             let is_victim = other < 8 && self.swarm.disk.victims >> other & 1 == 1;
             other != node && !is_victim && self.hosts[other].is_member()
@@ -57,7 +57,7 @@ impl World<'_> {
     }
 
     /// Whether one more node may be lost: then every partition has an owner left that had it.
-    fn may_lose_one(&self) -> bool {
+    pub(super) fn may_lose_one(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.is_gone).count();
         let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
         let machines = processes.filter_map(|process| process.node.as_ref());
@@ -78,7 +78,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn forget(&mut self, node: usize) -> Result<(), Violation> {
+    pub(super) fn forget(&mut self, node: usize) -> Result<(), Violation> {
         self.marks.hit(Mark::MemberForgotten);
         self.hosts[node].is_removed = true;
         self.commit(Operation::Remove { node: node_id(node), is_lost: true })

@@ -27,6 +27,13 @@ pub(super) struct Tickets {
     open: BTreeMap<u64, Ticket>,
 }
 
+impl Tickets {
+    /// What was acknowledged before may be missed from now on.
+    pub(super) fn require_nothing(&mut self) {
+        self.open.values_mut().for_each(|ticket| ticket.required = Set::default());
+    }
+}
+
 /// One request that waits for its reply.
 #[derive(Clone, Debug)]
 pub(super) struct Ticket {

@@ -28,6 +28,7 @@ const FAULTS: [Fault; 10] = [
     Fault::Space,
     Fault::Rot,
     Fault::Upgrade,
+    Fault::PutBack,
 ];
 
 impl World<'_> {
@@ -71,6 +72,7 @@ impl World<'_> {
                 | Fault::ClockStep
                 | Fault::Change
                 | Fault::Upgrade
+                | Fault::PutBack
         );
         if self.is_early() && !is_apart {
             return Some(EARLY_INTERVAL);
@@ -86,6 +88,7 @@ impl World<'_> {
             Fault::Space => self.swarm.disk.space,
             Fault::Rot => self.swarm.disk.rot,
             Fault::Upgrade => options.upgrade,
+            Fault::PutBack => self.swarm.put_back.map(|options| options.interval),
         }
     }
 
@@ -121,6 +124,7 @@ impl World<'_> {
             Fault::Space => self.change_space(node),
             Fault::Rot => self.rot(node),
             Fault::Upgrade => return self.change_build(),
+            Fault::PutBack => return self.put_back(),
         }
         Ok(())
     }

@@ -201,7 +201,7 @@ impl World<'_> {
                 self.start(node)?;
             }
         }
-        if self.swarm.faults.change.is_some() {
+        if self.swarm.faults.change.is_some() || self.swarm.put_back.is_some() {
             self.commit_again()?;
         }
         for a in 0..self.hosts.len() {

@@ -177,5 +177,5 @@ impl World<'_> {
 }
 
 fn is_of_membership(op: Op) -> bool {
-    matches!(op, Op::Topology | Op::Warm | Op::Staged) || op.is_gossip()
+    matches!(op, Op::Topology | Op::Warm | Op::Staged | Op::Epochs) || op.is_gossip()
 }

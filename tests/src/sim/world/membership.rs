@@ -7,12 +7,14 @@ use ringmain_core::membership::operation::Operation;
 use ringmain_core::membership::topology::Operations;
 use ringmain_core::node::{NodeInput, NodeOutput};
 use ringmain_core::shard::Input;
+use ringmain_core::wire::epochs::Epochs;
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
 use ringmain_core::wire::gossip::{Gossip, Liveness};
 use ringmain_core::wire::op::Op;
 use ringmain_core::wire::payload::Payload;
 use ringmain_core::wire::topology::{Items, Staged, Topology};
 
+use super::super::host::Persisted;
 use super::super::mark::Mark;
 use super::super::network::Site;
 use super::super::oracle::{Invariant, Violation};
@@ -27,10 +29,10 @@ impl World<'_> {
                 self.turn(Site { node, shard }, |turn| turn.input(Input::Hinted { target }))?;
             }
         }
-        if let Some(operations) = self.hosts[node].persisted.clone() {
+        if let Some(Persisted { operations, claims }) = self.hosts[node].persisted.clone() {
             self.judge.on_operations(node, &operations);
             let operations = Operations::new_checked(&operations).expect("as it was persisted");
-            self.node_turn(node, NodeInput::Restored { operations })?;
+            self.node_turn(node, NodeInput::Restored { operations, claims: &claims })?;
         } else if node == 0 {
             self.node_turn(node, NodeInput::Found)?;
         }
@@ -63,7 +65,7 @@ impl World<'_> {
     pub(super) fn on_persisted(
         &mut self,
         node: usize,
-        persisted: Vec<u8>,
+        persisted: Persisted,
     ) -> Result<(), Violation> {
         self.hosts[node].persisted = Some(persisted);
         self.node_turn(node, NodeInput::Persisted)
@@ -88,6 +90,11 @@ impl World<'_> {
                 let operations = Operations::new_checked(&bytes).map_err(|_| malformed())?;
                 let revision = staged.revision;
                 self.node_turn(node, NodeInput::Staged { from, revision, operations })
+            }
+            Op::Epochs => {
+                let epochs = Epochs::new_checked(payload).map_err(|_| malformed())?;
+                let topology = frame.hop().topology;
+                self.node_turn(node, NodeInput::Epochs { from, topology, epochs })
             }
             Op::Warm => {
                 let topology = frame.hop().topology;
@@ -122,6 +129,7 @@ impl World<'_> {
     fn drain_node(&mut self, node: usize) -> Result<(), Violation> {
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.as_mut().expect("it is not at work");
+        process.epochs = machine.epochs();
         let mut outputs = Vec::new();
         let mut messages = Vec::new();
         while let Some(output) = machine.poll_output() {
@@ -163,6 +171,11 @@ impl World<'_> {
     fn act_on_node(&mut self, node: usize, output: NodeOutput) -> Result<(), Violation> {
         match output {
             NodeOutput::SendTopology { to } => self.send_topology(node, node_index(to)),
+            NodeOutput::SendEpochs { to, asks } => self.send_epochs(node, node_index(to), asks),
+            NodeOutput::Outdated { .. } => self.schedule_outdated(node),
+            NodeOutput::PeerOutdated { node: peer } => {
+                note!(self, "n{node} knows n{} for an older copy", node_index(peer));
+            }
             NodeOutput::SendStaged { to } => self.send_staged(node, node_index(to)),
             NodeOutput::StagedFull => {
                 let detail = format!("n{node} has no room for what is staged");
@@ -176,8 +189,8 @@ impl World<'_> {
                 note!(self, "n{node} persists topology {:016x}", topology.0);
                 let process = self.hosts[node].process.as_ref().expect("its process runs");
                 let machine = process.node.as_ref().expect("it is not at work");
-                let persisted = machine.operations().bytes().to_vec();
-                self.judge.on_operations(node, &persisted);
+                let persisted = Persisted::of(machine);
+                self.judge.on_operations(node, &persisted.operations);
                 let (life, delay) = (self.life(node), self.random.delay(self.swarm.disk.sync));
                 self.after(delay, Event::Persisted { node, life, persisted });
             }
@@ -226,10 +239,14 @@ impl World<'_> {
     fn publish(&mut self, node: usize) -> Result<(), Violation> {
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.take().expect("it is not at work");
+        let is_vouched = machine.is_vouched();
         self.judge.on_rings(node, machine.published(), machine.rings())?;
         for shard in 0..self.hosts[node].stores.len() {
             let (rings, topology) = (machine.rings(), machine.published());
-            self.turn(Site { node, shard }, |turn| turn.input(Input::Rings { rings, topology }))?;
+            self.turn(Site { node, shard }, |turn| {
+                turn.input(Input::Vouched(is_vouched));
+                turn.input(Input::Rings { rings, topology });
+            })?;
         }
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         process.node = Some(machine);
@@ -245,7 +262,9 @@ impl World<'_> {
             operations: Items::new(&operations, Operation::BYTES).expect("whole operations"),
             contacts: Items::new(&contacts, Contact::BYTES).expect("whole contacts"),
         };
+        let asks = machine.asks_epochs(node_id(to));
         self.send_of_node(node, to, Op::Topology, &payload);
+        self.send_epochs(node, to, asks);
     }
 
     fn send_staged(&mut self, node: usize, to: usize) {
@@ -255,6 +274,14 @@ impl World<'_> {
         let operations = operations.bytes().to_vec();
         let operations = Items::new(&operations, Operation::BYTES).expect("whole operations");
         self.send_of_node(node, to, Op::Staged, &Staged { revision, operations });
+    }
+
+    fn send_epochs(&mut self, node: usize, to: usize, asks: bool) {
+        let process = self.hosts[node].process.as_ref().expect("its process runs");
+        let Some(machine) = process.node.as_ref() else { return };
+        let (claims, vouched) = (machine.claims(), machine.is_vouched());
+        let epochs = Epochs { asks, vouched, claims: &claims };
+        self.send_of_node(node, to, Op::Epochs, &epochs);
     }
 
     fn send_warm(&mut self, node: usize, to: usize, topology: TopologyId) {

@@ -19,6 +19,7 @@ mod followers;
 mod health;
 mod links;
 mod membership;
+mod put_back;
 mod turn;
 mod versions;
 
@@ -34,7 +35,7 @@ use ringmain_core::time::Instant;
 use ringmain_runtime::log::Wanted;
 
 use super::client::{Clients, Operation};
-use super::host::{Host, Pool, contact};
+use super::host::{Host, Persisted, Pool, contact};
 use super::judge::Judge;
 use super::mark::{Mark, Marks};
 use super::network::{Network, Parcel, Site};
@@ -104,7 +105,7 @@ pub(super) enum Event {
     Persisted {
         node: usize,
         life: u64,
-        persisted: Vec<u8>,
+        persisted: Persisted,
     },
     /// A connection between two nodes came up or was lost, as one of them sees it.
     Peer {
@@ -118,6 +119,17 @@ pub(super) enum Event {
         node: usize,
         life: u64,
         topology: TopologyId,
+    },
+    /// A shard wants the reap epoch of its node above that.
+    Raise {
+        node: usize,
+        life: u64,
+        above: u64,
+    },
+    /// A node was told that its disk is an older copy.
+    Outdated {
+        node: usize,
+        life: u64,
     },
     /// A shard met a peer on another topology.
     Differs {
@@ -194,6 +206,8 @@ pub(super) enum Fault {
     Rot,
     /// A node is started as a build of another version.
     Upgrade,
+    /// A disk is copied, or put back from its copy.
+    PutBack,
 }
 
 /// Where a run stands.
@@ -361,11 +375,17 @@ impl<'m> World<'m> {
             Event::Differs { node, life, peer } if life == self.life(node) => {
                 self.node_turn(node, NodeInput::Differs(peer))
             }
+            Event::Raise { node, life, above } if life == self.life(node) => {
+                self.node_turn(node, NodeInput::Raise { above })
+            }
+            Event::Outdated { node, life } if life == self.life(node) => self.on_outdated(node),
             Event::ShardWarm { node, life, topology } if life == self.life(node) => {
                 self.node_turn(node, NodeInput::ShardWarm { topology })
             }
             Event::Follow { .. }
             | Event::ShardWarm { .. }
+            | Event::Raise { .. }
+            | Event::Outdated { .. }
             | Event::Wake { .. }
             | Event::WakeNode { .. }
             | Event::Differs { .. }
@@ -379,6 +399,13 @@ impl<'m> World<'m> {
             Event::Client { client } => self.on_client(client),
             Event::Close => self.on_close(),
             Event::GiveUp { ticket } => self.on_give_up(ticket),
+            event => self.handle_fault(event),
+        }
+    }
+
+    /// What the mix does to nodes and connections.
+    fn handle_fault(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
             Event::Fault(fault) => self.on_fault(fault),
             Event::Heal => {
                 self.heal();
@@ -391,6 +418,7 @@ impl<'m> World<'m> {
                 let host = &self.hosts[node];
                 if host.process.is_none() && !host.is_gone { self.start(node) } else { Ok(()) }
             }
+            _ => unreachable!("it is of those above"),
         }
     }
 
@@ -407,6 +435,8 @@ impl<'m> World<'m> {
             Event::WakeNode { node, .. }
             | Event::Persisted { node, .. }
             | Event::ShardWarm { node, .. }
+            | Event::Raise { node, .. }
+            | Event::Outdated { node, .. }
             | Event::Differs { node, .. }
             | Event::Peer { node, .. } => *node,
             _ => return Some(event),

@@ -72,6 +72,7 @@ impl<'m> World<'m> {
             bodies: &mut shard.bodies,
             waiting: &mut shard.waiting,
             settings: &self.settings,
+            epochs: process.epochs,
             now,
             wall,
             checksum: PhantomData,
@@ -91,7 +92,7 @@ impl<'m> World<'m> {
     fn observe(&mut self, site: Site) -> Result<(), Violation> {
         let Site { node, shard } = site;
         let host = &mut self.hosts[node];
-        let wall = host.wall(self.now);
+        let (wall, is_doubtful) = (host.wall(self.now), host.is_doubtful());
         let (boot, now, store) = (host.lives, self.now, &mut host.stores[shard]);
         let process = host.process.as_mut().expect("its process runs");
         let ShardProcess { machine, bodies, waiting, .. } = &mut process.shards[shard];
@@ -118,7 +119,8 @@ impl<'m> World<'m> {
             }
             let request = entry.op.and_then(|op| bodies.request(op));
             let (before, record) = (&before, entry.record());
-            let seen = Seen { node, boot, now, wall, before, record, request, kept: bodies };
+            let seen =
+                Seen { node, boot, now, wall, before, record, request, kept: bodies, is_doubtful };
             let (history, text) = self.judge.on_append(key, &seen, &mut self.marks)?;
             let mut trace = self.trace.borrow_mut();
             match entry.target() {
@@ -189,6 +191,10 @@ impl<'m> World<'m> {
                     let target = node_index(target);
                     note!(self, "{site:?} cannot send the hint at {place:?} to n{target}");
                     self.marks.hit(Mark::HintUnsendable);
+                }
+                Notice::Raise(above) => {
+                    let (node, life) = (site.node, self.life(site.node));
+                    self.after(Duration::ZERO, Event::Raise { node, life, above });
                 }
                 Notice::Warm(topology) => {
                     note!(self, "{site:?} is warm in {:016x}", topology.0);

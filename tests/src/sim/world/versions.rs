@@ -33,7 +33,7 @@ impl World<'_> {
             return Ok(());
         }
         let node = *self.random.pick(&meant);
-        self.marks.hit(if is_back { Mark::PutBack } else { Mark::Upgraded });
+        self.marks.hit(if is_back { Mark::Downgraded } else { Mark::Upgraded });
         note!(self, "n{node} is to be started as a build of version {to}");
         self.hosts[node].version = to;
         self.crash(node)
