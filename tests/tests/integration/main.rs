@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this binary is tests")]
 
 mod anti_entropy;
+mod backups;
 mod causality;
 mod cli;
 mod cluster;

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 const SETTINGS: [&str; 6] = ["--shards", "2", "--partitions", "64", "--probe-interval", "100ms"];
 
 /// The least grace that there is, and nodes that catch up soon.
-const HASTY: [&str; 12] = [
+pub(super) const HASTY: [&str; 12] = [
     "--shards",
     "2",
     "--partitions",
@@ -30,13 +30,13 @@ const HASTY: [&str; 12] = [
 const FORMED_COUNT: u64 = 16;
 
 /// As above, and what clocks may differ by.
-const GRACE: Duration = Duration::from_secs(11);
+pub(super) const GRACE: Duration = Duration::from_secs(11);
 
 /// Between the two questions of a reaping lie 60 s, and before the first the grace.
-const REAPING_PATIENCE: Duration = Duration::from_secs(150);
+pub(super) const REAPING_PATIENCE: Duration = Duration::from_secs(150);
 
 /// The exit code of a command at node `node`, its output and its failure.
-fn ask(cluster: &Cluster, node: usize, words: &[&str]) -> (i32, String, String) {
+pub(super) fn ask(cluster: &Cluster, node: usize, words: &[&str]) -> (i32, String, String) {
     let native = cluster.native(node).to_string();
     let output = run(&[words, &["--node", &native]].concat());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -52,7 +52,7 @@ fn reap(cluster: &Cluster, node: usize) -> (i32, serde_json::Value) {
 }
 
 /// A metric, summed over those nodes.
-fn metric(cluster: &Cluster, nodes: std::ops::Range<usize>, name: &str) -> u64 {
+pub(super) fn metric(cluster: &Cluster, nodes: std::ops::Range<usize>, name: &str) -> u64 {
     let of = |node| {
         let process = cluster.process(node);
         Target { ready: process.ready().clone(), id: process.id() }.metric(name)
@@ -60,12 +60,12 @@ fn metric(cluster: &Cluster, nodes: std::ops::Range<usize>, name: &str) -> u64 {
     nodes.map(of).sum()
 }
 
-fn write(client: &mut Client, name: &str, count: usize) {
+pub(super) fn write(client: &mut Client, name: &str, count: usize) {
     let lines: Vec<_> = (0..count).map(|key| format!("RM.PUT {name}-{key} - v W 3")).collect();
     client.pipeline::<Vec<Value>>(&lines).unwrap();
 }
 
-fn delete(client: &mut Client, name: &str, keys: std::ops::Range<usize>) {
+pub(super) fn delete(client: &mut Client, name: &str, keys: std::ops::Range<usize>) {
     for key in keys {
         let line = format!("DEL {name}-{key}");
         until(&line, || client.ask::<Value>(&line).is_ok());
