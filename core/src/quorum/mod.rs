@@ -45,6 +45,8 @@ enum Answer {
     Stored,
     Durable,
     Failed,
+    /// Whatever it says counts for nothing.
+    Void,
 }
 
 impl Answer {
@@ -132,6 +134,9 @@ impl Tally {
     pub fn on_success(&mut self, node: NodeId, durable: bool) -> Verdict {
         if let Some(index) = self.index(node) {
             let answer = &mut self.answers[index];
+            if *answer == Answer::Void {
+                return self.verdict();
+            }
             if durable || *answer == Answer::Durable {
                 *answer = Answer::Durable;
             } else {
@@ -345,6 +350,28 @@ impl Tally {
             if !owners.contains(&node) && is_member(node) && moved.stand_in(node, owner) {
                 let answer = self.answers[usize::from(self.owners) + position];
                 moved.answers[usize::from(moved.count) - 1] = answer;
+            }
+        }
+        moved
+    }
+
+    /// As `moved_to`, of a read: who had to catch up when it was asked, and counts as one that has
+    /// by now, may have answered before it had; and so may what is on its way.
+    #[must_use]
+    pub fn read_moved_to(
+        &self,
+        owners: &Owners,
+        need: Need,
+        is_member: impl Fn(NodeId) -> bool,
+    ) -> Tally {
+        let mut moved = self.moved_to(owners, need, is_member);
+        let [settled, _] = moved.quorums;
+        for index in (0..usize::from(moved.owners)).filter(|index| settled >> index & 1 == 1) {
+            let old = self.index(moved.nodes[index]);
+            let old = old.filter(|old| *old < usize::from(self.owners));
+            let was_behind = old.is_some_and(|old| self.quorums[0] >> old & 1 == 0);
+            if was_behind && moved.answers[index] != Answer::Unasked {
+                moved.answers[index] = Answer::Void;
             }
         }
         moved

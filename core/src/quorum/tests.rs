@@ -130,6 +130,49 @@ fn moving_keeps_what_remaining_owners_did() {
     assert_eq!(moved.unasked().collect::<Vec<_>>(), [NodeId(4), NodeId(5)]);
 }
 
+/// Who has caught up since it was asked may have answered before that; who still has to goes on to
+/// count where it did, and of a write nothing is void.
+#[test]
+fn what_was_answered_before_it_was_there_is_void_once_it_is() {
+    let need = Need { nodes: 2, ..Need::default() };
+    let void_count = core::cell::Cell::new(0);
+    for_each_pair_of_owners(|owners, old, new| {
+        for asked in 0..1 << owners.len() {
+            let mut tally = Tally::new(owners, need);
+            let is_asked = |index: usize| asked >> index & 1 == 1;
+            for (index, node) in owners.iter().enumerate().filter(|(index, _)| is_asked(*index)) {
+                match index % 2 {
+                    0 => tally.on_asked(*node),
+                    _ => {
+                        tally.on_success(*node, false);
+                    }
+                }
+            }
+            let all_answer = |mut tally: Tally, nodes: &[NodeId]| {
+                for node in nodes {
+                    tally.on_success(*node, false);
+                    tally.on_failure(*node);
+                }
+                nodes.iter().filter(|node| tally.is_done_by(**node)).count()
+            };
+            let is_void = |node: &&NodeId| {
+                let index = owners.iter().position(|owner| owner == *node).unwrap();
+                !old.contains(node) && is_asked(index)
+            };
+            let voids = new.iter().filter(is_void).count();
+            void_count.set(void_count.get() + voids);
+            let settled = Owners::new(new);
+            let moved = tally.read_moved_to(&settled, need, |_| true);
+            assert_eq!(all_answer(moved, new), new.len() - voids, "{old:?} {new:?} {asked}");
+            let written = tally.moved_to(&settled, need, |_| true);
+            assert_eq!(all_answer(written, new), new.len());
+            let same = tally.read_moved_to(owners, need, |_| true);
+            assert_eq!(all_answer(same, owners), owners.len());
+        }
+    });
+    assert!(void_count.get() > 0);
+}
+
 #[test]
 fn only_as_many_are_asked_as_are_needed() {
     let mut tally = Tally::new(&Owners::new(&NODES), Need { nodes: 2, ..Need::default() });

@@ -89,14 +89,14 @@ impl Get {
         self.tally.on_asked(node);
     }
 
-    /// Goes on with another set of owners; see [`Tally::moved_to`].
+    /// Goes on with another set of owners; see [`Tally::read_moved_to`].
     pub fn move_to(
         &mut self,
         owners: &Owners,
         need: Need,
         is_member: impl Fn(NodeId) -> bool,
     ) -> Step {
-        let tally = self.tally.moved_to(owners, need, is_member);
+        let tally = self.tally.read_moved_to(owners, need, is_member);
         let mut versions = [0; ASKED_COUNT_MAX];
         for (index, node) in tally.answered() {
             versions[index] = self.tally.index(node).map_or(0, |old| self.versions[old]);

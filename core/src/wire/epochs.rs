@@ -77,7 +77,7 @@ impl Payload for Epochs<'_> {
 
     fn write(&self, out: &mut [u8]) {
         assert!(is_sound(self.claims));
-        let flags = u8::from(self.asks) * ASKS | u8::from(self.vouched) * VOUCHED;
+        let flags = (u8::from(self.asks) * ASKS) | (u8::from(self.vouched) * VOUCHED);
         let rest = layout::put(&layout::Epochs { flags, reserved: [0; 7] }, out);
         rest.copy_from_slice(self.claims.as_bytes());
     }

@@ -14,7 +14,9 @@ use crate::sys::raise_nofile;
 use ringmain_core::drive::TurnSettings;
 use ringmain_core::exchange;
 use ringmain_core::id::{NodeId, ShardIndex, TopologyId};
-use ringmain_core::limits::{MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX};
+use ringmain_core::limits::{
+    FRAME_AGE_MAX, MEMBER_COUNT_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
+};
 use ringmain_core::membership::detector::Entry;
 use ringmain_core::membership::member::{Contact, Member, Name};
 use ringmain_core::membership::operation::Operation;

@@ -93,11 +93,11 @@ fn copies_that_differ_at_random_become_equal_within_two_intervals() {
         cluster.go_on(2 * INTERVAL);
         let again = cluster.sites.values().map(|site| site.shard.exchange_counts().sent).sum();
         assert_eq!(sent, again, "equal copies send no records");
-        let unequal = |site: &Box<Site>| {
+        let unequal = |site: &Site| {
             let pairs = site.shard.exchange_pairs();
             pairs.iter().any(|pair| pair.last_equal.is_none() || pair.differences > 0)
         };
-        assert!(!cluster.sites.values().any(unequal));
+        assert!(!cluster.sites.values().any(|site| unequal(site)));
         cluster.network.flights.clear();
         cluster.check_idle();
     }
@@ -115,10 +115,10 @@ fn a_lost_copy_is_refilled_and_a_repair_begins_at_once() {
         let event = ExchangeEvent::Repair { partition: None };
         cluster.turn(at, |turn| turn.input(Input::Exchange(event)));
     }
-    let is_asked = |site: &Box<Site>| site.shard.exchange_pairs().iter().any(|pair| pair.is_asked);
-    assert!(cluster.sites.values().any(is_asked));
+    let is_asked = |site: &Site| site.shard.exchange_pairs().iter().any(|pair| pair.is_asked);
+    assert!(cluster.sites.values().any(|site| is_asked(site)));
     let begun = cluster.now;
-    while cluster.sites.values().any(is_asked) {
+    while cluster.sites.values().any(|site| is_asked(site)) {
         cluster.go_on(Duration::from_millis(100));
     }
     assert!(cluster.is_equal());
@@ -212,13 +212,12 @@ fn a_store_that_is_full_stays_different_until_there_is_room() {
             counts.sum::<u64>()
         };
         assert!(unrepaired(&cluster) > 0 && !cluster.is_equal());
-        let pairs =
-            |site: &Box<Site>| site.shard.exchange_pairs().iter().any(|p| p.differences > 0);
-        assert!(cluster.sites.values().any(pairs));
+        let pairs = |site: &Site| site.shard.exchange_pairs().iter().any(|p| p.differences > 0);
+        assert!(cluster.sites.values().any(|site| pairs(site)));
         cluster.sites.get_mut(&at(full, 0)).unwrap().store.full = None;
         cluster.go_on(2 * INTERVAL);
         assert!(cluster.is_equal());
-        assert!(!cluster.sites.values().any(pairs));
+        assert!(!cluster.sites.values().any(|site| pairs(site)));
     }
 }
 

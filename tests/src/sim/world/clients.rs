@@ -30,7 +30,7 @@ pub(super) struct Tickets {
 impl Tickets {
     /// What was acknowledged before may be missed from now on.
     pub(super) fn require_nothing(&mut self) {
-        self.open.values_mut().for_each(|ticket| ticket.required = Set::default());
+        self.open.values_mut().for_each(|ticket| ticket.required = Required::default());
     }
 }
 

@@ -17,7 +17,7 @@ const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_LENGTH: Duration = Duration::from_secs(1);
 
 /// All kinds.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     Fault::Split,
     Fault::Reset,
     Fault::Clog,

@@ -112,7 +112,8 @@ impl Kept {
             Kept::Put { applied, context, live, old }
                 if context.is_empty() && (applied || !old.is_empty()) =>
             {
-                let stored = Applied { place: Place(0), live, sole: false, minted: false };
+                let stored =
+                    Applied { place: Place(0), live, sole: false, minted: false, entries: 1 };
                 let outcome =
                     if applied { Outcome::Stored(stored) } else { Outcome::ConditionFailed };
                 let found = old.len() as u16;
