@@ -207,8 +207,8 @@ impl Node<'_> {
         let is_known = topology == self.published && self.rings.contains(from);
         if is_known {
             self.on_heard(now, (from, stated), told.vouched);
-            if self.may_raise(now) && stated > raised(&self.epochs.claims, me) {
-                self.raise_to(now, stated);
+            if stated > raised(&self.epochs.claims, me) {
+                self.take_over(now, stated);
             }
         }
         if told.asks {
@@ -250,12 +250,21 @@ impl Node<'_> {
         }
     }
 
+    /// Another member has that epoch: this one is to have it, too, as soon as it may.
+    fn take_over(&mut self, now: Instant, epoch: u64) {
+        if self.may_raise() && self.raises_from() <= now {
+            self.raise_to(now, epoch);
+        } else if self.may_raise() {
+            self.epochs.wanted = self.epochs.wanted.max(Some(epoch - 1));
+        }
+    }
+
     /// Raises the epoch as far as shards want, if it was not raised just now: those that agree a
     /// little later share the next one.
     pub(super) fn raise_wanted(&mut self, now: Instant) {
         let Some(above) = self.epochs.wanted else { return };
         let own = raised(&self.epochs.claims, self.config.member.node);
-        if own > above || !self.may_raise(now) {
+        if own > above || !self.may_raise() {
             // Where it may not rise, what waits for it is put off, and asked about again.
             self.epochs.wanted = None;
         } else if self.next_raise().is_some_and(|at| at <= now) {
@@ -267,7 +276,7 @@ impl Node<'_> {
     pub(super) fn next_raise(&self) -> Option<Instant> {
         let Known { wanted, raised_at, .. } = &self.epochs;
         let pause = self.config.frame_age_max / RAISES_PER_WAIT;
-        wanted.map(|_| raised_at.map_or(Instant(0), |at| at + pause))
+        wanted.map(|_| raised_at.map_or(Instant(0), |at| at + pause).max(self.raises_from()))
     }
 
     /// `from` is there: it is asked again for what it has not told.
@@ -342,12 +351,15 @@ impl Node<'_> {
         self.persist();
     }
 
-    fn may_raise(&self, now: Instant) -> bool {
-        let Known { began, trust, .. } = &self.epochs;
+    /// From then on no frame is left that a former life has sent.
+    fn raises_from(&self) -> Instant {
+        self.epochs.began.map_or(Instant(u64::MAX), |at| at + self.config.frame_age_max)
+    }
+
+    fn may_raise(&self) -> bool {
         let me = self.config.member.node;
-        let is_old = began.is_some_and(|at| now.since(at) >= self.config.frame_age_max);
         let is_heard = |node: &NodeId| *node == me || self.epochs.stated(*node).is_some();
-        *trust == Trust::Vouched && is_old && self.rings.nodes().iter().all(is_heard)
+        self.is_vouched() && self.rings.nodes().iter().all(is_heard)
     }
 
     /// What was handed on by others does not count here: a member that was put back, and of which
