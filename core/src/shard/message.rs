@@ -188,8 +188,8 @@ pub enum Input<'a> {
         topology: TopologyId,
     },
     /// Whether the node machine knows this node's disk for the newest that there was, as it is
-    /// taken for at first: until then other nodes are answered nothing, also if they only hand on what
-    /// their clients ask. The topology that it gives is one that they refuse, and do not name.
+    /// taken for at first: until then other nodes are answered nothing, also if they only hand on
+    /// what their clients ask. The topology that it gives is one that they refuse, and do not name.
     Vouched(bool),
     /// Background work may use that many thousandths of its rates from now on, at least 1: clients
     /// wait too long.

@@ -86,6 +86,7 @@ fn every_planted_bug_is_found() {
             Plant::ReapHintsIgnored => "765..800",
             Plant::ReapUnequal => "1070..1100",
             Plant::FencedAgrees => "590..620",
+            Plant::BackupUnnoticed => "1230..1300",
             Plant::SameUnchecked | Plant::RecordNotJoined | Plant::LastChildSkipped => "12..500",
             _ => "0..500",
         };
