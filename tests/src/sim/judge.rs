@@ -70,7 +70,7 @@ pub(super) struct Seen<'a> {
     pub(super) request: Option<&'a Request>,
     /// What the shard keeps of requests in flight.
     pub(super) kept: &'a Kept,
-    /// Its disk may be an older copy, and nobody was asked yet.
+    /// See there.
     pub(super) is_doubtful: bool,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Judge {
     /// The hashes of the rings of each topology.
     rings: BTreeMap<TopologyId, (u64, u64)>,
     topologies: Topologies,
-    /// The last write that was sent when a disk was put back.
+    /// The last write sent when a disk was put back: who acknowledged it may have lost it.
     put_back_behind: Option<u64>,
     /// Most nodes that a published ring had.
     pub(super) member_count: usize,
@@ -244,19 +244,17 @@ impl Judge {
             is_held |= !host.is_damaged && if always { is_synced } else { is_stored };
         }
         let durable = if always { w } else { put.dw };
-        // One that has acknowledged it may have got an older disk since.
-        let lost = u8::from(self.put_back_behind.is_some_and(|last| put.stamp <= last));
+        let lost = u8::from(self.put_back_behind >= Some(put.stamp));
         if stored + lost < w || synced + lost < durable {
-            let stamp = put.stamp;
             let detail = format!(
-                "write {stamp} of k{key} succeeded with W {w}, DW {durable}: {stored} nodes \
+                "write {} of k{key} succeeded with W {w}, DW {durable}: {stored} nodes \
                  stored it, {synced} synced it",
+                put.stamp
             );
             return Err(Violation::new(Invariant::AckAccounting, detail));
         }
         let (full, is_default) = (self.swarm.w.min(self.owner_count()), put.w == 0);
-        let (w, pw) = (w - lost.min(w), put.pw - lost.min(put.pw));
-        let stamp = put.stamp;
+        let (w, pw, stamp) = (w - lost.min(w), put.pw - lost.min(put.pw), put.stamp);
         self.acked[key].push(Acked { stamp, w, pw, full, is_default, is_held });
         Ok(())
     }
