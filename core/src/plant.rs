@@ -70,12 +70,8 @@ pub enum Plant {
     CommittedQuorumAlone,
     /// A node is warm before it has anything.
     WarmTooEarly,
-    /// What was heard on an older topology counts on the current one.
-    HeardKept,
     /// Reads ask those who are to have a partition.
     CommittedRead,
-    /// Who gains a partition coordinates before it has a copy.
-    GainedCoordinates,
     /// A frame is acted upon however long ago it was sent.
     StaleFrameTaken,
     /// Owners alone are asked whether records may leave.
@@ -98,7 +94,7 @@ impl Plant {
     /// The bugs that the simulator finds, for `simulate --list-plants`. Two of the failure detector
     /// are found by its own tests: here a connection that stands again heals what they break. So is
     /// the one of hints, by those of the drive loop.
-    pub const ALL: [Plant; 36] = [
+    pub const ALL: [Plant; 34] = [
         Plant::AckBeforeStored,
         Plant::DotReuse,
         Plant::FailedReplicaCounted,
@@ -124,9 +120,7 @@ impl Plant {
         Plant::SiblingsExpired,
         Plant::CommittedQuorumAlone,
         Plant::WarmTooEarly,
-        Plant::HeardKept,
         Plant::CommittedRead,
-        Plant::GainedCoordinates,
         Plant::StaleFrameTaken,
         Plant::ReapAsksOwners,
         Plant::ReapHintsIgnored,
@@ -175,9 +169,7 @@ impl Plant {
             Plant::SiblingsExpired => "siblings-expired",
             Plant::CommittedQuorumAlone => "committed-quorum-alone",
             Plant::WarmTooEarly => "warm-too-early",
-            Plant::HeardKept => "heard-kept",
             Plant::CommittedRead => "committed-read",
-            Plant::GainedCoordinates => "gained-coordinates",
             Plant::StaleFrameTaken => "stale-frame-taken",
             Plant::ReapAsksOwners => "reap-asks-owners",
             Plant::ReapHintsIgnored => "reap-hints-ignored",

@@ -367,10 +367,6 @@ impl<'a> Shard<'a> {
 
     /// Whether this node owns `partition` and has its copy: then it coordinates.
     pub fn is_coordinator(&self, partition: Partition) -> bool {
-        #[cfg(feature = "plant")]
-        if crate::plant::is(crate::plant::Plant::GainedCoordinates) {
-            return self.owns(partition);
-        }
         self.holds(partition) && self.rings.is_coordinator(partition, self.config.node)
     }
 

@@ -77,13 +77,7 @@ impl Shard<'_> {
 
     /// Another topology is in force: nothing was heard on it yet.
     pub(super) fn begin_warming(&mut self) {
-        #[cfg(feature = "plant")]
-        let is_kept = crate::plant::is(crate::plant::Plant::HeardKept);
-        #[cfg(not(feature = "plant"))]
-        let is_kept = false;
-        if !is_kept {
-            self.warming.heard.fill(0);
-        }
+        self.warming.heard.fill(0);
         self.warming.cold_count = 0;
         self.warming.state = if self.rings.is_moving() { State::Cold } else { State::Told };
         if !self.rings.is_moving() {

@@ -8,8 +8,8 @@
 //! answer this, not as one that is away.
 //!
 //! *Rule.* Never change the bytes of a frame without a version. Whoever must, raises
-//! [`VERSION`](super::VERSION) with the release, and has both forms as long as
-//! [`VERSION_MIN`](super::VERSION_MIN) is below: the reader asks
+//! [`VERSION`] with the release, and has both forms as long as
+//! [`VERSION_MIN`] is below: the reader asks
 //! [`Frame::version`](super::frame::Frame::version), the writer
 //! [`Shard::wire_version`](crate::shard::Shard::wire_version). The handshake never changes.
 

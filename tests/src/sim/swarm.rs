@@ -322,7 +322,10 @@ impl Swarm {
             swarm.draw_rare(&mut random.clone().fork(), length);
             swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
             swarm.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
-            swarm.draw_upgrades(&mut random.clone().fork().fork().fork().fork().fork().fork(), length);
+            swarm.draw_upgrades(
+                &mut random.clone().fork().fork().fork().fork().fork().fork(),
+                length,
+            );
             swarm.draw_put_back(
                 &mut random.clone().fork().fork().fork().fork().fork().fork(),
                 length,

@@ -32,8 +32,8 @@ fn seeds_that_failed_once_pass() {
 fn a_range_of_seeds_reaches_everything() {
     let (mut marks, mut weak, mut lame) = (Marks::default(), Vec::new(), Vec::new());
     let mut tried = 0;
-    for seed in 150..350 {
-        if seed >= 210 && marks.rarest_first()[0].1 > 0 {
+    for seed in 650..850 {
+        if seed >= 710 && marks.rarest_first()[0].1 > 0 {
             break;
         }
         tried += 1;
@@ -76,18 +76,13 @@ fn every_planted_bug_is_found() {
     for plant in Plant::ALL {
         // Near a seed that finds it, where hundreds do not: unoptimized, each takes its time.
         let seeds = match plant {
-            Plant::CommittedQuorumAlone => "330..500",
-            Plant::GainedCoordinates => "220..500",
-            Plant::WarmTooEarly => "250..500",
-            Plant::PausedExecutesStale => "262..500",
+            Plant::WarmTooEarly | Plant::CompactAtOnce => "105..500",
+            Plant::ReapAsksOwners => "145..500",
+            Plant::ReapUnequal => "255..500",
+            Plant::ReapHintsIgnored => "360..500",
             Plant::StragglerForgotten => "322..500",
-            Plant::HeardKept => "60..500",
-            Plant::ReapAsksOwners => "90..500",
-            Plant::ReapHintsIgnored => "765..800",
-            Plant::ReapUnequal => "1070..1100",
-            Plant::FencedAgrees => "590..620",
-            Plant::BackupUnnoticed => "1230..1300",
-            Plant::SameUnchecked | Plant::RecordNotJoined | Plant::LastChildSkipped => "12..500",
+            Plant::FencedAgrees => "1150..1200",
+            Plant::BackupUnnoticed => "2420..2450",
             _ => "0..500",
         };
         let (text, code) = simulate(&["--seeds", seeds, "--plant", plant.name()]);
