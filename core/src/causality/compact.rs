@@ -1,11 +1,11 @@
 //! Compaction: entries of a version vector that say nothing any more leave it.
 //!
 //! Each life of a node that writes a key leaves an entry, so the vector of a key that is always
-//! written grows with every restart. An entry is *spent* when a later life of its node has one, too,
-//! so that its actor writes no more, and no write of it is a sibling. Once it is spent at every
-//! owner, and no older copy is left anywhere, nothing can bring one of its writes back: then the
-//! entry may go. Who drops one too early gets a sibling again that was superseded; no write is ever
-//! lost by it. (Riak prunes by age and size, and so may revive what was deleted.)
+//! written grows with every restart. An entry is *spent* when a later life of its node has one,
+//! too, so that its actor writes no more, and no write of it is a sibling. Once it is spent at
+//! every owner, and no older copy is left anywhere, nothing can bring one of its writes back: then
+//! the entry may go. Who drops one too early gets a sibling again that was superseded; no write is
+//! ever lost by it. (Riak prunes by age and size, and so may revive what was deleted.)
 //!
 //! Who must agree to that, and when, is for [`survey`](crate::survey).
 

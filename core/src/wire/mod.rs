@@ -295,10 +295,10 @@
 //!    8   8  sent             records
 //!   16   8  got              records
 //! SURVEY=112: 16 bytes, then 1..=SURVEY_ENTRY_COUNT_MAX entries as in EXCHANGE_LISTED; since 2
-//!    0   8  order            of the key, to compact, and entries are dots, upper half first; else 0
+//!    0   8  order            of the key, to compact: entries are dots, upper half first; else 0
 //!    8   2  partition
 //!   10   1  purpose          1 reap, 2 fence, 3 compact
-//!   11   1  flags            1 LAST: what the receiver agreed to before must be on disk; to compact
+//!   11   1  flags            1 LAST: what was agreed to before must be on disk; to compact
 //!   12   4  reserved
 //! SURVEYED=113: 40 bytes; since 2
 //!    0  16  agreed           a bit for each entry, from the lowest of the first byte on

@@ -318,18 +318,7 @@ impl Swarm {
         swarm.draw_expiring(&mut random.clone().fork().fork().fork());
         swarm.draw_reaping(&mut random.clone().fork().fork().fork().fork());
         if !calm {
-            // From a source of their own: without them a seed is the run that it always was.
-            swarm.draw_rare(&mut random.clone().fork(), length);
-            swarm.draw_changes(&mut random.clone().fork().fork().fork(), length);
-            swarm.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
-            swarm.draw_upgrades(
-                &mut random.clone().fork().fork().fork().fork().fork().fork(),
-                length,
-            );
-            swarm.draw_put_back(
-                &mut random.clone().fork().fork().fork().fork().fork().fork(),
-                length,
-            );
+            swarm.draw_apart(random, length);
         }
         swarm
     }

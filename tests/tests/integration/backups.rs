@@ -1,6 +1,7 @@
 //! A data directory that is put back from an older copy: from it nothing comes back that was
 //! deleted and has left since.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -79,8 +80,12 @@ fn replace(cluster: &Cluster, old: &str, new: usize) {
     assert_eq!(code, 0, "{error}");
 }
 
+/// For three minutes, hence with `RINGMAIN_SOAK=1` alone: what leaves for good waits for frames.
 #[test]
 fn nothing_deleted_comes_back_from_an_older_copy() {
+    if env::var_os("RINGMAIN_SOAK").is_none() {
+        return eprintln!("skipped: set RINGMAIN_SOAK=1 to put an old copy back behind a reaping");
+    }
     let mut cluster = Cluster::form_with(3, &HASTY);
     let mut client = cluster.client(0);
     write(&mut client, "gone", GONE);

@@ -76,6 +76,8 @@ fn every_planted_bug_is_found() {
     for plant in Plant::ALL {
         // Near a seed that finds it, where hundreds do not: unoptimized, each takes its time.
         let seeds = match plant {
+            Plant::CommittedRead => "40..500",
+            Plant::LastChildSkipped => "60..500",
             Plant::WarmTooEarly | Plant::CompactAtOnce => "105..500",
             Plant::ReapAsksOwners => "145..500",
             Plant::ReapUnequal => "255..500",

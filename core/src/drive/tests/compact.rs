@@ -19,8 +19,8 @@ fn of(life: u64) -> Dot {
     Dot::new(Actor::new(NodeId(1), Boot(FIRST + life - 1), 1), 1)
 }
 
-/// A record that node 1 has written in each of these lives; what it wrote in those that are `live` is a
-/// sibling still.
+/// A record that node 1 has written in each of these lives; what it wrote in those that are `live`
+/// is a sibling still.
 fn record(lives: impl Iterator<Item = u64>, live: &[u64]) -> Vec<u8> {
     let live: Vec<Dot> = live.iter().map(|life| of(*life)).collect();
     record_of(&lives.map(of).collect::<Vec<_>>(), &live)

@@ -4,7 +4,7 @@ use super::*;
 
 impl Swarm {
     /// Draws the faults that few runs have.
-    pub(super) fn draw_rare(&mut self, random: &mut Random, length: Duration) {
+    fn draw_rare(&mut self, random: &mut Random, length: Duration) {
         let disk = &mut self.disk;
         if random.chance(250) {
             let call = *random.pick(&FileCall::ALL);
@@ -35,7 +35,7 @@ impl Swarm {
     }
 
     /// Draws whether the membership changes, and how often.
-    pub(super) fn draw_changes(&mut self, random: &mut Random, length: Duration) {
+    fn draw_changes(&mut self, random: &mut Random, length: Duration) {
         if !random.chance(300) {
             return;
         }
@@ -48,7 +48,7 @@ impl Swarm {
 
     /// Draws whether connections are clogged, and how old frames may be then: much less than in a
     /// node, as most runs do not last for a minute.
-    pub(super) fn draw_clogs(&mut self, random: &mut Random, length: Duration) {
+    fn draw_clogs(&mut self, random: &mut Random, length: Duration) {
         // Ages are those of streams.
         if self.network.ordered && self.shards.len() > 1 && random.chance(300) {
             self.network.age_max = Duration::from_millis(random.between(100, 1_000));
@@ -56,8 +56,23 @@ impl Swarm {
         }
     }
 
+    /// Draws what came later from sources of its own: without it a seed is the run that it was.
+    pub(super) fn draw_apart(&mut self, random: &Random, length: Duration) {
+        self.draw_rare(&mut random.clone().fork(), length);
+        self.draw_changes(&mut random.clone().fork().fork().fork(), length);
+        self.draw_clogs(&mut random.clone().fork().fork().fork().fork(), length);
+        self.draw_starts(random.clone(), length);
+    }
+
+    /// Draws with what nodes start that is not what they ended with: another build, an older disk.
+    fn draw_starts(&mut self, mut source: Random, length: Duration) {
+        let source = source.fork().fork().fork().fork().fork().fork();
+        self.draw_upgrades(&mut source.clone(), length);
+        self.draw_put_back(&mut source.clone(), length);
+    }
+
     /// Draws which nodes begin as older builds, and how often one is upgraded.
-    pub(super) fn draw_upgrades(&mut self, random: &mut Random, length: Duration) {
+    fn draw_upgrades(&mut self, random: &mut Random, length: Duration) {
         if self.shards.len() > 1 && random.chance(200) {
             self.older = random.bits() as u8 | 1;
             self.faults.upgrade = Some(length / random.between(2, 8) as u32);
@@ -66,7 +81,7 @@ impl Swarm {
 
     /// Draws whether a disk is put back from older copies, in runs that reap: of a node without
     /// which others have what was acknowledged.
-    pub(super) fn draw_put_back(&mut self, random: &mut Random, length: Duration) {
+    fn draw_put_back(&mut self, random: &mut Random, length: Duration) {
         let is_safe = self.n > 1 && self.w > 1 && self.shards.len() > 2 && self.disk.victims == 0;
         if random.chance(400) && is_safe && self.early.is_none() && self.reap_grace < NO_REAPING {
             let interval = length / random.between(3, 8) as u32;
