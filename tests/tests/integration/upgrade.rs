@@ -141,8 +141,9 @@ fn check_mixed(cluster: &Cluster, older: &[usize], round: usize) {
         until("the weight is known everywhere, and all has moved", || {
             let status = ask_json(Build::Newest, cluster, node, &["cluster", "status"]);
             let mut members = status["nodes"].as_array().unwrap().iter();
-            let is_told =
-                members.any(|member| member["node"] == *name && member["weight"] == weight);
+            let is_told = members.any(|member| {
+                member["node"] == *name && member["weight"] == weight.parse::<u64>().unwrap()
+            });
             is_told && status["active_topologies"] == 1
         });
     }
