@@ -100,12 +100,7 @@ impl Stored {
     /// If the file system refuses.
     pub fn copy(&self) -> TempDir {
         let copy = tempfile::tempdir().expect("a temporary folder");
-        for (name, bytes) in files(&self.dir()) {
-            let path = copy.path().join(name);
-            let folder = path.parent().expect("it lies in the copy");
-            fs::create_dir_all(folder).expect("the folder is writable");
-            fs::write(path, bytes).expect("the folder is writable");
-        }
+        copy_files(&self.dir(), copy.path());
         copy
     }
 
@@ -118,6 +113,20 @@ impl Stored {
 impl Default for Stored {
     fn default() -> Stored {
         Stored::new()
+    }
+}
+
+/// Copies all files below `from`, a data directory whose node does not run, to where they are below
+/// `to`.
+///
+/// # Panics
+/// If the file system refuses.
+pub fn copy_files(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        let path = to.join(name);
+        let folder = path.parent().expect("it lies in the copy");
+        fs::create_dir_all(folder).expect("the folder is writable");
+        fs::write(path, bytes).expect("the folder is writable");
     }
 }
 

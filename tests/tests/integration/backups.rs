@@ -3,30 +3,16 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use ringmain_tests::process::{Client, Cluster, Ringmain, until, until_within};
+use ringmain_tests::stored::copy_files;
 use serde_json::Value;
 
 use super::reaping::{GRACE, HASTY, REAPING_PATIENCE, ask, delete, metric, write};
 
 const GONE: usize = 40;
 const KEPT: usize = 20;
-
-/// Of a node that does not run.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 /// What was deleted is nowhere, as far as those nodes know that answer, and the rest is there.
 fn check(client: &mut Client, r: usize) {
@@ -93,11 +79,11 @@ fn nothing_deleted_comes_back_from_an_older_copy() {
     let id = cluster.process(2).ready().node.clone();
     let (dir, backup) = (cluster.dir(2), cluster.dir(2).with_extension("backup"));
     cluster.stop(2);
-    copy(&dir, &backup);
+    copy_files(&dir, &backup);
 
     // A copy that is no older than the last that was reaped is as good as the original.
     fs::rename(&dir, dir.with_extension("original")).unwrap();
-    copy(&backup, &dir);
+    copy_files(&backup, &dir);
     cluster.start(2);
     cluster.await_members(2, 3);
     cluster.await_writes(2, 3);

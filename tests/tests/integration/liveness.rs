@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use ringmain_tests::process::{Client, Cluster, Ringmain, run, until};
+use ringmain_tests::stored::copy_files;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -73,25 +73,12 @@ fn a_node_that_comes_back_at_another_address_is_found() {
     until("a write to both", || client.ask::<redis::Value>("RM.PUT a - b W 2").is_ok());
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn of_two_processes_of_one_node_the_older_one_stops() {
     let mut cluster = Cluster::form_with(3, &SETTINGS);
     cluster.stop(2);
     let dir = cluster.dir(2).with_extension("copy");
-    copy(&cluster.dir(2), &dir);
+    copy_files(&cluster.dir(2), &dir);
     cluster.start(2);
     let older = cluster.process(2);
     older.log_with(": boot ");
