@@ -44,6 +44,34 @@ impl Cluster {
         self.offer(at, B.link(), Some(B.node), &frame).unwrap().unwrap();
     }
 
+    /// The node's process ends, and another one goes on with its store.
+    fn start_again(&mut self, at: At, boot: Boot) {
+        let others: Vec<At> = self.ats().into_iter().filter(|other| *other != at).collect();
+        for other in &others {
+            self.turn(*other, |turn| turn.input(Input::PeerDown(NodeId(at.node))));
+        }
+        self.run();
+        let old = self.sites.remove(&at).unwrap();
+        let mut site = Box::new(Site::new(at, &THREE, boot));
+        site.store = old.store;
+        self.sites.insert(at, site);
+        self.members(&[1, 2, 3], TopologyId(1));
+        self.synced();
+        for other in others {
+            self.turn(other, |turn| turn.input(Input::PeerUp(NodeId(at.node))));
+            self.turn(at, |turn| turn.input(Input::PeerUp(NodeId(other.node))));
+        }
+        self.run();
+    }
+
+    /// Entries of the longest version vector of any copy.
+    fn longest(&self, keys: &[&[u8]]) -> usize {
+        let copies = self.sites.values().flat_map(|site| {
+            keys.iter().map(|key| site.store.record(&self.key(key)).unwrap().unwrap())
+        });
+        copies.map(|stored| stored.record.version_vector().len()).max().unwrap()
+    }
+
     fn entries_of(&self, at: At) -> Vec<u64> {
         let stored = self.sites[&at].store.record(&self.key(b"k")).unwrap().unwrap();
         stored.record.version_vector().iter().map(|dot| dot.actor().boot().0 + 1 - FIRST).collect()
@@ -226,4 +254,36 @@ fn a_long_version_vector_becomes_short_and_a_short_one_stays() {
         assert_eq!(cluster.put(A, b"k", set(b"next")).status, Status::Ok);
         cluster.run();
     }
+}
+
+/// Three nodes are restarted in turn, and all go on to write the same keys, for ever: once after
+/// each start, then every five seconds for four minutes, until it is the next one's turn.
+#[test]
+fn restarts_without_end_leave_short_version_vectors() {
+    let is_soak = std::env::var_os("RINGMAIN_SOAK").is_some();
+    let (count, keys) = (if is_soak { 1000 } else { 12 }, [&b"k"[..], b"l", b"m"]);
+    let mut cluster = Cluster::new(THREE);
+    cluster.synced();
+    let mut longest = 0;
+    for round in 0..count {
+        for at in cluster.ats() {
+            cluster.start_again(at, Boot(2 + round));
+            for key in keys {
+                assert_eq!(cluster.put(at, key, set(b"value")).status, Status::Ok);
+            }
+            cluster.run();
+        }
+        for step in 0..48 {
+            cluster.pass(Duration::from_secs(5));
+            cluster.run();
+            let at = At { node: 1 + step % 3, shard: 0 };
+            for key in keys {
+                assert_eq!(cluster.put(at, key, set(b"value")).status, Status::Ok);
+            }
+            cluster.run();
+            longest = longest.max(cluster.longest(&keys));
+        }
+    }
+    assert!(longest <= 32, "{longest} entries");
+    assert!(longest > COMPACT_COUNT_MIN, "as many restarts as make a vector long");
 }

@@ -297,7 +297,7 @@ fn what_is_not_on_disk_there_is_kept_here() {
     let (five, keys) = missed(3);
     let (mut cluster, gone) = (five.cluster, five.owners[2]);
     let stored = Input::Stored { written: AT_ONCE, synced: AT_ONCE };
-    cluster.sites.insert(at(gone, 0), Box::new(Site::new(at(gone, 0), &FIVE)));
+    cluster.sites.insert(at(gone, 0), Box::new(Site::new(at(gone, 0), &FIVE, Boot(1))));
     cluster.members(&[1, 2, 3, 4, 5], TopologyId(1));
     cluster.turn(at(gone, 0), |turn| {
         turn.input(Input::Stored { written: AT_ONCE, synced: Place(0) });

@@ -272,7 +272,7 @@ impl Cluster {
         let shards: BTreeMap<u32, u16> =
             (1..=setup.nodes).map(|node| (node, setup.shards_of(node))).collect();
         let all = shards.iter().flat_map(|(node, count)| (0..*count).map(|shard| at(*node, shard)));
-        let sites = all.map(|at| (at, Box::new(Site::new(at, &setup)))).collect();
+        let sites = all.map(|at| (at, Box::new(Site::new(at, &setup, Boot(1))))).collect();
         let network = Network { shards, ..Network::default() };
         let (now, wall) = (Instant(5_000_000), UnixMs(1_000));
         // As if a floor had just risen.
@@ -448,7 +448,7 @@ impl Cluster {
 }
 
 impl Site {
-    fn new(at: At, setup: &Setup) -> Site {
+    fn new(at: At, setup: &Setup, boot: Boot) -> Site {
         let exchanges = exchange::Settings {
             interval: setup.interval.unwrap_or(EXCHANGE_INTERVAL),
             request_timeout: TIMEOUT,
@@ -456,7 +456,7 @@ impl Site {
         };
         let config = ShardConfig {
             node: NodeId(at.node),
-            boot: Boot(1),
+            boot,
             shard: ShardIndex(at.shard),
             shards: setup.shards_of(at.node),
             partition_bits: BITS,
@@ -475,7 +475,7 @@ impl Site {
             heard: vec![0; Shard::partition_count(&config)].leak(),
             hinted: vec![Instant(0); Shard::partition_count(&config)].leak(),
             exchanges: exchanges::memory(setup, &exchanges),
-            surveys: vec![Batch::default(); 2].leak(),
+            surveys: vec![Batch::default(); 8].leak(),
         };
         let shard = Box::new(Shard::new(config, memory, ring(&[])));
         let (store, bodies) = (Store::default(), Memory::default());
