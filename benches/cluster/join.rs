@@ -25,7 +25,7 @@ const REST: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The binary.
-    #[arg(long, default_value = "target/release/ringmain")]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/ringmain"))]
     ringmain: PathBuf,
     /// Keys that are there before the third node.
     #[arg(long, default_value_t = 1_000_000)]
