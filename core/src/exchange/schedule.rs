@@ -1,13 +1,19 @@
 //! Which exchange begins when: every pair of owners of a partition once per interval, the lower
-//! node asking, the one that waited longest first, few at a time, and one of a partition. A pair of
-//! which one is to get its copy from the other has its turn at once, until the two are equal.
+//! node asking, few at a time, and one of a partition. A pair of which one is to get its copy from
+//! the other has its turn at once, until the two are equal.
+//!
+//! First come those with the peer that the fewest run with, of them the one that waited longest.
+//! By waiting alone a slow peer takes all turns: whatever else came from other peers is compared
+//! with it, too, and each of these has to queue for it, while the others have nothing to do.
 
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use heapless::Vec;
+
 use super::{Resume, Summary};
 use crate::id::{NodeId, Partition};
-use crate::limits::{EXCHANGE_RETRY, HANDOFF_AGAIN, HANDOFF_SPREAD};
+use crate::limits::{EXCHANGE_ASKING_COUNT_MAX, EXCHANGE_RETRY, HANDOFF_AGAIN, HANDOFF_SPREAD};
 use crate::prng::Prng;
 use crate::ring::Rings;
 use crate::time::Instant;
@@ -65,7 +71,8 @@ pub struct Schedule<'a> {
     pairs: &'a mut [Pair],
     count: usize,
     interval: Duration,
-    running: usize,
+    /// The peers of those that run, in no order.
+    running: Vec<NodeId, EXCHANGE_ASKING_COUNT_MAX>,
     running_max: usize,
     prng: Prng,
     /// No pair that may begin is due earlier.
@@ -76,17 +83,19 @@ impl<'a> Schedule<'a> {
     /// A schedule without pairs: `running_max` exchanges at a time, each pair once per `interval`.
     ///
     /// # Panics
-    /// If nothing may run, or the interval is below a millisecond.
+    /// If nothing may run, or more than `limits::EXCHANGE_ASKING_COUNT_MAX`, or the interval is below
+    /// a millisecond.
     pub fn new(
         pairs: &'a mut [Pair],
         interval: Duration,
         running_max: usize,
         seed: u64,
     ) -> Schedule<'a> {
-        assert!(running_max > 0);
+        assert!((1..=EXCHANGE_ASKING_COUNT_MAX).contains(&running_max));
         assert!(interval >= Duration::from_millis(1));
         let prng = Prng::new(seed);
-        Schedule { pairs, count: 0, interval, running: 0, running_max, prng, next_due: None }
+        let running = Vec::new();
+        Schedule { pairs, count: 0, interval, running, running_max, prng, next_due: None }
     }
 
     /// Takes the pairs of `partitions` in which `me` is the lower owner. Those that were known
@@ -117,7 +126,8 @@ impl<'a> Schedule<'a> {
                 kept += 1;
             }
         }
-        (self.running, self.count) = (0, kept);
+        self.running.clear();
+        self.count = kept;
         for partition in partitions.clone().map(Partition) {
             for &peer in rings.owners(partition).iter() {
                 let known = &self.pairs[..kept];
@@ -150,8 +160,12 @@ impl<'a> Schedule<'a> {
     /// `is_reachable` denies waits for its next turn.
     pub fn next(&mut self, now: Instant, is_reachable: impl Fn(NodeId) -> bool) -> Option<Start> {
         while self.timeout().is_some_and(|due| due <= now) {
-            let oldest = self.waiting().min_by_key(|index| self.pairs[*index].due);
-            let index = oldest.expect("a pair is due");
+            let due = self.waiting().filter(|index| self.pairs[*index].due <= now);
+            let next = due.min_by_key(|index| {
+                let Pair { peer, due, .. } = self.pairs[*index];
+                (self.running.iter().filter(|other| **other == peer).count(), due)
+            });
+            let index = next.expect("a pair is due");
             if !is_reachable(self.pairs[index].peer) {
                 let due = now + self.pause(index);
                 let pair = &mut self.pairs[index];
@@ -163,7 +177,7 @@ impl<'a> Schedule<'a> {
             pair.is_running = true;
             let Pair { partition, peer, handoff, .. } = *pair;
             let resume = pair.resume.or(handoff);
-            self.running += 1;
+            self.running.push(peer).expect("fewer run than may");
             self.update_next_due();
             return Some(Start { partition, peer, resume });
         }
@@ -172,7 +186,7 @@ impl<'a> Schedule<'a> {
 
     /// When [`Schedule::next`] may have one; none while as many run as may.
     pub fn timeout(&self) -> Option<Instant> {
-        self.next_due.filter(|_| self.running < self.running_max)
+        self.next_due.filter(|_| self.running.len() < self.running_max)
     }
 
     /// An exchange that [`Schedule::next`] gave has ended. If early, it is tried again soon.
@@ -186,21 +200,19 @@ impl<'a> Schedule<'a> {
             EndReason::Silent => return self.on_silent(now, partition, peer),
             EndReason::Held => {
                 let due = now + self.pause(index);
-                self.pairs[index].is_running = false;
+                self.stop(index);
                 self.pairs[index].defer(due);
-                self.running -= 1;
                 return self.update_next_due();
             }
             _ => return self.put_off(now, partition, peer),
         }
-        pair.is_running = false;
         (pair.is_asked, pair.is_deferred) = (false, false);
         pair.differences = end.differences;
         if end.is_equal() {
             (pair.last_equal, pair.is_handed) = (Some(now), true);
         }
         self.pairs[index].due = now + self.pause(index);
-        self.running -= 1;
+        self.stop(index);
         self.update_next_due();
     }
 
@@ -209,9 +221,8 @@ impl<'a> Schedule<'a> {
         let retry = now + EXCHANGE_RETRY + self.fraction(EXCHANGE_RETRY);
         let retry = retry.min(now + self.jittered());
         let Some(index) = self.running(partition, peer) else { return };
-        self.pairs[index].is_running = false;
         self.pairs[index].due = retry;
-        self.running -= 1;
+        self.stop(index);
         self.update_next_due();
     }
 
@@ -220,12 +231,10 @@ impl<'a> Schedule<'a> {
     fn on_silent(&mut self, now: Instant, partition: Partition, peer: NodeId) {
         for index in 0..self.count {
             let due = now + self.pause(index);
-            let pair = &mut self.pairs[index];
-            let is_it = (pair.partition, pair.peer) == (partition, peer);
-            if is_it {
-                pair.is_running = false;
-                self.running -= 1;
+            if key_of(&self.pairs[index]) == (partition, peer) {
+                self.stop(index);
             }
+            let pair = &mut self.pairs[index];
             if pair.peer == peer && !pair.is_running {
                 pair.defer(due.max(pair.due));
             }
@@ -276,6 +285,14 @@ impl<'a> Schedule<'a> {
     fn running(&self, partition: Partition, peer: NodeId) -> Option<usize> {
         let index = self.pairs().binary_search_by_key(&(partition, peer), key_of).ok()?;
         self.pairs[index].is_running.then_some(index)
+    }
+
+    /// It runs no longer.
+    fn stop(&mut self, index: usize) {
+        let pair = &mut self.pairs[index];
+        pair.is_running = false;
+        let slot = self.running.iter().position(|peer| *peer == pair.peer);
+        self.running.swap_remove(slot.expect("it ran"));
     }
 
     /// How long a pair waits for its next turn: an interval, or not long if one of the two waits

@@ -1,7 +1,7 @@
 //! Which exchange begins when.
 
 use super::*;
-use crate::limits::EXCHANGE_RETRY;
+use crate::limits::{EXCHANGE_ASKING_COUNT_MAX, EXCHANGE_RETRY};
 use crate::membership::member::{Member, Name};
 use crate::ring::{RingConfig, Rings, Transition};
 use crate::wire::exchange::EndReason;
@@ -144,8 +144,8 @@ fn what_is_known_of_a_pair_outlives_a_new_ring() {
 #[test]
 fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
     let mut memory = vec![Pair::default(); 128];
-    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, EXCHANGE_ASKING_COUNT_MAX, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=31));
     let late = Instant(0) + INTERVAL;
     while let Some(start) = schedule.next(late, |peer| peer == NodeId(2)) {
         assert_eq!(start.peer, NodeId(2));
@@ -155,21 +155,43 @@ fn a_peer_that_cannot_be_reached_waits_and_comes_soon_when_it_is_back() {
     schedule.on_peer_up(late, NodeId(3));
     let soon = late + INTERVAL / 10;
     let begun = core::iter::from_fn(|| schedule.next(soon, |_| true)).count();
-    assert_eq!(begun, 64);
+    assert_eq!(begun, 32);
+}
+
+/// One that sends slowly would take all turns: what came from another is compared with it, too.
+#[test]
+fn a_slow_peer_leaves_half_the_turns_to_another() {
+    let mut memory = vec![Pair::default(); 128];
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, 8, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
+    let mut now = Instant(0) + INTERVAL;
+    let mut running: Vec<(Instant, Start)> = Vec::new();
+    for _ in 0..40 {
+        while let Some(start) = schedule.next(now, |_| true) {
+            let takes = if start.peer == NodeId(2) { 1000 } else { 10 };
+            running.push((now + Duration::from_millis(takes), start));
+        }
+        let slow = running.iter().filter(|(_, start)| start.peer == NodeId(2)).count();
+        assert_eq!((slow, running.len()), (4, 8));
+        running.sort_unstable_by_key(|(at, _)| *at);
+        let (at, Start { partition, peer, .. }) = running.remove(0);
+        now = at;
+        schedule.on_end(now, partition, peer, &ended(EndReason::Finished, 0, None));
+    }
 }
 
 /// An empty copy would get everything from both others.
 #[test]
 fn of_a_partition_one_exchange_goes_on_at_a_time() {
     let mut memory = vec![Pair::default(); 128];
-    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
-    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, EXCHANGE_ASKING_COUNT_MAX, 1);
+    with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=31));
     let late = Instant(0) + INTERVAL;
     let begun: Vec<Start> = core::iter::from_fn(|| schedule.next(late, |_| true)).collect();
-    assert_eq!(begun.len(), 64);
+    assert_eq!(begun.len(), 32);
     assert_eq!(schedule.timeout(), None, "all others wait for one of these");
     let partitions: Vec<Partition> = begun.iter().map(|start| start.partition).collect();
-    assert_eq!(partitions.iter().collect::<std::collections::BTreeSet<_>>().len(), 64);
+    assert_eq!(partitions.iter().collect::<std::collections::BTreeSet<_>>().len(), 32);
     let Start { partition, peer, .. } = begun[9];
     schedule.on_end(late, partition, peer, &ended(EndReason::Finished, 0, None));
     let next = schedule.next(late, |_| true).unwrap();
@@ -181,7 +203,7 @@ fn of_a_partition_one_exchange_goes_on_at_a_time() {
 #[test]
 fn a_silent_peer_waits_with_all_its_pairs_and_what_was_asked_is_deferred() {
     let mut memory = vec![Pair::default(); 128];
-    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, EXCHANGE_ASKING_COUNT_MAX, 1);
     with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(0), None, true);
     let silent = ended(EndReason::Silent, 0, None);
@@ -211,7 +233,7 @@ fn a_silent_peer_waits_with_all_its_pairs_and_what_was_asked_is_deferred() {
 #[test]
 fn what_cannot_be_since_a_node_may_not_write_is_deferred() {
     let mut memory = vec![Pair::default(); 128];
-    let mut schedule = Schedule::new(&mut memory, INTERVAL, 200, 1);
+    let mut schedule = Schedule::new(&mut memory, INTERVAL, EXCHANGE_ASKING_COUNT_MAX, 1);
     with_ring(&[1, 2, 3], |ring| schedule.on_rings(Instant(0), ring, NodeId(1), 0..=63));
     schedule.repair(Instant(0), Some(Partition(9)), true);
     let start = schedule.next(Instant(5), |_| true).unwrap();
