@@ -59,7 +59,9 @@ struct Host {
     boot: u64,
     deadline: Option<Instant>,
     paused_until: Instant,
+    /// Sent.
     bytes: u64,
+    packets: u64,
 }
 
 /// A message on its way.
@@ -99,8 +101,8 @@ impl Network {
         let hosts = (0..count).map(|index| {
             let detector = detector(index, count, 1, prng.next_u64(), now);
             let deadline = detector.next_deadline();
-            let (paused_until, bytes) = (Instant(0), 0);
-            Host { detector: Some(detector), boot: 1, deadline, paused_until, bytes }
+            let (paused_until, detector) = (Instant(0), Some(detector));
+            Host { detector, boot: 1, deadline, paused_until, bytes: 0, packets: 0 }
         });
         Network {
             hosts: hosts.collect(),
@@ -190,6 +192,7 @@ impl Network {
     fn send(&mut self, from: usize, to: NodeId, op: Op, payload: Vec<u8>) {
         let to = (0..self.hosts.len()).find(|index| node(*index) == to).expect("a known node");
         self.hosts[from].bytes += payload.len() as u64 + FRAME_BYTES;
+        self.hosts[from].packets += 1;
         self.count += 1;
         let is_lost = self.cuts[from][to] || self.lost.contains(&self.count);
         let copies = 1 + u64::from(self.prng.chance(self.duplicate_percent));
