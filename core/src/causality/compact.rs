@@ -20,21 +20,24 @@ use crate::limits::COMPACT_ENTRY_COUNT_MAX;
 pub type Entries = Vec<Dot, COMPACT_ENTRY_COUNT_MAX>;
 
 impl Record<'_> {
-    /// The entries that are spent, the first [`COMPACT_ENTRY_COUNT_MAX`] of them. Cost: one pass.
+    /// The entries that are spent, the first [`COMPACT_ENTRY_COUNT_MAX`] of them. Cost: one pass, and
+    /// O(log entries) for each node.
     pub fn spent(self) -> Entries {
         let mut spent = Entries::new();
         let entries = self.version_vector();
         let mut siblings = self.siblings().peekable();
-        for (at, entry) in entries.iter().enumerate() {
+        let mut last = None;
+        for entry in entries.iter() {
             let mut is_live = false;
             while siblings.next_if(|sibling| sibling.dot.actor() == entry.actor()).is_some() {
                 is_live = true;
             }
             let actor = entry.actor();
-            let mut later = entries.iter().skip(at + 1).map(Dot::actor);
-            let is_replaced = later
-                .find(|later| later.boot() != actor.boot() || later.node() != actor.node())
-                .is_some_and(|later| later.node() == actor.node());
+            // Ascending: the entries of a node lie together.
+            if last.is_none_or(|(node, _)| node != actor.node()) {
+                last = entries.last_boot(actor.node()).map(|boot| (actor.node(), boot));
+            }
+            let is_replaced = last.is_some_and(|(_, boot)| boot > actor.boot());
             if is_replaced && !is_live && spent.push(entry).is_err() {
                 break;
             }

@@ -3,6 +3,7 @@
 use core::cmp::Ordering;
 
 use super::dot::{Actor, Dot};
+use crate::id::{Boot, NodeId};
 
 /// Most entries that the encoding carries; what client writes may leave is far lower
 /// ([`limits::VERSION_VECTOR_COUNT_MAX`](crate::limits::VERSION_VECTOR_COUNT_MAX)).
@@ -96,6 +97,13 @@ impl<'a> VersionVector<'a> {
     /// Where the entry of `actor` lies. Cost: O(log len).
     pub fn index(self, actor: Actor) -> Option<usize> {
         self.0.binary_search_by_key(&actor, |&entry| Dot::from_bytes(entry).actor()).ok()
+    }
+
+    /// The last life of `node` that has an entry. Cost: O(log len).
+    pub fn last_boot(self, node: NodeId) -> Option<Boot> {
+        let end = self.0.partition_point(|&entry| Dot::from_bytes(entry).actor().node() <= node);
+        let last = self.dot(end.checked_sub(1)?).actor();
+        (last.node() == node).then(|| last.boot())
     }
 
     /// How many writes of `actor` were seen; 0 if none.
