@@ -12,10 +12,14 @@ use crate::wire::exchange::Entry;
 use heapless::Vec;
 
 impl Shard<'_> {
-    /// A write or a join has left `key` a version vector of so many entries.
+    /// A write or a join has left `key` a version vector of so many entries. Its first owner alone
+    /// asks the others, so only there is it noted.
     #[inline]
     pub(crate) fn note_entries(&mut self, key: KeyPlace, count: usize) {
-        if count > self.survey_settings().long_entries {
+        let owners = || self.rings.committed().owners(key.partition);
+        if count > self.survey_settings().long_entries
+            && owners().first() == Some(&self.config.node)
+        {
             self.surveys.note_long(key);
         }
     }
