@@ -35,9 +35,11 @@
 //! node raises its epoch only once it is vouched for, all members have told it theirs on the
 //! current topology, and no frame is left of those that its former life has sent.
 //!
-//! *Left out.* A copy that was not made at one instant, of a node that was running; a member that
-//! was removed and one that was put back that meet each other alone; a whole cluster that was put
-//! back, which has nobody who knows better: it goes on if its parts are of one time.
+//! *Left out.* A copy that was not made at one instant, of a node that was running; a snapshot of
+//! one whose writes wait for their sync (`interval`, `none`), in the moment between the epoch and
+//! what it had agreed to in a compaction; a member that was removed and one that was put back that
+//! meet each other alone; a whole cluster that was put back, which has nobody who knows better: it
+//! goes on if its parts are of one time.
 
 use super::{Node, NodeOutput};
 use crate::id::{NodeId, TopologyId};
