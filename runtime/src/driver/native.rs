@@ -93,7 +93,7 @@ impl State {
             }
             Step::Apart(node, apart) => {
                 connection.is_closing = true;
-                self.on_apart(node, apart);
+                self.on_caller_apart(node, apart);
             }
             Step::Accepted(accepted) => {
                 self.work.push_back(Work::Stream(connection.id));
@@ -155,7 +155,7 @@ impl State {
             dialer::Step::Failed(error) => {
                 connection.is_closing = true;
                 if let DialError::Apart(apart) = error {
-                    self.on_apart(dial.node, apart);
+                    self.on_peer_apart(dial.node, apart);
                 }
                 self.fail_dial(dial, &error.to_string());
             }

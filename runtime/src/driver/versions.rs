@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 /// call.
 const TOLD_COUNT_MAX: usize = 16;
 
-/// Those that were told last, oldest first; node 0 stands for all clients.
+/// Those that were told last, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Told(VecDeque<(NodeId, Apart)>);
 
@@ -33,15 +33,19 @@ impl Told {
 }
 
 impl State {
-    /// A connection was not made since its ends have no version in common: counted, and told once.
-    pub(super) fn on_apart(&mut self, node: NodeId, apart: Apart) {
+    /// A member that this node has called has no version in common with it: counted, and told once.
+    pub(super) fn on_peer_apart(&mut self, node: NodeId, apart: Apart) {
         self.recorder.add(Counter::ConnectionsApart, 1);
         if !self.told.tell(node, apart) {
-            match node {
-                NodeId(0) => tracing::warn!("a client was refused: {apart}"),
-                node => tracing::warn!("no connection with node {node}: {apart}"),
-            }
+            tracing::warn!("no connection with node {node}: {apart}");
         }
+    }
+
+    /// So has somebody who calls, and says that it is `node`, or a client: 0. It was told; whether it
+    /// is nobody knows, so it gets no line of the log that people read.
+    pub(super) fn on_caller_apart(&mut self, node: NodeId, apart: Apart) {
+        self.recorder.add(Counter::ConnectionsApart, 1);
+        tracing::debug!("a caller that says it is node {node} was refused: {apart}");
     }
 
     /// All links to a peer stand: the machine is told what goes over them, and that it is there.
