@@ -3,7 +3,7 @@
 use ringmain_core::membership::member::Name;
 use ringmain_core::membership::operation::Operation;
 use ringmain_core::membership::topology::Operations;
-use ringmain_core::node::NodeInput;
+use ringmain_core::node::{Node, NodeInput};
 
 use super::super::mark::Mark;
 use super::super::oracle::Violation;
@@ -84,12 +84,17 @@ impl World<'_> {
         self.commit(Operation::Remove { node: node_id(node), is_lost: true })
     }
 
-    /// Commits an operation at some node that runs, if there is one.
+    /// Commits an operation at some node that runs, if there is one that takes it: none takes one
+    /// after which no member would be left, as far as it knows.
     fn commit(&mut self, operation: Operation) -> Result<(), Violation> {
+        let leaves_one = |machine: &Node<'_>| {
+            let Operation::Remove { node, .. } = operation else { return true };
+            machine.operations().members().iter().any(|member| member.node != node)
+        };
         let knows = |node: &usize| {
             let host = &self.hosts[*node];
             let machine = host.process.as_ref().and_then(|process| process.node.as_ref());
-            host.is_running() && machine.is_some_and(|machine| machine.is_member())
+            host.is_running() && machine.is_some_and(|it| it.is_member() && leaves_one(it))
         };
         let running: Vec<usize> = (0..self.hosts.len()).filter(knows).collect();
         if running.is_empty() {
