@@ -283,7 +283,8 @@ impl New {
         progress: &mut Progress,
     ) -> Result<(), StartError> {
         let copied = self.copy_record(old, target, place);
-        let bytes = copied.map_err(|error| error.at(old.shard, self.shard, place))?;
+        let copied = copied.map_err(|error| error.at(old.shard, self.shard, place))?;
+        let Some(bytes) = copied else { return Ok(()) };
         self.unwritten_bytes += bytes;
         if self.unwritten_bytes >= BATCH_BYTES {
             self.write_out().map_err(|error| self.failed(error))?;
@@ -292,13 +293,18 @@ impl New {
         Ok(())
     }
 
-    /// Says how many bytes were copied: none of a key that lies elsewhere.
-    fn copy_record(&mut self, old: &Old, target: NodeId, place: Place) -> Result<usize, CopyError> {
+    /// Says how many bytes were copied; `None` for a key that lies elsewhere.
+    fn copy_record(
+        &mut self,
+        old: &Old,
+        target: NodeId,
+        place: Place,
+    ) -> Result<Option<usize>, CopyError> {
         let body = old.log.body(place)?;
         let (key, stored) = old.log.record_at(place)?;
         let key = Key::new(key, self.hash_seed, self.partition_bits).kept_for(target);
         if ShardIndex::of(key.partition, self.shards, self.partition_bits) != self.shard {
-            return Ok(0);
+            return Ok(None);
         }
         let record = stored.record.bytes();
         let copied = loop {
@@ -314,7 +320,7 @@ impl New {
         if self.log.body(copied)?.crc32c() != body.crc32c() {
             return Err(CopyError::Damaged);
         }
-        Ok(body.bytes().len())
+        Ok(Some(body.bytes().len()))
     }
 
     /// Does all that the log asks for; false if that was nothing.
@@ -387,7 +393,8 @@ struct Progress {
 
 impl Progress {
     fn begin(from: u16, to: u16, olds: &VecDeque<Old>) -> Progress {
-        let total = olds.iter().map(|old| old.log.key_count()).sum();
+        let hints = |old: &Old| old.log.hint_targets().map(|(_, count, _)| count).sum::<usize>();
+        let total = olds.iter().map(|old| old.log.key_count() + hints(old)).sum();
         tracing::info!("re-sharding from {from} to {to} shards: {total} records");
         let begun = std::time::Instant::now();
         Progress { records: 0, bytes: 0, total, begun, told: begun }

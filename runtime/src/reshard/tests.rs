@@ -9,8 +9,10 @@ use std::path::Path;
 use tempfile::TempDir;
 
 const BITS: u8 = 6;
-/// By key: the record, and the actor of ours.
-type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u16>)>;
+/// One key of so many is also kept for another node.
+const HINT_EVERY: usize = 10;
+/// By whom it is kept for (0: nobody) and key: the record, and the actor of ours.
+type Model = BTreeMap<(NodeId, Vec<u8>), (Vec<u8>, Option<u16>)>;
 
 fn identity(shards: u16) -> Identity {
     Identity {
@@ -31,7 +33,7 @@ fn key(name: &[u8]) -> Key<'_> {
 }
 
 /// A directory of that many shards, which hold `count` keys: written once or more often, deleted,
-/// with siblings, received from others; and what they hold.
+/// with siblings, received from others, some also kept for another node; and what they hold.
 fn filled(shards: u16, count: usize) -> (TempDir, DataDir, Model) {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path()).unwrap();
@@ -50,8 +52,13 @@ fn filled(shards: u16, count: usize) -> (TempDir, DataDir, Model) {
     }
     dir.write_identity(&identity).unwrap();
     let model = held(&dir);
-    assert_eq!(model.len(), count);
-    let partitions: BTreeSet<_> = model.keys().map(|name| key(name).partition).collect();
+    let partitions = |is_hint: bool| -> Vec<Partition> {
+        let keys = model.keys().filter(|(target, _)| (*target != NodeId(0)) == is_hint);
+        keys.map(|(_, name)| key(name).partition).collect()
+    };
+    assert_eq!(partitions(false).len(), count);
+    assert_eq!(partitions(true).len(), count.div_ceil(HINT_EVERY));
+    let partitions: BTreeSet<_> = partitions(false).into_iter().collect();
     assert_eq!(partitions.len(), 1 << BITS, "every bound of any layout has keys on both sides");
     (folder, dir, model)
 }
@@ -59,6 +66,13 @@ fn filled(shards: u16, count: usize) -> (TempDir, DataDir, Model) {
 fn fill(new: &mut New, key: &Key<'_>, n: usize) {
     // Three of four hundred take most of a segment.
     let value = vec![n as u8; if n % 400 > 396 { 3 << 20 } else { n }];
+    if n.is_multiple_of(HINT_EVERY) {
+        let target = NodeId(8 + n as u32 % 3);
+        let change = Change::Value { expires: None, value: b"kept" };
+        let write = Write { context: Context::Local, timestamp: UnixMs(5), change };
+        let author = Author { node: NodeId(7), boot: Boot(1), birth: 2, now: UnixMs(5) };
+        event(&mut new.log, &key.kept_for(target), author, &write).unwrap();
+    }
     let mut write = |context, tombstone| {
         let change = match tombstone {
             true => Change::Tombstone,
@@ -96,8 +110,16 @@ fn held(dir: &DataDir) -> Model {
             for (_, place) in old.log.keys_from(partition, 0) {
                 let (name, stored) = old.log.record_at(place).unwrap();
                 let record = (stored.record.bytes().to_vec(), stored.mine);
-                assert_eq!(model.insert(name.to_vec(), record), None);
+                assert_eq!(model.insert((NodeId(0), name.to_vec()), record), None);
                 assert_eq!(key(name).partition, partition);
+            }
+        }
+        for (target, ..) in old.log.hint_targets().collect::<Vec<_>>() {
+            for place in old.log.hints_of(target) {
+                let (name, stored) = old.log.record_at(place).unwrap();
+                let record = (stored.record.bytes().to_vec(), stored.mine);
+                assert_eq!(model.insert((target, name.to_vec()), record), None);
+                assert!((first.0..).take(count).any(|one| one == key(name).partition.0));
             }
         }
     }
@@ -257,8 +279,8 @@ fn room_is_looked_for_first() {
     let segments = 3 * u64::from(SEGMENT_BYTES_MIN);
     assert!(check_space(files + segments, &olds, 3).is_ok());
     let live: u64 = olds.iter().map(|old| old.log.live_bytes()).sum();
-    let least: usize = model.iter().map(|(name, (record, _))| name.len() + record.len()).sum();
-    assert!((least as u64..least as u64 + 100 * 250).contains(&live), "{least} {live}");
+    let least: usize = model.iter().map(|((_, name), (record, _))| name.len() + record.len()).sum();
+    assert!((least as u64..least as u64 + 100 * 275).contains(&live), "{least} {live}");
     assert!(live * 2 < files, "old versions and free ends are not counted");
     let Err(StartError::Space(NoSpace { needed, free: 9 })) = check_space(9, &olds, 3) else {
         panic!("9 bytes are not enough")
