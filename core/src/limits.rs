@@ -25,7 +25,12 @@ pub const REPLICA_COUNT_MAX: usize = 8;
 /// Most members of a cluster.
 pub const MEMBER_COUNT_MAX: usize = 256;
 /// Most committed topology operations that a node keeps.
-pub const OPERATION_COUNT_MAX: usize = 1024;
+pub const OPERATION_COUNT_MAX: usize = 4096;
+/// Most of them behind one that an operator commits: what two sides of a split commit apart from
+/// each other must have room together.
+pub const COMMIT_OPERATION_COUNT_MAX: usize = OPERATION_COUNT_MAX / 2;
+/// The same, of one that removes a member: who is lost must go even then.
+pub const REMOVE_OPERATION_COUNT_MAX: usize = OPERATION_COUNT_MAX / 4 * 3;
 /// Most operations that are staged at once.
 pub const STAGED_COUNT_MAX: usize = 64;
 /// Nodes that wait to become members and that a member shows by their names.

@@ -149,7 +149,7 @@ impl State {
             NodeOutput::Outdated { told_by } => self.stop_outdated(told_by),
             NodeOutput::PeerOutdated { node } => self.tell_peer_outdated(node),
             NodeOutput::TopologyFull => {
-                tracing::error!("more members were offered than a cluster can have");
+                tracing::error!("more members, or changes, were offered than a cluster can have");
             }
         }
     }

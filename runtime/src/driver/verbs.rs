@@ -7,7 +7,9 @@ use super::status::health;
 use crate::metrics::{Counter, Gauge};
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::{NodeId, Partition, TopologyId};
-use ringmain_core::limits::{OPERATION_COUNT_MAX, STAGED_COUNT_MAX};
+use ringmain_core::limits::{
+    COMMIT_OPERATION_COUNT_MAX, OPERATION_COUNT_MAX, REMOVE_OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
+};
 use ringmain_core::membership::member::{Member, Name};
 use ringmain_core::membership::operation::Operation;
 use ringmain_core::membership::topology::{Operations, Topology};
@@ -183,7 +185,7 @@ impl State {
     }
 }
 
-const FULL: &str = "the cluster has as many members, or changes, as it can have";
+const FULL: &str = "the cluster would have more members, or changes, than it can have";
 const CLEAR: &str = "drop what is staged with `ringmain cluster clear`, and stage other changes";
 
 fn hex(topology: TopologyId) -> String {
@@ -271,8 +273,22 @@ fn check(node: &Node<'_>, more: &[Operation]) -> Result<(), Refusal> {
     }
     let mut storage = vec![[0; Operation::BYTES]; OPERATION_COUNT_MAX];
     let Ok(union) = united(&mut storage, node.operations(), all.operations()) else {
-        return refusal(FULL, "forget or replace members first");
+        return refusal(FULL, CLEAR);
     };
+    let removes = |one: &Operation| matches!(one, Operation::Remove { .. });
+    let most = match more.iter().any(removes) {
+        true => REMOVE_OPERATION_COUNT_MAX,
+        false => COMMIT_OPERATION_COUNT_MAX,
+    };
+    if union.operations().len() > most {
+        return refusal(
+            format!("the cluster keeps {} changes already, for good", node.operations().len()),
+            match most {
+                COMMIT_OPERATION_COUNT_MAX => "what is left is for nodes that leave or are lost",
+                _ => "move the data to a new cluster",
+            },
+        );
+    }
     if union.members().is_empty() {
         return refusal(
             "no member would be left",

@@ -1,7 +1,7 @@
 //! The rules of each payload, against rules written down another way.
 
 use super::*;
-use crate::limits::{EXPIRES_MS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{EXPIRES_MS_MAX, OPERATION_COUNT_MAX, VALUE_BYTES_MAX};
 use crate::wire::payload::Malformed;
 use crate::wire::{ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX};
 
@@ -256,7 +256,7 @@ fn every_small_topology() {
 
 #[test]
 fn topologies_are_bounded() {
-    let zeros = vec![0; 1025 * 256];
+    let zeros = vec![0; (OPERATION_COUNT_MAX + 1).max(257 * 256)];
     let read = |count: usize, bytes: usize, contacts: usize, contact_bytes: usize| {
         let mut raw = Vec::new();
         for field in [count, bytes, contacts, contact_bytes] {
@@ -265,9 +265,9 @@ fn topologies_are_bounded() {
         raw.extend_from_slice(&zeros[..count * bytes + contacts * contact_bytes]);
         Topology::new_checked(&raw).is_ok()
     };
-    assert!(read(1024, 1, 256, 1));
+    assert!(read(OPERATION_COUNT_MAX, 1, 256, 1));
     assert!(read(1, 256, 1, 256));
-    assert!(!read(1025, 1, 0, 0));
+    assert!(!read(OPERATION_COUNT_MAX + 1, 1, 0, 0));
     assert!(!read(0, 0, 257, 1));
     assert!(!read(1, 257, 0, 0));
     assert!(!read(0, 0, 1, 257));

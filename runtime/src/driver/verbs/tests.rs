@@ -55,7 +55,7 @@ fn empty() -> Box<Node<'static>> {
     Box::new(Node::new(
         config,
         NodeMemory {
-            operations: vec![[0; Operation::BYTES]; 64].leak(),
+            operations: vec![[0; Operation::BYTES]; OPERATION_COUNT_MAX].leak(),
             staged: vec![[0; Operation::BYTES]; STAGED_COUNT_MAX].leak(),
             owners: vec![NodeId(0); Rings::slot_count(&RING)].leak(),
             entries: vec![Entry::EMPTY; MEMBER_COUNT_MAX].leak(),
@@ -173,4 +173,35 @@ fn the_last_member_stays_and_what_is_staged_is_bounded() {
     }
     refused(&node, &zone, "changes are staged already");
     refused(&three(), &stage(Verb::Zone, "elm", "a b"), "is no name");
+}
+
+/// Weights of member 1 until so many operations are committed.
+fn fill(node: &mut Node<'_>, count: usize) {
+    let mut storage = vec![[0; Operation::BYTES]; OPERATION_COUNT_MAX];
+    let mut more = Topology::new(&mut storage);
+    for version in node.operations().len()..count {
+        let (node, version) = (NodeId(1), 10_000 + version as u32);
+        let weight = Operation::SetWeight { node, version, weight: 7 };
+        more.insert(weight.settled()).unwrap();
+    }
+    feed(node, NodeInput::Commit { operations: more.operations() });
+    assert_eq!(node.operations().len(), count);
+}
+
+/// Two sides of a split that both go to the limit have room together, and who is lost can go.
+#[test]
+fn changes_end_before_the_room_for_them_does() {
+    let mut node = three();
+    let weight = stage(Verb::Weight, "oak", "");
+    let forget = Stage { is_forced: true, ..stage(Verb::Forget, "elm", "") };
+    fill(&mut node, COMMIT_OPERATION_COUNT_MAX - 1);
+    assert_eq!(wanted(&node, ME, &weight).map(|all| all.len()), Ok(1));
+    fill(&mut node, COMMIT_OPERATION_COUNT_MAX);
+    refused(&node, &weight, "the cluster keeps 2048 changes already");
+    fill(&mut node, REMOVE_OPERATION_COUNT_MAX - 1);
+    assert_eq!(wanted(&node, ME, &forget).map(|all| all.len()), Ok(1));
+    fill(&mut node, REMOVE_OPERATION_COUNT_MAX);
+    refused(&node, &forget, "the cluster keeps 3072 changes already");
+    let common = 3;
+    assert!(2 * COMMIT_OPERATION_COUNT_MAX - common <= OPERATION_COUNT_MAX);
 }
