@@ -1,4 +1,5 @@
-//! A native client that blocks: for commands, tests and tools, one request at a time.
+//! A native client that blocks: for commands, tests and tools, one request at a time; and what goes
+//! over its connection ([`Codec`]), for those who want many at a time.
 //!
 //! It speaks to one node, which coordinates or passes on; it does not follow the ring. Frames
 //! are checked whole before any of them is believed, and memory grows only as bytes arrive.
@@ -10,12 +11,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use ringmain_core::checksum::Software;
-use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex, TopologyId};
+use crate::checksum::Hardware;
+use ringmain_core::id::{Boot, ClusterId, NodeId, RequestId, ShardIndex};
 use ringmain_core::time::UnixMs;
-use ringmain_core::wire::frame::{
-    Frame, FrameError, Hop, frame_bytes, frame_length, stamp_frames, write_frame,
-};
+use ringmain_core::wire::frame::{Frame, FrameError, frame_bytes};
 use ringmain_core::wire::get::GetRequest;
 use ringmain_core::wire::handshake::{Challenge, Keys, Prover};
 use ringmain_core::wire::hello::{Cluster, Hello, HelloReply, Kind, Proof, Reason, Refused};
@@ -31,6 +30,9 @@ use crate::data_dir::random_bytes;
 use crate::settings::Secret;
 
 mod admin;
+mod codec;
+
+pub use codec::{Answer, Codec};
 
 /// Longest time until a node has answered a HELLO: what does not is no node.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,6 +185,12 @@ impl Client {
         self.version
     }
 
+    /// The connection, and how to go on with it: nothing is in flight.
+    pub fn into_parts(self) -> (TcpStream, Codec) {
+        let codec = self.codec();
+        (self.stream, codec)
+    }
+
     /// Reads a key.
     ///
     /// # Errors
@@ -229,7 +237,7 @@ impl Client {
         };
         self.send(Op::Hello, RequestId(0), &[], &hello)?;
         self.receive(deadline)?;
-        let frame = Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)?;
+        let frame = Frame::new_checked::<Hardware>(&self.received).map_err(ClientError::Foreign)?;
         let Message::HelloReply(reply) = message(&frame)? else {
             return Err(ClientError::Malformed);
         };
@@ -259,20 +267,20 @@ impl Client {
         self.requests = self.requests.wrapping_add(1).max(1);
         let request = RequestId(self.requests);
         self.send(op, request, key, payload)?;
+        let codec = self.codec();
         loop {
             self.receive(deadline)?;
-            let frame =
-                Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)?;
-            message(&frame)?;
-            if !frame.speaks(self.version) {
-                return Err(ClientError::Malformed);
-            }
             // A WELCOME, or else the answer to a request that was given up.
-            if frame.hop().request == request {
+            if codec.check(&self.received)?.hop().request == request {
                 break;
             }
         }
-        Frame::new_checked::<Software>(&self.received).map_err(ClientError::Foreign)
+        codec.check(&self.received)
+    }
+
+    fn codec(&self) -> Codec {
+        let digest = self.cluster.map_or(0, |cluster| cluster.id.digest());
+        Codec { version: self.version, digest }
     }
 
     fn send(
@@ -282,18 +290,8 @@ impl Client {
         key: &[u8],
         payload: &impl Payload,
     ) -> Result<(), ClientError> {
-        let hop = Hop {
-            op,
-            request,
-            // The node's own.
-            deadline_ms: 0,
-            sent_ms: 0,
-            topology: TopologyId(0),
-            cluster_digest: self.cluster.map_or(0, |cluster| cluster.id.digest()),
-        };
-        let mut frame = vec![0; frame_length(key.len(), payload.bytes())];
-        write_frame::<Software>(&hop, key, payload, &mut frame);
-        stamp_frames(&mut frame, self.version, 0);
+        let mut frame = Vec::new();
+        self.codec().frame(&mut frame, op, request, key, payload);
         self.stream.set_write_timeout(Some(self.timeout)).map_err(ClientError::Lost)?;
         self.stream.write_all(&frame).map_err(lost)
     }

@@ -1,8 +1,11 @@
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
+use ringmain_core::checksum::Software;
+use ringmain_core::id::TopologyId;
 use ringmain_core::wire::VERSION_MIN;
 use ringmain_core::wire::admin::AdminReply;
+use ringmain_core::wire::frame::{Hop, frame_length, stamp_frames, write_frame};
 use ringmain_core::wire::hello::Refused;
 use ringmain_core::wire::put::{Content, Replaces};
 use ringmain_core::wire::reply::{ReplyHead, ReplySibling, ReplyWriter, reply_bytes};
