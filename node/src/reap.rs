@@ -110,7 +110,10 @@ impl Reaping {
         }
         if self.put_off > 0 {
             let why = match self.away {
-                0 => "copies differ, are not on disk yet, or a node did not answer",
+                0 => {
+                    "copies differ, are not on disk yet, a node did not answer, or has started in \
+                     the last minute"
+                }
                 _ => "a member is away",
             };
             text += &format!("\nput off: {} records: {why}", self.put_off);
@@ -135,7 +138,8 @@ impl Reaping {
         }
         if self.put_off > 0 {
             let what = format!("{} records were put off", self.put_off);
-            let remedy = "bring back who is away, `ringmain repair`, then reap again";
+            let remedy = "bring back who is away, `ringmain repair`, then reap again: a minute \
+                          behind a start all may agree";
             return Err(Failure::failed(what, remedy));
         }
         Ok(())
