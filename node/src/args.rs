@@ -10,8 +10,10 @@ use ringmain_runtime::settings::{Durability, LogLevel, WEIGHT_MAX};
 
 use crate::config::units::{self, CpuList};
 
+mod bench;
 mod cluster;
 
+pub(crate) use bench::{BenchArgs, Distribution, Target};
 pub(crate) use cluster::{ClusterArgs, ClusterCommand, CommitArgs, RingArgs};
 
 /// A Dynamo-style key-value store: always writeable, no leader, conflicts kept.
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Scrub(ScrubArgs),
     /// Check or list the records of a data directory whose node is stopped
     Log(LogArgs),
+    /// Load a node, or any Redis server, and measure how long its answers take
+    Bench(BenchArgs),
     /// Check kernel, io_uring, memlock, CPUs, file system and clock
     Doctor(DoctorArgs),
 }

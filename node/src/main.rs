@@ -17,6 +17,7 @@ use failure::{Exit, Failure};
 
 mod admin;
 mod args;
+mod bench;
 mod boot;
 mod cluster;
 mod config;
@@ -75,6 +76,7 @@ fn run() -> Result<(), Failure> {
         Command::Repair(args) => repair::run(args),
         Command::Reap(args) => reap::run(args),
         Command::Log(args) => log::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

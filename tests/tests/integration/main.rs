@@ -4,6 +4,7 @@
 
 mod anti_entropy;
 mod backups;
+mod bench;
 mod causality;
 mod cli;
 mod cluster;
