@@ -92,7 +92,7 @@ fn load(workers: &mut [Vec<Lane>], args: &BenchArgs, value: &[u8]) -> Result<(),
                 lanes.iter_mut().for_each(|lane| lane.set_room(LOAD_PIPELINE_COUNT));
                 let mut keys = Loading::new(args.keys, (worker, count), refusals_max, done);
                 engine::serve(lanes, &mut keys, value, is_broken)?;
-                let Some(error) = keys.refused else { return Ok(()) };
+                let Some(error) = keys.failure() else { return Ok(()) };
                 is_broken.store(true, Ordering::Relaxed);
                 Err(Failure::failed(format!("loading: {error}"), "see what the node says"))
             })
@@ -100,6 +100,7 @@ fn load(workers: &mut [Vec<Lane>], args: &BenchArgs, value: &[u8]) -> Result<(),
         let threads: Vec<_> = threads.collect();
         while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
             progress.show(done.load(Ordering::Relaxed), args.keys);
+            // Few keys are loaded before anybody would look.
             thread::sleep(LOOK_PAUSE.min(Duration::from_millis(args.keys / 1000 + 1)));
         }
         first_failure(threads)

@@ -65,6 +65,8 @@ fn try_serve(
         } else if is_broken.load(Ordering::Relaxed) {
             break;
         } else {
+            // What was refused may be sent again.
+            over_since = None;
             source.next_time()
         };
         let left = wake.map_or(SLEEP_MAX, |wake| wake.saturating_duration_since(Instant::now()));

@@ -31,8 +31,9 @@ pub(super) struct Loading<'a> {
     again: Vec<u64>,
     /// How often more may be refused.
     refusals_left: u64,
-    /// The last refusal, once too many were.
-    pub(super) refused: Option<String>,
+    /// The last refusal, and whether too many were.
+    refused: Option<String>,
+    is_given_up: bool,
     /// Keys that all have written.
     done: &'a AtomicU64,
 }
@@ -52,8 +53,14 @@ impl<'a> Loading<'a> {
             again: Vec::new(),
             refusals_left: refusals_max,
             refused: None,
+            is_given_up: false,
             done,
         }
+    }
+
+    /// Once it is over: why a key was not written, if one was not.
+    pub(super) fn failure(self) -> Option<String> {
+        self.refused.filter(|_| self.is_given_up || !self.again.is_empty())
     }
 }
 
@@ -78,17 +85,16 @@ impl Source for Loading<'_> {
             self.done.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        self.refused = Some(error);
+        self.again.push(asked.key);
         match self.refusals_left.checked_sub(1) {
-            Some(left) => {
-                self.refusals_left = left;
-                self.again.push(asked.key);
-            }
-            None => self.refused = Some(error),
+            Some(left) => self.refusals_left = left,
+            None => self.is_given_up = true,
         }
     }
 
     fn is_over(&self, _: Instant) -> bool {
-        self.refused.is_some() || self.again.is_empty() && self.next >= self.end
+        self.is_given_up || self.again.is_empty() && self.next >= self.end
     }
 }
 

@@ -98,7 +98,7 @@ fn every_key_is_loaded_once_and_what_is_refused_again() {
             seen[asked.key as usize] += u32::from(!is_refused);
             loading.on_answer(asked, if is_refused { Err("BUSY".into()) } else { Ok(()) }, now);
         }
-        assert!(loading.is_over(now) && loading.refused.is_none());
+        assert!(loading.is_over(now) && loading.failure().is_none());
     }
     assert_eq!((seen, done.into_inner()), ([1; 10], 10));
 }
@@ -113,5 +113,5 @@ fn a_load_that_is_always_refused_is_given_up() {
         loading.on_answer(asked, Err("READONLY".into()), now);
         count += 1;
     }
-    assert_eq!((count, loading.refused.as_deref()), (31, Some("READONLY")));
+    assert_eq!((count, loading.failure()), (31, Some("READONLY".into())));
 }
