@@ -1,9 +1,9 @@
 //! `ringmain bench`: a load generator, for nodes and for whatever speaks RESP.
 //!
 //! *Problem.* A client that waits for an answer before it asks again asks a server least while that
-//! is slowest, and so its percentiles leave out what matters (coordinated omission; Tene 2013).
-//! *Answer.* With `--rate`, requests are due at fixed times ([`source::Pace`]); what one took counts
-//! from then, however late it was sent. Each worker thread serves its connections by epoll
+//! is slowest, so its percentiles leave out what matters (coordinated omission; Tene 2013).
+//! *Answer.* With `--rate`, requests are due at fixed times ([`source::Pace`]); what one took is
+//! counted from then, however late it was sent. Each worker thread serves its connections by epoll
 //! ([`engine`]), a connection keeps what is in flight ([`lane`]), latencies go to HDR histograms
 //! ([`tally`]), which are added up and told ([`report`], [`plot`]). *Invariant.* What was due and
 //! not answered well is counted: as an error, or as not sent.

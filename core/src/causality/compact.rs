@@ -20,8 +20,8 @@ use crate::limits::COMPACT_ENTRY_COUNT_MAX;
 pub type Entries = Vec<Dot, COMPACT_ENTRY_COUNT_MAX>;
 
 impl Record<'_> {
-    /// The entries that are spent, the first [`COMPACT_ENTRY_COUNT_MAX`] of them. Cost: one pass, and
-    /// O(log entries) for each node.
+    /// The entries that are spent, the first [`COMPACT_ENTRY_COUNT_MAX`] of them. Cost: one pass,
+    /// and O(log entries) for each node.
     pub fn spent(self) -> Entries {
         let mut spent = Entries::new();
         let entries = self.version_vector();

@@ -83,8 +83,8 @@ impl<'a> Schedule<'a> {
     /// A schedule without pairs: `running_max` exchanges at a time, each pair once per `interval`.
     ///
     /// # Panics
-    /// If nothing may run, or more than `limits::EXCHANGE_ASKING_COUNT_MAX`, or the interval is below
-    /// a millisecond.
+    /// If nothing may run, or more than `limits::EXCHANGE_ASKING_COUNT_MAX`, or the interval is
+    /// below a millisecond.
     pub fn new(
         pairs: &'a mut [Pair],
         interval: Duration,

@@ -41,8 +41,8 @@ impl State {
         }
     }
 
-    /// So has somebody who calls, and says that it is `node`, or a client: 0. It was told; whether it
-    /// is nobody knows, so it gets no line of the log that people read.
+    /// So has somebody who calls, and says that it is `node`, or a client: 0. It was told; whether
+    /// it is nobody knows, so it gets no line of the log that people read.
     pub(super) fn on_caller_apart(&mut self, node: NodeId, apart: Apart) {
         self.recorder.add(Counter::ConnectionsApart, 1);
         tracing::debug!("a caller that says it is node {node} was refused: {apart}");
