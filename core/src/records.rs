@@ -199,6 +199,14 @@ pub trait Records {
         unreachable!("a store from which records leave erases them, here of {key:?} at {place:?}");
     }
 
+    /// The place behind all that was appended, whether it is stored or not.
+    ///
+    /// # Panics
+    /// A store whose shard has no exchanges need not implement it.
+    fn end(&self) -> Place {
+        unreachable!("a store whose shard has exchanges knows its end");
+    }
+
     /// How many own copies there are in `partition`.
     ///
     /// # Panics

@@ -66,6 +66,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 let result = self.seek_hint(op, target, after);
                 Some(Input::Sought { op, result })
             }
+            Output::SeekEnd => Some(Input::EndsAt { end: self.store.end() }),
             output => {
                 self.give(output, hand);
                 None
@@ -108,6 +109,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             | Output::Replicate { .. }
             | Output::Ask { .. }
             | Output::SeekHint { .. }
+            | Output::SeekEnd
             | Output::Exchange { .. }
             | Output::ExchangeJoin { .. }
             | Output::SurveyList { .. }

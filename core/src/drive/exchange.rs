@@ -118,7 +118,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         if crate::plant::is(crate::plant::Plant::RecordNotJoined) {
             let received = record.version(&key);
             let versions = Versions { before: 0, received, after: received };
-            return self.tell_joined(from, frame.hop(), key.order, Some((Place(0), versions)));
+            return self.tell_joined(from, frame.hop(), key.order, Some(versions));
         }
         let joined = records::join_exchanged(self.store, &key, record, frame.body());
         if let Some(Lack::Room) = joined.err().and_then(|refusal| self.lack_of(refusal)) {
@@ -131,9 +131,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         }
         let received = record.version(&key);
         let joined = joined.map(|joined| {
-            let Joined { place, before, after, entries, .. } = joined;
+            let Joined { before, after, entries, .. } = joined;
             on_entries((self.shard, self.store), &key, entries);
-            (place, Versions { before, received, after })
+            Versions { before, received, after }
         });
         self.tell_joined(from, frame.hop(), key.order, joined);
     }
@@ -144,7 +144,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         (link, node): (Link, NodeId),
         hop: &Hop,
         order: u64,
-        joined: Option<(Place, Versions)>,
+        joined: Option<Versions>,
     ) {
         let frame = exchange_frame(link, node, hop);
         self.tell_exchange(ExchangeEvent::Joined { frame, order, joined });

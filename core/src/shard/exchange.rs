@@ -6,7 +6,6 @@ use crate::exchange::{
     Counts, ExchangeFrame, Finished, Heard, Held, Pair, Sent, Session, Step, Versions, Way,
 };
 use crate::id::{NodeId, Partition, RequestId};
-use crate::records::Place;
 use crate::time::Instant;
 use crate::wire::exchange::{EndReason, Entry};
 use crate::wire::message::Message;
@@ -35,8 +34,8 @@ pub enum ExchangeEvent<'a> {
         frame: ExchangeFrame,
         /// Of the key.
         order: u64,
-        /// Where the record is now, and the versions; none: it could not be joined.
-        joined: Option<(Place, Versions)>,
+        /// The versions; none: it could not be joined.
+        joined: Option<Versions>,
     },
     /// [`Step::Summarize`] was done.
     Summarized {
@@ -139,11 +138,7 @@ impl Shard<'_> {
                 }
             }
             ExchangeEvent::Joined { frame, order, joined } => {
-                if let Some((place, _)) = joined {
-                    self.warming.on_joined(place);
-                }
-                let versions = joined.map(|(_, versions)| versions);
-                self.exchanges.on_joined(now, self.config.node, frame, order, versions);
+                self.exchanges.on_joined(now, self.config.node, frame, order, joined);
             }
             ExchangeEvent::Summarized { session, root, keys } => {
                 self.exchanges.on_summarized(now, session, root, keys);

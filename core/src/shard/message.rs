@@ -173,6 +173,11 @@ pub enum Input<'a> {
         /// What was found.
         result: Sought,
     },
+    /// [`Output::SeekEnd`] was done.
+    EndsAt {
+        /// The place behind all that was appended.
+        end: Place,
+    },
     /// See [`ExchangeEvent`].
     Exchange(ExchangeEvent<'a>),
     /// See [`SurveyEvent`].
@@ -403,6 +408,8 @@ pub enum Output {
         /// The place; 0 = from the first on.
         after: Place,
     },
+    /// Look where the store ends; answer with [`Input::EndsAt`].
+    SeekEnd,
     /// A hint has come home: keep it no longer, unless a newer one has taken its place.
     DropHint {
         /// For whom it was kept.

@@ -255,6 +255,7 @@ impl<'a> Shard<'a> {
             Input::LogFailed => self.on_log_failed(now),
             Input::Hinted { target } => self.on_hinted(now, target),
             Input::Sought { op, result } => self.on_sought(now, op, result),
+            Input::EndsAt { end } => self.on_end_found(end),
             Input::Exchange(event) => self.on_exchange(now, event),
             Input::Survey(event) => self.on_survey(now, event),
             Input::Rings { rings, topology } => self.on_rings(now, rings, topology),

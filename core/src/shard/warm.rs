@@ -4,7 +4,8 @@
 //! A partition is warm when exchanges on the current topology have found this node's copy equal to
 //! those of so many of its coordinators that whatever a quorum acknowledged is on one of them;
 //! writes on older topologies these refuse since, and they are so many that no read on an older one
-//! succeeds without them either. What came is on disk before the node says so. Who
+//! succeeds without them either. All that is here by then, however it came, is on disk before the
+//! node says so: what was compared is what was appended, and whoever has it, too, may leave. Who
 //! leaves the cluster hands off first what it keeps for others, and is found equal to all who have
 //! its partitions from then on: so nothing is lost with it, though only one node acknowledged it.
 
@@ -22,8 +23,6 @@ pub(super) struct Warming<'a> {
     heard: &'a mut [u8],
     /// Partitions that are not caught up with, or handed over.
     cold_count: usize,
-    /// The last record that came by an exchange.
-    last: Place,
     state: State,
 }
 
@@ -32,7 +31,9 @@ pub(super) struct Warming<'a> {
 enum State {
     /// Something is missing.
     Cold,
-    /// All that came goes to disk.
+    /// The store is asked how much there is.
+    Asking,
+    /// All that goes to disk.
     Syncing,
     /// It was, or nothing moves.
     Told,
@@ -41,12 +42,7 @@ enum State {
 impl<'a> Warming<'a> {
     pub(super) fn new(heard: &'a mut [u8]) -> Warming<'a> {
         heard.fill(0);
-        Warming { heard, cold_count: 0, last: Place(0), state: State::Told }
-    }
-
-    /// A record that came by an exchange is at `place`.
-    pub(super) fn on_joined(&mut self, place: Place) {
-        self.last = self.last.max(place);
+        Warming { heard, cold_count: 0, state: State::Told }
     }
 }
 
@@ -105,20 +101,31 @@ impl Shard<'_> {
         {
             return;
         }
-        let last = self.warming.last;
-        if self.replica.is_stored(last, true) {
-            return self.on_warm_synced();
-        }
         if self.replica.has_room() {
-            self.warming.state = State::Syncing;
-            self.replica.push(last, true, Owed::Warm(self.topology));
-            if !self.config.sync_before_ack {
-                self.output(Output::Sync);
-            }
+            self.warming.state = State::Asking;
+            self.output(Output::SeekEnd);
         }
     }
 
-    /// All that came is on disk.
+    /// The store ends at `end`: all before that goes to disk.
+    pub(super) fn on_end_found(&mut self, end: Place) {
+        assert!(self.warming.state == State::Asking, "asked and answered in one turn");
+        if !self.replica.has_room() {
+            self.warming.state = State::Cold;
+            return;
+        }
+        let last = Place(end.0.saturating_sub(1));
+        if self.replica.is_stored(last, true) {
+            return self.on_warm_synced();
+        }
+        self.warming.state = State::Syncing;
+        self.replica.push(last, true, Owed::Warm(self.topology));
+        if !self.config.sync_before_ack {
+            self.output(Output::Sync);
+        }
+    }
+
+    /// All of it is on disk.
     pub(super) fn on_warm_synced(&mut self) {
         self.warming.state = State::Told;
         self.output(Output::Warm { topology: self.topology });

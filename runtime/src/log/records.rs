@@ -85,6 +85,10 @@ impl<M: Maps> Records for Log<M> {
         Ok(self.source().frame(place)?.body())
     }
 
+    fn end(&self) -> Place {
+        self.writer.end()
+    }
+
     fn key_count(&self, partition: Partition) -> u64 {
         self.index.table(partition).count() as u64
     }

@@ -182,6 +182,10 @@ impl Records for Store {
         kept.any(|(bytes, _)| self.orders.contains(&(key.partition, key.order, bytes.clone())))
     }
 
+    fn end(&self) -> Place {
+        Place(self.bodies.len() as u64)
+    }
+
     fn key_count(&self, partition: Partition) -> u64 {
         self.keys_from(partition, 0).count() as u64
     }

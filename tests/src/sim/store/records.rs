@@ -133,6 +133,10 @@ impl Records for Store {
         Ok(self.push(key, None, (body.payload().to_vec(), before), place))
     }
 
+    fn end(&self) -> Place {
+        Records::end(&self.log)
+    }
+
     fn key_count(&self, partition: Partition) -> u64 {
         Records::key_count(&self.log, partition)
     }
