@@ -81,10 +81,12 @@ impl Judge {
     }
 
     /// S10: what a read with this R must cover if it begins now. While the topology changes that is
-    /// claimed of the cluster's R and W, or more.
+    /// claimed of the cluster's R and W, or more; not of who says R 1, whom an owner answers from its
+    /// own copy, whatever becomes of that.
     pub(in crate::sim) fn required(&self, key: usize, r: u8, pr: u8, is_agreed: bool) -> Required {
         let n = self.owner_count();
         let full = self.swarm.r.min(n);
+        let reads_own = r == 1 && pr <= 1;
         let r = (if r == 0 { full } else { r }).max(pr);
         // Where others may stand in for owners, only the owners asked for meet.
         let is_sloppy = self.member_count > usize::from(n);
@@ -98,7 +100,7 @@ impl Judge {
             true => acked.pw + pr > n,
             false => acked.w + r > n,
         };
-        if !is_agreed && asked < full {
+        if !is_agreed && (asked < full || reads_own) {
             return Required::default();
         }
         let events = self.acked[key].iter().filter(|acked| acked.is_held).filter(meets);

@@ -424,8 +424,8 @@ impl World<'_> {
             let version = entry.record().version(&placed);
             let covered = self.with_kept(key, &history);
             self.judge.check_covered(key, &covered, &format!("n{node} does not"))?;
-            // The last write may have gone to who stands in for an owner that never comes back: what
-            // that keeps for it was beside what the read before has shown.
+            // The last write may have gone to who stands in for an owner that never comes back:
+            // what that keeps for it was beside what the read before has shown.
             let may_have_more = self.kept_for_gone(key).next().is_some();
             let has_more = entry.record().sibling_count() != 1 && !may_have_more;
             if has_more || entries.next().is_some() {
