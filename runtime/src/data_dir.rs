@@ -7,6 +7,7 @@
 //! secret      the cluster's secret, readable by its owner alone
 //! members     topology operations, last known addresses and reap epochs, opaque here
 //! identity    cluster, node, shard count and the cluster's constants
+//! origin      which file `lock` is: not that of a directory that was copied from this one
 //! shard-NNN/  log, snapshots and hints of one shard, and where it was stopped (`stopped`)
 //! new-shard-NNN/  the same for another shard count, while it is being built
 //! ```
@@ -29,8 +30,8 @@
 //! | exchange the names | the old or the new file is `boot`, each whole |
 //! | sync the directory | the new file holds |
 //!
-//! A new directory gets `boot`, `secret`, `members` and empty shard folders first and `identity`
-//! last.
+//! A new directory gets `boot`, `secret`, `members`, `origin` and empty shard folders first and
+//! `identity` last.
 //! The first start takes a mark out of `identity` once each shard folder holds a log: one that is
 //! found empty later has lost it.
 //! Invariant: where `identity` is, all that it needs is; where it is not, nothing was promised,
@@ -51,6 +52,7 @@ mod error;
 mod file;
 mod folders;
 mod identity;
+mod origin;
 mod stopped;
 
 pub use error::{DataDirError, Step};
@@ -67,8 +69,8 @@ const BOOT_BITS: u32 = 40;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Held, never read: the kernel drops the lock when it is closed.
-    _lock: File,
+    /// Held: the kernel drops the lock when it is closed.
+    lock: File,
 }
 
 impl DataDir {
@@ -80,7 +82,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
         create(path)?;
         let lock = lock(path)?;
-        let dir = DataDir { path: path.into(), _lock: lock };
+        let dir = DataDir { path: path.into(), lock };
         dir.check_entries()?;
         Ok(dir)
     }

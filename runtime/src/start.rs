@@ -260,6 +260,7 @@ pub fn found(
     dir.write_secret(secret)?;
     dir.write_members(&Members::founding(topology.operations()).to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
+    dir.keep_origin()?;
     dir.write_new_identity(identity)
 }
 
@@ -271,6 +272,7 @@ pub fn enter(dir: &DataDir, identity: &Identity, secret: &Secret) -> Result<(), 
     dir.write_secret(secret)?;
     dir.write_members(&Members::default().to_bytes())?;
     dir.make_shard_dirs(identity.shards)?;
+    dir.keep_origin()?;
     dir.write_new_identity(identity)
 }
 

@@ -8,6 +8,7 @@ use crate::causality::Record;
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
+use crate::node::Standing;
 use crate::records::Records;
 use crate::request::{Failure, Found, KeyPlace, Link, Origin};
 use crate::shard::{DataFrame, Input};
@@ -94,17 +95,21 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     ) {
         let (request, order) = (frame.hop().request.0, self.key(frame).order);
         let origin = Origin::Frame { link, request, order };
-        if self.keeps_from(node) {
-            return self.answer_failure(origin, Failure::Busy);
+        if let Some(failure) = self.refusal(node) {
+            return self.answer_failure(origin, failure);
         }
         let deadline = self.deadline(frame.hop().deadline_ms);
         self.command_until(origin, frame.key(), command, deadline);
     }
 
-    /// Whether nothing of this node may be told to `node`, which is none for clients.
-    pub(super) fn keeps_from(&self, node: Option<NodeId>) -> bool {
-        let is_other = node.is_some_and(|node| node != self.shard.config().node);
-        is_other && !self.shard.is_vouched()
+    /// Why nothing of this node may be told to `node`, which is none for clients. Its other shards
+    /// are: they may have been told first that all may be answered.
+    pub(super) fn refusal(&self, node: Option<NodeId>) -> Option<Failure> {
+        match (self.shard.standing(), node) {
+            (Standing::Vouched, _) | (Standing::InPlace, None) => None,
+            (Standing::Copied, None) => Some(Failure::Unavailable { needed: 0, got: 0 }),
+            (_, Some(node)) => (node != self.shard.config().node).then_some(Failure::Busy),
+        }
     }
 
     fn on_data(

@@ -240,6 +240,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             }
             _ => assert!(!key.is_empty()),
         }
+        if let Some(failure) = self.refusal(None) {
+            return self.answer_failure(origin, failure);
+        }
         let deadline = self.shard.arrived(self.now) + self.settings.request_timeout;
         self.command_until(origin, key, command, deadline);
     }

@@ -39,8 +39,8 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         node.ok_or(FrameRefused::NotPermitted)?;
         let scan = self.scan_of(frame)?;
         let origin = Origin::Frame { link, request: frame.hop().request.0, order: scan.from };
-        if self.keeps_from(node) {
-            self.answer_failure(origin, Failure::Busy);
+        if let Some(failure) = self.refusal(node) {
+            self.answer_failure(origin, failure);
             return Ok(());
         }
         let deadline = self.deadline(frame.hop().deadline_ms);

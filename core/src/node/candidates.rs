@@ -77,6 +77,7 @@ mod tests {
             join: false,
             shards: 1,
             boot: Boot(1),
+            in_place: true,
             frame_age_max: FRAME_AGE_MAX,
             probe_interval: PROBE_INTERVAL,
             seed: 1,

@@ -24,8 +24,9 @@
 //!
 //! Until it is vouched for, a node gives its shards the topology under a name of its own
 //! ([`Node::published`]): whatever they send to others, or are asked by them, is refused as of
-//! another topology. They serve clients as those of a node that is cut off do. It is vouched for by
-//! a settled member that is itself; or, where none is, as after a stop of all, by all of them, or
+//! another topology. Clients are served as by a node that is cut off, if the disk is where the last
+//! life left it ([`Standing`]): so one that starts alone answers them. It is vouched for by a
+//! settled member that is itself; or, where none is, as after a stop of all, by all of them, or
 //! after [`VOUCH_PAUSE`] by those that are there. Who was never in a cluster with others has nobody
 //! to ask. It then has on disk what it was told: an epoch that was raised for an erasing before it
 //! became a member, too.
@@ -83,6 +84,18 @@ pub(super) struct Known {
     is_news: bool,
 }
 
+/// Who is answered by a node, by what is known of its disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Members have told it that the disk is the newest that there was, or there are none: all are.
+    Vouched,
+    /// Nobody has told it yet, but the disk is where the last life left it: clients are.
+    InPlace,
+    /// Nobody has told it yet, and the disk was copied, so that it may hold what was deleted and
+    /// has left since: nobody is.
+    Copied,
+}
+
 /// The life of a data directory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Trust {
@@ -106,6 +119,15 @@ impl Node<'_> {
     /// Whether the data directory was found to be the newest.
     pub fn is_vouched(&self) -> bool {
         self.epochs.trust == Trust::Vouched
+    }
+
+    /// Whom the shards may answer.
+    pub fn standing(&self) -> Standing {
+        match self.is_vouched() {
+            true => Standing::Vouched,
+            false if self.config.in_place => Standing::InPlace,
+            false => Standing::Copied,
+        }
     }
 
     /// What [`NodeOutput::SendEpochs`] sends, and what goes with each topology: all claims that

@@ -30,7 +30,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
-pub use epochs::Claims;
+pub use epochs::{Claims, Standing};
 pub use message::{JoinRefusal, NodeInput, NodeOutput};
 
 use crate::id::{Boot, NodeId, TopologyId};
@@ -65,6 +65,9 @@ pub struct NodeConfig {
     pub shards: u16,
     /// The process life of this node.
     pub boot: Boot,
+    /// Its disk is the one that its last life wrote to, as far as that can be told without
+    /// others; false if it was copied, or may have been.
+    pub in_place: bool,
     /// How old a frame may be that this node takes.
     pub frame_age_max: Duration,
     /// Between two probes of the failure detector.

@@ -4,6 +4,7 @@ use super::exchange::ExchangeEvent;
 use super::survey::SurveyEvent;
 use crate::exchange::{Finished, Session, Step};
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
+use crate::node::Standing;
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Rings;
@@ -192,10 +193,9 @@ pub enum Input<'a> {
         /// Their topology.
         topology: TopologyId,
     },
-    /// Whether the node machine knows this node's disk for the newest that there was, as it is
-    /// taken for at first: until then other nodes are answered nothing, also if they only hand on
-    /// what their clients ask. The topology that it gives is one that they refuse, and do not name.
-    Vouched(bool),
+    /// Whom the shard may answer, as the node machine knows it; at first all. While that is not
+    /// other nodes, the topology that the machine gives is one that they refuse, and do not name.
+    Standing(Standing),
     /// Background work may use that many thousandths of its rates from now on, at least 1: clients
     /// wait too long.
     Background {

@@ -20,6 +20,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{DataDirError, Step};
+use super::origin::ORIGIN_BYTES;
 use super::stopped::STOPPED_BYTES;
 use crate::settings::SECRET_BYTES_MAX;
 
@@ -30,6 +31,7 @@ pub(super) enum Kind {
     Secret,
     Members,
     Identity,
+    Origin,
     Stopped,
 }
 
@@ -37,7 +39,8 @@ pub(super) const HEADER_BYTES: usize = 20;
 
 impl Kind {
     /// Those in the data directory itself.
-    pub(super) const ALL: [Kind; 4] = [Kind::Boot, Kind::Secret, Kind::Members, Kind::Identity];
+    pub(super) const ALL: [Kind; 5] =
+        [Kind::Boot, Kind::Secret, Kind::Members, Kind::Identity, Kind::Origin];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -45,6 +48,7 @@ impl Kind {
             Kind::Secret => "secret",
             Kind::Members => "members",
             Kind::Identity => "identity",
+            Kind::Origin => "origin",
             Kind::Stopped => "stopped",
         }
     }
@@ -64,6 +68,7 @@ impl Kind {
             Kind::Secret => b"rm-secr\n",
             Kind::Members => b"rm-memb\n",
             Kind::Identity => b"rm-iden\n",
+            Kind::Origin => b"rm-orig\n",
             Kind::Stopped => b"rm-stop\n",
         }
     }
@@ -74,6 +79,7 @@ impl Kind {
             Kind::Secret => SECRET_BYTES_MAX,
             Kind::Members => 4 << 20,
             Kind::Identity => 256,
+            Kind::Origin => ORIGIN_BYTES,
             Kind::Stopped => STOPPED_BYTES,
         }
     }

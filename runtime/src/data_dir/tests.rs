@@ -31,6 +31,7 @@ fn filled() -> (tempfile::TempDir, DataDir) {
     dir.write_secret(&secret()).unwrap();
     dir.write_members(b"operations").unwrap();
     dir.write_identity(&identity()).unwrap();
+    dir.keep_origin().unwrap();
     (folder, dir)
 }
 
@@ -41,6 +42,7 @@ fn read(dir: &DataDir, kind: Kind) -> Result<(), DataDirError> {
         Kind::Secret => dir.secret().map(drop),
         Kind::Members => dir.members().map(drop),
         Kind::Identity => dir.identity().map(drop),
+        Kind::Origin => dir.is_in_place().map(drop),
         Kind::Stopped => dir.stopped(&identity(), ShardIndex(0)).map(drop),
     }
 }
@@ -413,4 +415,51 @@ fn where_a_log_was_stopped_is_known_of_that_log_alone() {
         fs::write(&path, bytes).unwrap();
         refused(&mine, shard);
     }
+}
+
+/// As `cp -a` does it: the same names, bytes and times in other files.
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = to.path().join(path.file_name().unwrap());
+        fs::copy(&path, &copied).unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        File::options().write(true).open(&copied).unwrap().set_modified(modified).unwrap();
+    }
+    to
+}
+
+#[test]
+fn a_copied_directory_is_not_in_its_place() {
+    let (folder, dir) = filled();
+    assert!(dir.is_in_place().unwrap());
+    drop(dir);
+    assert!(DataDir::open(folder.path()).unwrap().is_in_place().unwrap(), "the next process");
+
+    let copied = copy(folder.path());
+    let dir = DataDir::open(copied.path()).unwrap();
+    assert!(!dir.is_in_place().unwrap());
+    assert_eq!(dir.identity().unwrap(), Some(identity()), "it is whole otherwise");
+    drop(dir);
+    assert!(!DataDir::open(copied.path()).unwrap().is_in_place().unwrap(), "nor later");
+
+    // Whatever name it has: also that of the original, once that is gone.
+    let place = folder.path().to_path_buf();
+    fs::remove_dir_all(&place).unwrap();
+    fs::rename(copied.path(), &place).unwrap();
+    let dir = DataDir::open(&place).unwrap();
+    assert!(!dir.is_in_place().unwrap());
+    dir.keep_origin().unwrap();
+    assert!(dir.is_in_place().unwrap());
+    drop(dir);
+
+    // Its own name does not matter.
+    let moved = place.with_extension("moved");
+    fs::rename(&place, &moved).unwrap();
+    let dir = DataDir::open(&moved).unwrap();
+    assert!(dir.is_in_place().unwrap());
+    fs::remove_file(moved.join("origin")).unwrap();
+    assert!(!dir.is_in_place().unwrap(), "as who puts back a snapshot says");
+    fs::remove_dir_all(moved).unwrap();
 }

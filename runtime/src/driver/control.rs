@@ -4,6 +4,7 @@ use crate::log::Errno;
 use crate::log_files::Segment;
 use ringmain_core::id::{NodeId, Partition, TopologyId};
 use ringmain_core::membership::member::Contact;
+use ringmain_core::node::Standing;
 use ringmain_core::ring::Rings;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::SyncSender;
@@ -46,6 +47,6 @@ pub(crate) struct Published {
     pub(crate) rings: SharedRings,
     /// Where the members answer, this node too.
     pub(crate) contacts: Vec<Contact>,
-    /// The data directory was found to be the newest that there was.
-    pub(crate) is_vouched: bool,
+    /// Whom the shards may answer.
+    pub(crate) standing: Standing,
 }

@@ -7,7 +7,7 @@ use crate::log_writer::end_process_with;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::NodeId;
-use ringmain_core::node::NodeInput;
+use ringmain_core::node::{NodeInput, Standing};
 use ringmain_core::survey::Epochs;
 use ringmain_core::wire::epochs;
 use ringmain_core::wire::frame::Frame;
@@ -56,6 +56,34 @@ impl State {
         let epochs = epochs::Epochs::new_checked(frame.payload())?;
         self.node_input(NodeInput::Epochs { from, topology: frame.hop().topology, epochs });
         Ok(())
+    }
+
+    /// Says why nobody is served yet.
+    pub(super) fn tell_copied(&self) {
+        let Some(members) = &self.members else { return };
+        if members.node.standing() == Standing::Copied {
+            tracing::warn!(
+                "the data directory {} was copied here, or written by an older build: it may hold \
+                 what was deleted since, so no client is served before another member says that \
+                 it is the newest",
+                members.dir.path().display()
+            );
+        }
+    }
+
+    /// The data directory is the newest: so it will be where it stands, also if nobody is there to
+    /// say so at the next start.
+    pub(super) fn keep_origin(&mut self) {
+        let Some(members) = &mut self.members else { return };
+        if members.in_place {
+            return;
+        }
+        match members.dir.keep_origin() {
+            Ok(()) => members.in_place = true,
+            Err(error) => {
+                tracing::warn!("{error}: at the next start, too, this node asks before it serves");
+            }
+        }
     }
 
     /// This node's data directory is an older copy: nothing of it goes anywhere.

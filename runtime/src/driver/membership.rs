@@ -14,7 +14,7 @@ use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::membership::operation::{Committed, Operation};
 use ringmain_core::membership::topology::Operations;
-use ringmain_core::node::{JoinRefusal, Node, NodeInput, NodeOutput};
+use ringmain_core::node::{JoinRefusal, Node, NodeInput, NodeOutput, Standing};
 use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -38,6 +38,8 @@ pub(crate) struct Membership {
     pub(crate) dir: Arc<DataDir>,
     /// All that the file held was given to the machine.
     pub(crate) is_restored: bool,
+    /// A start finds out that the directory was not copied since.
+    pub(crate) in_place: bool,
     /// What the file holds, once it was written in this process life.
     pub(crate) on_disk: Vec<u8>,
     /// The rings that are handed to the shards.
@@ -71,7 +73,7 @@ impl State {
         self.tell_stored();
         self.tell_hints();
         // Until shard 0 knows more.
-        self.engine.turn(&mut self.io).input(Input::Vouched(false));
+        self.engine.turn(&mut self.io).input(Input::Standing(Standing::Copied));
         if self.members.is_none() {
             return;
         }
@@ -85,6 +87,7 @@ impl State {
             members.is_restored = true;
         }
         self.node_input(NodeInput::Contact(contact));
+        self.tell_copied();
     }
 
     /// Feeds the node machine and does what it asks for, until it is quiet.
@@ -200,8 +203,11 @@ impl State {
         drop(shared);
         let rings = Arc::clone(&members.rings);
         let contacts = members.node.contacts().to_vec();
-        let is_vouched = members.node.is_vouched();
-        let published = Arc::new(Published { rings, contacts, is_vouched });
+        let standing = members.node.standing();
+        if standing == Standing::Vouched {
+            self.keep_origin();
+        }
+        let published = Arc::new(Published { rings, contacts, standing });
         self.broadcast(|| Control::Published(Arc::clone(&published)));
         self.on_published(&published);
     }
@@ -213,7 +219,9 @@ impl State {
         let me = self.engine.shard.config().node;
         self.is_member = rings.contains(me);
         self.recorder.set(Gauge::InRing, u64::from(self.is_member));
-        self.engine.turn(&mut self.io).input(Input::Vouched(published.is_vouched));
+        let standing = published.standing;
+        self.recorder.set(Gauge::Serves, u64::from(standing != Standing::Copied));
+        self.engine.turn(&mut self.io).input(Input::Standing(standing));
         if topology != self.engine.shard.topology() {
             self.engine.turn(&mut self.io).input(Input::Rings { rings, topology });
         }

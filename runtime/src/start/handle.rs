@@ -29,6 +29,8 @@ pub enum Unready {
     Stopping,
     /// It is in no ring: it has not joined, or not all of its shards know yet.
     NoRing,
+    /// Its data directory was copied, and no member has said yet whether it is the newest.
+    Copied,
 }
 
 impl Handle {
@@ -57,9 +59,12 @@ impl Handle {
         if self.is_stopping.load(Ordering::Relaxed) {
             return Some(Unready::Stopping);
         }
-        let mut shards = 0..self.metrics.shard_count();
-        let is_in_ring = shards.all(|shard| self.metrics.gauge(shard, Gauge::InRing) == 1);
-        (!is_in_ring).then_some(Unready::NoRing)
+        let lacks = |gauge| {
+            let mut shards = 0..self.metrics.shard_count();
+            shards.any(|shard| self.metrics.gauge(shard, gauge) == 0)
+        };
+        let unready = [(Gauge::InRing, Unready::NoRing), (Gauge::Serves, Unready::Copied)];
+        unready.into_iter().find(|(gauge, _)| lacks(*gauge)).map(|(_, why)| why)
     }
 
     /// What its shards count.

@@ -39,6 +39,8 @@ use std::sync::{Arc, Mutex};
 pub(super) struct Plan {
     pub(super) start: NodeStart,
     pub(super) members: Members,
+    /// The directory is where the last process left it, as far as that is known.
+    pub(super) in_place: bool,
     pub(super) keys: Keys,
     pub(super) resp: SocketAddr,
     pub(super) native: SocketAddr,
@@ -69,6 +71,10 @@ impl Plan {
         metrics: Metrics,
     ) -> Result<Plan, StartError> {
         let members = members(&start.dir)?;
+        let in_place = start.dir.is_in_place().unwrap_or_else(|error| {
+            tracing::warn!("{error}: the data directory is taken for one that was copied");
+            false
+        });
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); Rings::slot_count(&ring_config)].leak();
@@ -95,6 +101,7 @@ impl Plan {
         Ok(Plan {
             start,
             members,
+            in_place,
             keys,
             resp,
             native,
@@ -214,6 +221,7 @@ impl Plan {
             join: settings.join,
             shards: identity.shards,
             boot: self.start.boot,
+            in_place: self.in_place,
             frame_age_max: FRAME_AGE_MAX,
             probe_interval: settings.probe_interval,
             seed: prng.next_u64(),
@@ -227,6 +235,7 @@ impl Plan {
         Membership {
             node: Box::new(Node::new(config, memory)),
             dir: Arc::clone(&self.dir),
+            in_place: self.in_place,
             is_restored: false,
             on_disk: Vec::new(),
             rings: Arc::clone(&self.rings),
@@ -363,6 +372,7 @@ pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
         dir.last_boot().map(drop).map_err(StartError::from),
         secret.map(drop).map_err(StartError::from),
         members(dir).map(drop),
+        dir.is_in_place().map(drop).map_err(StartError::from),
     ];
     read.into_iter().filter_map(Result::err).collect()
 }

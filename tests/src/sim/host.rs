@@ -134,6 +134,8 @@ pub(super) struct Host<'m> {
     pub(super) copy: Option<(Vec<DiskCopy>, Persisted)>,
     /// Its disks were put back from an older copy.
     pub(super) is_put_back: bool,
+    /// Its disks are new files with the bytes of former ones, which nobody has vouched for yet.
+    pub(super) is_copied: bool,
     /// Process lives so far: also the boot of the latest.
     pub(super) lives: u64,
     /// One of its disks has lost something. It serves on, and is not trusted with anything.
@@ -221,6 +223,7 @@ impl<'m> Host<'m> {
             persisted: None,
             copy: None,
             is_put_back: false,
+            is_copied: false,
             lives: 0,
             is_damaged: false,
             is_gone: false,
@@ -255,11 +258,11 @@ impl<'m> Host<'m> {
         self.stores.iter().any(Store::has_failed)
     }
 
-    /// Its disk may be an older copy, and nobody has told it yet: what that has is found when it
-    /// reaches others.
+    /// Its disk may be an older copy that it takes for its own, and nobody has told it yet: what
+    /// that has is found when it reaches others.
     pub(super) fn is_doubtful(&self) -> bool {
         let node = self.process.as_ref().and_then(|process| process.node.as_ref());
-        self.is_put_back && node.is_none_or(|node| !node.is_vouched())
+        self.is_put_back && !self.is_copied && node.is_none_or(|node| !node.is_vouched())
     }
 
     /// It is, or is to be, a member.
@@ -301,6 +304,7 @@ impl<'m> Host<'m> {
             join: node > 0,
             shards: swarm.shards[node],
             boot,
+            in_place: !self.is_copied,
             frame_age_max: swarm.network.age_max,
             probe_interval: PROBE_INTERVAL,
             seed,

@@ -213,7 +213,7 @@ impl Judge {
             marks.hit(Mark::Concurrent);
         }
         if !seen.is_doubtful {
-            self.check_buried(key, &after, seen.node)?;
+            self.check_buried(key, &after, format_args!("n{} has", seen.node))?;
         }
         let history = &self.histories[key];
         Ok((after.clone(), format!("{text}, siblings {:?}", history.siblings(&after))))

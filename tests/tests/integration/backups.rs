@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::time::Instant;
 
-use ringmain_tests::process::{Client, Cluster, Ringmain, until, until_within};
+use ringmain_tests::process::{Client, Cluster, Ringmain, code, fetch, until, until_within};
 use ringmain_tests::stored::copy_files;
 use serde_json::Value;
 
@@ -21,6 +21,10 @@ fn check(client: &mut Client, r: usize) {
         let line = format!("RM.GET gone-{key} R {r}");
         assert_eq!(client.ask::<Vec<redis::Value>>(&line).unwrap(), unwritten, "{line}");
     }
+    check_kept(client);
+}
+
+fn check_kept(client: &mut Client) {
     for key in 0..KEPT {
         assert_eq!(client.ask::<String>(&format!("GET kept-{key}")).unwrap(), "v");
     }
@@ -54,15 +58,91 @@ fn is_refused(cluster: &mut Cluster, index: usize) {
     assert!(line.contains("start with an empty one as a new node, and `ringmain cluster replace"));
 }
 
+/// Node `index` serves nobody yet, and says why.
+fn is_withheld(cluster: &Cluster, index: usize, key: &str) {
+    let mut client = cluster.client(index);
+    for line in [format!("RM.GET {key} R 1"), format!("RM.PUT {key} - v W 1"), "DBSIZE".into()] {
+        assert_eq!(code(client.ask::<redis::Value>(&line)), "UNAVAILABLE", "{line}");
+    }
+    let (status, why) = fetch(cluster.process(index).ready().admin, "/ready").unwrap();
+    assert!(status == 503 && why.contains("its data directory was copied"), "{why}");
+    cluster.process(index).log_with("was copied here");
+}
+
+fn is_ready(cluster: &Cluster, index: usize) -> bool {
+    fetch(cluster.process(index).ready().admin, "/ready").unwrap().0 == 200
+}
+
+/// Takes the directory of node `index` away, whose process has ended, and puts a copy there.
+fn copy_back(cluster: &Cluster, index: usize) {
+    let (dir, original) = (cluster.dir(index), cluster.dir(index).with_extension("copied"));
+    fs::rename(&dir, &original).unwrap();
+    copy_files(&original, &dir);
+    fs::remove_dir_all(original).unwrap();
+}
+
+#[test]
+fn a_copied_directory_serves_nobody_before_a_member_has_spoken() {
+    let mut cluster = Cluster::form(3);
+    write(&mut cluster.client(0), "kept", KEPT);
+    let all = [0, 1, 2];
+    let others = [0, 1].map(|node| cluster.process(node).ready().node.clone());
+    all.iter().for_each(|node| cluster.stop(*node));
+
+    // Where it was left, a node that starts alone serves at once.
+    cluster.start(2);
+    let _stored: redis::Value = cluster.client(2).ask("RM.PUT alone - v W 1").unwrap();
+    assert!(is_ready(&cluster, 2));
+    cluster.stop(2);
+    copy_back(&cluster, 2);
+    cluster.start(2);
+    is_withheld(&cluster, 2, "kept-0");
+    // A further start changes nothing.
+    cluster.kill(2);
+    cluster.start(2);
+    is_withheld(&cluster, 2, "kept-0");
+
+    cluster.start(0);
+    until("a member has spoken", || is_ready(&cluster, 2));
+    cluster.start(1);
+    all.iter().for_each(|node| cluster.await_members(*node, 3));
+    check_kept(&mut cluster.client(2));
+
+    // From then on it is no copy any more.
+    all.iter().for_each(|node| cluster.stop(*node));
+    cluster.start(2);
+    assert!(is_ready(&cluster, 2));
+    cluster.stop(2);
+    // But for a snapshot of the file system, of which that must be said.
+    fs::remove_file(cluster.dir(2).join("origin")).unwrap();
+    cluster.start(2);
+    is_withheld(&cluster, 2, "kept-0");
+
+    // Nobody who could know better is left once the others are given up.
+    for node in &others {
+        let (code, _, error) = ask(&cluster, 2, &["cluster", "forget", node, "--force"]);
+        assert_eq!(code, 0, "{error}");
+    }
+    commit(&cluster, 2, &["--accept-loss"]);
+    until("it is alone", || is_ready(&cluster, 2));
+    check_kept(&mut cluster.client(2));
+}
+
 /// Has node `new` take the place of the one of this id, which is gone for good.
 fn replace(cluster: &Cluster, old: &str, new: usize) {
     let new = cluster.process(new).ready().node.clone();
     until("the old one is down, and the new one known", || {
         ask(cluster, 0, &["cluster", "replace", old, &new]).0 == 0
     });
-    let (_, out, _) = ask(cluster, 0, &["cluster", "plan", "--json"]);
+    commit(cluster, 0, &[]);
+}
+
+/// Commits at node `at` what is staged there.
+fn commit(cluster: &Cluster, at: usize, options: &[&str]) {
+    let (_, out, _) = ask(cluster, at, &["cluster", "plan", "--json"]);
     let plan: Value = serde_json::from_str(&out).unwrap();
-    let (code, _, error) = ask(cluster, 0, &["cluster", "commit", plan["hash"].as_str().unwrap()]);
+    let commit = ["cluster", "commit", plan["hash"].as_str().unwrap()];
+    let (code, _, error) = ask(cluster, at, &[&commit, options].concat());
     assert_eq!(code, 0, "{error}");
 }
 
@@ -93,6 +173,16 @@ fn nothing_deleted_comes_back_from_an_older_copy() {
     cluster.stop(2);
     fs::rename(&dir, dir.with_extension("later")).unwrap();
     fs::rename(&backup, &dir).unwrap();
+    // Also with nobody there who knows better.
+    cluster.stop(0);
+    cluster.stop(1);
+    cluster.start(2);
+    is_withheld(&cluster, 2, "gone-0");
+    cluster.kill(2);
+    cluster.start(0);
+    cluster.start(1);
+    cluster.await_writes(0, 2);
+    client = cluster.client(0);
     is_refused(&mut cluster, 2);
     check(&mut client, 2);
     is_refused(&mut cluster, 2);

@@ -1,6 +1,7 @@
 //! Context tokens, and reads that must cover one.
 
 use super::*;
+use crate::node::Standing;
 
 fn get_with(context: &[u8], r: u8) -> Command<'_> {
     Command::Get(GetRequest { r, context, ..GET })
@@ -128,5 +129,55 @@ fn a_forwarded_read_carries_its_context() {
         let got = cluster.ask(to, b"k", get_with(&seen, 1));
         assert_eq!((got.status, got.values), (Status::Ok, vec![b"v".to_vec()]));
     }
+    cluster.check_idle();
+}
+
+/// What may be an older copy shows nothing: values may be in it whose tombstones are gone.
+#[test]
+fn a_copied_disk_is_shown_to_nobody() {
+    let mut cluster = Cluster::new(Setup { shards: 2, ..THREE });
+    cluster.put(at(1, 0), b"k", set(b"v"));
+    let commands =
+        [get_with(&[], 1), Command::Put(PutRequest { w: 1, ..set(b"w") }), get_with(&[], 0)];
+    for shard in 0..2 {
+        cluster.turn(at(1, shard), |turn| turn.input(Input::Standing(Standing::Copied)));
+        for (ticket, command) in commands.into_iter().enumerate() {
+            let got = cluster.ask(at(1, shard), b"k", command);
+            assert_eq!((got.status, got.values), (Status::Unavailable, vec![]));
+            let origin = Origin::Session(ticket as u64);
+            cluster.turn(at(1, shard), |turn| turn.command(origin, b"k", command));
+            let (answered, text) = cluster.network.answers.pop().unwrap();
+            assert_eq!(answered, ticket as u64);
+            assert!(text.contains("Unavailable") && text.contains(" [] "), "{text}");
+        }
+    }
+    assert_eq!(cluster.copy(1, b"k"), [b"v"], "nothing was written");
+    assert_eq!(cluster.get(at(2, 0), b"k", 2).values, [b"v"], "the others do without it");
+
+    // Its shards are told one after the other; whom one of them serves, all do.
+    cluster.turn(at(1, 0), |turn| turn.input(Input::Standing(Standing::Vouched)));
+    for key in [b"a", b"b", b"c", b"d", b"e"] {
+        let got = cluster.ask(at(1, 0), key, Command::Put(PutRequest { w: 1, ..set(b"v") }));
+        assert_eq!(got.status, Status::Ok);
+    }
+    cluster.turn(at(1, 1), |turn| turn.input(Input::Standing(Standing::Vouched)));
+    assert_eq!(cluster.get(at(1, 1), b"k", 1).values, [b"v"]);
+    cluster.check_idle();
+}
+
+/// One that starts alone serves its own clients. What others hand on to it waits until it is
+/// vouched for: they are to ask somebody else.
+#[test]
+fn a_disk_in_its_place_is_shown_to_clients() {
+    let mut cluster = Cluster::new(THREE);
+    cluster.put(at(1, 0), b"k", set(b"v"));
+    cluster.turn(at(1, 0), |turn| turn.input(Input::Standing(Standing::InPlace)));
+    assert_eq!(cluster.get(at(1, 0), b"k", 1).values, [b"v"]);
+    let get = GetRequest { r: 1, forwarded: true, ..GET };
+    let frame = frame_of(cluster.hop(Op::Get, 7), b"k", &Command::Get(get));
+    cluster.offer(at(1, 0), at(2, 0).link(), Some(2), &frame).unwrap().unwrap();
+    let reply = cluster.network.flights.pop_front().unwrap();
+    let reply = Frame::new_checked::<Software>(&reply.bytes).unwrap();
+    assert_eq!(Reply::new_checked(reply.payload()).unwrap().head.status, Status::Busy);
     cluster.check_idle();
 }

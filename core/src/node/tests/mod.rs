@@ -72,6 +72,7 @@ fn new_node(node: u32, boot: Boot, seed: u64) -> Box<Node<'static>> {
         join: true,
         shards: 1,
         boot,
+        in_place: true,
         frame_age_max: FRAME_AGE_MAX,
         probe_interval: PROBE_INTERVAL,
         seed,

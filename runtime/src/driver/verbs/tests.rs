@@ -48,6 +48,7 @@ fn empty() -> Box<Node<'static>> {
         join: false,
         shards: 1,
         boot: Boot(1),
+        in_place: true,
         frame_age_max: FRAME_AGE_MAX,
         probe_interval: Duration::from_secs(1),
         seed: 1,

@@ -80,9 +80,9 @@ impl Judge {
         self.topologies.on_issue(put.stamp);
     }
 
-    /// S10: what a read with this R must cover if it begins now. While the topology changes that is
-    /// claimed of the cluster's R and W, or more; not of who says R 1, whom an owner answers from its
-    /// own copy, whatever becomes of that.
+    /// S10: what a read with this R must cover if it begins now. While the topology changes that
+    /// is claimed of the cluster's R and W, or more; not of who says R 1, whom an owner answers
+    /// from its own copy, whatever becomes of that.
     pub(in crate::sim) fn required(&self, key: usize, r: u8, pr: u8, is_agreed: bool) -> Required {
         let n = self.owner_count();
         let full = self.swarm.r.min(n);

@@ -1,6 +1,7 @@
 //! What the judge knows of records that have left for good, and of disks that were put back.
 
 use super::*;
+use core::fmt::Arguments;
 
 impl Judge {
     /// S12: `node`, an owner, drops the record of key `key` with this history: all of it has ended,
@@ -34,17 +35,17 @@ impl Judge {
     }
 
     /// S12: nothing that was buried is a sibling again.
-    pub(super) fn check_buried(
+    pub(in super::super) fn check_buried(
         &self,
         key: usize,
         history: &Set,
-        node: usize,
+        who: Arguments<'_>,
     ) -> Result<(), Violation> {
         let siblings = self.histories[key].siblings(history);
         let buried = &self.buried[key];
         let risen = siblings.iter().find(|event| buried.contains(*event));
         let Some(event) = risen else { return Ok(()) };
-        let detail = format!("n{node} has event {event} of k{key} again, which was reaped");
+        let detail = format!("{who} event {event} of k{key} again, which was reaped");
         Err(Violation::new(Invariant::Reaping, detail))
     }
 }

@@ -263,6 +263,9 @@ impl World<'_> {
         let named = (key, self.clients.key(key));
         let context_key = &self.settings.context_key;
         let read = self.judge.on_read(named, reply, context_key, &open.required, cover)?;
+        if !self.hosts[open.node].is_doubtful() {
+            self.judge.check_buried(key, &read.events, format_args!("a read shows"))?;
+        }
         if self.judge.has_expired(key, &read, reply) {
             self.marks.hit(Mark::ReadExpired);
         }

@@ -1,5 +1,6 @@
-//! Data directories that are put back from older copies: a file system's snapshot of a node whose
-//! process is gone is kept, and takes the place of what the node has later.
+//! Data directories that are put back from older copies: one of a node whose process is gone is
+//! kept, and takes the place of what the node has later; as new files, which the node notices, or
+//! as a snapshot of the file system, which looks as if it had never stood elsewhere.
 
 use super::super::host::LIFE_COUNT_SPARED;
 use super::super::mark::Mark;
@@ -36,14 +37,15 @@ impl World<'_> {
             note!(self, "the disk of n{node} is copied");
             return Ok(());
         };
-        note!(self, "the disk of n{node} is put back from its copy");
+        let is_copied = self.random.chance(500);
+        note!(self, "the disk of n{node} is put back from its copy, noticed: {is_copied}");
         self.marks.hit(Mark::PutBack);
         host.is_damaged = true;
         self.judge.on_damage(&self.hosts, self.settings.hash_seed);
         self.judge.on_put_back();
         self.tickets.require_nothing();
         let host = &mut self.hosts[node];
-        (host.is_damaged, host.is_put_back) = (false, true);
+        (host.is_damaged, host.is_put_back, host.is_copied) = (false, true, is_copied);
         host.persisted = Some(persisted);
         for (store, copy) in host.stores.iter_mut().zip(copies) {
             store.put_back(copy, &mut self.random)?;
