@@ -3,12 +3,12 @@ use std::thread::{self, JoinHandle};
 
 use ringmain_core::checksum::Software;
 use ringmain_core::id::TopologyId;
-use ringmain_core::wire::VERSION_MIN;
 use ringmain_core::wire::admin::AdminReply;
-use ringmain_core::wire::frame::{Hop, frame_length, stamp_frames, write_frame};
+use ringmain_core::wire::frame::{Hop, frame_bytes, frame_length, stamp_frames, write_frame};
 use ringmain_core::wire::hello::Refused;
 use ringmain_core::wire::put::{Content, Replaces};
 use ringmain_core::wire::reply::{ReplyHead, ReplySibling, ReplyWriter, reply_bytes};
+use ringmain_core::wire::{VERSION, VERSION_MIN};
 
 use super::*;
 
@@ -306,6 +306,63 @@ fn every_truncation_and_every_flipped_byte_of_an_answer_is_an_error() {
         bytes[at] ^= 0x11;
         assert!(answer(bytes).is_err(), "{at}");
     }
+}
+
+/// A connection of a client that does its own I/O.
+#[test]
+fn a_codec_takes_frames_one_after_the_other() {
+    let digest = cluster().id.digest();
+    let codec = Codec { version: VERSION, digest };
+    let mut asked = Vec::new();
+    codec.get(&mut asked, RequestId(1), b"cart", &GET);
+    let put = PutRequest {
+        w: 0,
+        pw: 0,
+        dw: 0,
+        forwarded: false,
+        want_context: true,
+        timestamp: UnixMs(0),
+        replaces: Replaces::Local,
+        content: Content::Value { expires: None, value: b"apples" },
+    };
+    codec.put(&mut asked, RequestId(2), b"cart", &put);
+    let mut rest = &asked[..];
+    for (number, op) in [(1, Op::Get), (2, Op::Put)] {
+        let length = frame_bytes(rest).unwrap().unwrap();
+        let frame = codec.check(&rest[..length]).unwrap();
+        assert_eq!((frame.hop().request, frame.op()), (RequestId(number), op));
+        assert!(frame.is_of(digest) && frame.key() == b"cart");
+        rest = &rest[length..];
+    }
+    assert!(rest.is_empty());
+
+    // In any order, a failure of one is none of the others, and a greeting answers nothing.
+    let found = reply(ReplyHead { live: 1, ..ReplyHead::of(Status::Ok) }, b"t", &[b"apples"]);
+    let frames = [
+        Node::frame(Op::Welcome, RequestId(0), &[].as_slice()),
+        Node::frame(Op::Reply, RequestId(2), &ReplyHead::of(Status::Busy)),
+        Node::frame(Op::Reply, RequestId(1), &found.as_slice()),
+    ];
+    let bytes = frames.concat();
+    let welcome = codec.answer(&bytes).unwrap().unwrap();
+    assert_eq!((welcome.bytes, welcome.request), (frames[0].len(), RequestId(0)));
+    assert!(welcome.reply.is_none());
+    let busy = codec.answer(&bytes[welcome.bytes..]).unwrap().unwrap();
+    assert_eq!((busy.bytes, busy.request), (frames[1].len(), RequestId(2)));
+    assert!(matches!(busy.reply, Some(Err(ClientError::Failed { status: Status::Busy, .. }))));
+    let rest = &bytes[welcome.bytes + busy.bytes..];
+    let got = codec.answer(rest).unwrap().unwrap();
+    assert_eq!((got.bytes, got.request), (frames[2].len(), RequestId(1)));
+    let values: Vec<_> = got.reply.unwrap().unwrap().siblings().map(|it| it.value).collect();
+    assert_eq!(values, [b"apples"]);
+    // What is not there yet is awaited, however little of it has come.
+    for length in 0..rest.len() {
+        assert!(codec.answer(&rest[..length]).unwrap().is_none(), "{length}");
+    }
+    // Damage breaks the connection.
+    let mut damaged = rest.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert!(matches!(codec.answer(&damaged), Err(ClientError::Foreign(_))));
 }
 
 #[test]

@@ -130,6 +130,19 @@ fn an_owner_agrees_to_what_it_has_seen_and_shows_no_more() {
     assert_eq!(Surveyed::new_checked(answer.payload()).unwrap().agreed, [0; 2]);
 }
 
+/// Places for long keys are few, and only the first owner of a partition takes one out again.
+#[test]
+fn only_who_asks_notes_a_long_version_vector() {
+    let mut cluster = long(17);
+    let Key { partition, .. } = cluster.key(b"k");
+    let first = cluster.sites[&A].shard.rings().committed().owners(partition)[0];
+    for at in cluster.ats() {
+        let shard = &mut cluster.sites.get_mut(&at).unwrap().shard;
+        let is_noted = shard.take_long(partition, 0).is_some();
+        assert_eq!(is_noted, NodeId(at.node) == first, "{at:?}");
+    }
+}
+
 #[test]
 fn a_node_keeps_the_entries_of_its_running_life() {
     let mut cluster = Cluster::new(THREE);

@@ -96,6 +96,30 @@ fn what_an_owner_misses_is_kept_by_another_node() {
     }
 }
 
+/// A hint has a checksum of its own, under which damage would pass for what was written.
+#[test]
+fn a_damaged_record_is_not_sent_as_a_hint() {
+    for is_damaged in [false, true] {
+        let Five { mut cluster, key, owners, .. } = five();
+        let [one, _, gone] = owners[..] else { panic!() };
+        cluster.send(at(one, 0), &key, at_once(set(b"v")));
+        if is_damaged {
+            let (placed, site) = (cluster.key(&key), at(one, 0));
+            cluster.sites.get_mut(&site).unwrap().store.rot(&placed);
+        }
+        cluster.network.flights.retain(|flight| flight.to.node != gone);
+        cluster.away(gone);
+        cluster.run();
+        let hint = (!is_damaged).then(|| vec![b"v".to_vec()]);
+        assert_eq!(cluster.hint(1, &key, gone), hint, "damaged: {is_damaged}");
+        let status = if is_damaged { Status::NoQuorum } else { Status::Ok };
+        assert_eq!(cluster.reply().unwrap().status, status);
+        // Its coordinator keeps in mind who lacks it, and no bytes of it.
+        assert_eq!(cluster.hint(one, &key, gone), is_damaged.then(Vec::new));
+        cluster.check_idle();
+    }
+}
+
 #[test]
 fn hints_for_a_key_are_joined() {
     let Five { mut cluster, key, owners, .. } = five();

@@ -51,6 +51,12 @@ impl Store {
         update_leaf(self, key, before, 0);
     }
 
+    /// A bit of the value of `key` flips on the disk.
+    pub(crate) fn rot(&mut self, key: &Key<'_>) {
+        let (place, _) = self.current[key.bytes];
+        *self.bodies[place.0 as usize - 1].last_mut().unwrap() ^= 1;
+    }
+
     /// Every leaf is the sum of the versions of its keys, computed from scratch.
     pub(crate) fn check_leaves(&self, key_of: impl Fn(&[u8]) -> Key<'_>) {
         let mut computed: BTreeMap<Partition, BTreeMap<usize, u64>> = BTreeMap::new();

@@ -304,7 +304,9 @@ impl Failed {
             Status::NoQuorum => {
                 return encode::error(out, &[format!("NOQUORUM {needed} {got}").as_bytes()]);
             }
-            Status::Unavailable if needed == 0 => b"UNAVAILABLE try another node",
+            Status::Unavailable if needed == 0 => {
+                b"UNAVAILABLE try another node, /ready of this one may say why"
+            }
             Status::Unavailable => {
                 let name = if writes { 'W' } else { 'R' };
                 let text = format!("UNAVAILABLE {name}={needed} nodes={got}");
