@@ -333,7 +333,9 @@ impl<'a> Node<'a> {
         match self.topology.merge(operations) {
             Ok(true) => self.persist(),
             Ok(false) => {}
-            Err(_full) => self.output(NodeOutput::TopologyFull),
+            // The other has no room for the two of them either: it was told when it came up, and
+            // would say the same again.
+            Err(_full) => return self.output(NodeOutput::TopologyFull),
         }
         if ours_is_more {
             self.output(NodeOutput::SendTopology { to: from });

@@ -1,6 +1,7 @@
 //! Changes of the membership: when they settle, and what is only staged.
 
 use super::*;
+use crate::membership::operation::Committed;
 
 #[test]
 fn nothing_settles_before_who_gains_is_warm() {
@@ -150,4 +151,55 @@ fn members_whose_founder_has_gone_are_settled_before_anything_else_moves() {
     world.servers.get_mut(&3).unwrap().is_cold = true;
     world.commit(2, Operation::Remove { node: NodeId(2), is_lost: false });
     step_until(&mut world, |world| world.servers[&2].node.rings().is_moving());
+}
+
+/// Neither side of a split can take what the other has committed: each is told once, and is quiet
+/// then. Once they answered each other with their own set, without end.
+#[test]
+fn two_sets_that_do_not_fit_together_are_told_once() {
+    let mut weights = StdVec::from([1, 2].map(|node| Operation::Add(member(node)).settled()));
+    let of = |node: u32| {
+        let weight = move |version| Operation::SetWeight { node: NodeId(node), version, weight: 1 };
+        (1..=40).map(move |version| weight(version).settled())
+    };
+    weights.extend(of(1));
+    let first = encoded(&weights);
+    weights.truncate(2);
+    weights.extend(of(2));
+    let sets = [first, encoded(&weights)];
+    let mut nodes = [1, 2].map(|number| new_node(number, Boot(1), 1));
+    for (node, set) in nodes.iter_mut().zip(&sets) {
+        let operations = Operations::new_checked(set.as_flattened()).unwrap();
+        node.handle_input(Instant(1), NodeInput::Restored { operations, claims: &[] });
+        assert_eq!(tells(node), 0);
+        let other = NodeId(3 - node.config.member.node.0);
+        node.handle_input(Instant(1), NodeInput::PeerUp(other));
+        assert_eq!(tells(node), 1, "a peer is told what there is");
+    }
+    for (node, set) in nodes.iter_mut().zip(sets.iter().rev()) {
+        let from = NodeId(3 - node.config.member.node.0);
+        let operations = Operations::new_checked(set.as_flattened()).unwrap();
+        node.handle_input(Instant(1), NodeInput::Topology { from, operations });
+        assert_eq!(node.poll_output(), Some(NodeOutput::TopologyFull));
+        assert_eq!(tells(node), 0, "what would not fit is not answered");
+        assert_eq!(node.operations().bytes().len() / Operation::BYTES, set.len(), "as it was");
+    }
+}
+
+fn encoded(operations: &[Committed]) -> StdVec<Encoded> {
+    let mut encoded: StdVec<_> = operations.iter().map(|operation| operation.to_bytes()).collect();
+    encoded.sort_unstable();
+    encoded
+}
+
+/// How often the node wants its set sent; whatever else it wants is done.
+fn tells(node: &mut Node<'_>) -> usize {
+    let mut count = 0;
+    while let Some(output) = node.poll_output() {
+        count += usize::from(matches!(output, NodeOutput::SendTopology { .. }));
+        if matches!(output, NodeOutput::Persist { .. }) {
+            node.handle_input(Instant(1), NodeInput::Persisted);
+        }
+    }
+    count
 }
