@@ -85,7 +85,7 @@ pub(super) struct Judge {
     buried: Vec<Set>,
     /// To which node each write was sent and when, by its stamp; none if it was sent again.
     sent: BTreeMap<u64, Option<(usize, Instant)>>,
-    /// Owners that a partition had at least when each write was sent, by its stamp.
+    /// Owners that a partition had at least when each write was sent, or since, by its stamp.
     fewest: BTreeMap<u64, u8>,
     /// The hashes of the rings of each topology.
     rings: BTreeMap<TopologyId, (u64, u64)>,
@@ -442,6 +442,10 @@ impl Judge {
             }
             self.member_count = self.member_count.max(nodes);
         }
+        // Writes under way may be decided by it, also of a node that is gone when that is told.
+        let owners = rings.committed().replica_count() as u8;
+        let fewest = self.fewest.values_mut().filter(|fewest| **fewest > owners && owners > 0);
+        fewest.for_each(|fewest| *fewest = owners);
         Ok(())
     }
 

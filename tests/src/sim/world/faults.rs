@@ -177,6 +177,11 @@ impl World<'_> {
         self.hosts[node].is_damaged = true;
         self.hosts[node].is_gone = true;
         self.judge.on_damage(&self.hosts, self.settings.hash_seed);
+        // Who was put back has by now what the others had. Reads under way may have asked it
+        // before, and wait for nobody else once this one is given up.
+        if self.hosts.iter().any(|host| host.is_put_back) {
+            self.tickets.require_nothing();
+        }
         self.crash(node)
     }
 
