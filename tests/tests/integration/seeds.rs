@@ -83,15 +83,19 @@ fn every_planted_bug_is_found() {
     for plant in Plant::ALL {
         // Near a seed that finds it, where hundreds do not: unoptimized, each takes its time.
         let seeds = match plant {
+            Plant::ColdOvertaken => "10..500",
+            Plant::SpentUnchecked => "20..500",
             Plant::CommittedRead => "40..500",
-            Plant::LastChildSkipped => "60..500",
-            Plant::ReapAsksOwners => "90..500",
-            Plant::CompactAtOnce => "250..500",
+            Plant::RecordNotJoined => "50..500",
+            Plant::LastChildSkipped => "62..500",
+            Plant::CommittedQuorumAlone => "85..500",
+            Plant::ReapAsksOwners => "95..500",
+            Plant::CompactAtOnce => "254..500",
             Plant::StragglerForgotten => "322..500",
-            Plant::FencedAgrees => "460..500",
-            Plant::WarmTooEarly => "780..800",
-            Plant::BackupUnnoticed => "4095..4110",
-            Plant::ReapUnequal => "4405..4420",
+            Plant::FencedAgrees => "464..500",
+            Plant::WarmTooEarly => "782..800",
+            Plant::BackupUnnoticed => "4099..4110",
+            Plant::ReapUnequal => "4409..4420",
             _ => "0..500",
         };
         let (text, code) = simulate(&["--seeds", seeds, "--plant", plant.name()]);
