@@ -69,6 +69,9 @@ impl Stopped {
         for error in start::file_errors(&self.dir) {
             findings.add(start_failure(error))?;
         }
+        if let Err(error) = self.dir.is_in_place() {
+            findings.add(Failure::new(Exit::DataDir, error.to_string(), ORIGIN))?;
+        }
         Ok(())
     }
 
@@ -225,6 +228,10 @@ fn lost_records(what: String) -> Failure {
 
 /// What to do about a lost snapshot.
 const SNAPSHOT: &str = "check the disk, and remove the snapshot: its segment is read without it";
+
+/// What to do about a lost file `origin`.
+const ORIGIN: &str = "check the disk, and remove the file: the node is taken for a copy then, and \
+                      serves nobody before another member has spoken to it";
 
 /// What to do about a lost file `stopped`.
 const STOPPED: &str = "check the disk, and remove the file: the log is read without it, but what \

@@ -117,7 +117,7 @@ measured! {
         PeersSuspect "peers_suspect" "Of these, those that are silent: others are asked first.",
         PeersOlder "peers_older" "Peers whose build speaks an older wire version: reaping waits.",
         InRing "in_ring" "1 while the shard works for a ring that this node is in.",
-        Serves "serves" "0 while nobody is served, as the data directory may be an older copy.",
+        Serves "serves" "0 while nobody is served, as the data directory may be an old copy.",
         MembersAlive "members_alive" "Members that the cluster holds for alive.",
         MembersSuspect "members_suspect" "Members that are suspected, or that this node lacks.",
         MembersDown "members_down" "Members that the cluster holds for down.",

@@ -8,7 +8,7 @@ use crate::causality::Record;
 use crate::checksum::Checksum;
 use crate::hash::Key;
 use crate::id::{NodeId, RequestId};
-use crate::node::Standing;
+use crate::node::Audience;
 use crate::records::Records;
 use crate::request::{Failure, Found, KeyPlace, Link, Origin};
 use crate::shard::{DataFrame, Input};
@@ -105,9 +105,9 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     /// Why nothing of this node may be told to `node`, which is none for clients. Its other shards
     /// are: they may have been told first that all may be answered.
     pub(super) fn refusal(&self, node: Option<NodeId>) -> Option<Failure> {
-        match (self.shard.standing(), node) {
-            (Standing::Vouched, _) | (Standing::InPlace, None) => None,
-            (Standing::Copied, None) => Some(Failure::Unavailable { needed: 0, got: 0 }),
+        match (self.shard.audience(), node) {
+            (Audience::All, _) | (Audience::Clients, None) => None,
+            (Audience::Nobody, None) => Some(Failure::Unavailable { needed: 0, got: 0 }),
             (_, Some(node)) => (node != self.shard.config().node).then_some(Failure::Busy),
         }
     }

@@ -25,7 +25,7 @@
 //! Until it is vouched for, a node gives its shards the topology under a name of its own
 //! ([`Node::published`]): whatever they send to others, or are asked by them, is refused as of
 //! another topology. Clients are served as by a node that is cut off, if the disk is where the last
-//! life left it ([`Standing`]): so one that starts alone answers them. It is vouched for by a
+//! life left it ([`Audience`]): so one that starts alone answers them. It is vouched for by a
 //! settled member that is itself; or, where none is, as after a stop of all, by all of them, or
 //! after [`VOUCH_PAUSE`] by those that are there. Who was never in a cluster with others has nobody
 //! to ask. It then has on disk what it was told: an epoch that was raised for an erasing before it
@@ -40,7 +40,8 @@
 //! one whose writes wait for their sync (`interval`, `none`), in the moment between the epoch and
 //! what it had agreed to in a compaction; a member that was removed and one that was put back that
 //! meet each other alone; a whole cluster that was put back, which has nobody who knows better: it
-//! goes on if its parts are of one time.
+//! goes on if its parts are of one time; so does one of a node that was the only member then, until
+//! it meets others.
 
 use super::{Node, NodeOutput};
 use crate::id::{NodeId, TopologyId};
@@ -84,16 +85,16 @@ pub(super) struct Known {
     is_news: bool,
 }
 
-/// Who is answered by a node, by what is known of its disk.
+/// Whom a node may answer, by what is known of its disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// Members have told it that the disk is the newest that there was, or there are none: all are.
-    Vouched,
-    /// Nobody has told it yet, but the disk is where the last life left it: clients are.
-    InPlace,
-    /// Nobody has told it yet, and the disk was copied, so that it may hold what was deleted and
-    /// has left since: nobody is.
-    Copied,
+pub enum Audience {
+    /// The disk is the newest that there was, as members have said; or there are no others.
+    All,
+    /// Nobody has said so yet, but the disk is where the last life left it.
+    Clients,
+    /// Nobody has said so yet, and the disk was copied, or may have been: what was deleted and has
+    /// left all others since may be on it.
+    Nobody,
 }
 
 /// The life of a data directory.
@@ -122,11 +123,11 @@ impl Node<'_> {
     }
 
     /// Whom the shards may answer.
-    pub fn standing(&self) -> Standing {
+    pub fn audience(&self) -> Audience {
         match self.is_vouched() {
-            true => Standing::Vouched,
-            false if self.config.in_place => Standing::InPlace,
-            false => Standing::Copied,
+            true => Audience::All,
+            false if self.config.in_place => Audience::Clients,
+            false => Audience::Nobody,
         }
     }
 

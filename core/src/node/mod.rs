@@ -30,7 +30,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
-pub use epochs::{Claims, Standing};
+pub use epochs::{Audience, Claims};
 pub use message::{JoinRefusal, NodeInput, NodeOutput};
 
 use crate::id::{Boot, NodeId, TopologyId};

@@ -4,7 +4,7 @@ use super::exchange::ExchangeEvent;
 use super::survey::SurveyEvent;
 use crate::exchange::{Finished, Session, Step};
 use crate::id::{NodeId, Partition, RequestId, TopologyId};
-use crate::node::Standing;
+use crate::node::Audience;
 use crate::records::{Applied, Joined, Place, Refusal, Unread};
 use crate::request::{Found, KeyPlace, Link, Origin, Outcome, Request, Target};
 use crate::ring::Rings;
@@ -195,7 +195,7 @@ pub enum Input<'a> {
     },
     /// Whom the shard may answer, as the node machine knows it; at first all. While that is not
     /// other nodes, the topology that the machine gives is one that they refuse, and do not name.
-    Standing(Standing),
+    Audience(Audience),
     /// Background work may use that many thousandths of its rates from now on, at least 1: clients
     /// wait too long.
     Background {

@@ -46,7 +46,7 @@ use crate::hash::Key;
 use crate::health::{Health, Pulse};
 use crate::id::{Boot, NodeId, Partition, ShardIndex, TopologyId};
 use crate::limits::{MEMBER_COUNT_MAX, READ_REPAIR_BURST, READ_REPAIR_PER_SECOND};
-use crate::node::Standing;
+use crate::node::Audience;
 use crate::pace::Pace;
 use crate::records::Place;
 use crate::replica::{Replica, Unsynced};
@@ -143,8 +143,8 @@ pub struct Shard<'a> {
     is_stopping: bool,
     /// The log has failed.
     read_only: bool,
-    /// As in [`Input::Standing`].
-    standing: Standing,
+    /// As in [`Input::Audience`].
+    audience: Audience,
     read_repair: Pace,
     handoff: Handoff,
     warming: Warming<'a>,
@@ -192,7 +192,7 @@ impl<'a> Shard<'a> {
             walk: None,
             is_stopping: false,
             read_only: false,
-            standing: Standing::Vouched,
+            audience: Audience::All,
             read_repair: Pace::new(READ_REPAIR_PER_SECOND, READ_REPAIR_BURST),
             handoff: Handoff::new(config.hint_interval),
             warming: Warming::new(memory.heard),
@@ -264,7 +264,7 @@ impl<'a> Shard<'a> {
                 self.is_stopping = true;
                 self.hold_exchanges(now);
             }
-            Input::Standing(standing) => self.standing = standing,
+            Input::Audience(audience) => self.audience = audience,
             Input::Background { per_mille } => {
                 self.handoff.set_share(per_mille);
                 self.exchanges.set_share(per_mille);
@@ -342,9 +342,9 @@ impl<'a> Shard<'a> {
         self.topology
     }
 
-    /// As in [`Input::Standing`].
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
+    /// As in [`Input::Audience`].
+    pub(crate) fn audience(&self) -> Audience {
+        self.audience
     }
 
     /// Its configuration.
@@ -388,7 +388,7 @@ impl<'a> Shard<'a> {
     /// Whether a GET of `partition` with this R and PR (0 = default) is answered from the local
     /// record alone, without a request in flight.
     pub fn reads_alone(&self, partition: Partition, r: u8, pr: u8) -> bool {
-        let is_shown = self.standing != Standing::Copied;
+        let is_shown = self.audience != Audience::Nobody;
         if r > 1 || pr > 1 || !is_shown || !self.is_coordinator(partition) {
             return false;
         }

@@ -55,8 +55,8 @@ fn why(unready: Unready) -> &'static str {
         Unready::Stopping => "it is stopping",
         Unready::NoRing => "it is in no ring: it has not joined a cluster, or was removed from it",
         Unready::Copied => {
-            "its data directory was copied, and no other member has said yet whether it is the \
-             newest: it may hold what was deleted since"
+            "its data directory was copied, or last used by an older build, and no other member \
+             has said yet whether it is the newest: it may hold what was deleted since"
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Whether the directory stands where its last process left it, or was copied from there.
 //!
 //! A copy may hold what was deleted and has left all nodes since. The file `lock` is made once and
-//! never replaced, so its inode and the time at which that was made name the directory itself: no
-//! tool that copies files can give both to a copy. A snapshot of a whole file system has both; who
-//! puts one back removes the file `origin` from it.
+//! never replaced, so its inode and the time at which that was made name the directory itself:
+//! whoever makes new files cannot give both to them. Who puts a snapshot of a file system back, or
+//! writes over the files that are there, keeps both, and removes the file `origin` to say it. A
+//! file system that knows no birth times may give a copy the inode of what was removed before.
 //!
 //! | bytes of the body | field |
 //! |---|---|
@@ -18,7 +19,10 @@ use super::error::Step;
 use super::file::{self, Kind};
 use super::{DataDir, DataDirError};
 
-pub(super) const ORIGIN_BYTES: usize = 24;
+const INODE_BYTES: usize = 8;
+/// As a birth time.
+const UNKNOWN: [u8; 16] = [0; 16];
+pub(super) const ORIGIN_BYTES: usize = INODE_BYTES + UNKNOWN.len();
 
 impl DataDir {
     /// Whether this is known for the directory that was [kept](Self::keep_origin) last: false for a
@@ -27,8 +31,15 @@ impl DataDir {
     /// # Errors
     /// As for [`identity`](Self::identity).
     pub fn is_in_place(&self) -> Result<bool, DataDirError> {
-        let kept = file::read(&self.path.join(Kind::Origin.name()), Kind::Origin)?;
-        Ok(kept.is_some_and(|kept| self.origin().is_ok_and(|origin| kept == origin)))
+        let path = self.path.join(Kind::Origin.name());
+        let Some(kept) = file::read(&path, Kind::Origin)? else { return Ok(false) };
+        let Ok(kept) = <[u8; ORIGIN_BYTES]>::try_from(kept) else {
+            return Err(DataDirError::Damaged { file: path });
+        };
+        let Ok(origin) = self.origin() else { return Ok(false) };
+        // A newer kernel may know birth times that an older one did not.
+        let compared = if kept.ends_with(&UNKNOWN) { INODE_BYTES } else { ORIGIN_BYTES };
+        Ok(kept[..compared] == origin[..compared])
     }
 
     /// From now on this directory is the original. Durable when it returns.
@@ -49,7 +60,7 @@ fn origin_of(lock: &Metadata) -> [u8; ORIGIN_BYTES] {
     let made = lock.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
     let nanos = made.map_or(0, |made| made.as_nanos());
     let mut bytes = [0; ORIGIN_BYTES];
-    bytes[..8].copy_from_slice(&lock.ino().to_le_bytes());
-    bytes[8..].copy_from_slice(&nanos.to_le_bytes());
+    bytes[..INODE_BYTES].copy_from_slice(&lock.ino().to_le_bytes());
+    bytes[INODE_BYTES..].copy_from_slice(&nanos.to_le_bytes());
     bytes
 }

@@ -459,6 +459,16 @@ fn a_copied_directory_is_not_in_its_place() {
     fs::rename(&place, &moved).unwrap();
     let dir = DataDir::open(&moved).unwrap();
     assert!(dir.is_in_place().unwrap());
+    // Noted where no birth time was known, and looked at where one is.
+    let kept = fs::read(moved.join("origin")).unwrap();
+    let mut body = kept[file::HEADER_BYTES..].to_vec();
+    body[8..].fill(0);
+    fs::write(moved.join("origin"), file::encode(Kind::Origin, 1, &body)).unwrap();
+    assert!(dir.is_in_place().unwrap());
+    for wrong in [&body[..23], &body[..8], b""] {
+        fs::write(moved.join("origin"), file::encode(Kind::Origin, 1, wrong)).unwrap();
+        assert!(matches!(dir.is_in_place(), Err(DataDirError::Damaged { .. })));
+    }
     fs::remove_file(moved.join("origin")).unwrap();
     assert!(!dir.is_in_place().unwrap(), "as who puts back a snapshot says");
     fs::remove_dir_all(moved).unwrap();

@@ -4,7 +4,7 @@ use crate::log::Errno;
 use crate::log_files::Segment;
 use ringmain_core::id::{NodeId, Partition, TopologyId};
 use ringmain_core::membership::member::Contact;
-use ringmain_core::node::Standing;
+use ringmain_core::node::Audience;
 use ringmain_core::ring::Rings;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::SyncSender;
@@ -48,5 +48,5 @@ pub(crate) struct Published {
     /// Where the members answer, this node too.
     pub(crate) contacts: Vec<Contact>,
     /// Whom the shards may answer.
-    pub(crate) standing: Standing,
+    pub(crate) audience: Audience,
 }

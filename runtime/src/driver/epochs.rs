@@ -7,7 +7,7 @@ use crate::log_writer::end_process_with;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
 use ringmain_core::id::NodeId;
-use ringmain_core::node::{NodeInput, Standing};
+use ringmain_core::node::{Audience, NodeInput};
 use ringmain_core::survey::Epochs;
 use ringmain_core::wire::epochs;
 use ringmain_core::wire::frame::Frame;
@@ -61,7 +61,7 @@ impl State {
     /// Says why nobody is served yet.
     pub(super) fn tell_copied(&self) {
         let Some(members) = &self.members else { return };
-        if members.node.standing() == Standing::Copied {
+        if members.node.audience() == Audience::Nobody {
             tracing::warn!(
                 "the data directory {} was copied here, or written by an older build: it may hold \
                  what was deleted since, so no client is served before another member says that \
@@ -78,11 +78,10 @@ impl State {
         if members.in_place {
             return;
         }
-        match members.dir.keep_origin() {
-            Ok(()) => members.in_place = true,
-            Err(error) => {
-                tracing::warn!("{error}: at the next start, too, this node asks before it serves");
-            }
+        // Told once, also if it fails.
+        members.in_place = true;
+        if let Err(error) = members.dir.keep_origin() {
+            tracing::warn!("{error}: at the next start, too, this node asks before it serves");
         }
     }
 

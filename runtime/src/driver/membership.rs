@@ -14,7 +14,7 @@ use ringmain_core::id::{NodeId, Partition, RequestId, ShardIndex, TopologyId};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::membership::operation::{Committed, Operation};
 use ringmain_core::membership::topology::Operations;
-use ringmain_core::node::{JoinRefusal, Node, NodeInput, NodeOutput, Standing};
+use ringmain_core::node::{Audience, JoinRefusal, Node, NodeInput, NodeOutput};
 use ringmain_core::request::Link;
 use ringmain_core::shard::Input;
 use ringmain_core::time::Instant;
@@ -38,7 +38,7 @@ pub(crate) struct Membership {
     pub(crate) dir: Arc<DataDir>,
     /// All that the file held was given to the machine.
     pub(crate) is_restored: bool,
-    /// A start finds out that the directory was not copied since.
+    /// A start finds out that the directory was not copied since; or that could not be noted.
     pub(crate) in_place: bool,
     /// What the file holds, once it was written in this process life.
     pub(crate) on_disk: Vec<u8>,
@@ -73,7 +73,7 @@ impl State {
         self.tell_stored();
         self.tell_hints();
         // Until shard 0 knows more.
-        self.engine.turn(&mut self.io).input(Input::Standing(Standing::Copied));
+        self.engine.turn(&mut self.io).input(Input::Audience(Audience::Nobody));
         if self.members.is_none() {
             return;
         }
@@ -203,11 +203,11 @@ impl State {
         drop(shared);
         let rings = Arc::clone(&members.rings);
         let contacts = members.node.contacts().to_vec();
-        let standing = members.node.standing();
-        if standing == Standing::Vouched {
+        let audience = members.node.audience();
+        if audience == Audience::All {
             self.keep_origin();
         }
-        let published = Arc::new(Published { rings, contacts, standing });
+        let published = Arc::new(Published { rings, contacts, audience });
         self.broadcast(|| Control::Published(Arc::clone(&published)));
         self.on_published(&published);
     }
@@ -219,9 +219,9 @@ impl State {
         let me = self.engine.shard.config().node;
         self.is_member = rings.contains(me);
         self.recorder.set(Gauge::InRing, u64::from(self.is_member));
-        let standing = published.standing;
-        self.recorder.set(Gauge::Serves, u64::from(standing != Standing::Copied));
-        self.engine.turn(&mut self.io).input(Input::Standing(standing));
+        let audience = published.audience;
+        self.recorder.set(Gauge::Serves, u64::from(audience != Audience::Nobody));
+        self.engine.turn(&mut self.io).input(Input::Audience(audience));
         if topology != self.engine.shard.topology() {
             self.engine.turn(&mut self.io).input(Input::Rings { rings, topology });
         }

@@ -71,10 +71,7 @@ impl Plan {
         metrics: Metrics,
     ) -> Result<Plan, StartError> {
         let members = members(&start.dir)?;
-        let in_place = start.dir.is_in_place().unwrap_or_else(|error| {
-            tracing::warn!("{error}: the data directory is taken for one that was copied");
-            false
-        });
+        let in_place = in_place(&start.dir)?;
         let keys = Keys::derive(start.secret.bytes()).expect("a Secret has at least 32 bytes");
         let ring_config = ring_config(&start.identity);
         let owners = vec![NodeId(0); Rings::slot_count(&ring_config)].leak();
@@ -363,8 +360,21 @@ fn members(dir: &DataDir) -> Result<Members, StartError> {
     members.ok_or(StartError::Members)
 }
 
+/// Whether the directory is where the last process left it, as far as that is known.
+fn in_place(dir: &DataDir) -> Result<bool, StartError> {
+    match dir.is_in_place() {
+        // As of `stopped`: a newer build wrote it.
+        Err(error @ DataDirError::UnknownVersion { .. }) => Err(StartError::DataDir(error)),
+        Err(error) => {
+            tracing::warn!("{error}: the data directory is taken for one that was copied");
+            Ok(false)
+        }
+        Ok(in_place) => Ok(in_place),
+    }
+}
+
 /// What is wrong with the files beside the logs of a member, each read as a start reads it.
-/// Nothing is written.
+/// Nothing is written. `origin` is none of them: a start does without.
 pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
     let missing = || DataDirError::Missing { file: dir.path().join("secret") };
     let secret = dir.secret().and_then(|secret| secret.ok_or_else(missing));
@@ -372,7 +382,6 @@ pub fn file_errors(dir: &DataDir) -> Vec<StartError> {
         dir.last_boot().map(drop).map_err(StartError::from),
         secret.map(drop).map_err(StartError::from),
         members(dir).map(drop),
-        dir.is_in_place().map(drop).map_err(StartError::from),
     ];
     read.into_iter().filter_map(Result::err).collect()
 }

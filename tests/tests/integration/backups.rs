@@ -78,6 +78,8 @@ fn copy_back(cluster: &Cluster, index: usize) {
     let (dir, original) = (cluster.dir(index), cluster.dir(index).with_extension("copied"));
     fs::rename(&dir, &original).unwrap();
     copy_files(&original, &dir);
+    // As `cp -a` does: another file of the same name.
+    fs::copy(original.join("lock"), dir.join("lock")).unwrap();
     fs::remove_dir_all(original).unwrap();
 }
 

@@ -161,8 +161,9 @@ impl Target {
 
     /// A start makes it anew, or does without.
     fn is_dispensable(&self) -> bool {
-        let is_stopped = self.name.file_name().is_some_and(|name| name == "stopped");
-        self.is_snapshot() || is_stopped || self.name.as_os_str() == "boot.new"
+        let is_note = self.name.file_name().is_some_and(|name| name == "stopped");
+        let is_of_node = ["boot.new", "origin"].iter().any(|name| self.name.as_os_str() == *name);
+        self.is_snapshot() || is_note || is_of_node
     }
 
     /// Whether a line names this file that refuses the directory because of it.

@@ -196,7 +196,7 @@ fn damage_is_exit_4_and_says_where() {
     for end in [0, 3, 99] {
         check(&old.file("snapshot"), &wanted, &|file| file.truncate(end));
     }
-    for file in ["identity", "members", "secret", "boot", "shard-001/stopped"] {
+    for file in ["identity", "members", "secret", "boot", "origin", "shard-001/stopped"] {
         check(file, &format!("{file} is damaged: "), &|file| file[22] ^= 1);
         check(file, &format!("{file} is damaged: "), &|file| file.truncate(10));
     }

@@ -224,7 +224,8 @@ fn a_file_of_a_later_format_is_refused_with_both_versions() {
     client.ask::<Value>("SET kept v").unwrap();
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0));
-    let small = ["identity", "members", "secret", "boot", "shard-000/stopped"].map(String::from);
+    let small =
+        ["identity", "members", "secret", "boot", "origin", "shard-000/stopped"].map(String::from);
     for name in small.into_iter().chain(lone.segments()) {
         let path = lone.dir().join(&name);
         let whole = fs::read(&path).unwrap();

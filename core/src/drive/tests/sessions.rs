@@ -1,7 +1,7 @@
 //! Context tokens, and reads that must cover one.
 
 use super::*;
-use crate::node::Standing;
+use crate::node::Audience;
 
 fn get_with(context: &[u8], r: u8) -> Command<'_> {
     Command::Get(GetRequest { r, context, ..GET })
@@ -140,7 +140,7 @@ fn a_copied_disk_is_shown_to_nobody() {
     let commands =
         [get_with(&[], 1), Command::Put(PutRequest { w: 1, ..set(b"w") }), get_with(&[], 0)];
     for shard in 0..2 {
-        cluster.turn(at(1, shard), |turn| turn.input(Input::Standing(Standing::Copied)));
+        cluster.turn(at(1, shard), |turn| turn.input(Input::Audience(Audience::Nobody)));
         for (ticket, command) in commands.into_iter().enumerate() {
             let got = cluster.ask(at(1, shard), b"k", command);
             assert_eq!((got.status, got.values), (Status::Unavailable, vec![]));
@@ -155,12 +155,12 @@ fn a_copied_disk_is_shown_to_nobody() {
     assert_eq!(cluster.get(at(2, 0), b"k", 2).values, [b"v"], "the others do without it");
 
     // Its shards are told one after the other; whom one of them serves, all do.
-    cluster.turn(at(1, 0), |turn| turn.input(Input::Standing(Standing::Vouched)));
+    cluster.turn(at(1, 0), |turn| turn.input(Input::Audience(Audience::All)));
     for key in [b"a", b"b", b"c", b"d", b"e"] {
         let got = cluster.ask(at(1, 0), key, Command::Put(PutRequest { w: 1, ..set(b"v") }));
         assert_eq!(got.status, Status::Ok);
     }
-    cluster.turn(at(1, 1), |turn| turn.input(Input::Standing(Standing::Vouched)));
+    cluster.turn(at(1, 1), |turn| turn.input(Input::Audience(Audience::All)));
     assert_eq!(cluster.get(at(1, 1), b"k", 1).values, [b"v"]);
     cluster.check_idle();
 }
@@ -171,7 +171,7 @@ fn a_copied_disk_is_shown_to_nobody() {
 fn a_disk_in_its_place_is_shown_to_clients() {
     let mut cluster = Cluster::new(THREE);
     cluster.put(at(1, 0), b"k", set(b"v"));
-    cluster.turn(at(1, 0), |turn| turn.input(Input::Standing(Standing::InPlace)));
+    cluster.turn(at(1, 0), |turn| turn.input(Input::Audience(Audience::Clients)));
     assert_eq!(cluster.get(at(1, 0), b"k", 1).values, [b"v"]);
     let get = GetRequest { r: 1, forwarded: true, ..GET };
     let frame = frame_of(cluster.hop(Op::Get, 7), b"k", &Command::Get(get));

@@ -5,7 +5,7 @@ use ringmain_core::id::{RequestId, TopologyId};
 use ringmain_core::membership::member::Contact;
 use ringmain_core::membership::operation::Operation;
 use ringmain_core::membership::topology::Operations;
-use ringmain_core::node::{NodeInput, NodeOutput, Standing};
+use ringmain_core::node::{Audience, NodeInput, NodeOutput};
 use ringmain_core::shard::Input;
 use ringmain_core::wire::epochs::Epochs;
 use ringmain_core::wire::frame::{Frame, Hop, frame_length, write_frame};
@@ -239,13 +239,13 @@ impl World<'_> {
     fn publish(&mut self, node: usize) -> Result<(), Violation> {
         let process = self.hosts[node].process.as_mut().expect("its process runs");
         let machine = process.node.take().expect("it is not at work");
-        let standing = machine.standing();
-        self.hosts[node].is_copied &= standing != Standing::Vouched;
+        let audience = machine.audience();
+        self.hosts[node].is_copied &= audience != Audience::All;
         self.judge.on_rings(node, machine.published(), machine.rings())?;
         for shard in 0..self.hosts[node].stores.len() {
             let (rings, topology) = (machine.rings(), machine.published());
             self.turn(Site { node, shard }, |turn| {
-                turn.input(Input::Standing(standing));
+                turn.input(Input::Audience(audience));
                 turn.input(Input::Rings { rings, topology });
             })?;
         }
