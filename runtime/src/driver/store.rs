@@ -81,9 +81,9 @@ impl Driver {
                     let Some(file) = self.state.disk.file(segment) else {
                         unreachable!("the log writes to segments that were made");
                     };
-                    if self.net.write(file, offset.into(), buffer, then_sync, tag).is_err() {
-                        unreachable!("the log has one write open, the ring takes more");
-                    }
+                    let bytes = buffer.into_parts();
+                    let taken = self.net.write(file, offset.into(), bytes, then_sync, tag);
+                    taken.expect("the log has one write open, the ring takes more");
                 }
                 Request::Sync { segment } => {
                     let Some(file) = self.state.disk.file(segment) else {

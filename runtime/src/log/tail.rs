@@ -37,6 +37,12 @@ impl Batch {
     }
 }
 
+impl AsRef<[u8]> for Batch {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 /// What a write request writes. Cheap to clone; drop it before the completion is handed in, so
 /// that its memory is used again.
 #[derive(Clone)]
@@ -52,9 +58,10 @@ impl Deref for Buffer {
     }
 }
 
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        self
+impl Buffer {
+    /// The batch, and how many of its first bytes are left out.
+    pub(crate) fn into_parts(self) -> (Rc<dyn AsRef<[u8]>>, usize) {
+        (self.batch, self.from)
     }
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Tail {
     sealed: VecDeque<Rc<Batch>>,
     sealed_bytes: usize,
     spare: Vec<Box<[u8]>>,
+    /// Batches without their bytes, to be used again.
+    emptied: Vec<Rc<Batch>>,
 }
 
 impl Tail {
@@ -104,6 +113,7 @@ impl Tail {
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             spare: Vec::new(),
+            emptied: Vec::new(),
         }
     }
 
@@ -198,7 +208,14 @@ impl Tail {
         self.start = batch.end();
         self.sealed_bytes += self.used;
         self.used = 0;
-        self.sealed.push_back(Rc::new(batch));
+        let sealed = match self.emptied.pop() {
+            Some(mut emptied) => {
+                *Rc::get_mut(&mut emptied).expect("nobody else has it") = batch;
+                emptied
+            }
+            None => Rc::new(batch),
+        };
+        self.sealed.push_back(sealed);
     }
 
     /// The batch to write next, and the one after it.
@@ -213,13 +230,15 @@ impl Tail {
 
     /// Lets go of the front batch: its segment holds it.
     pub(super) fn release(&mut self) {
-        let Some(batch) = self.sealed.pop_front() else { return };
+        let Some(mut batch) = self.sealed.pop_front() else { return };
         self.sealed_bytes -= batch.used;
-        if let Ok(batch) = Rc::try_unwrap(batch) {
-            let is_common = batch.bytes.len() == TAIL_BUFFER_BYTES;
-            if is_common && self.spare.len() < TAIL_SPARE_COUNT_MAX {
-                self.spare.push(batch.bytes);
-            }
+        let Some(Batch { bytes, .. }) = Rc::get_mut(&mut batch) else { return };
+        let bytes = std::mem::take(bytes);
+        if bytes.len() == TAIL_BUFFER_BYTES && self.spare.len() < TAIL_SPARE_COUNT_MAX {
+            self.spare.push(bytes);
+        }
+        if self.emptied.len() < TAIL_SPARE_COUNT_MAX {
+            self.emptied.push(batch);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Files: writes with the sync linked behind them, syncs and reads.
 
 use std::fs::File;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::event::{Event, Token};
@@ -25,6 +26,8 @@ struct Write {
     tag: u64,
     /// Where the first byte goes.
     offset: u64,
+    /// Bytes before that one, which are not written.
+    from: usize,
     /// Bytes written so far.
     done: usize,
     then_sync: bool,
@@ -52,26 +55,25 @@ enum Linked {
 }
 
 impl HotRing {
-    /// Writes all of `bytes` at `offset`; `Written` follows. With `then_sync` the data of the file
-    /// is synced once all is written, and `Synced` follows a successful `Written`. The owner of
-    /// the bytes is dropped before `Written` comes out.
+    /// Writes all of `bytes` without the first `from` at `offset`; `Written` follows. With
+    /// `then_sync` the data of the file is synced once all is written, and `Synced` follows a
+    /// successful `Written`. The bytes are let go of before `Written` comes out.
     ///
     /// # Errors
-    /// Gives the bytes back if `file_operation_count_max` operations are in flight.
-    pub fn write<B: AsRef<[u8]> + 'static>(
+    /// If `file_operation_count_max` operations are in flight.
+    pub fn write(
         &mut self,
         file: &Arc<File>,
         offset: u64,
-        bytes: B,
+        (bytes, from): (Rc<dyn AsRef<[u8]>>, usize),
         then_sync: bool,
         tag: u64,
-    ) -> Result<(), (B, Full)> {
-        if self.writes.take_one().is_err() {
-            return Err((bytes, Full));
-        }
+    ) -> Result<(), Full> {
+        self.writes.take_one()?;
         let write = Write {
             tag,
             offset,
+            from,
             done: 0,
             then_sync,
             idle_count: 0,
@@ -81,7 +83,7 @@ impl HotRing {
         };
         let slot = self.writes.insert(write);
         let tokens = (Token::Write(slot), then_sync.then_some(Token::SyncBehind(slot)));
-        self.ring.write(file, offset, Box::new(bytes), 0, tokens);
+        self.ring.write(file, offset, bytes, from, tokens);
         Ok(())
     }
 
@@ -119,8 +121,8 @@ impl HotRing {
         let (Handle::File(file), Lent::Shared(bytes)) = (completion.handle, completion.lent) else {
             return None;
         };
-        let length = (*bytes).as_ref().len();
         let write = self.writes.find(slot)?;
+        let length = (*bytes).as_ref().len().saturating_sub(write.from);
         let written = match completion.result {
             Ok(written) => written as usize,
             Err(Errno(libc::EINTR | libc::EAGAIN)) => 0,
@@ -136,7 +138,7 @@ impl HotRing {
         if write.idle_count >= IDLE_COUNT_MAX {
             return self.on_write_failed(slot, Errno(libc::EIO));
         }
-        let (offset, from) = (write.offset + write.done as u64, write.done);
+        let (offset, from) = (write.offset + write.done as u64, write.from + write.done);
         self.ring.write(&file, offset, bytes, from, (Token::Write(slot), None));
         None
     }

@@ -47,8 +47,8 @@ pub enum Lent {
     Bytes(Vec<u8>),
     /// Pieces to send.
     Message(Box<Message>),
-    /// Bytes to write that something else owns.
-    Shared(Box<dyn AsRef<[u8]>>),
+    /// Bytes to write that others read meanwhile.
+    Shared(Rc<dyn AsRef<[u8]>>),
     /// Where to connect, and for how long to try.
     Target(Box<(SocketAddrAny, Timespec)>),
     /// How long to wait.

@@ -121,13 +121,13 @@ impl<T: Copy> Ring<T> {
         &mut self,
         file: &Arc<File>,
         offset: u64,
-        bytes: Box<dyn AsRef<[u8]>>,
+        bytes: Rc<dyn AsRef<[u8]>>,
         from: usize,
         (token, then_sync): (T, Option<T>),
     ) -> OperationId {
         let handle = Handle::File(Arc::clone(file));
         // Asked for once per write: nothing obliges `as_ref` to say the same twice. It is on the
-        // heap already, so moving the box below moves no byte.
+        // heap already, so moving the pointer below moves no byte.
         let part = (*bytes).as_ref().get(from..).unwrap_or_default();
         let mut entry = opcode::Write::new(Fd(handle.raw()), part.as_ptr(), length(part.len()))
             .offset(offset)

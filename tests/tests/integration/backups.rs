@@ -41,7 +41,7 @@ fn reap_all(cluster: &Cluster, client: &mut Client) {
     });
     let native = cluster.native(1).to_string();
     let mut reaper = Ringmain::spawn(&["reap", "--node", &native]);
-    until_within("no tombstone at any node", 2 * REAPING_PATIENCE, || {
+    until_within("no tombstone at any node", REAPING_PATIENCE, || {
         metric(cluster, 0..3, "ringmain_tombstones") == 0
     });
     reaper.wait();

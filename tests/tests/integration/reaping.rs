@@ -32,8 +32,10 @@ const FORMED_COUNT: u64 = 16;
 /// As above, and what clocks may differ by.
 pub(super) const GRACE: Duration = Duration::from_secs(11);
 
-/// Between the two questions of a reaping lie 60 s, and before the first the grace.
-pub(super) const REAPING_PATIENCE: Duration = Duration::from_secs(150);
+/// Between the two questions of a reaping lie 60 s. Before the first lies the grace, or the minute
+/// in which a node that has started does not agree; and whoever just missed that looks again within
+/// a minute. So much is usual, and as much again is for a crowded machine.
+pub(super) const REAPING_PATIENCE: Duration = Duration::from_secs(2 * 180);
 
 /// The exit code of a command at node `node`, its output and its failure.
 pub(super) fn ask(cluster: &Cluster, node: usize, words: &[&str]) -> (i32, String, String) {

@@ -6,6 +6,11 @@ use std::sync::Arc;
 use super::*;
 use crate::sys::Errno;
 
+/// All of these bytes.
+fn whole(bytes: impl AsRef<[u8]> + 'static) -> (Rc<dyn AsRef<[u8]>>, usize) {
+    (Rc::new(bytes), 0)
+}
+
 fn ended(ring: &mut HotRing) -> (u64, bool, Result<(), Errno>) {
     match next(ring) {
         Seen::Other(Event::Written { tag, result }) => (tag, false, result),
@@ -22,7 +27,7 @@ fn what_is_written_is_read() {
     for (tag, then_sync) in [(1, false), (2, true)] {
         let shared: Rc<[u8]> = bytes.as_slice().into();
         let offset = tag * (4 << 20);
-        ring.write(&file, offset, Rc::clone(&shared), then_sync, tag).unwrap();
+        ring.write(&file, offset, whole(Rc::clone(&shared)), then_sync, tag).unwrap();
         assert_eq!(ended(&mut ring), (tag, false, Ok(())));
         assert_eq!(Rc::strong_count(&shared), 1, "dropped before the event");
         if then_sync {
@@ -45,7 +50,7 @@ fn a_read_that_drops_gives_the_same_or_is_refused() {
     let mut ring = HotRing::new(small()).unwrap();
     let file = Arc::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap());
     let bytes = pattern(4, 1 << 20);
-    ring.write(&file, 0, bytes.clone(), true, 1).unwrap();
+    ring.write(&file, 0, whole(bytes.clone()), true, 1).unwrap();
     assert_eq!(ended(&mut ring), (1, false, Ok(())));
     assert_eq!(ended(&mut ring), (1, true, Ok(())));
     ring.read(&file, 4096, (vec![0; 8192], true), 2).unwrap();
@@ -62,7 +67,7 @@ fn a_failed_write_is_not_synced() {
     let mut ring = HotRing::new(small()).unwrap();
     let path = tempfile::NamedTempFile::new().unwrap();
     let file = Arc::new(File::open(path.path()).unwrap());
-    ring.write(&file, 0, b"x", true, 1).unwrap();
+    ring.write(&file, 0, whole(b"x"), true, 1).unwrap();
     assert_eq!(ended(&mut ring), (1, false, Err(Errno(libc::EBADF))));
     ring.sync(&file, 2).unwrap();
     assert_eq!(ended(&mut ring), (2, true, Ok(())));
@@ -73,7 +78,7 @@ fn a_failed_write_is_not_synced() {
 fn a_full_disk_is_an_error() {
     let mut ring = HotRing::new(small()).unwrap();
     let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
-    ring.write(&full, 0, vec![1; 100], true, 1).unwrap();
+    ring.write(&full, 0, whole(vec![1; 100]), true, 1).unwrap();
     assert_eq!(ended(&mut ring), (1, false, Err(Errno(libc::ENOSPC))));
     assert_quiet(&mut ring, 0);
 }
@@ -93,7 +98,8 @@ fn short_writes_are_continued_and_then_synced() {
             { reader }.read_exact(&mut all).unwrap();
             assert!(all == bytes);
         });
-        ring.write(&file, 0, pattern(8, 1 << 20), true, 1).unwrap();
+        let (with_others, _) = whole([&[7; 13], &pattern(8, 1 << 20)[..]].concat());
+        ring.write(&file, 0, (with_others, 13), true, 1).unwrap();
         assert_eq!(ended(&mut ring), (1, false, Ok(())));
         assert_eq!(ended(&mut ring), (1, true, Err(Errno(libc::EINVAL))));
         reader.join().unwrap();
@@ -107,10 +113,10 @@ fn more_operations_than_allowed_are_refused() {
     let mut ring = HotRing::new(config).unwrap();
     let file = Arc::new(tempfile::tempfile().unwrap());
     for _ in 0..10 {
-        ring.write(&file, 0, vec![1; 10], true, 1).unwrap();
+        ring.write(&file, 0, whole(vec![1; 10]), true, 1).unwrap();
         ring.sync(&file, 2).unwrap();
         ring.read(&file, 0, (vec![0; 10], false), 3).unwrap();
-        assert_eq!(ring.write(&file, 0, vec![7], true, 4), Err((vec![7], Full)));
+        assert_eq!(ring.write(&file, 0, whole(vec![7]), true, 4), Err(Full));
         assert_eq!(ring.sync(&file, 4), Err(Full));
         assert_eq!(ring.read(&file, 0, (vec![7], false), 4), Err((vec![7], Full)));
         let mut events = 0;
@@ -138,7 +144,7 @@ fn writes_through_tiny_queues() {
         // An odd entry, so that a write and its sync come to meet one free entry.
         ring.sync(&file, 99).unwrap();
         for tag in 0..60 {
-            ring.write(&file, tag * 100, vec![tag as u8 + round; 100], true, tag).unwrap();
+            ring.write(&file, tag * 100, whole(vec![tag as u8 + round; 100]), true, tag).unwrap();
         }
         let mut written = [false; 60];
         let mut synced = 0;
