@@ -262,7 +262,8 @@ impl Ours {
                 self.batches.push(buffer.len());
                 let tag = buffer.len() as u64;
                 let file = self.log.maps_mut().file(segment);
-                let started = self.ring.write(file, offset.into(), buffer, then_sync, tag);
+                let bytes = buffer.into_parts();
+                let started = self.ring.write(file, offset.into(), bytes, then_sync, tag);
                 assert!(started.is_ok(), "one write is open, the ring takes more");
             }
             Request::Sync { segment } => {
@@ -327,7 +328,7 @@ impl Control {
                 self.end = 0;
             }
             let file = self.files.last().expect("there is room for all");
-            let first = Box::new(First(Rc::clone(&self.bytes), *bytes));
+            let first = Rc::new(First(Rc::clone(&self.bytes), *bytes));
             self.ring.write(file, self.end, first, 0, ((), Some(())));
             let mut ended_count = 0;
             while ended_count < 2 {

@@ -60,7 +60,7 @@ impl Deref for Buffer {
 
 impl Buffer {
     /// The batch, and how many of its first bytes are left out.
-    pub(crate) fn into_parts(self) -> (Rc<dyn AsRef<[u8]>>, usize) {
+    pub fn into_parts(self) -> (Rc<dyn AsRef<[u8]>>, usize) {
         (self.batch, self.from)
     }
 }
