@@ -94,6 +94,9 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
         ClientError::TooOld { .. } => "upgrade the older of the two, see `ringmain cluster status`",
         ClientError::OtherSecret => "give this cluster's secret",
         ClientError::NoRandom(_) => "provide /dev/urandom",
+        ClientError::Failed { status: Status::Unavailable, needed: 0, .. } => {
+            "ask another --node; /ready of this one may say why it serves nobody"
+        }
         ClientError::Failed { status, .. } => match status {
             Status::NoQuorum => "the value may appear later; see `ringmain cluster status`",
             Status::Unavailable => "wait for nodes to return, or ask for fewer copies",

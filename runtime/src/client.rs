@@ -386,9 +386,7 @@ fn failure(status: &Status, needed: u8, got: u8) -> String {
         Status::Ok => "OK".into(),
         Status::NoQuorum => format!("NOQUORUM {needed} {got}: the outcome is unknown"),
         Status::Unavailable if needed > 0 => format!("UNAVAILABLE needed={needed} nodes={got}"),
-        Status::Unavailable => {
-            "UNAVAILABLE: try another node, /ready of this one may say why".into()
-        }
+        Status::Unavailable => "UNAVAILABLE".into(),
         Status::BadContext => "BADCONTEXT: not a context of this key".into(),
         Status::TooLarge => "TOOLARGE: the key or value exceeds the node's limits".into(),
         Status::Siblings => "SIBLINGS: too many concurrent values".into(),

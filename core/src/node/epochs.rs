@@ -27,8 +27,8 @@
 //! another topology. Clients are served as by a node that is cut off, if the disk is where the last
 //! life left it ([`Audience`]): so one that starts alone answers them. It is vouched for by a
 //! settled member that is itself; or, where none is, as after a stop of all, by all of them, or
-//! after [`VOUCH_PAUSE`] by those that are there. Who was never in a cluster with others has nobody
-//! to ask. It then has on disk what it was told: an epoch that was raised for an erasing before it
+//! after [`VOUCH_PAUSE`] by those that are there. But not where it was copied: those may be copies
+//! of the same time. Who was never in a cluster with others has nobody to ask. It then has on disk what it was told: an epoch that was raised for an erasing before it
 //! became a member, too.
 //!
 //! A copy may be put back in the midst of a reaping to which its former life has agreed. So a floor
@@ -316,6 +316,7 @@ impl Node<'_> {
     pub(super) fn next_review(&self) -> Option<Instant> {
         let is_waiting =
             self.epochs.trust == Trust::Waiting && self.is_member() && !self.persisting;
+        let is_waiting = is_waiting && self.config.in_place;
         self.epochs.first_heard.filter(|_| is_waiting).map(|at| at + VOUCH_PAUSE)
     }
 
@@ -334,9 +335,10 @@ impl Node<'_> {
         let Known { has_voucher, first_heard, .. } = &self.epochs;
         let me = self.config.member.node;
         let has_told = |node: NodeId| node == me || self.epochs.stated(node).is_some();
+        let has_waited = first_heard.is_some_and(|at| at + VOUCH_PAUSE <= now);
         let is_enough = *has_voucher
             || self.rings.holders().all(has_told)
-            || first_heard.is_some_and(|at| at + VOUCH_PAUSE <= now);
+            || self.config.in_place && has_waited;
         if !is_enough {
             return false;
         }

@@ -129,6 +129,44 @@ fn an_older_copy_is_told_so_before_its_shards_may_speak() {
     assert_eq!(world.epochs(2), (0, 0), "nor does it take over what would hide it");
 }
 
+/// Two of three are copies of one time: neither has heard of what the third one knows.
+#[test]
+fn copies_do_not_vouch_for_each_other() {
+    let mut world = World::formed(9, 3);
+    let copies = [1, 2].map(|node| (node, world.copy(node)));
+    world.raise(3, 0);
+    world.crash(3);
+    for (node, copy) in copies {
+        world.put_back(node, copy);
+        world.servers.get_mut(&node).unwrap().node.config.in_place = false;
+    }
+    world.run(LONG);
+    for node in [1, 2].map(|node| &world.servers[&node].node) {
+        assert!(!node.asks_epochs(node.peers[0]), "they have spoken to each other");
+        assert_eq!(node.audience(), Audience::Nobody);
+        assert_eq!(node.next_review(), None, "no time makes it better");
+    }
+    world.restart(3);
+    world.run(LONG);
+    assert!([1, 2].iter().all(|node| world.servers[node].is_outdated));
+    assert!(!world.servers[&3].is_outdated);
+}
+
+#[test]
+fn copies_of_all_members_vouch_for_each_other() {
+    let mut world = World::formed(10, 3);
+    let copies = [1, 2, 3].map(|node| (node, world.copy(node)));
+    world.raise(3, 0);
+    (1..=3).for_each(|node| world.crash(node));
+    for (node, copy) in copies {
+        world.put_back(node, copy);
+        world.servers.get_mut(&node).unwrap().node.config.in_place = false;
+    }
+    world.run(LONG);
+    let outdated = world.servers.values().filter(|server| server.is_outdated).count();
+    assert_eq!((outdated, world.all_vouched()), (0, true), "nobody knows better");
+}
+
 #[test]
 fn a_copy_as_new_as_all_that_was_raised_is_taken() {
     let mut world = World::formed(4, 3);
