@@ -24,12 +24,12 @@
 //!
 //! Until it is vouched for, a node gives its shards the topology under a name of its own
 //! ([`Node::published`]): whatever they send to others, or are asked by them, is refused as of
-//! another topology. Clients are served as by a node that is cut off, if the disk is where the last
-//! life left it ([`Audience`]): so one that starts alone answers them. It is vouched for by a
+//! another topology. Clients are served as by a node that is cut off, if the disk is where the
+//! last life left it ([`Audience`]): so one that starts alone answers them. It is vouched for by a
 //! settled member that is itself; or, where none is, as after a stop of all, by all of them, or
 //! after [`VOUCH_PAUSE`] by those that are there. But not where it was copied: those may be copies
-//! of the same time. Who was never in a cluster with others has nobody to ask. It then has on disk what it was told: an epoch that was raised for an erasing before it
-//! became a member, too.
+//! of the same time. Who was never in a cluster with others has nobody to ask. It then has on disk
+//! what it was told: an epoch that was raised for an erasing before it became a member, too.
 //!
 //! A copy may be put back in the midst of a reaping to which its former life has agreed. So a floor
 //! counts what members said last themselves, not only the greatest that is known of them; and a
