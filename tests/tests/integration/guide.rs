@@ -129,7 +129,7 @@ impl Shell {
         let mut awaited = typed.printed.iter().filter(|line| *line != ELLIPSIS).peekable();
         let (mut code, mut all) = (None, Vec::new());
         while code.is_none() || awaited.peek().is_some() {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let line = self.lines.recv_timeout(5 * PATIENCE);
             let Ok(line) = line else { panic!("{command}: no {:?} in {all:#?}", awaited.peek()) };
             if let Some(found) = line.strip_prefix(END) {
                 code = Some(found.to_owned());
