@@ -42,7 +42,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmain_core::id::{Boot, ClusterId, NodeId};
 
@@ -130,12 +130,17 @@ impl DataDir {
     /// Begins a process life: a number greater than every earlier one of this node, than
     /// `floor` (the greatest that others have seen of it; 0 if unknown), and not below the
     /// clock's, so that even a restored old directory gets a new one. Synced before it returns.
-    /// The clock only adds safety.
+    /// The clock only adds safety. Within a second it says nothing of which life is the younger
+    /// one, so who may follow a life that it does not know of waits for the next: up to a second.
     ///
     /// # Errors
     /// Also when 40 bits are used up, or when the number is missing beside an identity.
     pub fn next_boot(&self, floor: Boot) -> Result<Boot, DataDirError> {
         let last = self.last_boot()?;
+        // What keeps a start from knowing that is told by whoever acts upon it.
+        if self.identity()?.is_some() && !self.is_in_place().unwrap_or(false) {
+            std::thread::sleep(until_next_second(SystemTime::now()));
+        }
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let [noise] = random_bytes()?;
         match boot_after(last.0.max(floor.0), seconds, noise) {
@@ -288,6 +293,12 @@ pub fn random_cluster_id() -> Result<ClusterId, DataDirError> {
             return Ok(id);
         }
     }
+}
+
+/// Never 0, and not more than a second.
+fn until_next_second(now: SystemTime) -> Duration {
+    let begun = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    Duration::from_secs(1) - Duration::from_nanos(begun.into())
 }
 
 /// The next boot number after `last`, or `None` when 40 bits do not hold it. A clock beyond 40

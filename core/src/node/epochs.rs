@@ -314,9 +314,10 @@ impl Node<'_> {
 
     /// When the members that are there are enough to be vouched for by.
     pub(super) fn next_review(&self) -> Option<Instant> {
-        let is_waiting =
-            self.epochs.trust == Trust::Waiting && self.is_member() && !self.persisting;
-        let is_waiting = is_waiting && self.config.in_place;
+        let is_waiting = self.epochs.trust == Trust::Waiting
+            && self.config.in_place
+            && self.is_member()
+            && !self.persisting;
         self.epochs.first_heard.filter(|_| is_waiting).map(|at| at + VOUCH_PAUSE)
     }
 

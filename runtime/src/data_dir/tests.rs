@@ -473,3 +473,19 @@ fn a_copied_directory_is_not_in_its_place() {
     assert!(!dir.is_in_place().unwrap(), "as who puts back a snapshot says");
     fs::remove_dir_all(moved).unwrap();
 }
+
+/// The other nodes take the greater number for the younger process, and have the other one stop.
+#[test]
+fn a_copy_that_is_put_back_begins_the_younger_life() {
+    for _ in 0..4 {
+        let (folder, dir) = filled();
+        let copied = copy(folder.path());
+        let unknown_to_it = dir.next_boot(Boot(0)).unwrap();
+        drop(dir);
+        let dir = DataDir::open(copied.path()).unwrap();
+        assert!(dir.next_boot(Boot(0)).unwrap() > unknown_to_it);
+    }
+    let at = |nanos| until_next_second(UNIX_EPOCH + Duration::new(7, nanos));
+    assert_eq!(at(0), Duration::from_secs(1));
+    assert_eq!(at(999_999_999), Duration::from_nanos(1));
+}
