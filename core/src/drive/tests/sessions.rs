@@ -141,6 +141,8 @@ fn a_copied_disk_is_shown_to_nobody() {
         [get_with(&[], 1), Command::Put(PutRequest { w: 1, ..set(b"w") }), get_with(&[], 0)];
     for shard in 0..2 {
         cluster.turn(at(1, shard), |turn| turn.input(Input::Audience(Audience::Nobody)));
+        let partition = cluster.key(b"k").partition;
+        assert!(!cluster.sites[&at(1, shard)].shard.reads_alone(partition, 1, 0));
         for (ticket, command) in commands.into_iter().enumerate() {
             let got = cluster.ask(at(1, shard), b"k", command);
             assert_eq!((got.status, got.values), (Status::Unavailable, vec![]));
