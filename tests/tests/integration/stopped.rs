@@ -85,6 +85,7 @@ fn what_a_stopped_replica_missed_is_kept_for_it() {
     let mut client = cluster.client(0);
     client.ask::<Value>("RM.PUT cart - apples W 3").unwrap();
     cluster.process(2).signal(Signal::STOP);
+    until("all its threads to stand", || stands(cluster.process(2).id()));
     // Before anybody has noticed: it is sent to the stopped one, too, and succeeds without.
     client.ask::<Value>("SET cart pears").unwrap();
     until("a hint", || metric(&cluster, 0, "hints") >= 1.0);
