@@ -106,6 +106,8 @@ pub struct HealthFigures {
     pub hedges: u64,
     /// Hints for owners that did not do their share of a write that had succeeded without them.
     pub stragglers: u64,
+    /// Requests passed on to another shard, or to another node.
+    pub forwards: u64,
 }
 
 /// All peers of a shard. See the module.

@@ -111,6 +111,7 @@ impl Shard<'_> {
         let forwarded = request.forwarded || matches!(target, Target::Node(_));
         let deadline_ms = deadline_ms(now, request.deadline);
         let partition = request.key.partition;
+        self.health.figures.forwards += 1;
         self.output(Output::Forward { op, target, partition, forwarded, deadline_ms });
     }
 

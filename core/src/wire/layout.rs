@@ -224,6 +224,17 @@ layouts! {
         operation_bytes: U16,
         reserved: U32,
     }
+    /// ROUTES.
+    Routes {
+        known: U64,
+    }
+    /// ROUTES_REPLY without nodes and rows.
+    RoutesReply {
+        partition_bits: u8,
+        row: u8,
+        node_count: U16,
+        reserved: U32,
+    }
     /// SCAN and PAGE.
     Scan {
         partition: U16,

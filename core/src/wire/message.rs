@@ -13,6 +13,7 @@ use super::payload::{Malformed, Payload};
 use super::peer::{Ack, Hint, Read, ReadSame, Reject};
 use super::put::PutRequest;
 use super::reply::Reply;
+use super::routes::{RoutesReply, RoutesRequest};
 use super::scan::{Page, ScanRequest};
 use super::survey::{Erase, Survey, Surveyed};
 use super::topology::{Staged, Topology};
@@ -36,6 +37,10 @@ pub enum Message<'a> {
     Put(PutRequest<'a>),
     /// REPLY.
     Reply(Reply<'a>),
+    /// ROUTES.
+    Routes(RoutesRequest),
+    /// ROUTES_REPLY.
+    RoutesReply(RoutesReply<'a>),
     /// REPLICATE, with a Record v1 that is not checked here.
     Replicate(&'a [u8]),
     /// REPLICATE_SYNC, with the same.
@@ -151,6 +156,8 @@ impl<'a> Message<'a> {
             Op::Get => GetRequest::new_checked(payload).map(Message::Get),
             Op::Put => PutRequest::new_checked(payload).map(Message::Put),
             Op::Reply => Reply::new_checked(payload).map(Message::Reply),
+            Op::Routes => RoutesRequest::new_checked(payload).map(Message::Routes),
+            Op::RoutesReply => RoutesReply::new_checked(payload).map(Message::RoutesReply),
             Op::Replicate => present(payload).map(Message::Replicate),
             Op::ReplicateSync => present(payload).map(Message::ReplicateSync),
             Op::Ack => Ack::new_checked(payload).map(Message::Ack),
@@ -238,6 +245,8 @@ impl<'a> Message<'a> {
             Message::Get(_) => Op::Get,
             Message::Put(_) => Op::Put,
             Message::Reply(_) => Op::Reply,
+            Message::Routes(_) => Op::Routes,
+            Message::RoutesReply(_) => Op::RoutesReply,
             Message::Replicate(_) => Op::Replicate,
             Message::ReplicateSync(_) => Op::ReplicateSync,
             Message::Ack(_) => Op::Ack,
@@ -316,6 +325,8 @@ impl<'a> Message<'a> {
             Message::Get(payload) => visit(payload),
             Message::Put(payload) => visit(payload),
             Message::Reply(payload) => visit(payload),
+            Message::Routes(payload) => visit(payload),
+            Message::RoutesReply(payload) => visit(payload),
             Message::Replicate(record) | Message::ReplicateSync(record) => visit(record),
             Message::Ack(payload) => visit(payload),
             Message::Read(payload) => visit(payload),

@@ -133,6 +133,23 @@
 //!   16   4  value_bytes
 //!   20   4  reserved
 //!   24 value_bytes  value
+//! ROUTES=19: 8 bytes; since 2
+//!    0   8  known            topology of the routes that the client has, 0 = none
+//! ROUTES_REPLY=20: 8 bytes, then nodes, then the places of all partitions; since 2
+//!    0   1  partition_bits   log2 of the partitions; 0 = the routes asked about hold, and the
+//!                            rest is 0
+//!    1   1  row              places for each partition, 0..=REPLICA_COUNT_MAX
+//!    2   2  node_count       0..=MEMBER_COUNT_MAX
+//!    4   4  reserved
+//! node in a ROUTES_REPLY: 24 bytes
+//!    0   4  node             not 0
+//!    4   2  native_port      not 0
+//!    6   2  shards           1..=SHARD_COUNT_MAX; partition p is with shard
+//!                            p x shards / partitions, and HELLO names the shard
+//!    8  16  ip               IPv4 as ::ffff:a.b.c.d
+//! place in a ROUTES_REPLY: 2 bytes
+//!    0   2  index            of a node that coordinates the partition, the first to be asked
+//!                            first; behind the last 65535
 //!
 //! REPLICATE=32 REPLICATE_SYNC=33: 0 bytes, then Record v1; has a key
 //! ACK=34: 16 bytes
@@ -339,6 +356,7 @@ pub mod peer;
 pub mod place;
 pub mod put;
 pub mod reply;
+pub mod routes;
 pub mod scan;
 pub mod survey;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::epochs::Claim;
 use super::layout;
+use super::routes::RouteNode;
 use super::{
     ADMIN_BYTES_MAX, CONTEXT_BYTES_MAX, COVERED_BYTES, FIRST_BYTES, HANDSHAKE_VERSION,
     ITEM_BYTES_MAX, SECRET_BYTES_MAX,
@@ -9,8 +10,8 @@ use super::{
 use crate::limits::{
     BODY_BYTES_MAX, COMPACT_ENTRY_COUNT_MAX, EXCHANGE_ENTRY_COUNT_MAX, EXCHANGE_FETCH_COUNT_MAX,
     EXCHANGE_HASH_COUNT_MAX, EXCHANGE_RANGE_COUNT_MAX, GOSSIP_BYTES_MAX, KEY_BYTES_MAX,
-    MEMBER_COUNT_MAX, NAME_BYTES_MAX, OPERATION_COUNT_MAX, STAGED_COUNT_MAX,
-    SURVEY_ENTRY_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
+    MEMBER_COUNT_MAX, NAME_BYTES_MAX, OPERATION_COUNT_MAX, PARTITION_BITS_MAX, REPLICA_COUNT_MAX,
+    STAGED_COUNT_MAX, SURVEY_ENTRY_COUNT_MAX, UPDATE_COUNT_MAX, VALUE_BYTES_MAX,
 };
 
 codes! {
@@ -32,6 +33,10 @@ codes! {
         Put = 17,
         /// The answer to both.
         Reply = 18,
+        /// Who coordinates which partition?
+        Routes = 19,
+        /// They do.
+        RoutesReply = 20,
         /// Store this record, joined with yours.
         Replicate = 32,
         /// The same, and acknowledge only once it is on disk.
@@ -186,6 +191,12 @@ impl Op {
             | Op::HintSync
             | Op::PageReply
             | Op::ExchangeRecord => BODY_BYTES_MAX,
+            Op::Routes => COVERED_BYTES + size_of::<layout::Routes>(),
+            Op::RoutesReply => {
+                let nodes = MEMBER_COUNT_MAX * size_of::<RouteNode>();
+                let rows = 2 * REPLICA_COUNT_MAX << PARTITION_BITS_MAX;
+                COVERED_BYTES + size_of::<layout::RoutesReply>() + nodes + rows
+            }
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),
             Op::Read => keyed + size_of::<layout::Read>(),
             Op::Reject => COVERED_BYTES + size_of::<layout::Reject>(),
@@ -243,6 +254,7 @@ impl Op {
     /// The version that brought it: it is never sent to who speaks an older one.
     pub const fn since(self) -> u8 {
         match self {
+            Op::Routes | Op::RoutesReply => 2,
             Op::Reap | Op::ReapStatus | Op::Survey | Op::Surveyed | Op::Erase => 2,
             _ => 1,
         }

@@ -118,6 +118,16 @@ def page(partition, first, last, keys, entries):
     return out
 
 
+NONE = 65535
+
+
+def routes(partition_bits, row, nodes, rows):
+    out = pack("<BBHI", partition_bits, row, len(nodes), 0)
+    for node, port, shards, last in nodes:
+        out += pack("<IHH", node, port, shards) + bytes(10) + b"\xff\xff\x7f\0\0" + bytes([last])
+    return out + pack(f"<{len(rows)}H", *rows)
+
+
 UPDATES = (update(0xAABBCCDD, 3, 0x1234567890, 0x11223344, 2) + update(7, 0, 1, 0, 1)
            + update(8, 0xFFFFFFFF, (1 << 40) - 1, 0, 3))
 SEED = 0x99AABBCCDDEEFF00
@@ -142,6 +152,10 @@ FRAMES = [
     ("put_expiry_only", 17, KEY, put((0, 0, 0, 0), 4 + 16 + 64, 6, 0, 1800000000000, b"", b"")),
     ("reply", 18, b"", reply(0, 2, 3, 2, 1, ORDER, b"token", [(9, 0, b"new"), (8, 77, b"")])),
     ("reply_no_quorum", 18, b"", reply(1, 2, 1, 0, 0, bytes(8), b"", [])),
+    ("routes", 19, b"", pack("<Q", 0x1112131415161718)),
+    ("routes_same", 20, b"", bytes(8)),
+    ("routes_reply", 20, b"", routes(6, 2, [(7, 7400, 4, 1), (9, 7401, 1, 2)],
+                                     [1, 0] + 62 * [0, NONE] + [NONE, NONE])),
     ("replicate", 32, KEY, RECORD),
     ("replicate_sync", 33, KEY, RECORD),
     ("ack", 34, b"", ORDER + pack("<B7x", 1)),

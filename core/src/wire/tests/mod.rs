@@ -29,6 +29,7 @@ mod handshake;
 mod payloads;
 mod place;
 mod random;
+mod routes;
 mod scan;
 mod survey;
 mod table;
@@ -93,6 +94,7 @@ fn reply(head: ReplyHead, context: &[u8], siblings: &[ReplySibling<'_>]) -> Mess
 fn samples() -> Vec<(&'static str, &'static [u8], Message<'static>)> {
     let mut all = handshake_samples();
     all.extend(client_samples());
+    all.extend(routes::samples());
     all.extend(peer_samples());
     all.extend(topology_samples());
     all.extend(verb_samples());

@@ -63,6 +63,13 @@ fn structs() -> Vec<(&'static str, Fields)> {
         ("PUT=17", layout::Put::FIELDS),
         ("REPLY=18", layout::Reply::FIELDS),
         ("sibling in a REPLY", layout::Sibling::FIELDS),
+        ("ROUTES=19", layout::Routes::FIELDS),
+        ("ROUTES_REPLY=20", layout::RoutesReply::FIELDS),
+        (
+            "node in a ROUTES_REPLY",
+            &[(0, 4, "node"), (4, 2, "native_port"), (6, 2, "shards"), (8, 16, "ip")],
+        ),
+        ("place in a ROUTES_REPLY", &[(0, 2, "index")]),
         ("REPLICATE=32 REPLICATE_SYNC=33", &[]),
         ("ACK=34", layout::Ack::FIELDS),
         ("READ=35", layout::Read::FIELDS),
