@@ -60,6 +60,7 @@ measured! {
         CommandsShed "commands_shed_total" "Long commands given up half-way for lack of memory.",
         RequestsFailed "requests_failed_total" "Requests answered with an error.",
         RequestsBusy "requests_busy_total" "Of these, told to try again: too much waits.",
+        RequestsForwarded "requests_forwarded_total" "Requests passed on to who has the key.",
         PeersSuspected "peers_suspected_total" "Peers found silent behind standing links.",
         SuspectWaits "suspect_waits_total" "Frames to suspects that a quorum needed.",
         ReadHedges "read_hedges_total" "Reads that asked one node more.",

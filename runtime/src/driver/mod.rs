@@ -30,6 +30,7 @@ mod plan;
 mod reap;
 mod relief;
 mod resp;
+mod routes;
 mod scrub;
 mod status;
 mod store;

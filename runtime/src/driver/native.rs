@@ -313,6 +313,7 @@ impl State {
             | Op::Reap
             | Op::ReapStatus => self.on_admin_frame(link, node, frame),
             Op::Get | Op::Put if node.is_none() => self.on_client_request(link, frame),
+            Op::Routes if node.is_none() => self.on_routes(link, &frame),
             Op::Scan if node.is_none() => Err(FrameRefused::NotPermitted),
             Op::Get | Op::Put | Op::Scan | Op::ReadReply | Op::PageReply
                 if frame.is_of(self.engine.settings.cluster_digest)

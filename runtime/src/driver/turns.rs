@@ -119,6 +119,7 @@ impl State {
         recorder.reach(Counter::SuspectWaits, health.waits);
         recorder.reach(Counter::ReadHedges, health.hedges);
         recorder.reach(Counter::StragglerHints, health.stragglers);
+        recorder.reach(Counter::RequestsForwarded, health.forwards);
         recorder.set(Gauge::PeersSuspect, self.engine.shard.suspects().count() as u64);
         recorder.set(Gauge::Connections, connection_count as u64);
         recorder.set(Gauge::Requests, self.engine.request_count() as u64);

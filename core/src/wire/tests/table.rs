@@ -50,6 +50,12 @@ type Fields = &'static [(usize, usize, &'static str)];
 
 /// Every heading, and the fields of the code.
 fn structs() -> Vec<(&'static str, Fields)> {
+    let mut all = structs_of_clients();
+    all.extend(structs_of_nodes());
+    all
+}
+
+fn structs_of_clients() -> Vec<(&'static str, Fields)> {
     vec![
         ("hop part", layout::Hop::FIELDS),
         ("place part", layout::Place::FIELDS),
@@ -70,6 +76,11 @@ fn structs() -> Vec<(&'static str, Fields)> {
             &[(0, 4, "node"), (4, 2, "native_port"), (6, 2, "shards"), (8, 16, "ip")],
         ),
         ("place in a ROUTES_REPLY", &[(0, 2, "index")]),
+    ]
+}
+
+fn structs_of_nodes() -> Vec<(&'static str, Fields)> {
+    vec![
         ("REPLICATE=32 REPLICATE_SYNC=33", &[]),
         ("ACK=34", layout::Ack::FIELDS),
         ("READ=35", layout::Read::FIELDS),

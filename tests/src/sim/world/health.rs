@@ -10,7 +10,7 @@ use super::World;
 
 /// Marks what a turn has brought about.
 pub(super) fn mark(marks: &mut Marks, before: HealthFigures, after: HealthFigures) {
-    let HealthFigures { opened, closed, waits, hedges, stragglers } = after;
+    let HealthFigures { opened, closed, waits, hedges, stragglers, forwards: _ } = after;
     for (mark, before, after) in [
         (Mark::PeerSuspected, before.opened, opened),
         (Mark::SuspectHeard, before.closed, closed),
