@@ -1,8 +1,14 @@
-//! A native client that blocks: for commands, tests and tools, one request at a time; and what goes
-//! over its connection ([`Codec`]), for those who want many at a time.
+//! Clients of the native protocol.
 //!
-//! It speaks to one node, which coordinates or passes on; it does not follow the ring. Frames
-//! are checked whole before any of them is believed, and memory grows only as bytes arrive.
+//! | client | speaks to | and |
+//! |---|---|---|
+//! | [`ClusterClient`] | the shards that have the keys, of all nodes | runs on glommio |
+//! | [`blocking::ClusterClient`] | likewise | blocks, or has many requests in flight |
+//! | [`router::Router`] | likewise | does no I/O: for other runtimes |
+//! | [`Client`] | one node, which coordinates or passes on | blocks; manages clusters, too |
+//! | [`Codec`] | likewise | does no I/O |
+//!
+//! Frames are checked whole before any of them is believed, and memory grows only as bytes arrive.
 //!
 //! Connections: HELLO, HELLO_REPLY; with a secret also PROOF, and the node's own proof is
 //! checked. A WELCOME is taken whenever it comes, so requests need not wait for it.
@@ -30,9 +36,16 @@ use crate::data_dir::random_bytes;
 use crate::settings::Secret;
 
 mod admin;
+pub mod blocking;
+mod cluster;
 mod codec;
+mod resolve;
+pub mod router;
 
+pub use cluster::ClusterClient;
 pub use codec::{Answer, Codec};
+pub use resolve::{One, Resolve};
+pub use router::Options;
 
 /// Longest time until a node has answered a HELLO: what does not is no node.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,6 +133,18 @@ pub enum ClientError {
     /// This host gives no random numbers.
     #[error("no random numbers: {0}")]
     NoRandom(io::Error),
+    /// The node is in no cluster yet.
+    #[error("the node is in no cluster yet")]
+    NoCluster,
+    /// The node belongs to another cluster than those before.
+    #[error("the node belongs to another cluster")]
+    OtherCluster,
+    /// At the address of a node is another one.
+    #[error("another node has the address")]
+    OtherNode,
+    /// As many requests are in flight as may be, or as many bytes of them.
+    #[error("too many requests are in flight")]
+    Full,
     /// The node refused it, in its own words.
     #[error("{what}")]
     Told {
@@ -138,6 +163,47 @@ pub enum ClientError {
         /// Answers that came.
         got: u8,
     },
+}
+
+impl Found {
+    /// What a reply to a GET says.
+    pub fn of(reply: &Reply<'_>) -> Found {
+        let values = reply.siblings().map(|sibling| Value {
+            timestamp: sibling.timestamp,
+            expires: sibling.expires,
+            bytes: sibling.value.into(),
+        });
+        Found { context: reply.context.into(), values: values.collect() }
+    }
+}
+
+impl Stored {
+    /// What a reply to a PUT says.
+    pub fn of(reply: &Reply<'_>) -> Stored {
+        let context = (!reply.context.is_empty()).then(|| reply.context.into());
+        Stored { context, live: reply.head.live, found: reply.head.found }
+    }
+}
+
+impl ClientError {
+    /// The same once more, of one link for all that was in flight on it.
+    fn again(&self) -> ClientError {
+        use ClientError::{Apart, Foreign, Lost, Refused, Unreachable};
+        let same = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+        match self {
+            Unreachable(error) => Unreachable(same(error)),
+            Lost(error) => Lost(same(error)),
+            ClientError::NoRandom(error) => ClientError::NoRandom(same(error)),
+            ClientError::TimedOut => ClientError::TimedOut,
+            Foreign(error) => Foreign(*error),
+            Refused(reason) => Refused(*reason),
+            Apart(apart) => Apart(*apart),
+            ClientError::NoCluster => ClientError::NoCluster,
+            ClientError::OtherCluster => ClientError::OtherCluster,
+            ClientError::OtherNode => ClientError::OtherNode,
+            _ => ClientError::Malformed,
+        }
+    }
 }
 
 impl Client {
@@ -201,13 +267,7 @@ impl Client {
     /// than `wire::CONTEXT_BYTES_MAX`; so do the other requests.
     pub fn get(&mut self, key: &[u8], request: &GetRequest<'_>) -> Result<Found, ClientError> {
         let frame = self.ask(Op::Get, key, request)?;
-        let reply = done(&frame)?;
-        let values = reply.siblings().map(|sibling| Value {
-            timestamp: sibling.timestamp,
-            expires: sibling.expires,
-            bytes: sibling.value.into(),
-        });
-        Ok(Found { context: reply.context.into(), values: values.collect() })
+        Ok(Found::of(&done(&frame)?))
     }
 
     /// Writes or deletes a key.
@@ -216,25 +276,12 @@ impl Client {
     /// Any. `NoQuorum`, `Lost` and `TimedOut` leave the outcome unknown.
     pub fn put(&mut self, key: &[u8], request: &PutRequest<'_>) -> Result<Stored, ClientError> {
         let frame = self.ask(Op::Put, key, request)?;
-        let reply = done(&frame)?;
-        let context = (!reply.context.is_empty()).then(|| reply.context.into());
-        Ok(Stored { context, live: reply.head.live, found: reply.head.found })
+        Ok(Stored::of(&done(&frame)?))
     }
 
     fn say_hello(&mut self, secret: Option<&Secret>, deadline: Instant) -> Result<(), ClientError> {
         let nonce = random_bytes().map_err(|_| ClientError::NoRandom(io::Error::other("none")))?;
-        let hello = Hello {
-            version_min: Versions::OWN.oldest,
-            version_max: Versions::OWN.newest,
-            kind: Kind::Client,
-            shard: ShardIndex(0),
-            source_shard: ShardIndex(0),
-            shards: 0,
-            node: NodeId(0),
-            boot: Boot(0),
-            nonce,
-            cluster: ClusterId(0),
-        };
+        let hello = hello_of_client(ShardIndex(0), nonce, None);
         self.send(Op::Hello, RequestId(0), &[], &hello)?;
         self.receive(deadline)?;
         let frame = Frame::new_checked::<Hardware>(&self.received).map_err(ClientError::Foreign)?;
@@ -319,6 +366,22 @@ impl Client {
                 Err(error) => return Err(lost(error)),
             }
         }
+    }
+}
+
+/// How a client greets a shard of a node, which is to belong to `cluster`.
+fn hello_of_client(shard: ShardIndex, nonce: [u8; 16], cluster: Option<ClusterId>) -> Hello {
+    Hello {
+        version_min: Versions::OWN.oldest,
+        version_max: Versions::OWN.newest,
+        kind: Kind::Client,
+        shard,
+        source_shard: ShardIndex(0),
+        shards: 0,
+        node: NodeId(0),
+        boot: Boot(0),
+        nonce,
+        cluster: cluster.unwrap_or(ClusterId(0)),
     }
 }
 

@@ -209,6 +209,19 @@ impl Cluster {
         running.map(|(index, _)| self.client(index)).collect()
     }
 
+    /// Requests that the nodes that run have passed on, as `INFO` tells, a moment ago.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn forward_count(&self) -> u64 {
+        let of_node = |text: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix("requests_forwarded_total:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok()).expect("INFO has all counters")
+        };
+        let info = |client: &mut Client| client.ask("INFO stats").expect("a ready node answers");
+        self.clients().iter_mut().map(|client| of_node(info(client))).sum()
+    }
+
     /// Where node `index` takes RESP clients, whether it runs or not.
     pub fn resp(&self, index: usize) -> SocketAddr {
         SocketAddr::new(self.network.host(index as u8 + 1).into(), 7379)

@@ -28,6 +28,7 @@ mod operator;
 mod reaping;
 mod reshard;
 mod resp_clients;
+mod routed;
 mod scan;
 mod scrub;
 mod seeds;
