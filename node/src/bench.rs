@@ -3,13 +3,15 @@
 //! *Problem.* A client that waits for an answer before it asks again asks a server least while that
 //! is slowest, so its percentiles leave out what matters (coordinated omission; Tene 2013).
 //! *Answer.* With `--rate`, requests are due at fixed times ([`source::Pace`]); what one took is
-//! counted from then, however late it was sent. Each worker thread serves its connections by epoll
-//! ([`engine`]), a connection keeps what is in flight ([`lane`]), latencies go to HDR histograms
-//! ([`tally`]), which are added up and told ([`report`], [`plot`]). *Invariant.* What was due and
-//! not answered well is counted: as an error, or as not sent.
+//! counted from then, however late it was sent. Each worker thread serves its connections to one
+//! node by epoll ([`engine`]), a connection keeps what is in flight ([`lane`]); or it asks as
+//! clients do that know the ring ([`fleet`]). Latencies go to HDR histograms ([`tally`]), which are
+//! added up and told ([`report`], [`plot`]). *Invariant.* What was due and not answered well is
+//! counted: as an error, or as not sent.
 
 mod draw;
 mod engine;
+mod fleet;
 mod lane;
 pub(crate) mod limits;
 mod plot;
@@ -26,9 +28,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::draw::{Draw, value_bytes};
+use self::fleet::Fleet;
 use self::lane::Lane;
 use self::limits::{LOAD_PIPELINE_COUNT, LOAD_REFUSED_PER_KEY_MAX};
-use self::source::{Loading, Pace, Piece, Running, Span};
+use self::source::{Loading, Pace, Piece, Running, Source, Span};
 use self::tally::Tally;
 use crate::args::{BenchArgs, Target};
 use crate::failure::Failure;
@@ -42,9 +45,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Loads, measures and prints.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let remedy = "leave it out, or measure with --target native";
     if args.target == Target::Resp && (args.r.is_some() || args.w.is_some()) {
-        let remedy = "leave them out, or measure with --target native";
         return Err(Failure::usage("GET and SET of RESP have no --r and --w", remedy));
+    }
+    if args.target == Target::Resp && args.routed {
+        return Err(Failure::usage("clients of RESP do not know the ring: no --routed", remedy));
     }
     let port = if args.target == Target::Native { 7400 } else { 7379 };
     let node = args.node.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -68,30 +74,72 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     }
 }
 
-/// The lanes of each worker.
-fn connect(node: SocketAddr, args: &BenchArgs) -> Result<Vec<Vec<Lane>>, Failure> {
+/// One thread, and what it asks.
+enum Worker {
+    /// Connections to one node.
+    Lanes(Vec<Lane>),
+    /// Connections to wherever the keys are.
+    Fleet(Box<Fleet>),
+}
+
+impl Worker {
+    fn set_room(&mut self, count: u64) {
+        match self {
+            Worker::Lanes(lanes) => lanes.iter_mut().for_each(|lane| lane.set_room(count)),
+            Worker::Fleet(fleet) => fleet.set_room(count),
+        }
+    }
+
+    /// Lanes, as its source counts them.
+    fn lane_count(&self) -> usize {
+        match self {
+            Worker::Lanes(lanes) => lanes.len(),
+            Worker::Fleet(_) => 1,
+        }
+    }
+
+    fn serve(
+        &mut self,
+        source: &mut impl Source,
+        value: &[u8],
+        is_broken: &AtomicBool,
+    ) -> Result<(), Failure> {
+        match self {
+            Worker::Lanes(lanes) => engine::serve(lanes, source, value, is_broken),
+            Worker::Fleet(fleet) => fleet.serve(source, value, is_broken),
+        }
+    }
+}
+
+/// All workers, connected.
+fn connect(node: SocketAddr, args: &BenchArgs) -> Result<Vec<Worker>, Failure> {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let count = cpus.min(args.connections as usize);
-    let mut workers: Vec<Vec<Lane>> = (0..count).map(|_| Vec::new()).collect();
-    for index in 0..args.connections as usize {
-        workers[index % count].push(Lane::connect(node, args)?);
-    }
-    Ok(workers)
+    let workers = (0..count).map(|worker| {
+        let own = (worker..args.connections as usize).step_by(count);
+        if args.routed {
+            let fleet = Fleet::connect(node, own.count() as u64, args)?;
+            return Ok(Worker::Fleet(Box::new(fleet)));
+        }
+        let lanes = own.map(|_| Lane::connect(node, args)).collect::<Result<_, _>>()?;
+        Ok(Worker::Lanes(lanes))
+    });
+    workers.collect()
 }
 
 /// Writes every key once.
-fn load(workers: &mut [Vec<Lane>], args: &BenchArgs, value: &[u8]) -> Result<(), Failure> {
+fn load(workers: &mut [Worker], args: &BenchArgs, value: &[u8]) -> Result<(), Failure> {
     let (count, done, is_broken) =
         (workers.len() as u64, AtomicU64::new(0), AtomicBool::new(false));
     let refusals_max = args.keys.div_ceil(count) * LOAD_REFUSED_PER_KEY_MAX;
     let mut progress = Progress::new("loading", "keys");
     let loaded = thread::scope(|scope| {
-        let threads = workers.iter_mut().zip(0..).map(|(lanes, worker)| {
+        let threads = workers.iter_mut().zip(0..).map(|(asker, worker)| {
             let (done, is_broken) = (&done, &is_broken);
             scope.spawn(move || {
-                lanes.iter_mut().for_each(|lane| lane.set_room(LOAD_PIPELINE_COUNT));
+                asker.set_room(LOAD_PIPELINE_COUNT);
                 let mut keys = Loading::new(args.keys, (worker, count), refusals_max, done);
-                engine::serve(lanes, &mut keys, value, is_broken)?;
+                asker.serve(&mut keys, value, is_broken)?;
                 let Some(error) = keys.failure() else { return Ok(()) };
                 is_broken.store(true, Ordering::Relaxed);
                 Err(Failure::failed(format!("loading: {error}"), "see what the node says"))
@@ -110,23 +158,24 @@ fn load(workers: &mut [Vec<Lane>], args: &BenchArgs, value: &[u8]) -> Result<(),
 }
 
 /// Sends what is to be sent, and tells each second.
-fn measure(workers: &mut [Vec<Lane>], args: &BenchArgs, value: &[u8]) -> Result<Tally, Failure> {
+fn measure(workers: &mut [Worker], args: &BenchArgs, value: &[u8]) -> Result<Tally, Failure> {
     let (count, is_broken) = (workers.len(), AtomicBool::new(false));
     let begin = Instant::now() + LEAD;
     let from = begin + args.warmup;
     let span = Span { begin, from, until: from + args.duration };
     let (reports, pieces) = channel();
     thread::scope(|scope| {
-        let threads = workers.iter_mut().zip(0..).map(|(lanes, worker)| {
+        let threads = workers.iter_mut().zip(0..).map(|(asker, worker)| {
             let (is_broken, reports) = (&is_broken, reports.clone());
             scope.spawn(move || {
-                lanes.iter_mut().for_each(|lane| lane.set_room(args.pipeline));
+                asker.set_room(args.pipeline);
                 let of = (worker, count as u64);
                 let pace = args.rate.map(|rate| Pace::new(span.begin, rate, of));
                 let draw = Draw::new(args, worker);
                 thread::sleep(span.begin.saturating_duration_since(Instant::now()));
-                let mut running = Running::new(draw, span, pace, lanes.len(), reports);
-                engine::serve(lanes, &mut running, value, is_broken)?;
+                let lanes = asker.lane_count();
+                let mut running = Running::new(draw, span, pace, lanes, reports);
+                asker.serve(&mut running, value, is_broken)?;
                 running.finish();
                 Ok(())
             })

@@ -87,8 +87,13 @@ pub(crate) fn refused(node: SocketAddr, error: &ClientError) -> Failure {
         }
         ClientError::Foreign(_) => "give the native port of a node, 7400 by default",
         ClientError::Malformed => "check that node and command have the same version",
-        ClientError::Refused(Reason::NoCluster) => "let the node join a cluster first",
-        ClientError::Refused(Reason::Full) => "try again, or at another --node",
+        ClientError::Refused(Reason::NoCluster) | ClientError::NoCluster => {
+            "let the node join a cluster first"
+        }
+        ClientError::Refused(Reason::Full) | ClientError::Full => "try again, or at another --node",
+        ClientError::OtherCluster | ClientError::OtherNode => {
+            "check which node has the address by now"
+        }
         ClientError::Refused(_) => "check versions, and that this is a node of the right cluster",
         ClientError::Apart(_) => "take the command of a release between",
         ClientError::TooOld { .. } => "upgrade the older of the two, see `ringmain cluster status`",

@@ -55,7 +55,10 @@ pub(crate) struct BenchArgs {
     /// How long it sends before that
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
     pub(crate) warmup: Duration,
-    /// Connections
+    /// Ask each key's own shard, of whatever node, as clients that know the ring do; native only
+    #[arg(long)]
+    pub(crate) routed: bool,
+    /// Connections; with --routed, to each shard
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=CONNECTION_COUNT_MAX))]
     pub(crate) connections: u64,

@@ -53,6 +53,29 @@ fn it_measures_over_both_protocols() {
     assert_eq!(client.len(), 10 << 10);
 }
 
+#[test]
+fn it_asks_each_key_of_its_own_shard() {
+    let cluster = Cluster::form_with(4, &["--shards", "2", "--partitions", "64"]);
+    let node = cluster.native(3).to_string();
+    let common = ["--routed", "--node", &node, "--json", "--warmup", "0ms", "--keys", "500"];
+    let mut asked = 500;
+    for paced in [&["--rate", "300", "--duration", "1s"][..], &["--duration", "1s"]] {
+        let (code, out, error) = bench(&[&common[..], paced, &["--connections", "3"]].concat());
+        assert_eq!(code, Some(0), "{error}");
+        let told = measured(&out);
+        let count = |kind: &str| told[kind]["count"].as_u64().unwrap();
+        assert!(count("get") > 0 && count("put") > 0, "{out}");
+        let due = count("get") + count("put") + told["errors"].as_u64().unwrap();
+        assert!(told["target_ops_per_s"].is_null() || due == 300, "{out}");
+        asked += due;
+    }
+    // Of a node that is asked at random, seven of eight requests are passed on. The forming of the
+    // cluster has had some passed on, too.
+    assert!(cluster.forward_count() < 200 + asked / 10, "of {asked}");
+    let (code, _, error) = bench(&["--routed", "--target", "resp"]);
+    assert!(code == Some(2) && error.contains("--routed"), "{error}");
+}
+
 /// A generator that waited for answers would tell of one late request on each connection.
 #[test]
 fn a_stall_is_charged_for_all_that_was_due_meanwhile() {
