@@ -194,7 +194,7 @@ impl Op {
             Op::Routes => COVERED_BYTES + size_of::<layout::Routes>(),
             Op::RoutesReply => {
                 let nodes = MEMBER_COUNT_MAX * size_of::<RouteNode>();
-                let rows = 2 * REPLICA_COUNT_MAX << PARTITION_BITS_MAX;
+                let rows = (2 * REPLICA_COUNT_MAX) << PARTITION_BITS_MAX;
                 COVERED_BYTES + size_of::<layout::RoutesReply>() + nodes + rows
             }
             Op::Ack => COVERED_BYTES + size_of::<layout::Ack>(),

@@ -53,13 +53,16 @@ pub enum Answer {
     Stored(Stored),
 }
 
+/// An answer, or why there is none.
+pub type Outcome = Result<Answer, ClientError>;
+
 /// Requests that have ended and were not told of, in that order.
 #[derive(Debug, Default)]
 struct Ended {
     /// Whether those in flight are reads.
     reads: HashMap<Ticket, bool>,
     order: VecDeque<Ticket>,
-    answers: HashMap<Ticket, Result<Answer, ClientError>>,
+    answers: HashMap<Ticket, Outcome>,
 }
 
 impl ClusterClient {
@@ -253,9 +256,7 @@ impl ClusterClient {
     ///
     /// # Errors
     /// If this host cannot wait for sockets.
-    pub fn wait_any(
-        &mut self,
-    ) -> Result<Option<(Ticket, Result<Answer, ClientError>)>, ClientError> {
+    pub fn wait_any(&mut self) -> Result<Option<(Ticket, Outcome)>, ClientError> {
         loop {
             while let Some(ticket) = self.ended.order.pop_front() {
                 // Else it was waited for by its name.
