@@ -6,10 +6,12 @@ use crate::bodies::RequestBodies;
 use crate::checksum::Hardware;
 use crate::log::Log;
 use crate::log_files::SegmentMaps;
+use crate::session::request::EXPECTED_COUNT_MAX;
 use crate::waiting::WaitingOperations;
 use ringmain_core::Unsynced;
 use ringmain_core::drive::{Turn, TurnSettings, Waiting};
 use ringmain_core::exchange::{self, Answering, Asking, Pair};
+use ringmain_core::hash::Key;
 use ringmain_core::id::NodeId;
 use ringmain_core::limits::{
     EXCHANGE_ANSWERING_COUNT_MAX, EXCHANGE_ASKING_COUNT_MAX, SURVEY_COUNT_MAX,
@@ -43,6 +45,16 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Has the memory of these keys, at most [`EXPECTED_COUNT_MAX`], begin to arrive.
+    pub(crate) fn prefetch(&self, keys: &[&[u8]], hash_seed: u64) {
+        let bits = self.shard.config().partition_bits;
+        let mut expected = [Key::default(); EXPECTED_COUNT_MAX];
+        for (expected, key) in expected.iter_mut().zip(keys) {
+            *expected = Key::new(key, hash_seed, bits);
+        }
+        self.log.prefetch(&expected[..keys.len()]);
+    }
+
     /// Lends the machine its memory for the life of the process.
     pub(crate) fn new(
         config: ShardConfig,

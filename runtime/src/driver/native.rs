@@ -10,6 +10,7 @@ use crate::checksum::Hardware;
 use crate::metrics::Counter;
 use crate::session::native::Local;
 use crate::session::native::acceptor::{Accepted, Acceptor, Step, answer_proof, refuse};
+use crate::session::native::ahead::Ahead;
 use crate::session::native::dialer::{self, DialError};
 use crate::session::native::frames::{
     CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Flow, FrameReader, Pause, append_frame,
@@ -182,7 +183,11 @@ impl State {
         let Some(connection) = self.io.connections.at(slot) else { return };
         let (link, mut clock, version) = (connection.link, connection.clock, connection.version);
         let now = self.now();
+        let mut ahead = Ahead::new(reader.held(), received);
         let fed = reader.feed(received, |frame| {
+            if let Some(keys) = ahead.keys() {
+                self.engine.prefetch(keys.as_slice(), self.about.hash_seed);
+            }
             if let (Some(node), Some(clock)) = (node, &mut clock)
                 && let Err(untimely) = clock.on_frame(now, &frame)
             {

@@ -10,7 +10,7 @@ use super::work::Work;
 use crate::admission::{LONG_BYTES, Level};
 use crate::metrics::{Counter, Metrics};
 use crate::session::request::{
-    EXPECTED_COUNT_MAX, InfoLines, Lend, Requests, Role, Room, Section, Submitted, Ticket, copied,
+    InfoLines, Lend, Requests, Role, Room, Section, Submitted, Ticket, copied,
 };
 use crate::session::resp::{Next, OUTPUT_BYTES_MAX, RespSession};
 use bytes::{Buf as _, BytesMut};
@@ -260,11 +260,7 @@ impl Requests for Submitter<'_> {
     }
 
     fn expect(&self, keys: &[&[u8]]) {
-        let mut expected = [Key::default(); EXPECTED_COUNT_MAX];
-        for (expected, key) in expected.iter_mut().zip(keys) {
-            *expected = self.key(key);
-        }
-        self.engine.log.prefetch(&expected[..keys.len()]);
+        self.engine.prefetch(keys, self.about.hash_seed);
     }
 
     fn partition_count(&self) -> u32 {

@@ -36,6 +36,7 @@ use ringmain_core::wire::version::Versions;
 use crate::settings::Secret;
 
 pub mod acceptor;
+pub mod ahead;
 pub mod bootstrap;
 pub mod clock;
 pub mod dialer;
