@@ -14,7 +14,7 @@ use ringmain_runtime::client::{ClientError, Options};
 
 use super::draw::{Kind, key_bytes};
 use super::lane::Asked;
-use super::limits::{LOAD_PIPELINE_COUNT, PIPELINE_COUNT_MAX};
+use super::limits::{LOAD_PIPELINE_COUNT, PATIENCE, PIPELINE_COUNT_MAX};
 use super::source::Source;
 use crate::args::BenchArgs;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ pub(super) struct Fleet {
     /// Requests in flight at most.
     room: usize,
     /// What is in flight, by the index of its ticket.
-    asked: Vec<Option<Asked>>,
+    asked: Vec<Option<(Ticket, Asked)>>,
     r: u8,
     w: u8,
 }
@@ -94,14 +94,21 @@ impl Fleet {
         value: &[u8],
         is_broken: &AtomicBool,
     ) -> Result<(), Failure> {
-        let mut ready = Vec::new();
+        let (mut ready, mut over_since) = (Vec::new(), None);
         loop {
             let now = Instant::now();
             source.on_time(now, &mut ready);
             ready.clear();
-            let is_over = source.is_over(now) || is_broken.load(Ordering::Relaxed);
-            if is_over && self.router.in_flight() == 0 {
-                return Ok(());
+            let is_broken = is_broken.load(Ordering::Relaxed);
+            let is_over = source.is_over(now) || is_broken;
+            if is_over {
+                let late = *over_since.get_or_insert(now) + PATIENCE;
+                if now >= late || self.router.in_flight() == 0 || is_broken {
+                    break;
+                }
+            } else {
+                // What was refused may be sent again.
+                over_since = None;
             }
             while !is_over
                 && self.router.in_flight() < self.room
@@ -113,6 +120,12 @@ impl Fleet {
             let left = next.map_or(SLEEP_MAX, |at| at.saturating_duration_since(Instant::now()));
             self.turn(source, left.min(SLEEP_MAX))?;
         }
+        for (ticket, asked) in self.asked.iter_mut().filter_map(Option::take) {
+            self.router.forget(ticket);
+            let outcome = Err(format!("no answer within {} s", PATIENCE.as_secs()));
+            source.on_answer(asked, outcome, Instant::now());
+        }
+        Ok(())
     }
 
     fn ask(&mut self, asked: Asked, value: &[u8], now: Instant) -> Result<(), Failure> {
@@ -139,13 +152,13 @@ impl Fleet {
             }
         };
         let ticket = begun.map_err(|error| {
-            let remedy = "give fewer --connections, or a smaller --pipeline or --value-bytes";
+            let remedy = "give fewer --connections, or smaller --value-bytes";
             Failure::failed(format!("cannot ask: {error}"), remedy)
         })?;
         if self.asked.len() <= ticket.index() {
             self.asked.resize(ticket.index() + 1, None);
         }
-        self.asked[ticket.index()] = Some(asked);
+        self.asked[ticket.index()] = Some((ticket, asked));
         Ok(())
     }
 
@@ -156,7 +169,7 @@ impl Fleet {
             router,
             wait,
             &mut |ticket: Ticket, reply: Result<Reply<'_>, ClientError>| {
-                let asked = asked[ticket.index()].take().expect("it is in flight");
+                let (_, asked) = asked[ticket.index()].take().expect("it is in flight");
                 let outcome = match reply {
                     Ok(reply) if asked.kind == Kind::Get && reply.siblings().next().is_none() => {
                         Err("not found".into())

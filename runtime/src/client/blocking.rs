@@ -29,7 +29,7 @@ use ringmain_core::wire::reply::Reply;
 
 pub use self::sockets::Sockets;
 use self::sockets::WAIT_MAX;
-use super::resolve::{RESOLVE_COUNT_MAX, Step, get_request, keep_first, put_request};
+use super::resolve::{RESOLVE_COUNT_MAX, Step, get_request, put_request};
 use super::router::{Options, Router, Ticket};
 use super::{ClientError, Found, One, Resolve, Stored, Value};
 
@@ -41,7 +41,7 @@ pub struct ClusterClient {
     router: Router,
     sockets: Sockets,
     ended: Ended,
-    resolve: Box<Resolve>,
+    resolve: Option<Box<Resolve>>,
 }
 
 /// What a request came to.
@@ -76,18 +76,19 @@ impl ClusterClient {
     pub fn connect(seeds: &[SocketAddr], options: Options) -> Result<ClusterClient, ClientError> {
         let (mut router, mut sockets) = (Router::new(seeds, options)?, Sockets::new());
         sockets.connect(&mut router)?;
-        let (ended, resolve) = (Ended::default(), keep_first());
+        let (ended, resolve) = (Ended::default(), None);
         Ok(ClusterClient { router, sockets, ended, resolve })
     }
 
     /// Siblings are made one by `resolve` in [`ClusterClient::get_one`] and
-    /// [`ClusterClient::update`]. Without it, the one that a plain GET would show is kept.
+    /// [`ClusterClient::update`]. Without it, the one that a plain GET would show is taken, and the
+    /// others go with the next write.
     #[must_use]
     pub fn with_resolver(
         mut self,
         resolve: impl FnMut(&[u8], &[Value]) -> Vec<u8> + 'static,
     ) -> ClusterClient {
-        self.resolve = Box::new(resolve);
+        self.resolve = Some(Box::new(resolve));
         self
     }
 
@@ -143,8 +144,8 @@ impl ClusterClient {
         }
     }
 
-    /// Reads the one value of a key. Siblings are made one first, and that is written back; if it
-    /// cannot be, the next reader will.
+    /// Reads the one value of a key. Siblings are made one first by the resolver, and that is written
+    /// back, without an expiry; if it cannot be, the next reader will.
     ///
     /// # Errors
     /// As [`ClusterClient::wait`], of the read.
@@ -152,7 +153,7 @@ impl ClusterClient {
         let mut count = 0;
         loop {
             let found = self.get(key)?;
-            let one = match Step::of(key, found, &mut *self.resolve) {
+            let one = match Step::of(key, found, self.resolve.as_deref_mut()) {
                 Step::Done(one) => return Ok(one),
                 Step::WriteBack(one) => one,
             };
@@ -184,7 +185,8 @@ impl ClusterClient {
         }
     }
 
-    /// Begins a read. While too many requests are in flight, it waits for some to end.
+    /// Begins a read: it is sent with the next wait, for this request or any. While too many
+    /// requests are in flight, it waits for some to end.
     ///
     /// # Errors
     /// As [`Router::get`]; `Full` if as many have ended, and nobody took their answers.
@@ -219,6 +221,9 @@ impl ClusterClient {
         is_read: bool,
         begin: impl Fn(&mut Router) -> Result<Ticket, ClientError>,
     ) -> Result<Ticket, ClientError> {
+        let ended = &mut self.ended;
+        let done = &mut |ticket, reply: Result<Reply<'_>, ClientError>| ended.take(ticket, reply);
+        self.sockets.look(&mut self.router, done).map_err(ClientError::Lost)?;
         if self.ended.answers.len() >= self.router.options().requests_max {
             return Err(ClientError::Full);
         }

@@ -34,7 +34,7 @@ use ringmain_core::wire::put::{Content, PutRequest};
 use ringmain_core::wire::reply::Reply;
 
 use self::tasks::Connection;
-use super::resolve::{RESOLVE_COUNT_MAX, Step, get_request, keep_first, put_request};
+use super::resolve::{RESOLVE_COUNT_MAX, Step, get_request, put_request};
 use super::router::{Options, Router, Ticket};
 use super::{ClientError, Found, One, Resolve, Stored, Value};
 
@@ -59,7 +59,7 @@ struct Inner {
     idlers: RefCell<Vec<Waker>>,
     has_timer: Cell<bool>,
     is_over: Cell<bool>,
-    resolve: RefCell<Box<Resolve>>,
+    resolve: RefCell<Option<Box<Resolve>>>,
 }
 
 /// A request without an answer, or one that nobody took yet.
@@ -102,7 +102,7 @@ impl ClusterClient {
             idlers: RefCell::default(),
             has_timer: Cell::new(false),
             is_over: Cell::new(false),
-            resolve: RefCell::new(keep_first()),
+            resolve: RefCell::default(),
         });
         let until = Instant::now() + options.timeout;
         inner.router.borrow_mut().begin(Instant::now());
@@ -117,7 +117,7 @@ impl ClusterClient {
                 return Poll::Ready(Err(router.failure()));
             }
             // The timer wakes it, too.
-            inner.idlers.borrow_mut().push(context.waker().clone());
+            inner.idle(context.waker());
             Poll::Pending
         })
         .await?;
@@ -125,14 +125,14 @@ impl ClusterClient {
     }
 
     /// Siblings are made one by `resolve` in [`ClusterClient::get_one`] and
-    /// [`ClusterClient::update`], of all clones. Without it, the one that a plain GET would show
-    /// is kept.
+    /// [`ClusterClient::update`], of all clones. Without it, the one that a plain GET would
+    /// show is taken, and the others go with the next write.
     #[must_use]
     pub fn with_resolver(
         self,
         resolve: impl FnMut(&[u8], &[Value]) -> Vec<u8> + 'static,
     ) -> ClusterClient {
-        *self.handle.inner.resolve.borrow_mut() = Box::new(resolve);
+        *self.handle.inner.resolve.borrow_mut() = Some(Box::new(resolve));
         self
     }
 
@@ -197,8 +197,8 @@ impl ClusterClient {
         }
     }
 
-    /// Reads the one value of a key. Siblings are made one first, and that is written back; if it
-    /// cannot be, the next reader will.
+    /// Reads the one value of a key. Siblings are made one first by the resolver, and that is written
+    /// back, without an expiry; if it cannot be, the next reader will.
     ///
     /// # Errors
     /// As [`ClusterClient::get`].
@@ -206,7 +206,7 @@ impl ClusterClient {
         let mut count = 0;
         loop {
             let found = self.get(key).await?;
-            let step = Step::of(key, found, &mut **self.handle.inner.resolve.borrow_mut());
+            let step = Step::of(key, found, self.handle.inner.resolve.borrow_mut().as_deref_mut());
             let one = match step {
                 Step::Done(one) => return Ok(one),
                 Step::WriteBack(one) => one,
@@ -251,7 +251,7 @@ impl Inner {
             let mut router = self.router.borrow_mut();
             match begin(&mut router) {
                 Err(ClientError::Full) if router.in_flight() > 0 => {
-                    self.idlers.borrow_mut().push(context.waker().clone());
+                    self.idle(context.waker());
                     Poll::Pending
                 }
                 begun => Poll::Ready(begun),
@@ -273,6 +273,14 @@ impl Inner {
             }
         })
         .await
+    }
+
+    /// Wakes who calls, when anything has happened.
+    fn idle(&self, waker: &Waker) {
+        let mut idlers = self.idlers.borrow_mut();
+        if !idlers.iter().any(|idler| idler.will_wake(waker)) {
+            idlers.push(waker.clone());
+        }
     }
 
     /// Has the router do something, and hands out what became of requests by that.
@@ -299,6 +307,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.inner.waiting.borrow_mut().remove(&self.ticket);
         self.inner.router.borrow_mut().forget(self.ticket);
+        self.inner.idlers.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }
 

@@ -32,19 +32,16 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn of(key: &[u8], found: Found, resolve: &mut Resolve) -> Step {
-        let Found { context, mut values } = found;
-        if values.len() > 1 {
+    pub(super) fn of(key: &[u8], found: Found, resolve: Option<&mut Resolve>) -> Step {
+        let Found { context, values } = found;
+        if let Some(resolve) = resolve
+            && values.len() > 1
+        {
             let value = Some(resolve(key, &values));
             return Step::WriteBack(One { context, value });
         }
-        Step::Done(One { context, value: values.pop().map(|value| value.bytes) })
+        Step::Done(One { context, value: values.into_iter().next().map(|value| value.bytes) })
     }
-}
-
-/// The resolver of those who have none: the value that a plain GET would show.
-pub(super) fn keep_first() -> Box<Resolve> {
-    Box::new(|_, siblings| siblings[0].bytes.clone())
 }
 
 /// A read with the defaults of the cluster, and the context.

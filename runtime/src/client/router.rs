@@ -64,6 +64,8 @@ pub use self::slots::Ticket;
 
 /// How old routes may become before they are checked again.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Least time between two checks when somebody could not be reached: his address is looked for.
+pub const REFRESH_ALL_PAUSE: Duration = Duration::from_secs(1);
 /// Least time between two checks.
 pub const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time that a request may be given: as long as a node ever takes.
@@ -73,6 +75,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// Ticks in the time of a request: so exact are deadlines, and so often is what could not be asked
 /// tried again.
 const TICKS: u32 = 16;
+/// Longest tick.
+const TICK_MAX: Duration = Duration::from_millis(100);
 /// So much of its time a read waits for one coordinator before it asks another one, too.
 const PATIENCES: u32 = 4;
 /// The bit of all that are asked because no coordinator answers.
@@ -191,7 +195,7 @@ impl Router {
     /// Begins to learn the way before there is a request.
     pub fn begin(&mut self, now: Instant) {
         self.has_begun = true;
-        self.tick_at.get_or_insert(now + self.options.timeout / TICKS);
+        self.tick_at.get_or_insert(now + self.tick());
         self.seed(now);
     }
 
@@ -271,8 +275,8 @@ impl Router {
         let slot = self.slots.insert((op, key.len()), times, length, |out| {
             write_body::<Hardware>(key, out, |rest| payload.write(rest));
         });
-        self.tick_at.get_or_insert(now + timeout / TICKS);
-        self.refresh(now, false);
+        self.tick_at.get_or_insert(now + self.tick());
+        self.refresh(now, None);
         self.route(slot, now);
         Ok(self.slots.ticket(slot))
     }
@@ -300,7 +304,10 @@ impl Router {
         let Some(index) = self.current(link) else { return };
         let nonce = match random_bytes() {
             Ok(nonce) => nonce,
-            Err(_) => return self.lose(index, now, &no_random(), done),
+            Err(_) => {
+                self.actions.push_back(Action::HangUp(link));
+                return self.lose(index, now, &no_random(), done);
+            }
         };
         let known = self.cluster.map(|cluster| cluster.id);
         let hello = hello_of_client(self.links[index].shard, nonce, known);
@@ -340,6 +347,7 @@ impl Router {
     pub fn on_received(&mut self, link: LinkId, bytes: &[u8], now: Instant, done: &mut Done<'_>) {
         let Some(index) = self.current(link) else { return };
         let Some(mut reader) = self.links[index].reader.take() else { return };
+        self.links[index].hear(now);
         let mut failure = None;
         let fed = reader.feed(bytes, |frame| match self.on_frame(index, &frame, now, done) {
             Ok(()) => ControlFlow::Continue(()),
@@ -365,7 +373,7 @@ impl Router {
         for index in 0..self.links.len() {
             self.look_at_link(index, now, done);
         }
-        self.refresh(now, false);
+        self.refresh(now, None);
         for slot in self.slots.indices() {
             if self.slots.is_used(slot) {
                 self.look_at_slot(slot, now, done);
@@ -377,8 +385,12 @@ impl Router {
         }
         let is_greeting = |link: &Link| !matches!(link.state, State::Resting(_) | State::Ready);
         if self.slots.count() > 0 || is_beginning || self.links.iter().any(is_greeting) {
-            self.tick_at = Some(now + self.options.timeout / TICKS);
+            self.tick_at = Some(now + self.tick());
         }
+    }
+
+    fn tick(&self) -> Duration {
+        (self.options.timeout / TICKS).min(TICK_MAX)
     }
 
     /// The connection of that name, unless it is gone.
@@ -405,8 +417,8 @@ impl Router {
             State::Dialing(since) | State::Greeting(since) => {
                 now.saturating_duration_since(since) >= self.options.timeout.min(HANDSHAKE_TIMEOUT)
             }
-            // By now the time of all that it was asked is over.
-            State::Ready => link.silence(now) > self.options.timeout,
+            // A node may take all the time that it was given, and a while to say so.
+            State::Ready => link.silence(now) > 2 * self.options.timeout,
             State::Resting(_) => return,
         };
         let is_idle = link.sent.is_empty() && link.queue.is_empty();

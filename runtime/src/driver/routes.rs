@@ -4,7 +4,7 @@ use super::State;
 use crate::checksum::Hardware;
 use crate::session::native::frames::append_frame;
 use ringmain_core::drive::FrameRefused;
-use ringmain_core::id::{NodeId, Partition};
+use ringmain_core::id::{NodeId, Partition, TopologyId};
 use ringmain_core::request::Link;
 use ringmain_core::wire::frame::Frame;
 use ringmain_core::wire::op::Op;
@@ -20,10 +20,14 @@ impl State {
         }
         let asked = RoutesRequest::new_checked(frame.payload());
         let RoutesRequest { known } = asked.map_err(|_| FrameRefused::Malformed)?;
-        let hop = self.hop(Op::RoutesReply, frame.hop().request);
+        let mut hop = self.hop(Op::RoutesReply, frame.hop().request);
         let nodes = self.route_nodes();
+        // Who cannot be named yet will be, without another topology.
+        if nodes.len() < self.engine.shard.rings().nodes().len() {
+            hop.topology = TopologyId(0);
+        }
         let rows;
-        let reply = if known == hop.topology && !nodes.is_empty() {
+        let reply = if known == hop.topology && known != TopologyId(0) {
             RoutesReply::Same
         } else {
             rows = self.route_rows(&nodes);

@@ -15,12 +15,18 @@ use crate::client::router::{Action, Done, LinkId, Router};
 const PIECE_BYTES: usize = 64 << 10;
 /// How long a wait takes at most, so that nothing can be slept through.
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How old a look may be.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// A read will not block.
+const READABLE: PollFlags = PollFlags::IN.union(PollFlags::HUP).union(PollFlags::ERR);
 
 /// The sockets of one [`Router`]: for those who take the answers as they come, without a copy.
 #[derive(Debug)]
 pub struct Sockets {
     /// By the index of their link.
     sockets: Vec<Option<Socket>>,
+    /// When all that had come was taken last.
+    looked_at: Option<Instant>,
     piece: Vec<u8>,
 }
 
@@ -39,7 +45,7 @@ struct Socket {
 impl Sockets {
     /// None yet.
     pub fn new() -> Sockets {
-        Sockets { sockets: Vec::new(), piece: vec![0; PIECE_BYTES] }
+        Sockets { sockets: Vec::new(), looked_at: None, piece: vec![0; PIECE_BYTES] }
     }
 
     /// Has the router, which nothing was asked of yet, learn the way.
@@ -59,8 +65,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// Does what the router wants done, waits for what comes first, at most as long as said, and
-    /// tells it. `done` is told of what has ended.
+    /// Does what the router wants done, waits for what comes first, at most as long as said and a
+    /// tenth of a second, and tells it. `done` is told of what has ended.
     ///
     /// # Errors
     /// If this host cannot wait for sockets.
@@ -70,14 +76,36 @@ impl Sockets {
         wait: Duration,
         done: &mut Done<'_>,
     ) -> io::Result<()> {
+        self.look(router, done)?;
+        // What is too late is not sent any more.
+        router.on_time(Instant::now(), done);
         self.act(router, done);
         let wake = router.next_time().map(|at| at.saturating_duration_since(Instant::now()));
         let ready = self.wait(wake.unwrap_or(wait).min(wait))?;
         for (index, flags) in ready {
             self.on_ready(index, flags, router, done);
         }
+        self.looked_at = Some(Instant::now());
         router.on_time(Instant::now(), done);
         self.act(router, done);
+        Ok(())
+    }
+
+    /// Takes what has come since the last look, if that is a while ago: what has answered is not
+    /// late, and who has hung up is asked nothing more. Waits for nothing.
+    ///
+    /// # Errors
+    /// As [`Sockets::turn`].
+    pub fn look(&mut self, router: &mut Router, done: &mut Done<'_>) -> io::Result<()> {
+        while self.looked_at.is_some_and(|at| at.elapsed() >= LOOK_PAUSE) {
+            let ready = self.wait(Duration::ZERO)?;
+            if !ready.iter().any(|(_, flags)| flags.intersects(READABLE)) {
+                self.looked_at = Some(Instant::now());
+            }
+            for (index, flags) in ready {
+                self.on_ready(index, flags, router, done);
+            }
+        }
         Ok(())
     }
 
@@ -125,7 +153,7 @@ impl Sockets {
             indices.push(index);
             fds.push(PollFd::new(&socket.stream, flags));
         }
-        let timeout = Timespec::try_from(timeout).expect("a moment");
+        let timeout = Timespec::try_from(timeout.min(WAIT_MAX)).expect("a moment");
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -161,7 +189,7 @@ impl Sockets {
         if flags.contains(PollFlags::OUT) {
             self.flush(index, router, done);
         }
-        if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        if flags.intersects(READABLE) {
             self.read(index, router, done);
         }
     }

@@ -26,7 +26,8 @@ pub(super) struct Connection {
     id: LinkId,
     has_output: Cell<bool>,
     is_over: Cell<bool>,
-    wakers: RefCell<Vec<Waker>>,
+    /// Of the one task that serves it.
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Connection {
@@ -35,12 +36,12 @@ impl Connection {
             id,
             has_output: Cell::new(false),
             is_over: Cell::new(false),
-            wakers: RefCell::default(),
+            waker: RefCell::default(),
         }
     }
 
     fn wake(&self) {
-        self.wakers.borrow_mut().drain(..).for_each(Waker::wake);
+        self.waker.borrow_mut().take().into_iter().for_each(Waker::wake);
     }
 
     /// Waits for output: whether there is some, or else it is over.
@@ -52,7 +53,7 @@ impl Connection {
             if self.has_output.take() {
                 return Poll::Ready(true);
             }
-            self.wakers.borrow_mut().push(context.waker().clone());
+            *self.waker.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         })
         .await
@@ -64,7 +65,7 @@ impl Connection {
             if self.is_over.get() {
                 return Poll::Ready(());
             }
-            self.wakers.borrow_mut().push(context.waker().clone());
+            *self.waker.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         })
         .await;

@@ -1,5 +1,6 @@
 //! What comes over the links, and what becomes of requests.
 
+use std::io;
 use std::time::Instant;
 
 use ringmain_core::id::TopologyId;
@@ -13,7 +14,7 @@ use ringmain_core::wire::version::Versions;
 
 use super::link::State;
 use super::table::Table;
-use super::{Done, PATIENCES, REFRESH_INTERVAL, REFRESH_PAUSE, Router};
+use super::{Done, REFRESH_ALL_PAUSE, REFRESH_INTERVAL, REFRESH_PAUSE, Router};
 use crate::client::{ClientError, message};
 
 /// What an answer means for a request.
@@ -61,7 +62,9 @@ impl Router {
     ) -> Result<(), ClientError> {
         let link = &mut self.links[index];
         let is_standing = link.state == State::Ready;
-        link.hear(now, matches!(frame.op(), Op::Reply | Op::RoutesReply));
+        if matches!(frame.op(), Op::Reply | Op::RoutesReply) {
+            link.hear_answer();
+        }
         if is_standing && !frame.speaks(link.version) {
             return Err(ClientError::Malformed);
         }
@@ -106,7 +109,7 @@ impl Router {
         }
         // An older node cannot tell.
         self.is_told |= reply.version < Op::Routes.since();
-        self.refresh(now, false);
+        self.refresh(now, None);
         self.on_stands(index, now);
         Ok(())
     }
@@ -121,7 +124,8 @@ impl Router {
     ) {
         let number = frame.hop().request.0;
         if self.table.as_ref().is_some_and(|table| table.topology != frame.hop().topology) {
-            self.refresh(now, true);
+            // Who has answered knows another topology.
+            self.refresh(now, Some(index));
         }
         // Else it was given up.
         let Some(sent) = self.links[index].sent.remove(&number) else { return };
@@ -154,27 +158,35 @@ impl Router {
         }
         self.is_told = true;
         let (RoutesReply::Routes(routes), Some(cluster)) = (reply, &self.cluster) else { return };
-        // A node without a ring passes on to nobody.
-        let is_known = !routes.nodes.is_empty() && !routes.rows.is_empty();
         self.needs_all = false;
-        self.table = is_known.then(|| Table::new(cluster, frame.hop().topology, routes));
+        // A node without a ring knows no better way.
+        if !routes.nodes.is_empty() && !routes.rows.is_empty() {
+            self.table = Some(Table::new(cluster, frame.hop().topology, routes));
+        }
     }
 
-    /// Asks for routes, if it is time, over any link that stands: after a miss soon, else rarely.
-    pub(super) fn refresh(&mut self, now: Instant, is_miss: bool) {
-        let pause = match is_miss || self.needs_all || self.table.is_none() {
-            true => REFRESH_PAUSE,
-            false => REFRESH_INTERVAL,
+    /// Asks for routes, if it is time: after a miss soon, and who has told of it; else rarely, and
+    /// whoever stands.
+    pub(super) fn refresh(&mut self, now: Instant, missed: Option<usize>) {
+        let pause = match (missed, &self.table) {
+            (Some(_), _) | (None, None) => REFRESH_PAUSE,
+            (None, Some(_)) if self.needs_all => REFRESH_ALL_PAUSE,
+            (None, Some(_)) => REFRESH_INTERVAL,
         };
         if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) < pause) {
             return;
         }
-        let patience = self.options.timeout / PATIENCES;
-        let stands = self.links.iter().position(|link| {
+        let patience = self.patience();
+        let can_tell = |index: &usize| {
+            let link = &self.links[*index];
             let is_new_enough = Op::Routes.since() <= link.version;
             link.is_open() && is_new_enough && link.silence(now) < patience
-        });
-        let Some(index) = stands else { return };
+        };
+        let count = self.links.len();
+        let first = missed.unwrap_or(self.prng.below(count as u64) as usize);
+        let Some(index) = (0..count).map(|step| (first + step) % count).find(can_tell) else {
+            return;
+        };
         self.asked_at = Some(now);
         let known = self.table.as_ref().filter(|_| !self.needs_all);
         let known = known.map_or(TopologyId(0), |table| table.topology);
@@ -194,8 +206,9 @@ impl Router {
         let sent: Vec<_> = std::mem::take(&mut link.sent).into_iter().collect();
         let queued = std::mem::take(&mut link.queue);
         let unsent: Vec<bool> = sent.iter().map(|(_, sent)| link.is_unsent(sent)).collect();
+        // Who cannot be reached may have moved.
+        self.needs_all |= link.state != State::Ready;
         link.rest(now, &mut self.prng);
-        self.needs_all = true;
         self.failure = Some(error.again());
         if index < self.seed_count {
             self.disown(index);
@@ -210,8 +223,12 @@ impl Router {
                 (true, true) => self.route(sent.slot, now),
                 (true, false) => {}
                 (false, _) => {
-                    self.withdraw(sent.slot);
-                    self.end(sent.slot, error.again(), done);
+                    // Whatever broke the connection: it may have happened.
+                    let broken = match error {
+                        ClientError::Lost(_) | ClientError::TimedOut => error.again(),
+                        other => ClientError::Lost(io::Error::other(other.to_string())),
+                    };
+                    self.end(sent.slot, broken, done);
                 }
             }
         }
@@ -219,6 +236,9 @@ impl Router {
             let known = self.slots.at_mut(slot);
             known.failure = Some(error.again());
             self.route(slot, now);
+        }
+        if self.has_begun && !self.is_told {
+            self.seed(now);
         }
     }
 

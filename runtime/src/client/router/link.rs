@@ -146,10 +146,23 @@ impl Link {
         self.waits_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    /// Something came; an answer, or not.
-    pub(super) fn hear(&mut self, now: Instant, is_answer: bool) {
-        self.unanswered = self.unanswered.saturating_sub(u32::from(is_answer));
-        self.waits_since = (self.unanswered > 0).then_some(now);
+    /// How long it has been dialed, if it does not stand.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Dialing(since) | State::Greeting(since) => now.saturating_duration_since(since),
+            State::Resting(_) | State::Ready => Duration::ZERO,
+        }
+    }
+
+    /// Bytes came: of a long answer, perhaps.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.waits_since = self.waits_since.map(|_| now);
+    }
+
+    /// An answer came.
+    pub(super) fn hear_answer(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.waits_since = self.waits_since.filter(|_| self.unanswered > 0);
     }
 
     /// Puts the frame of a request into the output; says its number.

@@ -1,6 +1,6 @@
 //! Whom a request is sent to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringmain_core::id::{NodeId, Partition, ShardIndex};
 use ringmain_core::wire::FIRST_BYTES;
@@ -31,26 +31,33 @@ impl Router {
                 self.choose(slot, partition, now)
             }
         };
-        let Some((index, rank)) = choice else {
+        let Some((index, rank, bit)) = choice else {
             let known = self.slots.at_mut(slot);
             if known.attempts.is_empty() {
                 known.stage = Stage::Waits;
             }
             return;
         };
+        let known = self.slots.at_mut(slot);
         if rank != Rank::Coming {
+            known.tried |= bit;
             return self.ask(slot, index, now);
         }
         // What is asked already does not wait for yet another one.
-        let known = self.slots.at_mut(slot);
         if known.attempts.is_empty() {
+            known.tried |= bit;
             known.stage = Stage::Queued(index);
             self.links[index].queue.push(slot);
         }
     }
 
     /// The best shard for a request that it was not sent to in this round.
-    fn choose(&mut self, slot: usize, partition: Partition, now: Instant) -> Option<(usize, Rank)> {
+    fn choose(
+        &mut self,
+        slot: usize,
+        partition: Partition,
+        now: Instant,
+    ) -> Option<(usize, Rank, u16)> {
         let tried = self.slots.at(slot).tried;
         let mut best: Option<(Rank, u16, usize)> = None;
         let table = self.table.take()?;
@@ -77,24 +84,24 @@ impl Router {
                 if best.is_none_or(|(known, ..)| rank < known) {
                     best = Some((rank, TRIED_OTHERS, index));
                 }
+                // One at a time is dialed.
+                if rank != Rank::Silent {
+                    break;
+                }
             }
         }
         self.table = Some(table);
         let Some((rank, bit, index)) = best else {
             return if tried == 0 { self.choose_seed(slot, now) } else { None };
         };
-        self.slots.at_mut(slot).tried |= bit;
-        Some((index, rank))
+        Some((index, rank, bit))
     }
 
     /// A seed for a request that was sent to none in this round.
-    fn choose_seed(&mut self, slot: usize, now: Instant) -> Option<(usize, Rank)> {
+    fn choose_seed(&mut self, slot: usize, now: Instant) -> Option<(usize, Rank, u16)> {
         let tried = self.slots.at(slot).tried;
         let choice = if tried & TRIED_OTHERS == 0 { self.seed(now) } else { None };
-        if choice.is_some() {
-            self.slots.at_mut(slot).tried |= TRIED_OTHERS;
-        }
-        choice
+        choice.map(|(index, rank)| (index, rank, TRIED_OTHERS))
     }
 
     /// The connection to a shard that has least to do, and what it is good for; `None` if it rests.
@@ -129,7 +136,7 @@ impl Router {
 
     /// What a connection is good for; it is dialed if its rest is over.
     fn rank(&mut self, index: usize, now: Instant) -> Option<Rank> {
-        let patience = self.options.timeout / PATIENCES;
+        let patience = self.patience();
         let link = &mut self.links[index];
         match link.state {
             State::Ready if !link.is_open() => None,
@@ -140,7 +147,7 @@ impl Router {
                 link.dial(now);
                 let address = link.address;
                 self.actions.push_back(Action::Dial(self.id(index), address));
-                self.tick_at.get_or_insert(now + self.options.timeout / super::TICKS);
+                self.tick_at.get_or_insert(now + self.tick());
                 Some(Rank::Coming)
             }
             State::Resting(_) => None,
@@ -149,19 +156,27 @@ impl Router {
 
     /// Any node that was named first: all of them pass on.
     pub(super) fn seed(&mut self, now: Instant) -> Option<(usize, Rank)> {
-        let seeds = (0..self.seed_count).map(|step| (self.next_seed + step) % self.seed_count);
-        let mut best: Option<(Rank, usize)> = None;
-        for index in seeds.collect::<Vec<_>>() {
-            // One at a time is dialed.
-            if best.is_some() && matches!(self.links[index].state, State::Resting(_)) {
+        let mut best: Option<(Rank, Duration, usize)> = None;
+        for step in 0..self.seed_count {
+            let index = (self.next_seed + step) % self.seed_count;
+            // One at a time is dialed, while that may still come of it.
+            let is_well = best.is_some_and(|(rank, age, _)| {
+                rank == Rank::Open || rank == Rank::Coming && age < self.patience()
+            });
+            if is_well && matches!(self.links[index].state, State::Resting(_)) {
                 continue;
             }
             let Some(rank) = self.rank(index, now) else { continue };
-            if best.is_none_or(|(known, _)| rank < known) {
-                best = Some((rank, index));
+            let age = self.links[index].age(now);
+            if best.is_none_or(|known| (rank, age) < (known.0, known.1)) {
+                best = Some((rank, age, index));
             }
         }
-        best.map(|(rank, index)| (index, rank))
+        best.map(|(rank, _, index)| (index, rank))
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.options.timeout / PATIENCES
     }
 
     /// Sends it.

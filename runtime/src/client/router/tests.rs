@@ -57,6 +57,8 @@ struct Asked {
     shard: u16,
     op: Op,
     key: Vec<u8>,
+    /// Nothing was stored.
+    is_refused: bool,
 }
 
 struct World {
@@ -284,7 +286,13 @@ impl World {
                 Some(self.frame(Op::HelloReply, request, &reply, VERSION))
             }
             Message::Routes(RoutesRequest { known }) => {
-                self.asked.push(Asked { node: node.id.0, shard, op: Op::Routes, key: vec![] });
+                self.asked.push(Asked {
+                    node: node.id.0,
+                    shard,
+                    op: Op::Routes,
+                    key: vec![],
+                    is_refused: false,
+                });
                 if known.0 == self.topology {
                     return Some(self.frame(Op::RoutesReply, request, &RoutesReply::Same, VERSION));
                 }
@@ -295,7 +303,10 @@ impl World {
             }
             Message::Get(_) | Message::Put(_) => {
                 let (node, version) = (node.id.0, node.version);
-                self.asked.push(Asked { node, shard, op: frame.op(), key: frame.key().to_vec() });
+                let (op, key) = (frame.op(), frame.key().to_vec());
+                let refusals = [Mood::Says(Status::Busy), Mood::Says(Status::Unavailable)];
+                let is_refused = refusals.contains(&mood);
+                self.asked.push(Asked { node, shard, op, key, is_refused });
                 let status = if let Mood::Says(status) = mood { status } else { Status::Ok };
                 let mut out = vec![0; reply_bytes(0, 0, 0)];
                 ReplyWriter::new(&ReplyHead::of(status), 0, 0, &mut out).finish();

@@ -40,11 +40,11 @@ fn run(seed: u64, outcomes: &mut BTreeSet<&'static str>) {
                 };
             }
             _ => {
-                let key = key(prng.below(40) as u32);
                 let (router, now) = (&mut world.router, world.now);
                 let asked = match prng.chance(50) {
-                    true => router.get(&key, &GET, now),
-                    false => router.put(&key, &put(), now),
+                    true => router.get(&key(prng.below(40) as u32), &GET, now),
+                    // Each write has a key of its own.
+                    false => router.put(&key(1000 + step as u32), &put(), now),
                 };
                 match asked {
                     Ok(ticket) => assert!(begun.insert(ticket, now).is_none(), "a new ticket"),
@@ -68,6 +68,10 @@ fn run(seed: u64, outcomes: &mut BTreeSet<&'static str>) {
         assert!(begun.remove(ticket).is_some(), "seed {seed}");
     }
     assert!(begun.is_empty(), "seed {seed}: {} have not ended", begun.len());
+    let mut stored = BTreeSet::new();
+    for asked in world.asked.iter().filter(|asked| asked.op == Op::Put && !asked.is_refused) {
+        assert!(stored.insert(&asked.key), "seed {seed}: {asked:?} may be stored twice");
+    }
     assert_eq!((world.router.in_flight(), world.router.slots.bytes()), (0, 0));
     // And it serves again once nodes do.
     (1..=4).for_each(|node| world.mood(node, Mood::Serves));

@@ -199,9 +199,8 @@ fn any_seed_will_do_and_a_node_may_move() {
     let mut world = World::with(3, OPTIONS, &[address(9), address(2)]);
     world.router.begin(world.now);
     world.run();
-    assert!(!world.router.is_settled());
-    world.pass(TICK);
     assert!(world.router.is_settled());
+    assert_eq!(world.dials, [address(9), address(2)]);
     // Node 1 moves; the others tell where it is.
     let mut moved = world.nodes.remove(&address(1)).unwrap();
     moved.mood = Mood::Serves;
@@ -218,6 +217,54 @@ fn any_seed_will_do_and_a_node_may_move() {
     let read = world.get(&key);
     assert!(world.is_well(read));
     assert_eq!(world.asked_for(&key), [1]);
+}
+
+#[test]
+fn a_seed_that_hangs_keeps_nobody_from_the_others() {
+    for mood in [Mood::Dumb, Mood::Silent] {
+        let mut world = World::with(3, OPTIONS, &[address(1), address(2)]);
+        world.mood(1, mood);
+        world.router.begin(world.now);
+        world.run();
+        world.pass(TIMEOUT / PATIENCES + 2 * TICK);
+        assert!(world.router.is_settled(), "{mood:?}");
+    }
+    // Without a beginning, requests look for the way.
+    let mut world = World::with(3, OPTIONS, &[address(1), address(2)]);
+    world.mood(1, Mood::Dumb);
+    let write = world.put(b"a");
+    world.pass(TIMEOUT / 2 + 2 * TICK);
+    assert!(world.is_well(write));
+}
+
+#[test]
+fn what_breaks_a_connection_leaves_its_writes_unknown() {
+    let mut world = World::warm(3);
+    let first = world.owners(b"a")[0];
+    world.mood(first, Mood::Silent);
+    let write = world.put(b"a");
+    let (id, _) = world.owed[0].clone();
+    world.tell(id, b"-ERR unknown command\r\n");
+    let outcome = world.outcome(write).unwrap().as_ref().unwrap_err();
+    assert!(outcome.starts_with("the connection broke: not a native port"), "{outcome}");
+}
+
+#[test]
+fn a_long_answer_that_arrives_is_no_silence() {
+    let mut world = World::warm(1);
+    world.mood(1, Mood::Silent);
+    let read = world.get(b"a");
+    let (id, bytes) = world.owed.remove(0);
+    world.mood(1, Mood::Serves);
+    let (last, front) = bytes.split_last().unwrap();
+    for piece in front.chunks(front.len() / 10) {
+        world.tell(id, piece);
+        world.pass(TICK);
+    }
+    // It is the only link, and would have been called silent by now.
+    assert_eq!(world.asked_for(b"a").len(), 1);
+    world.tell(id, &[*last]);
+    assert!(world.is_well(read));
 }
 
 #[test]
