@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import sys
 import tempfile
 
@@ -93,9 +94,11 @@ def main():
 def publish(section, bed, options):
     """Prints a section and writes its files."""
     lines = machine.describe(bed)
-    rounds = f"{bed.rounds} rounds of {bed.seconds:g} s, medians; ratios are Ringmain / other."
-    parts = [f"# {section.title}", section.about, rounds,
-             tables.comparison(section.rows)]
+    others = [record["others"] for record in section.raw]
+    rounds = (f"{bed.rounds} rounds of {bed.seconds:g} s, medians; ratios are {section.ours} / "
+              f"other. Other programs had {statistics.median(others):.2f} CPUs meanwhile, at most "
+              f"{max(others):.2f}.")
+    parts = [f"# {section.title}", section.about, rounds, tables.comparison(section)]
     parts += [tables.markdown(*detail) for detail in section.details]
     parts += [f"![{section.title}]({section.name}.svg)", "  \n".join(lines)]
     text = "\n\n".join(parts) + "\n"
@@ -115,8 +118,8 @@ def ratios(section):
         bar = (row.other, row.ratio, low, high, row.bar)
         groups.setdefault(row.what, []).append(bar)
     series = list(dict.fromkeys(row.other for row in section.rows))
-    return plot.bars(section.title, "ratio Ringmain / other, with its spread by round",
-                     list(groups.items()), series)
+    axis = f"ratio {section.ours} / other, with its spread by round"
+    return plot.bars(section.title, axis, list(groups.items()), series)
 
 
 def write(options, name, text):

@@ -27,7 +27,9 @@ def bars(title, axis, groups, series):
     grid = []
     for index in range(int(end / step) + 1):
         x = LEFT + index * step * scale
-        grid.append(line(x, TOP - 6, x, bottom, "#dddddd"))
+        # Even: what most readers look for.
+        color = "#999999" if abs(index * step - 1) < 1e-9 else "#dddddd"
+        grid.append(line(x, TOP - 6, x, bottom, color))
         grid.append(text(x, bottom + 16, f"{index * step:g}", "middle"))
     grid.append(line(LEFT, TOP - 6, LEFT, bottom, "#333333"))
     height = bottom + BOTTOM

@@ -1,8 +1,10 @@
 """What is compared: each section starts its servers, measures them in turn, and ends them."""
 
 import contextlib
+import resource
 import statistics
 import sys
+import time
 
 import loads
 import servers
@@ -34,12 +36,28 @@ def measured(bed, section, cells, sides, measure):
         for cell in cells:
             for side in sides if index % 2 == 0 else reversed(sides):
                 record = {"round": index + 1, "cell": cell, "server": side.name}
-                record.update(measure(cell, side))
+                with others(side, record):
+                    record.update(measure(cell, side))
                 records.append(record)
                 print(f"{section}, round {index + 1}, {label(cell)}, {side.name}: "
                       f"{record['us_per_op']:.2f} us/op, {record['ops_per_s']:.0f}/s",
                       file=sys.stderr, flush=True)
     return records
+
+
+@contextlib.contextmanager
+def others(side, record):
+    """Notes how much CPU anybody else had meanwhile: what is measured beside them is not worth
+    much. Softirqs are left out, most of which are those of the connections."""
+    def used():
+        with open("/proc/stat", encoding="utf-8") as stat:
+            user, nice, system, _, _, _, _, steal = map(int, stat.readline().split()[1:9])
+        ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return (user + nice + system + steal) / servers.TICK - side.cpu_seconds() - sum(
+            one.ru_utime + one.ru_stime for one in ours)
+    begin, before = time.monotonic(), used()
+    yield
+    record["others"] = max(0.0, used() - before) / (time.monotonic() - begin)
 
 
 def label(cell):
@@ -79,10 +97,11 @@ def single(bed):
         "single", "One shard against other servers",
         "CPU µs of the server per operation. All servers run on one CPU, the load on another; "
         "50 connections, 100-byte values, 100 000 keys. Ringmain: one shard, N=1, "
-        "interval:1000ms. Redis: appendonly, everysec. memcached: one thread, no disk. The bare "
-        "ring parses RESP and answers from a hash map, and does nothing else. What a server does "
-        "behind a load (merging, rewriting its file) counts for that load.",
-        rows, records, [answers(records, CELLS, names)])
+        "interval:1000ms. Redis: appendonly, everysec. memcached: one thread, no disk; gets of a "
+        "pipeline are one command, as its clients send them. The bare ring parses RESP and "
+        "answers from a hash map, and does nothing else. What a server does behind a load "
+        "(merging, rewriting its file) counts for that load.",
+        rows, records, details=[answers(records, CELLS, names)])
 
 
 def answers(records, cells, names):
@@ -123,7 +142,7 @@ def synced(bed):
         "synced", "Acknowledged once on disk",
         "Ringmain with durability always, Redis with appendfsync always; one shard, 50 "
         "connections, 100-byte values, the same disk in turn.",
-        rows, records, [answers(records, cells, ["Ringmain", "Redis"])])
+        rows, records, details=[answers(records, cells, ["Ringmain", "Redis"])])
 
 
 def protocol(bed):
@@ -142,7 +161,7 @@ def protocol(bed):
         "`ringmain bench` with both targets, one shard, 64 requests in flight on each of 50 "
         "connections; the load runs on one CPU, too, and may be what limits the throughput.",
         rows("ops_per_s", "throughput", "/s", 1.3) + rows("us_per_op", "CPU", "µs", None)
-        + rows("busy", "server busy", "CPUs", None), records)
+        + rows("busy", "server busy", "CPUs", None), records, "native")
 
 
 class Side:
@@ -150,7 +169,7 @@ class Side:
 
     def __init__(self, name, server):
         self.name = name
-        self.server = server
+        self.cpu_seconds = server.cpu_seconds
 
 
 def shards(bed):
@@ -168,7 +187,7 @@ def shards(bed):
     return Section(
         "shards", "Two shards against one",
         "CPU µs of the server per operation, by `ringmain bench`. On a machine of two CPUs the "
-        "load shares one of them with the second shard.", rows, records)
+        "load shares one of them with the second shard.", rows, records, "two shards")
 
 
 def nodes(bed):
@@ -187,7 +206,7 @@ def nodes(bed):
         "nodes", "Three nodes against one",
         "CPU µs of all nodes per operation; three nodes with N=3, R=W=2 that share one CPU, each "
         "asked by a third of the connections, against one node with N=1.",
-        rows, records, [answers(records, cells, ["3 nodes", "one node"])])
+        rows, records, "three nodes", [answers(records, cells, ["3 nodes", "one node"])])
 
 
 def paced(bed):

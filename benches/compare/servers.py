@@ -138,7 +138,7 @@ def ringmain(bed, name="Ringmain", shards=1, durability="interval:1000ms", more=
     command = [
         bed.ringmain, "start", "--data-dir", "{folder}/data", "--resp-port", "0", "--port", "0",
         "--admin-port", "0", "--shards", str(shards), "--cpus", ",".join(map(str, cpus)),
-        "--durability", durability, "--log-level", "warn", "--name", "one",
+        "--durability", durability, "--log-level", "warn", "--name", name.replace(" ", "-"),
         *(more or ("--n", "1", "--r", "1", "--w", "1"))]
     return Server(name, command, cpus, bed.root)
 
@@ -152,8 +152,7 @@ def cluster(bed, count=3):
             more = ["--listen", f"{network}.{index}", "--n", "3", "--r", "2", "--w", "2"]
             if index > 1:
                 more += ["--seed", group.servers[0].addresses["native"], "--join"]
-            name = f"node {index}"
-            group.servers.append(ringmain(bed, name, more=[*more, "--name", f"node-{index}"]))
+            group.servers.append(ringmain(bed, f"node {index}", more=more))
         await_converged(bed, group.servers[0], count)
     except BaseException:
         group.stop()

@@ -50,17 +50,19 @@ class Section:
     rows: list
     # Every single measurement, in order.
     raw: list
+    # What stands for us in it.
+    ours: str = "Ringmain"
     # Further tables: a header and rows of text.
     details: list = dataclasses.field(default_factory=list)
 
 
-def comparison(rows, ours="Ringmain"):
+def comparison(section):
     """Rows as a table: medians, their ratio, its spread by round, and whether the bar holds."""
     lines = [[row.what, f"{number(statistics.median(row.ours))} {row.unit}",
               f"{row.other}: {number(statistics.median(row.theirs))}", f"{row.ratio:.2f}",
               "–".join(f"{end:.2f}" for end in row.spread), row.aim(),
-              {None: "", True: "yes", False: "**no**"}[row.holds]] for row in rows]
-    return markdown(["", ours, "other", "ratio", "by round", "bar", "holds"], lines)
+              {None: "", True: "yes", False: "**no**"}[row.holds]] for row in section.rows]
+    return markdown(["", section.ours, "other", "ratio", "by round", "bar", "holds"], lines)
 
 
 def markdown(header, lines):
