@@ -38,6 +38,7 @@ class Bed:
         self.ringmain, self.bare = build(options)
         self.root = root
         self.rounds, self.seconds = options.rounds, options.seconds
+        self.others_max, self.patience = options.others_max, options.patience
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) < 2:
             raise servers.Failure("one CPU is too few: the load would share it with the server")
@@ -52,8 +53,13 @@ def arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION",
                         help=f"any of {', '.join(sections.ALL)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
+    parser.add_argument("--seconds", type=float, default=3,
+                        help="of one measurement (default: 3)")
+    parser.add_argument("--others-max", type=float, default=0.15, metavar="CPUS", help="what is "
+                        "measured while other programs use more is measured again (default: 0.15)")
+    parser.add_argument("--patience", type=int, default=120, metavar="SECONDS",
+                        help="how long it waits for them to stop (default: 120)")
     parser.add_argument("--results", default=os.path.join(HERE, "..", "results"),
                         help="folder for what is written (default: benches/results)")
     parser.add_argument("--dir", help="folder of the servers' files (default: temporary)")
