@@ -54,7 +54,7 @@ def run_bare(bed, server, protocol, more):
     return told
 
 
-def bench(bed, server, target, read_ratio, pipeline, rate=None):
+def bench(bed, server, target, read_ratio, pipeline, rate=None, routed=False):
     """`ringmain bench`, which loads its keys first: what the server used is read with the line
     that it tells behind the first second, and with the last one."""
     seconds = max(2, round(bed.seconds))
@@ -65,6 +65,7 @@ def bench(bed, server, target, read_ratio, pipeline, rate=None):
         "--value-bytes", str(VALUE_BYTES), "--read-ratio", str(read_ratio), "--warmup", "500ms",
         "--duration", f"{seconds + 1}s", "--json"]
     command += ["--rate", str(rate)] if rate else []
+    command += ["--routed"] if routed else []
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, bed.load_cpus))
