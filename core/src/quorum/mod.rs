@@ -6,6 +6,8 @@
 //! not as a primary (sloppy quorum, Dynamo §4.6). While the membership changes, what is needed is
 //! needed in the settled topology and in the committed one, in each no more than all of its owners.
 //! Invariant: a node is waited for, or answered, or failed, and never two of these.
+//!
+//! Each answer to each request is counted here, so sets of nodes are bits.
 
 use crate::id::NodeId;
 use crate::limits::REPLICA_COUNT_MAX;
@@ -49,18 +51,79 @@ enum Answer {
     Void,
 }
 
-impl Answer {
-    fn is_open(self) -> bool {
-        self == Answer::Unasked || self.is_waited()
+/// Some of the nodes of a tally: a bit for each, by its position.
+type Set = u32;
+
+/// What became of each node.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    /// By [`Answer`]; each node is in one of them.
+    sets: [Set; Answer::Void as usize + 1],
+}
+
+impl Answers {
+    /// Of so many nodes, none of which was asked.
+    fn unasked(count: usize) -> Answers {
+        let mut sets = [0; Answer::Void as usize + 1];
+        sets[Answer::Unasked as usize] = (1 << count) - 1;
+        Answers { sets }
     }
 
-    fn is_waited(self) -> bool {
-        matches!(self, Answer::Waited | Answer::Again)
+    /// The nodes with that answer.
+    fn of(&self, answer: Answer) -> Set {
+        self.sets[answer as usize]
     }
 
-    fn is_done(self) -> bool {
-        matches!(self, Answer::Stored | Answer::Durable)
+    /// Those that did what was asked.
+    fn done(&self) -> Set {
+        self.of(Answer::Stored) | self.of(Answer::Durable)
     }
+
+    /// Those that were asked, and are waited for or to be asked again.
+    fn waited(&self) -> Set {
+        self.of(Answer::Waited) | self.of(Answer::Again)
+    }
+
+    /// Those of which nothing is known yet.
+    fn open(&self) -> Set {
+        self.of(Answer::Unasked) | self.waited()
+    }
+
+    /// The node at `index` has given that answer, and no other.
+    fn set(&mut self, index: usize, answer: Answer) {
+        self.sets.iter_mut().for_each(|set| *set &= !(1 << index));
+        self.sets[answer as usize] |= 1 << index;
+    }
+
+    /// What the node at `index` has given.
+    fn at(&self, index: usize) -> Answer {
+        use Answer::{Again, Durable, Failed, Stored, Unasked, Void, Waited};
+        let all = [Unasked, Waited, Again, Stored, Durable, Failed, Void];
+        let given = all.into_iter().find(|answer| has(self.of(*answer), index));
+        given.expect("each node of a tally is in one of the sets")
+    }
+}
+
+/// Owners whose share is done, as [`Owners::quorums`] names them.
+#[derive(Clone, Copy, Debug)]
+struct Having {
+    shares: u16,
+    /// By themselves.
+    primaries: u16,
+    durable: u16,
+}
+
+impl Having {
+    /// Whether that is what is needed of those of `quorum`.
+    fn meets(&self, quorum: u16, need: Need) -> bool {
+        has_as_many(self.shares & quorum, need.nodes)
+            && has_as_many(self.primaries & quorum, need.primaries)
+            && has_as_many(self.durable & quorum, need.durable)
+    }
+}
+
+fn has(set: Set, index: usize) -> bool {
+    set >> index & 1 == 1
 }
 
 /// The answers of the nodes that one request asked.
@@ -68,7 +131,7 @@ impl Answer {
 pub struct Tally {
     /// The owners, then those that stand in for some of them.
     nodes: [NodeId; ASKED_COUNT_MAX],
-    answers: [Answer; ASKED_COUNT_MAX],
+    answers: Answers,
     /// For whom each of the latter stands in: a position among the owners.
     stands_for: [u8; REPLICA_COUNT_MAX],
     owners: u8,
@@ -81,12 +144,14 @@ pub struct Tally {
 /// Most nodes that one request asks: for as many owners as a topology has others may stand in.
 pub(crate) const ASKED_COUNT_MAX: usize = OWNER_COUNT_MAX + REPLICA_COUNT_MAX;
 
+const _: () = assert!(ASKED_COUNT_MAX < Set::BITS as usize, "each node has a bit");
+
 impl Tally {
     /// A tally over `owners`, none asked yet; every owner is a primary.
     pub fn new(owners: &Owners, need: Need) -> Tally {
         let mut nodes = [NodeId(0); ASKED_COUNT_MAX];
         nodes[..owners.len()].copy_from_slice(owners);
-        let answers = [Answer::Unasked; ASKED_COUNT_MAX];
+        let answers = Answers::unasked(owners.len());
         let (stands_for, count) = ([0; REPLICA_COUNT_MAX], owners.len() as u8);
         let quorums = owners.quorums();
         Tally { nodes, answers, stands_for, owners: count, count, quorums, need }
@@ -108,6 +173,7 @@ impl Tally {
         }
         self.stands_for[usize::from(self.count - self.owners)] = position as u8;
         self.nodes[usize::from(self.count)] = node;
+        self.answers.set(usize::from(self.count), Answer::Unasked);
         self.count += 1;
         true
     }
@@ -132,16 +198,11 @@ impl Tally {
     /// `node` did what was asked. A node that was not asked changes nothing, nor does a second
     /// answer of one that was counted; a late success of one that failed counts.
     pub fn on_success(&mut self, node: NodeId, durable: bool) -> Verdict {
-        if let Some(index) = self.index(node) {
-            let answer = &mut self.answers[index];
-            if *answer == Answer::Void {
-                return self.verdict();
-            }
-            if durable || *answer == Answer::Durable {
-                *answer = Answer::Durable;
-            } else {
-                *answer = Answer::Stored;
-            }
+        if let Some(index) = self.index(node)
+            && !has(self.answers.of(Answer::Void), index)
+        {
+            let is_durable = durable || has(self.answers.of(Answer::Durable), index);
+            self.answers.set(index, if is_durable { Answer::Durable } else { Answer::Stored });
         }
         self.verdict()
     }
@@ -154,7 +215,7 @@ impl Tally {
                 return self.on_success(node, true);
             }
             if self.is_open(index) {
-                self.answers[index] = Answer::Failed;
+                self.answers.set(index, Answer::Failed);
             }
         }
         self.verdict()
@@ -165,7 +226,7 @@ impl Tally {
         if let Some(index) = self.index(node)
             && self.is_open(index)
         {
-            self.answers[index] = Answer::Waited;
+            self.answers.set(index, Answer::Waited);
         }
     }
 
@@ -174,33 +235,31 @@ impl Tally {
         if let Some(index) = self.index(node)
             && self.is_open(index)
         {
-            self.answers[index] = Answer::Again;
+            self.answers.set(index, Answer::Again);
         }
     }
 
     /// How it stands.
     pub fn verdict(&self) -> Verdict {
-        let is_durable = |answer| answer == Answer::Durable;
-        let is_met = self.is_enough([&Answer::is_done, &Answer::is_done, &is_durable]);
-        let may_do = |answer: Answer| answer.is_done() || answer.is_open();
-        let may_be_durable = |answer: Answer| is_durable(answer) || answer.is_open();
-        match (is_met, self.is_enough([&may_do, &may_do, &may_be_durable])) {
-            (true, _) => Verdict::Met,
-            (false, true) => Verdict::Wait,
-            (false, false) => Verdict::Impossible,
+        let (done, durable) = (self.answers.done(), self.answers.of(Answer::Durable));
+        if self.is_enough(done, durable) {
+            return Verdict::Met;
         }
+        let open = self.answers.open();
+        let may_be_met = self.is_enough(done | open, durable | open);
+        if may_be_met { Verdict::Wait } else { Verdict::Impossible }
     }
 
     /// The next node to ask so that as many are asked as are still needed.
     pub fn next_to_ask(&self) -> Option<NodeId> {
-        let is_asked = |answer: Answer| answer.is_done() || answer.is_waited();
-        let short = self.short_of([&is_asked, &is_asked, &|_| true]);
+        let asked = self.answers.done() | self.answers.waited();
         // Who counts in one of those topologies: others would be asked for nothing.
+        let having = self.having(asked, Set::MAX);
+        let short = self.topologies().filter(|(quorum, need)| !having.meets(*quorum, *need));
         let useful = short.fold(0, |bits, (quorum, _)| bits | quorum);
+        let unasked = self.answers.of(Answer::Unasked);
         let mut all = 0..usize::from(self.count);
-        let next = all.find(|index| {
-            self.answers[*index] == Answer::Unasked && self.bit(*index) & useful != 0
-        });
+        let next = all.find(|index| has(unasked, *index) && self.bit(*index) & useful != 0);
         next.map(|index| self.nodes[index])
     }
 
@@ -210,26 +269,26 @@ impl Tally {
         1 << stands_for.map_or(index, |position| usize::from(self.stands_for[position]))
     }
 
-    /// Whether enough nodes, primaries among them, and nodes that have it on disk give such
-    /// answers, in each topology.
-    fn is_enough(&self, is: [&dyn Fn(Answer) -> bool; 3]) -> bool {
-        self.short_of(is).next().is_none()
+    /// Whether it is enough, in each topology, if `done` did what was asked, and `durable` have it
+    /// on disk.
+    #[inline]
+    fn is_enough(&self, done: Set, durable: Set) -> bool {
+        let ([settled, committed], having) = (self.quorums, self.having(done, durable));
+        if settled == committed {
+            return having.meets(settled, self.need);
+        }
+        self.topologies().all(|(quorum, need)| having.meets(quorum, need))
     }
 
-    /// The topologies in which it is not.
-    fn short_of(
-        &self,
-        is: [&dyn Fn(Answer) -> bool; 3],
-    ) -> impl Iterator<Item = (u16, Need)> + use<> {
-        let having =
-            [self.shares_having(is[0]), self.owners_having(is[1]), self.shares_having(is[2])];
-        self.topologies().filter(move |(quorum, need)| {
-            let needed = [need.nodes, need.primaries, need.durable];
-            having.iter().zip(needed).any(|(bits, needed)| count(bits & quorum) < needed)
-        })
+    /// Whose shares are done if `done` did what was asked, and `durable` have it on disk.
+    #[inline]
+    fn having(&self, done: Set, durable: Set) -> Having {
+        let (shares, primaries) = (self.shares_of(done), self.owners_of(done));
+        Having { shares, primaries, durable: self.shares_of(durable) }
     }
 
-    /// Who counts in each topology that is in force, by their bits, and what is needed there.
+    /// Who counts in each topology that is in force, by their bits, and what is needed there. If
+    /// nothing moves there is one.
     fn topologies(&self) -> impl Iterator<Item = (u16, Need)> + use<> {
         let [settled, committed] = self.quorums;
         let need_of = |quorum: u16| {
@@ -244,7 +303,7 @@ impl Tally {
         let is_planted = crate::plant::is(crate::plant::Plant::CommittedQuorumAlone);
         #[cfg(not(feature = "plant"))]
         let is_planted = false;
-        let skipped = usize::from(is_planted && committed != 0);
+        let skipped = usize::from(is_planted && committed != 0 || settled == committed);
         // Without any owner there is nobody whose word would be enough.
         let is_nobody = settled | committed == 0;
         all.into_iter().skip(skipped).filter(move |(quorum, _)| *quorum != 0 || is_nobody)
@@ -254,15 +313,15 @@ impl Tally {
     /// what is kept for an owner is dropped once the owner has it.
     /// The fewest of all topologies.
     pub fn got(&self) -> u8 {
-        let done = self.shares_having(&Answer::is_done);
+        let done = self.shares_of(self.answers.done());
         self.topologies().map(|(quorum, _)| count(done & quorum)).min().unwrap_or(0)
     }
 
     /// The nodes that did what was asked, with their positions.
     pub(crate) fn answered(&self) -> impl Iterator<Item = (usize, NodeId)> + use<'_> {
-        let count = usize::from(self.count);
-        let asked = self.nodes[..count].iter().copied().zip(&self.answers[..count]).enumerate();
-        asked.filter(|(_, (_, answer))| answer.is_done()).map(|(index, (node, _))| (index, node))
+        let done = self.answers.done();
+        let asked = self.nodes[..usize::from(self.count)].iter().copied().enumerate();
+        asked.filter(move |(index, _)| has(done, *index))
     }
 
     /// Whether nothing is known yet of what `node` did.
@@ -272,7 +331,7 @@ impl Tally {
 
     /// Whether `node` did what was asked.
     pub(crate) fn is_done_by(&self, node: NodeId) -> bool {
-        self.index(node).is_some_and(|index| self.answers[index].is_done())
+        self.index(node).is_some_and(|index| has(self.answers.done(), index))
     }
 
     /// Whether `owner` did what was asked, or somebody who stands in for it.
@@ -283,24 +342,25 @@ impl Tally {
 
     /// The nodes of which nothing is known yet.
     pub(crate) fn open(&self) -> impl Iterator<Item = NodeId> + use<'_> {
-        self.nodes_having(Answer::is_open)
+        self.nodes_of(self.answers.open())
     }
 
     /// What is missing, as a client is told: of how many nodes how many did it, in the topology in
     /// which most are missing. Of the primaries alone where others made up the number.
     pub(crate) fn shortfall(&self) -> (u8, u8) {
-        self.worst(&Answer::is_done, |need| need.nodes.max(need.primaries).max(need.durable))
+        let needed = |need: Need| need.nodes.max(need.primaries).max(need.durable);
+        self.worst(self.answers.done(), needed)
     }
 
     /// As `shortfall`, if all did it that may: of how many nodes, whichever they are, or else of
     /// how many primaries.
     pub(crate) fn outlook(&self) -> (u8, u8) {
-        let may_do = |answer: Answer| answer.is_done() || answer.is_open();
-        self.worst(&may_do, |need| need.nodes.max(need.durable))
+        let may_do = self.answers.done() | self.answers.open();
+        self.worst(may_do, |need| need.nodes.max(need.durable))
     }
 
-    fn worst(&self, is: &dyn Fn(Answer) -> bool, needed: impl Fn(Need) -> u8) -> (u8, u8) {
-        let (shares, owners) = (self.shares_having(is), self.owners_having(is));
+    fn worst(&self, done: Set, needed: impl Fn(Need) -> u8) -> (u8, u8) {
+        let (shares, owners) = (self.shares_of(done), self.owners_of(done));
         let compared = self.topologies().map(|(quorum, need)| {
             let (got, primaries) = (count(shares & quorum), count(owners & quorum));
             let is_of_primaries = primaries < need.primaries && got >= needed(need);
@@ -316,17 +376,17 @@ impl Tally {
 
     /// The nodes that were asked and are waited for, in the order they were given.
     pub fn waited(&self) -> impl Iterator<Item = NodeId> + use<'_> {
-        self.nodes_having(|answer| answer == Answer::Waited)
+        self.nodes_of(self.answers.of(Answer::Waited))
     }
 
     /// The nodes that were not asked yet.
     pub fn unasked(&self) -> impl Iterator<Item = NodeId> + use<'_> {
-        self.nodes_having(|answer| answer == Answer::Unasked)
+        self.nodes_of(self.answers.of(Answer::Unasked))
     }
 
     /// The nodes to ask again.
     pub fn again(&self) -> impl Iterator<Item = NodeId> + use<'_> {
-        self.nodes_having(|answer| answer == Answer::Again)
+        self.nodes_of(self.answers.of(Answer::Again))
     }
 
     /// The same answers against another set of owners, and what is needed of them: what nodes that
@@ -343,13 +403,13 @@ impl Tally {
         for (index, node) in owners.iter().enumerate() {
             let old = self.index(*node).filter(|old| *old < usize::from(self.owners));
             if let Some(old) = old {
-                moved.answers[index] = self.answers[old];
+                moved.answers.set(index, self.answers.at(old));
             }
         }
         for (position, (node, owner)) in self.stand_ins().enumerate() {
             if !owners.contains(&node) && is_member(node) && moved.stand_in(node, owner) {
-                let answer = self.answers[usize::from(self.owners) + position];
-                moved.answers[usize::from(moved.count) - 1] = answer;
+                let answer = self.answers.at(usize::from(self.owners) + position);
+                moved.answers.set(usize::from(moved.count) - 1, answer);
             }
         }
         moved
@@ -370,43 +430,44 @@ impl Tally {
             let old = self.index(moved.nodes[index]);
             let old = old.filter(|old| *old < usize::from(self.owners));
             let was_behind = old.is_some_and(|old| self.quorums[0] >> old & 1 == 0);
-            if was_behind && moved.answers[index] != Answer::Unasked {
-                moved.answers[index] = Answer::Void;
+            if was_behind && !has(moved.answers.of(Answer::Unasked), index) {
+                moved.answers.set(index, Answer::Void);
             }
         }
         moved
     }
 
-    fn nodes_having(&self, is: fn(Answer) -> bool) -> impl Iterator<Item = NodeId> + use<'_> {
-        let count = usize::from(self.count);
-        let asked = self.nodes[..count].iter().zip(&self.answers[..count]);
-        asked.filter(move |(_, answer)| is(**answer)).map(|(node, _)| *node)
+    fn nodes_of(&self, set: Set) -> impl Iterator<Item = NodeId> + use<'_> {
+        let asked = self.nodes[..usize::from(self.count)].iter().enumerate();
+        asked.filter(move |(index, _)| has(set, *index)).map(|(_, node)| *node)
     }
 
     fn is_open(&self, index: usize) -> bool {
-        self.answers[index].is_open()
+        has(self.answers.open(), index)
     }
 
-    /// Which owners have such an answer: a bit for each.
-    fn owners_having(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
+    /// Which owners are in `set`.
+    fn owners_of(&self, set: Set) -> u16 {
         #[cfg(feature = "plant")]
         if crate::plant::is(crate::plant::Plant::StandInCountedAsPrimary) {
-            return self.shares_having(is);
+            return self.shares_of(set);
         }
-        self.bits_of_owners(is)
+        self.bits_of_owners(set)
     }
 
-    /// Which owners have such an answer, or somebody who stands in for them has.
-    fn shares_having(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
-        let stand_ins = &self.answers[usize::from(self.owners)..usize::from(self.count)];
-        let stand_ins = self.stands_for.iter().zip(stand_ins);
-        let of_stand_ins = stand_ins.filter(|(_, answer)| is(**answer));
-        of_stand_ins.fold(self.bits_of_owners(is), |bits, (owner, _)| bits | 1 << owner)
+    /// Which owners are in `set`, or somebody who stands in for them is.
+    fn shares_of(&self, set: Set) -> u16 {
+        let owners = self.bits_of_owners(set);
+        if set >> self.owners == 0 {
+            return owners;
+        }
+        let stand_ins = usize::from(self.owners)..usize::from(self.count);
+        let stand_ins = stand_ins.filter(|index| has(set, *index));
+        stand_ins.fold(owners, |bits, index| bits | self.bit(index))
     }
 
-    fn bits_of_owners(&self, is: &dyn Fn(Answer) -> bool) -> u16 {
-        let answers = self.answers[..usize::from(self.owners)].iter().enumerate();
-        answers.fold(0, |bits, (index, answer)| bits | u16::from(is(*answer)) << index)
+    fn bits_of_owners(&self, set: Set) -> u16 {
+        (set & ((1 << self.owners) - 1)) as u16
     }
 
     /// The position of `node` among those that may be asked, owners first.
@@ -417,4 +478,16 @@ impl Tally {
 
 fn count(bits: u16) -> u8 {
     bits.count_ones() as u8
+}
+
+/// Whether as many as `needed`, which are few, are among `bits`.
+fn has_as_many(bits: u16, needed: u8) -> bool {
+    let mut left = bits;
+    for _ in 0..needed {
+        if left == 0 {
+            return false;
+        }
+        left &= left - 1;
+    }
+    true
 }
