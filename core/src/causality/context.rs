@@ -122,32 +122,29 @@ pub fn decode_base64url(text: &[u8], out: &mut [u8]) -> Result<usize, BadContext
         return Err(BadContext);
     }
     let out = out.get_mut(..text.len() / 4 * 3 + text.len() % 4 * 3 / 4).ok_or(BadContext)?;
-    for (chars, group) in text.chunks(4).zip(out.chunks_mut(3)) {
-        let mut bits = 0;
-        for &char in chars {
-            bits = bits << 6 | sextet(char).ok_or(BadContext)?;
-        }
-        let bits = bits << (6 * (4 - chars.len()));
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        let (used, unused) = bytes.split_at(group.len());
-        if unused.iter().any(|&byte| byte != 0) {
-            return Err(BadContext);
-        }
-        group.copy_from_slice(used);
+    let (chunks, last_chars) = text.as_chunks::<4>();
+    let (groups, last_group) = out.as_chunks_mut::<3>();
+    for (chars, group) in chunks.iter().zip(groups) {
+        let [_, bytes @ ..] = decode_chunk(*chars)?;
+        *group = bytes;
     }
+    let mut chars = [ALPHABET[0]; 4];
+    chars[..last_chars.len()].copy_from_slice(last_chars);
+    let [_, bytes @ ..] = decode_chunk(chars)?;
+    let (used, unused) = bytes.split_at(last_group.len());
+    if unused.iter().any(|&byte| byte != 0) {
+        return Err(BadContext);
+    }
+    last_group.copy_from_slice(used);
     Ok(out.len())
 }
 
-fn sextet(char: u8) -> Option<u32> {
-    let value = match char {
-        b'A'..=b'Z' => char - b'A',
-        b'a'..=b'z' => char - b'a' + 26,
-        b'0'..=b'9' => char - b'0' + 52,
-        b'-' => 62,
-        b'_' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
+/// The three bytes of four characters, behind one that is 0.
+fn decode_chunk(chars: [u8; 4]) -> Result<[u8; 4], BadContext> {
+    let sextets = chars.map(|char| SEXTETS[usize::from(char)]);
+    let bits = sextets.iter().fold(0, |bits, &sextet| bits << 6 | u32::from(sextet));
+    let is_foreign = sextets.iter().fold(0, |all, sextet| all | sextet) == FOREIGN;
+    if is_foreign { Err(BadContext) } else { Ok(bits.to_be_bytes()) }
 }
 
 fn authenticate(secret: &[u8; 16], key: &[u8], body: &[u8]) -> [u8; MAC_BYTES] {
@@ -163,3 +160,15 @@ fn authenticate(secret: &[u8; 16], key: &[u8], body: &[u8]) -> [u8; MAC_BYTES] {
 const HEADER: [u8; 2] = [1, 0];
 const MAC_BYTES: usize = 8;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// For a character that is none of the alphabet: more than six bits.
+const FOREIGN: u8 = u8::MAX;
+/// The place of each character in the alphabet.
+const SEXTETS: [u8; 256] = {
+    let mut sextets = [FOREIGN; 256];
+    let mut place = 0;
+    while place < ALPHABET.len() {
+        sextets[ALPHABET[place] as usize] = place as u8;
+        place += 1;
+    }
+    sextets
+};
