@@ -73,6 +73,11 @@ impl Dot {
         Actor(self.0 >> NUMBER_BITS)
     }
 
+    /// Whether both are the same actor's writes.
+    pub(super) fn is_of_actor_of(self, other: Dot) -> bool {
+        (self.0 ^ other.0) >> NUMBER_BITS == 0
+    }
+
     /// Its number among that actor's writes, from 1. 0 only in bytes that name no write, which
     /// records, version vectors and tokens refuse.
     pub fn number(self) -> u32 {

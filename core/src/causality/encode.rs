@@ -52,6 +52,8 @@ pub fn write_stripped(record: Record<'_>, out: &mut [u8]) {
 pub(super) trait Sink {
     /// The next entry of the version vector.
     fn entry(&mut self, dot: Dot);
+    /// The next entries, whose actors have no siblings.
+    fn entries(&mut self, dots: VersionVector<'_>);
     /// The next sibling of the last entry's actor.
     fn sibling(&mut self, sibling: &Sibling<'_>);
 }
@@ -91,6 +93,11 @@ impl Sink for Size {
     #[inline]
     fn entry(&mut self, _: Dot) {
         self.entries += 1;
+    }
+
+    #[inline]
+    fn entries(&mut self, dots: VersionVector<'_>) {
+        self.entries += dots.len() as u32;
     }
 
     #[inline]
@@ -152,6 +159,13 @@ impl Sink for Writer<'_> {
     fn entry(&mut self, dot: Dot) {
         self.entries[self.entry_count] = dot.to_bytes();
         self.entry_count += 1;
+    }
+
+    #[inline]
+    fn entries(&mut self, dots: VersionVector<'_>) {
+        let place = &mut self.entries[self.entry_count..][..dots.len()];
+        place.as_flattened_mut().copy_from_slice(dots.as_bytes());
+        self.entry_count += dots.len();
     }
 
     #[inline]

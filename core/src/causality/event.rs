@@ -119,9 +119,14 @@ impl Event {
                 let number = entry.number();
                 number <= NUMBER_MAX - count && seen.number(entry.actor()) <= number
             });
-        let actor = extended.map_or_else(|| Actor::new(me, boot, mint), Dot::actor);
-        // An actor just minted is in neither, unless the caller used its birth before.
-        let used = old.version_vector().number(actor).max(seen.number(actor));
+        let (actor, used) = match extended {
+            Some(entry) => (entry.actor(), entry.number()),
+            None => {
+                let actor = Actor::new(me, boot, mint);
+                // It is in neither, unless the caller used its birth before.
+                (actor, old.version_vector().number(actor).max(seen.number(actor)))
+            }
+        };
         let (first, last) = (Dot::new(actor, used + 1), Dot::new(actor, used + count));
         let mut size = Size::default();
         let mine = walk(old, seen, (write, first, last), &mut size);
@@ -194,6 +199,9 @@ fn walk(
     (write, first, last): (&Write<'_>, Dot, Dot),
     sink: &mut impl Sink,
 ) -> usize {
+    if seen == old.version_vector() {
+        return walk_seen(seen, (write, first, last), sink);
+    }
     let actor = first.actor();
     let mut siblings = old.siblings().peekable();
     let mut mine = None;
@@ -222,6 +230,22 @@ fn walk(
         write.for_each_version(first, |version| sink.sibling(version));
         row_count
     })
+}
+
+/// The same, of a write that has seen just what the old record has, as nearly all have: none of the
+/// siblings stays, and of the entries one changes.
+fn walk_seen(
+    seen: VersionVector<'_>,
+    (write, first, last): (&Write<'_>, Dot, Dot),
+    sink: &mut impl Sink,
+) -> usize {
+    let (before, own, after) = seen.split_at(first.actor());
+    sink.entries(before);
+    sink.entry(last);
+    write.for_each_version(first, |version| sink.sibling(version));
+    assert!(own <= Some(last));
+    sink.entries(after);
+    before.len()
 }
 
 const _: () = assert!(SIBLING_COUNT_ENCODED_MAX < NUMBER_MAX as usize, "one actor names them all");

@@ -7,10 +7,10 @@
 
 use core::cmp::Ordering;
 
-use super::dot::Actor;
+use super::dot::{Actor, Dot};
 use super::encode::{Sink, Size, Writer};
 use super::record::{Record, Sibling};
-use super::version_vector::{Rows, lesser};
+use super::version_vector::{Causality, Rows, lesser};
 
 /// Which record a join leaves. Decided from version vectors and dots alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,12 +28,32 @@ pub enum Join {
 
 /// Decides what the join of two records of one key is. Cost: one pass over both.
 pub fn join(left: Record<'_>, right: Record<'_>) -> Join {
+    if let Some((left_dot, right_dot)) = left.only_dot().zip(right.only_dot())
+        && let Some(join) = join_of_one(left, left_dot, right, right_dot)
+    {
+        return join;
+    }
     let mut size = Size::default();
     let unchanged = walk(left, right, &mut size);
     match unchanged {
         Unchanged { left: true, .. } => Join::KeepLeft,
         Unchanged { right: true, .. } => Join::TakeRight,
         _ => Join::Both { bytes: size.bytes() },
+    }
+}
+
+/// The join of two records that have one sibling each, if it is one of them.
+fn join_of_one(left: Record<'_>, left_dot: Dot, right: Record<'_>, right_dot: Dot) -> Option<Join> {
+    let (left_seen, right_seen) = (left.version_vector(), right.version_vector());
+    let is_same = left_dot == right_dot;
+    // Whether the other side has seen it, and so has something in its place.
+    let (left_goes, right_goes) = (right_seen.covers(left_dot), left_seen.covers(right_dot));
+    match left_seen.compare(right_seen) {
+        Causality::Equal | Causality::Dominates if is_same || !left_goes && right_goes => {
+            Some(Join::KeepLeft)
+        }
+        Causality::Dominated if is_same || left_goes && !right_goes => Some(Join::TakeRight),
+        _ => None,
     }
 }
 

@@ -143,10 +143,26 @@ impl<'a> Record<'a> {
         hasher.digest().max(1)
     }
 
-    /// [`Record::version`] of a record with one sibling: nearly all, so its dot alone is read.
-    fn version_of_one(self, key: &Key<'_>) -> u64 {
+    /// The name of the only sibling, as nearly all records have; none if there are more, or none.
+    #[inline]
+    pub(super) fn only_dot(self) -> Option<Dot> {
+        if self.sibling_count == 1 { Some(self.first_dot()) } else { None }
+    }
+
+    /// The name of the first sibling, of which nothing else is read.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    fn first_dot(self) -> Dot {
         let (dot, _) = split_dot(self.version_vector, &self.siblings[1..])
             .expect("a Record exists only if `parse` split all its siblings like this");
+        dot
+    }
+
+    /// [`Record::version`] of a record with one sibling.
+    fn version_of_one(self, key: &Key<'_>) -> u64 {
+        let dot = self.first_dot();
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&key.hash.0.to_be_bytes());
         bytes[16..].copy_from_slice(&dot.to_bytes());

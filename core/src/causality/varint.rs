@@ -37,6 +37,9 @@ pub(super) fn split(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn split_long(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    if let [low, high @ 1..0x80, rest @ ..] = bytes {
+        return Some((u32::from(*low & 0x7f) | u32::from(*high) << 7, rest));
+    }
     let mut value = 0u32;
     for (index, &byte) in bytes.iter().enumerate().take(5) {
         let bits = u32::from(byte & 0x7f);

@@ -136,6 +136,16 @@ impl<'a> VersionVector<'a> {
         }
     }
 
+    /// The entries before that of `actor`, it, and those behind it. Cost: O(log len).
+    pub(super) fn split_at(self, actor: Actor) -> (Self, Option<Dot>, Self) {
+        let place = self.0.binary_search_by_key(&actor, |&entry| Dot::from_bytes(entry).actor());
+        let (Ok(at) | Err(at)) = place;
+        let (before, rest) = self.0.split_at(at);
+        let (own, after) = rest.split_at(usize::from(place.is_ok()));
+        let own = own.first().map(|&entry| Dot::from_bytes(entry));
+        (VersionVector(before), own, VersionVector(after))
+    }
+
     /// The entry at `index`, if there is one.
     pub(super) fn entry(self, index: usize) -> Option<Dot> {
         self.0.get(index).map(|&entry| Dot::from_bytes(entry))
@@ -173,18 +183,33 @@ impl Iterator for Rows<'_, '_> {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
-        let left = self.left.first().map(|&entry| Dot::from_bytes(entry));
-        let right = self.right.first().map(|&entry| Dot::from_bytes(entry));
-        let order = lesser(left.map(Dot::actor), right.map(Dot::actor))?;
-        let left = left.filter(|_| order.is_le());
-        let right = right.filter(|_| order.is_ge());
-        self.left = &self.left[usize::from(left.is_some())..];
-        self.right = &self.right[usize::from(right.is_some())..];
-        Some(Row {
-            actor: left.or(right)?.actor(),
-            left: left.map_or(0, Dot::number),
-            right: right.map_or(0, Dot::number),
-        })
+        let of_left = |dot: Dot| Row { actor: dot.actor(), left: dot.number(), right: 0 };
+        let of_right = |dot: Dot| Row { actor: dot.actor(), left: 0, right: dot.number() };
+        match (self.left.split_first(), self.right.split_first()) {
+            (None, None) => None,
+            (Some((dot, rest)), None) => {
+                self.left = rest;
+                Some(of_left(Dot::from_bytes(*dot)))
+            }
+            (None, Some((dot, rest))) => {
+                self.right = rest;
+                Some(of_right(Dot::from_bytes(*dot)))
+            }
+            (Some((left, left_rest)), Some((right, right_rest))) => {
+                let (left, right) = (Dot::from_bytes(*left), Dot::from_bytes(*right));
+                if left.is_of_actor_of(right) {
+                    (self.left, self.right) = (left_rest, right_rest);
+                    return Some(Row { left: left.number(), ..of_right(right) });
+                }
+                if left < right {
+                    self.left = left_rest;
+                    Some(of_left(left))
+                } else {
+                    self.right = right_rest;
+                    Some(of_right(right))
+                }
+            }
+        }
     }
 }
 
