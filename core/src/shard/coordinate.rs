@@ -152,12 +152,15 @@ impl Shard<'_> {
     /// share last: that, or a node out of reach, may end the request, and all owners must get the
     /// record, or others for them.
     pub(super) fn send_records(&mut self, now: Instant, op: RequestId, nodes: &[NodeId]) {
-        let me = self.config.node;
-        let (own, peers): (Nodes, Nodes) = nodes.iter().partition(|node| **node == me);
-        let (near, away): (Nodes, Nodes) = peers.iter().partition(|node| self.is_reachable(**node));
-        let (near, suspect): (Nodes, Nodes) = near.iter().partition(|node| self.is_well(**node));
-        for node in near.into_iter().chain(suspect).chain(away).chain(own) {
-            self.send_record(now, op, node);
+        let place = |node: &NodeId| match *node {
+            node if node == self.config.node => 3,
+            node if self.is_well(node) => 0,
+            node => 2 - u8::from(self.is_reachable(node)),
+        };
+        let places: Vec<u8, ASKED_COUNT_MAX> = nodes.iter().map(place).collect();
+        for place in 0..=3 {
+            let here = nodes.iter().zip(&places).filter(|(_, of)| **of == place);
+            here.for_each(|(node, _)| self.send_record(now, op, *node));
         }
     }
 

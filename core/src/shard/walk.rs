@@ -186,6 +186,8 @@ impl Shard<'_> {
         self.walk = Some(0);
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn on_rings(&mut self, now: Instant, rings: &Rings<'_>, topology: TopologyId) {
         self.rings.copy_from(rings);
         self.topology = topology;
