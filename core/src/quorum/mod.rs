@@ -104,24 +104,6 @@ impl Answers {
     }
 }
 
-/// Owners whose share is done, as [`Owners::quorums`] names them.
-#[derive(Clone, Copy, Debug)]
-struct Having {
-    shares: u16,
-    /// By themselves.
-    primaries: u16,
-    durable: u16,
-}
-
-impl Having {
-    /// Whether that is what is needed of those of `quorum`.
-    fn meets(&self, quorum: u16, need: Need) -> bool {
-        has_as_many(self.shares & quorum, need.nodes)
-            && has_as_many(self.primaries & quorum, need.primaries)
-            && has_as_many(self.durable & quorum, need.durable)
-    }
-}
-
 fn has(set: Set, index: usize) -> bool {
     set >> index & 1 == 1
 }
@@ -254,8 +236,7 @@ impl Tally {
     pub fn next_to_ask(&self) -> Option<NodeId> {
         let asked = self.answers.done() | self.answers.waited();
         // Who counts in one of those topologies: others would be asked for nothing.
-        let having = self.having(asked, Set::MAX);
-        let short = self.topologies().filter(|(quorum, need)| !having.meets(*quorum, *need));
+        let short = self.topologies().filter(|topology| !self.meets(asked, Set::MAX, *topology));
         let useful = short.fold(0, |bits, (quorum, _)| bits | quorum);
         let unasked = self.answers.of(Answer::Unasked);
         let mut all = 0..usize::from(self.count);
@@ -273,18 +254,25 @@ impl Tally {
     /// on disk.
     #[inline]
     fn is_enough(&self, done: Set, durable: Set) -> bool {
-        let ([settled, committed], having) = (self.quorums, self.having(done, durable));
+        let [settled, committed] = self.quorums;
         if settled == committed {
-            return having.meets(settled, self.need);
+            return self.meets(done, durable, (settled, self.need));
         }
-        self.topologies().all(|(quorum, need)| having.meets(quorum, need))
+        self.is_enough_in_both(done, durable)
     }
 
-    /// Whose shares are done if `done` did what was asked, and `durable` have it on disk.
+    #[cold]
+    #[inline(never)]
+    fn is_enough_in_both(&self, done: Set, durable: Set) -> bool {
+        self.topologies().all(|topology| self.meets(done, durable, topology))
+    }
+
+    /// Whether it is enough in a topology: those who count there, and what is needed.
     #[inline]
-    fn having(&self, done: Set, durable: Set) -> Having {
-        let (shares, primaries) = (self.shares_of(done), self.owners_of(done));
-        Having { shares, primaries, durable: self.shares_of(durable) }
+    fn meets(&self, done: Set, durable: Set, (quorum, need): (u16, Need)) -> bool {
+        has_as_many(self.shares_of(done) & quorum, need.nodes)
+            && (need.primaries == 0 || has_as_many(self.owners_of(done) & quorum, need.primaries))
+            && (need.durable == 0 || has_as_many(self.shares_of(durable) & quorum, need.durable))
     }
 
     /// Who counts in each topology that is in force, by their bits, and what is needed there. If
