@@ -37,6 +37,7 @@ impl Owners {
     ///
     /// # Panics
     /// If there are more than `REPLICA_COUNT_MAX`.
+    #[inline]
     pub fn new(nodes: &[NodeId]) -> Owners {
         assert!(nodes.len() <= REPLICA_COUNT_MAX);
         let nodes = Vec::from_slice(nodes).expect("at most as many as own a partition");
@@ -260,6 +261,7 @@ impl<'a> Rings<'a> {
     ///
     /// # Panics
     /// If there is no such partition.
+    #[inline]
     pub fn owners(&self, partition: Partition) -> Owners {
         if !self.is_moving {
             return Owners::new(self.committed.owners(partition));
