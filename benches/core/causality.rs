@@ -1,56 +1,35 @@
-//! Events, joins, checks of records, and context tokens.
+//! Events, joins, checks of records, and contexts.
 
 use std::hash::Hasher as _;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use ringmain_core::causality::{
-    Change, Context, Event, Join, Record, Write, decode_token, encode_token, join, token_bytes,
-    write_join,
-};
+use ringmain_core::causality::{Record, base64url_bytes};
 use ringmain_core::hash::{Key, KeyHash};
-use ringmain_core::id::NodeId;
-use ringmain_core::time::UnixMs;
 use siphasher::sip::SipHasher24;
 
-use crate::records::{BOOT, KEY, record, value};
-
-const SECRET: [u8; 16] = [7; 16];
+use crate::paths::causality::{self as paths, SECRET, parsed};
+use crate::records::{KEY, record};
 
 pub(crate) fn benchmark(criterion: &mut Criterion) {
     event(criterion);
     joins(criterion);
     check(criterion);
     version(criterion);
-    token(criterion);
+    context(criterion);
 }
 
 /// What a `SET` at a node that has written the key before does to its record.
 fn event(criterion: &mut Criterion) {
-    let (bytes, value) = (record([5, 4, 3], 2), value());
-    let old = parsed(&bytes);
-    let write = Write {
-        context: Context::Local,
-        timestamp: UnixMs(1_700_000_000_001),
-        change: Change::Value { expires: None, value: &value },
-    };
-    let plan = || {
-        let (old, write) = (black_box(old), black_box(&write));
-        Event::plan(Some(old), Some(0), NodeId(1), BOOT, 2, write)
-    };
-    let mut out = vec![0; plan().bytes()];
-
+    let bytes = paths::event_plan()().bytes();
     let mut group = criterion.benchmark_group("event");
-    group.throughput(Throughput::Bytes(out.len() as u64));
-    group.bench_function("plan", |bencher| bencher.iter(plan));
-    group.bench_function("plan_and_write", |bencher| {
-        bencher.iter(|| {
-            plan().write_to(Some(black_box(old)), black_box(&write), &mut out);
-            black_box(&mut out);
-        });
-    });
+    group.throughput(Throughput::Bytes(bytes as u64));
+    let mut plan = paths::event_plan();
+    group.bench_function("plan", |bencher| bencher.iter(&mut plan));
+    let mut event = paths::event();
+    group.bench_function("plan_and_write", |bencher| bencher.iter(&mut event));
     group.bench_function("control_copy", |bencher| {
-        let source = out.clone();
+        let (source, mut out) = (vec![1; bytes], vec![0; bytes]);
         bencher.iter(|| {
             out.copy_from_slice(black_box(&source));
             black_box(&mut out);
@@ -59,32 +38,18 @@ fn event(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Of records with one sibling each.
 fn joins(criterion: &mut Criterion) {
-    let left = record([5, 4, 3], 1);
-    let cases = [
-        ("equal", record([5, 4, 3], 1), false),
-        ("dominated", record([6, 4, 3], 1), false),
-        ("concurrent", record([4, 5, 3], 2), true),
-    ];
-    let mut group = criterion.benchmark_group("join");
-    for (name, right, is_both) in &cases {
-        let (left, right) = (parsed(&left), parsed(right));
-        assert_eq!(matches!(join(left, right), Join::Both { .. }), *is_both);
-        group.bench_function(*name, |bencher| {
-            bencher.iter(|| join(black_box(left), black_box(right)));
-        });
-        if let Join::Both { bytes } = join(left, right) {
-            let mut out = vec![0; bytes];
-            group.bench_function("concurrent_and_write", |bencher| {
-                bencher.iter(|| {
-                    black_box(join(black_box(left), black_box(right)));
-                    write_join(black_box(left), black_box(right), &mut out);
-                    black_box(&mut out);
-                });
-            });
-        }
-    }
-    let (left, right) = (parsed(&left), parsed(&cases[2].1));
+    let mut group = criterion.benchmark_group("join_single_sibling");
+    let mut join = paths::join_equal();
+    group.bench_function("equal", |bencher| bencher.iter(&mut join));
+    let mut join = paths::join_dominated();
+    group.bench_function("dominated", |bencher| bencher.iter(&mut join));
+    let mut join = paths::join_concurrent();
+    group.bench_function("concurrent", |bencher| bencher.iter(&mut join));
+    let mut join = paths::join_concurrent_write();
+    group.bench_function("concurrent_and_write", |bencher| bencher.iter(&mut join));
+    let (left, right) = (parsed([5, 4, 3], 1), parsed([4, 5, 3], 2));
     group.bench_function("control_compare", |bencher| {
         bencher.iter(|| black_box(left).version_vector().compare(black_box(right).version_vector()))
     });
@@ -111,8 +76,7 @@ fn check(criterion: &mut Criterion) {
 
 /// What a Merkle leaf adds up, twice for each write.
 fn version(criterion: &mut Criterion) {
-    let bytes = record([5, 4, 3], 2);
-    let (record, key) = (parsed(&bytes), Key::new(KEY, 1, 10));
+    let (record, key) = (parsed([5, 4, 3], 2), Key::new(KEY, 1, 10));
     let mut group = criterion.benchmark_group("version");
     group.bench_function("version", |bencher| {
         bencher.iter(|| black_box(record).version(black_box(&key)));
@@ -125,24 +89,17 @@ fn version(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn token(criterion: &mut Criterion) {
-    let bytes = record([5, 4, 3], 2);
-    let version_vector = parsed(&bytes).version_vector();
-    let mut token = vec![0; token_bytes(version_vector.len())];
-    encode_token(&SECRET, KEY, version_vector, &mut token);
-
-    let mut group = criterion.benchmark_group("token");
+/// Each with its MAC.
+fn context(criterion: &mut Criterion) {
+    let token = paths::token();
+    let mut group = criterion.benchmark_group("context");
     group.throughput(Throughput::Bytes(token.len() as u64));
-    group.bench_function("encode", |bencher| {
-        let mut out = token.clone();
-        bencher.iter(|| {
-            encode_token(&SECRET, black_box(KEY), black_box(version_vector), &mut out);
-            black_box(&mut out);
-        });
-    });
-    group.bench_function("decode", |bencher| {
-        bencher.iter(|| decode_token(&SECRET, black_box(KEY), black_box(&token)).is_ok());
-    });
+    let mut encode = paths::context_encode();
+    group.bench_function("encode", |bencher| bencher.iter(&mut encode));
+    let mut decode = paths::context_decode_binary();
+    group.bench_function("decode_binary", |bencher| bencher.iter(&mut decode));
+    let mut decode = paths::context_decode_text();
+    group.bench_function("decode_text", |bencher| bencher.iter(&mut decode));
     group.bench_function("control_siphash", |bencher| {
         bencher.iter(|| {
             let mut hasher = SipHasher24::new_with_key(&SECRET);
@@ -151,9 +108,10 @@ fn token(criterion: &mut Criterion) {
             hasher.finish()
         });
     });
+    // Each character of the text looked at once.
+    group.bench_function("control_text", |bencher| {
+        let text = vec![b'A'; base64url_bytes(token.len())];
+        bencher.iter(|| black_box(&text).iter().fold(0, |all, char| all | char));
+    });
     group.finish();
-}
-
-fn parsed(bytes: &[u8]) -> Record<'_> {
-    Record::new_checked(bytes).expect("encode_record wrote it")
 }

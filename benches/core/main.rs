@@ -1,4 +1,5 @@
-//! Benchmarks of `ringmain-core`, one module for each hot path.
+//! Benchmarks of `ringmain-core`, one module for each hot path; most of them are steps of [`paths`],
+//! whose instructions `counts` counts.
 //!
 //! Times alone say little on a machine that others use, so beside what is measured stands, in
 //! the same group, a `control`: the least that any code for it would have to do. Compare the two.
@@ -7,10 +8,12 @@
 mod causality;
 mod hash;
 mod merkle;
+mod paths;
+mod quorum;
 mod records;
 mod ring;
+mod whole;
 mod wire;
-mod write;
 
 use criterion::Criterion;
 use std::time::Duration;
@@ -23,8 +26,9 @@ fn main() {
     causality::benchmark(&mut criterion);
     hash::benchmark(&mut criterion);
     merkle::benchmark(&mut criterion);
+    quorum::benchmark(&mut criterion);
     ring::benchmark(&mut criterion);
+    whole::benchmark(&mut criterion);
     wire::benchmark(&mut criterion);
-    write::benchmark(&mut criterion);
     criterion.final_summary();
 }

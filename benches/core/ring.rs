@@ -1,22 +1,20 @@
-//! Owners of partitions: all of them computed anew, and one looked up.
+//! Owners of partitions: all of them computed anew, and those of one key looked up.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ringmain_core::hash::KeyHash;
 use ringmain_core::id::{NodeId, Partition};
-use ringmain_core::membership::member::{Member, Name};
-use ringmain_core::prng::Prng;
 use ringmain_core::ring::{Ring, RingConfig};
 
-const CONFIG: RingConfig = RingConfig { partition_bits: 10, n: 3, seed: 1 };
+use crate::paths::ring::{self as paths, CONFIG, members};
+
 /// As many partitions as a hundred nodes take.
 const LARGE: RingConfig = RingConfig { partition_bits: 12, ..CONFIG };
-const ZONES: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn benchmark(criterion: &mut Criterion) {
     rebuild(criterion);
-    owners(criterion);
+    lookup(criterion);
 }
 
 fn rebuild(criterion: &mut Criterion) {
@@ -42,43 +40,23 @@ fn rebuild(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Of random partitions, as keys name them.
-fn owners(criterion: &mut Criterion) {
-    let mut storage = vec![NodeId(0); CONFIG.slot_count()];
-    let mut ring = Ring::new(&mut storage, CONFIG);
-    ring.rebuild(&members(12));
-    let mut prng = Prng::new(2);
-    let partition_count = CONFIG.partition_count() as u64;
-    let partitions: Vec<_> =
-        (0..1024).map(|_| Partition(prng.below(partition_count) as u16)).collect();
-    let table: Vec<[NodeId; 3]> = (0..CONFIG.partition_count())
-        .map(|partition| {
-            let owners = ring.owners(Partition(partition as u16));
-            owners.try_into().expect("12 members, so 3 owners")
-        })
-        .collect();
-
-    let mut group = criterion.benchmark_group("ring_owners");
-    group.throughput(Throughput::Elements(partitions.len() as u64));
-    group.bench_function("owners", |bencher| {
-        let leader = |partition: &Partition| ring.owners(*partition)[0].0;
-        bencher.iter(|| black_box(&partitions).iter().map(leader).fold(0, u32::wrapping_add));
-    });
+/// Of random keys.
+fn lookup(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ring_lookup");
+    let mut lookup = paths::lookup();
+    group.bench_function("owners", |bencher| bencher.iter(&mut lookup));
     group.bench_function("control_array", |bencher| {
-        let leader = |partition: &Partition| table[usize::from(partition.0)][0].0;
-        bencher.iter(|| black_box(&partitions).iter().map(leader).fold(0, u32::wrapping_add));
+        let (rings, hashes, mut next) = (paths::rings(), paths::hashes(), 0);
+        let owners_of = |partition| {
+            let owners = rings.committed().owners(Partition(partition));
+            <[NodeId; 3]>::try_from(owners).expect("12 members, so 3 owners")
+        };
+        let table: Vec<_> = (0..CONFIG.partition_count() as u16).map(owners_of).collect();
+        bencher.iter(|| {
+            let hash = black_box(&hashes)[next % hashes.len()];
+            next += 1;
+            table[usize::from(hash.partition(CONFIG.partition_bits).0)]
+        });
     });
     group.finish();
-}
-
-/// Equal nodes in three zones.
-fn members(count: u32) -> Vec<Member> {
-    let mut prng = Prng::new(3);
-    let mut member = |node: u32| {
-        let uuid = u128::from(prng.next_u64()) << 64 | u128::from(prng.next_u64());
-        let zone = ZONES[node as usize % ZONES.len()];
-        let zone = Name::new(zone).expect("a short word");
-        Member { node: NodeId(node), uuid, weight: 100, zone }
-    };
-    (1..=count).map(&mut member).collect()
 }
