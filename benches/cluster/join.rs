@@ -13,11 +13,9 @@ use ringmain_core::limits::EXCHANGE_BYTES_PER_SECOND;
 
 use crate::load::{Demand, Load, Sample, fill};
 use crate::machine::describe;
-use crate::nodes::{Node, host, tiny_binary};
+use crate::nodes::{LOOK_PAUSE, Node, host, release_binary, start_all, tiny_binary};
 
 const MIB: f64 = (1 << 20) as f64;
-/// Pause between two looks at the nodes.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Behind the loading, until what it left to do is done.
 const REST: Duration = Duration::from_secs(15);
 
@@ -25,7 +23,7 @@ const REST: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The binary.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/ringmain"))]
+    #[arg(long, default_value_os_t = release_binary())]
     ringmain: PathBuf,
     /// Keys that are there before the third node.
     #[arg(long, default_value_t = 1_000_000)]
@@ -91,18 +89,10 @@ pub(crate) fn run(options: &Options) {
         println!("{}\n", describe(&dir));
     }
     let shards = options.shards.to_string();
-    let common = ["--shards", shards.as_str(), "--durability", options.durability.as_str()];
-    let start = |index: u8, more: &[&str]| {
-        let settings = [&common, more].concat();
-        Node::start(&options.ringmain, folder.path(), host(index), &settings)
-    };
-    let first = start(1, &[]);
-    let seed = first.native();
-    let enter = ["--seed", seed.as_str(), "--join"];
-    let second = start(2, &enter);
-    await_settled(&first, 2);
+    let settings = ["--shards", shards.as_str(), "--durability", options.durability.as_str()];
+    let others = start_all(&options.ringmain, folder.path(), 2, &settings);
     let demand = Demand {
-        nodes: vec![first.resp(), second.resp()],
+        nodes: others.iter().map(Node::resp).collect(),
         connections: options.connections,
         rate: options.rate,
         keys: options.keys,
@@ -116,11 +106,13 @@ pub(crate) fn run(options: &Options) {
     thread::sleep(Duration::from_secs_f64(options.warm_up));
     let control = Instant::now();
     thread::sleep(Duration::from_secs_f64(options.seconds));
-    let sent_before = sent(&[&first, &second]);
+    let sent_before = sent(&others);
     let join = Instant::now();
-    let third = start(3, &enter);
-    let arrival = watch(&[&first, &second], &third, options.keys);
-    await_settled(&first, 3);
+    let seed = others[0].native();
+    let settings = [&settings[..], &["--seed", &seed, "--join"]].concat();
+    let third = Node::start(&options.ringmain, folder.path(), host(3), &settings);
+    let arrival = watch(&others, &third, options.keys);
+    others[0].await_settled(3);
     let settled = Instant::now();
     let samples = load.finish();
     if options.is_tiny {
@@ -148,7 +140,7 @@ struct Arrival {
     share_min: u64,
 }
 
-fn watch(others: &[&Node], third: &Node, keys: u64) -> Arrival {
+fn watch(others: &[Node], third: &Node, keys: u64) -> Arrival {
     while third.metric("ringmain_in_ring") == 0 {
         thread::sleep(LOOK_PAUSE / 10);
     }
@@ -163,20 +155,8 @@ fn watch(others: &[&Node], third: &Node, keys: u64) -> Arrival {
 }
 
 /// Bytes that exchanges of these have sent.
-fn sent(nodes: &[&Node]) -> u64 {
+fn sent(nodes: &[Node]) -> u64 {
     nodes.iter().map(|node| node.metric("ringmain_exchange_bytes_sent_total")).sum()
-}
-
-/// Waits until all data of `count` members is where it belongs.
-fn await_settled(node: &Node, count: usize) {
-    loop {
-        let status = node.status();
-        let members = status["nodes"].as_array().map_or(0, Vec::len);
-        if members == count && status["active_topologies"] == 1 {
-            return;
-        }
-        thread::sleep(LOOK_PAUSE);
-    }
 }
 
 fn print_arrival(options: &Options, arrival: &Arrival, sent: u64, settled: Instant) {

@@ -1,5 +1,9 @@
 //! Clients that send at fixed times: open loop, so that a node which stalls does not thereby get
 //! less to do, and what a request took is counted from when it was to be sent.
+//!
+//! `ringmain bench` does so, too, and `latency` takes that. Here each request is kept with the time
+//! at which it was due, since which of them count is known only afterwards: those from when a node
+//! was a member until it had all data.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,12 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two looks at the nodes.
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running node, on the default ports of an address of its own. Dropping it kills it.
 pub(crate) struct Node {
@@ -59,6 +62,18 @@ impl Node {
         serde_json::from_str(&self.page("/status")).unwrap_or_default()
     }
 
+    /// Waits until there are `count` members, and all data is where it belongs.
+    pub(crate) fn await_settled(&self, count: usize) {
+        loop {
+            let status = self.status();
+            let members = status["nodes"].as_array().map_or(0, Vec::len);
+            if members == count && status["active_topologies"] == 1 {
+                return;
+            }
+            thread::sleep(LOOK_PAUSE);
+        }
+    }
+
     fn page(&self, path: &str) -> String {
         let page = || {
             let mut stream = TcpStream::connect((self.host, 7480))?;
@@ -81,10 +96,29 @@ impl Drop for Node {
     }
 }
 
+/// `count` nodes that are one cluster, once that has settled. Their data lies in `dir`.
+///
+/// # Panics
+/// If one does not start.
+pub(crate) fn start_all(binary: &Path, dir: &Path, count: u8, settings: &[&str]) -> Vec<Node> {
+    let first = Node::start(binary, dir, host(1), settings);
+    let seed = first.native();
+    let settings = [settings, &["--seed", &seed, "--join"]].concat();
+    let others = (2..=count).map(|index| Node::start(binary, dir, host(index), &settings));
+    let nodes: Vec<Node> = std::iter::once(first).chain(others).collect();
+    nodes[0].await_settled(nodes.len());
+    nodes
+}
+
 /// The address of node `index`, from 1, in a loopback network that few other processes take.
 pub(crate) fn host(index: u8) -> Ipv4Addr {
     let [low, high, ..] = std::process::id().to_le_bytes();
     Ipv4Addr::new(127, 100 + high % 100, low, index)
+}
+
+/// The binary that is measured.
+pub(crate) fn release_binary() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../target/release/ringmain"].iter().collect()
 }
 
 /// The binary that a tiny run takes: that of the process tests, built if it is missing.
