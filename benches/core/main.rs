@@ -1,5 +1,5 @@
-//! Benchmarks of `ringmain-core`, one module for each hot path; most of them are steps of [`paths`],
-//! whose instructions `counts` counts.
+//! Benchmarks of `ringmain-core`, one module for each hot path; most of them are steps of
+//! [`paths`], whose instructions `counts` counts.
 //!
 //! Times alone say little on a machine that others use, so beside what is measured stands, in
 //! the same group, a `control`: the least that any code for it would have to do. Compare the two.

@@ -144,8 +144,8 @@ impl ClusterClient {
         }
     }
 
-    /// Reads the one value of a key. Siblings are made one first by the resolver, and that is written
-    /// back, without an expiry; if it cannot be, the next reader will.
+    /// Reads the one value of a key. Siblings are made one first by the resolver, and that is
+    /// written back, without an expiry; if it cannot be, the next reader will.
     ///
     /// # Errors
     /// As [`ClusterClient::wait`], of the read.
