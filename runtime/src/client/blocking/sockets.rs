@@ -17,6 +17,8 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(100);
 /// How old a look may be.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// Reads of each socket in one look: who never ends does not keep a caller for ever.
+const LOOK_COUNT_MAX: usize = 1024;
 /// A read will not block.
 const READABLE: PollFlags = PollFlags::IN.union(PollFlags::HUP).union(PollFlags::ERR);
 
@@ -97,7 +99,10 @@ impl Sockets {
     /// # Errors
     /// As [`Sockets::turn`].
     pub fn look(&mut self, router: &mut Router, done: &mut Done<'_>) -> io::Result<()> {
-        while self.looked_at.is_some_and(|at| at.elapsed() >= LOOK_PAUSE) {
+        for _ in 0..LOOK_COUNT_MAX {
+            if self.looked_at.is_none_or(|at| at.elapsed() < LOOK_PAUSE) {
+                break;
+            }
             let ready = self.wait(Duration::ZERO)?;
             if !ready.iter().any(|(_, flags)| flags.intersects(READABLE)) {
                 self.looked_at = Some(Instant::now());

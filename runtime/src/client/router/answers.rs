@@ -78,8 +78,6 @@ impl Router {
                 self.on_routes(index, frame, &reply);
                 Ok(())
             }
-            // Nobody asked for it, but it does no harm.
-            Message::Welcome => Ok(()),
             _ => Err(ClientError::Malformed),
         }
     }
@@ -144,10 +142,7 @@ impl Router {
                     self.route(sent.slot, now);
                 }
             }
-            Verdict::Failed => {
-                self.withdraw(sent.slot);
-                self.end(sent.slot, failed(reply), done);
-            }
+            Verdict::Failed => self.end(sent.slot, failed(reply), done),
         }
     }
 
