@@ -180,7 +180,7 @@ impl Ours {
         let config = Config {
             identity: IDENTITY,
             durability: Durability::Always,
-            sizes: SegmentSizes { min: FILE_BYTES, max: FILE_BYTES },
+            sizes: SegmentSizes { min: FILE_BYTES, max: FILE_BYTES, spare: 0 },
             seed: 1,
         };
         let recovered = recover(&IDENTITY, &[], Place(0)).expect("no files, no damage");

@@ -205,7 +205,7 @@ impl Shard {
         maps.wait_for_disk();
         let identity = log_identity(shard);
         let recovered = recover(&identity, &[], Place(0)).expect("nothing is there to be damaged");
-        let sizes = SegmentSizes { min: 4096, max: 4096 };
+        let sizes = SegmentSizes { min: 4096, max: 4096, spare: 0 };
         let config =
             Config { identity, durability: Durability::Always, sizes, seed: shard.0.into() };
         let mut log = Log::new(config, maps, recovered, free_bytes(&path));

@@ -319,7 +319,7 @@ impl<M: Maps> Log<M> {
         if let Some(victim) = self.oldest_victim() {
             return Job::Merge(Walk::new(victim));
         }
-        if is_refused || segments.is_full_of_garbage() {
+        if is_refused || segments.is_full_of_garbage(self.writer.spare_bytes()) {
             let worth = (self.writer.room(), part);
             if let Some(victim) = segments.victim(synced, worth, self.suspect) {
                 return Job::Merge(Walk::new(victim));

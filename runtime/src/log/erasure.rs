@@ -80,7 +80,8 @@ impl<M: Maps> Log<M> {
     /// can be dropped.
     pub(super) fn is_merging_due(&self) -> bool {
         let segments = &self.writer.segments;
-        segments.is_full_of_garbage() || self.is_full_of_erasures() && segments.has_oldest()
+        let is_full = segments.is_full_of_garbage(self.writer.spare_bytes());
+        is_full || self.is_full_of_erasures() && segments.has_oldest()
     }
 
     /// The oldest segment, if it is to be merged since there are too many erasures.

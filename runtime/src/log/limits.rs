@@ -41,9 +41,18 @@ pub const SEGMENT_LIVE_PART: u64 = 16;
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
 pub const GARBAGE_DENOMINATOR: u64 = 7;
+/// So much garbage is no reason to merge, bytes, however little is live: a small log that is
+/// overwritten would move all that lives in it again and again. Records moved per record appended,
+/// uniformly, 15 MB live: 1.7 without, 0.05 with; more would only fill the caches.
+pub const GARBAGE_BYTES_SPARE: u64 = 32 << 20;
+/// But no more than one part in so many of the shard's share of the free space.
+pub const GARBAGE_FREE_SPACE_PART: u64 = 16;
 /// The newest finished segments of together at most this part of the largest one get no snapshot
 /// yet: what was written last is replaced soonest, and a little is read quickly at a start.
 pub const BARE_PART: u32 = 8;
+/// A segment gets a snapshot only if at least one part in so many of its file is live: others are
+/// merged soon, and a start reads them about as fast.
+pub const SNAPSHOT_LIVE_PART: u64 = 8;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;
 /// As [`VICTIM_GARBAGE_PART`] while the disk is full: little by little is better than not at all.

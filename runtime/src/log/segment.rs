@@ -27,8 +27,8 @@ use ringmain_core::checksum::Checksum;
 use ringmain_core::id::{ClusterId, Partition, ShardIndex};
 
 use super::limits::{
-    SEGMENT_BYTES_LEAST_PART, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_FREE_SPACE_PART,
-    SEGMENT_LIVE_PART,
+    GARBAGE_BYTES_SPARE, SEGMENT_BYTES_LEAST_PART, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SEGMENT_FREE_SPACE_PART, SEGMENT_LIVE_PART,
 };
 use super::record::u64_at;
 use crate::checksum::Hardware;
@@ -63,18 +63,20 @@ impl Identity {
     }
 }
 
-/// Bounds of segment sizes; tests and the simulator use small ones.
+/// Bounds of segments and of the garbage in them; tests and the simulator use small ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SegmentSizes {
     /// Smallest segment, bytes.
     pub min: u32,
     /// Largest segment, bytes, unless one record needs more.
     pub max: u32,
+    /// Garbage that is no reason to merge, bytes.
+    pub spare: u64,
 }
 
 impl Default for SegmentSizes {
     fn default() -> SegmentSizes {
-        SegmentSizes { min: SEGMENT_BYTES_MIN, max: SEGMENT_BYTES_MAX }
+        SegmentSizes { min: SEGMENT_BYTES_MIN, max: SEGMENT_BYTES_MAX, spare: GARBAGE_BYTES_SPARE }
     }
 }
 

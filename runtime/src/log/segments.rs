@@ -9,7 +9,7 @@
 
 use ringmain_core::records::Place;
 
-use super::limits::{GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART};
+use super::limits::{GARBAGE_DENOMINATOR, GARBAGE_NUMERATOR, LEFT_EARLY_PART, SNAPSHOT_LIVE_PART};
 use super::live::Live;
 use super::record::BatchHeader;
 use super::segment::{Fresh, SEGMENT_HEADER_BYTES};
@@ -300,9 +300,11 @@ impl Segments {
         self.file_bytes
     }
 
-    /// Whether the finished segments hold more garbage than they may.
-    pub(super) fn is_full_of_garbage(&self) -> bool {
-        self.garbage_bytes > self.live_bytes * GARBAGE_NUMERATOR / GARBAGE_DENOMINATOR
+    /// Whether the finished segments hold more garbage than they may: a part of what is live, and
+    /// at least `spare` bytes.
+    pub(super) fn is_full_of_garbage(&self, spare: u64) -> bool {
+        let part = self.live_bytes * GARBAGE_NUMERATOR / GARBAGE_DENOMINATOR;
+        self.garbage_bytes > part.max(spare)
     }
 
     /// The segment to merge next: all of it synced, at most `room` bytes of it live, and at least
@@ -349,8 +351,10 @@ impl Segments {
         };
         let newer_count = self.finished.iter().rev().take_while(is_newer).count();
         let old = &self.finished[..self.finished.len() - newer_count];
-        let is_due =
-            |one: &&Finished| one.state == State::Bare && !one.is_moved && one.end() <= synced;
+        let is_due = |one: &&Finished| {
+            let is_worth = one.live.bytes() * SNAPSHOT_LIVE_PART >= one.file_bytes.into();
+            one.state == State::Bare && !one.is_moved && one.end() <= synced && is_worth
+        };
         old.iter().find(is_due)
     }
 

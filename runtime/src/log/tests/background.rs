@@ -45,7 +45,7 @@ fn overwriting_ten_times_takes_little_room_and_few_bytes() {
     // Segments of the largest size, and of the part of what is live that the log chooses.
     let sizes = MODES.map(|mode| (mode, 64 << 10));
     for (durability, max) in sizes.into_iter().chain([(Durability::Always, 1 << 20)]) {
-        let sizes = SegmentSizes { min: 4096, max };
+        let sizes = SegmentSizes { min: 4096, max, spare: 0 };
         let (mut world, _, most) = overwritten(Config { sizes, ..config(durability) }, 6400, 11);
         let live = world.log.live_bytes();
         let segment = sizes.next(live, FREE, 0);
@@ -203,7 +203,7 @@ fn a_record_damaged_at_is_never_moved(at: u32) {
 /// The parts of a snapshot that was given up for a damaged record stayed until the next start.
 #[test]
 fn a_snapshot_that_is_given_up_leaves_nothing() {
-    let sizes = SegmentSizes { min: 2 << 20, max: 2 << 20 };
+    let sizes = SegmentSizes { min: 2 << 20, max: 2 << 20, spare: 0 };
     let mut world = World::ready(Config { sizes, ..config(Durability::Always) });
     let segment = world.log.end().segment();
     for name in names(20_000) {

@@ -265,7 +265,7 @@ fn thousands_of_power_cuts_in_each_mode() {
 #[test]
 fn every_subset_of_sectors_of_an_unsynced_batch() {
     let names = names(6);
-    let sizes = SegmentSizes { min: 16384, max: 16384 };
+    let sizes = SegmentSizes { min: 16384, max: 16384, spare: 0 };
     let mut world = World::ready(Config { sizes, ..config(Durability::None) });
     world.append(&names[0], b"synced").unwrap();
     world.log.sync_wanted();

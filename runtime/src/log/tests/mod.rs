@@ -35,7 +35,7 @@ pub(super) fn identity() -> Identity {
 }
 
 pub(super) fn config(durability: Durability) -> Config {
-    let sizes = SegmentSizes { min: 4096, max: 16384 };
+    let sizes = SegmentSizes { min: 4096, max: 16384, spare: 0 };
     Config { identity: identity(), durability, sizes, seed: 9 }
 }
 

@@ -259,7 +259,7 @@ fn merging_does_not_end_suspicion() {
     let before: Vec<_> = names.iter().filter(|name| is_unread(&world, name)).collect();
     assert!(before.len() > 3);
     let segments = &world.log.writer.segments;
-    assert!(segments.is_full_of_garbage());
+    assert!(segments.is_full_of_garbage(0));
     assert!(
         segments.victim(world.log.synced(), (u64::MAX, 10), Place(0)).is_some(),
         "but for suspicion"

@@ -85,7 +85,7 @@ fn deletes_give_a_full_disk_back() {
         let mut prng = Prng::new(seed);
         let (bytes_max, most) = (400_000 + 50_000 * seed, 50 << (seed % 6));
         let sizes: Vec<_> = names.iter().map(|_| 10 + prng.below(most) as usize).collect();
-        let mut world = bounded(bytes_max, SegmentSizes { min: 32 << 10, max: 64 << 10 });
+        let mut world = bounded(bytes_max, SegmentSizes { min: 32 << 10, max: 64 << 10, spare: 0 });
         let count = fill(&mut world, &names, |at| sizes[at]);
         let mut left: Vec<_> = (0..count).collect();
         for _ in 0..count * 4 / 5 {
@@ -120,7 +120,7 @@ fn a_full_disk_comes_back_after_kills() {
     let names = names(8000);
     for seed in 0..12 {
         let mut prng = Prng::new(seed);
-        let mut world = bounded(400_000, SegmentSizes { min: 32 << 10, max: 64 << 10 });
+        let mut world = bounded(400_000, SegmentSizes { min: 32 << 10, max: 64 << 10, spare: 0 });
         let count = fill(&mut world, &names, |_| 60);
         let mut deleted = 0;
         for _ in 0..4 {
@@ -171,7 +171,7 @@ fn a_refused_append_makes_merging_due() {
 /// part of it, and a stop waited for ever.
 #[test]
 fn no_segment_is_begun_before_the_tail_has_room_for_its_first_batch() {
-    let sizes = SegmentSizes { min: TAIL_BYTES_MAX as u32, max: TAIL_BYTES_MAX as u32 };
+    let sizes = SegmentSizes { min: TAIL_BYTES_MAX as u32, max: TAIL_BYTES_MAX as u32, spare: 0 };
     let mut world = World::ready(Config { sizes, ..config(Durability::None) });
     let names = names(40);
     let value = vec![1; 1_000_000];
@@ -284,7 +284,7 @@ fn a_record_that_no_segment_has_room_for_waits_for_one() {
 
 #[test]
 fn a_record_that_the_tail_has_no_room_for_waits_for_it() {
-    let sizes = SegmentSizes { min: 64 << 20, max: 64 << 20 };
+    let sizes = SegmentSizes { min: 64 << 20, max: 64 << 20, spare: 0 };
     let mut world = World::ready(Config { sizes, ..config(Durability::None) });
     let name = &names(1)[0];
     for _ in 0..2 {
@@ -303,7 +303,7 @@ fn a_record_that_the_tail_has_no_room_for_waits_for_it() {
 /// A shard that has a segment leaves room for the first ones of others.
 #[test]
 fn a_full_disk_is_shared() {
-    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10 };
+    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10, spare: 0 };
     let mut world = bounded(508 << 10, sizes);
     let left = world.log.maps_mut().free_bytes();
     assert!(world.log.is_ready() && left < 32 << 10, "the second one is smaller: {left}");
@@ -313,7 +313,7 @@ fn a_full_disk_is_shared() {
 /// The segment that the disk has room for is made, however often somebody asks for a larger one.
 #[test]
 fn who_asks_for_too_much_keeps_nobody_from_what_there_is() {
-    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10 };
+    let sizes = SegmentSizes { min: 256 << 10, max: 256 << 10, spare: 0 };
     let mut world = World::new(Config { sizes, ..config(Durability::Always) });
     world.log.maps_mut().bytes_max = Some(400 << 10);
     world.submit();

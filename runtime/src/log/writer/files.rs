@@ -2,7 +2,9 @@
 
 use ringmain_core::records::Place;
 
-use super::super::limits::{HEADER_COUNT_RESERVED, SEGMENT_ID_MAX, TAIL_BYTES_MAX};
+use super::super::limits::{
+    GARBAGE_FREE_SPACE_PART, HEADER_COUNT_RESERVED, SEGMENT_ID_MAX, TAIL_BYTES_MAX,
+};
 use super::super::record::{BATCH_HEADER_BYTES, LISTED_BYTES};
 use super::super::request::{Errno, Failure, Refusal, Request};
 use super::super::segment::{FORMAT_VERSION, Fresh, SEGMENT_HEADER_BYTES, SegmentHeader, Supply};
@@ -30,6 +32,13 @@ impl Writer {
     /// A file of the log took so much of what was offered.
     pub(in crate::log) fn on_space_taken(&mut self, bytes: u64) {
         self.free_bytes = self.free_bytes.saturating_sub(bytes);
+    }
+
+    /// Garbage that is no reason to merge, bytes.
+    pub(in crate::log) fn spare_bytes(&self) -> u64 {
+        let Settings { sizes, identity, .. } = self.settings;
+        let share = self.free_bytes / u64::from(identity.shards);
+        sizes.spare.min(share / GARBAGE_FREE_SPACE_PART)
     }
 
     fn is_short(&self) -> bool {
