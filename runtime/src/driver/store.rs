@@ -22,7 +22,8 @@ use std::time::Duration;
 /// Batches up to this size are written inline when nobody waits for their sync and there is memory
 /// for them: what a turn appends. A hop to a kernel thread costs more than the copy.
 const INLINE_BYTES_MAX: usize = 256 << 10;
-/// A write inline that took longer stalled its shard: the next ones go through the ring.
+/// A write inline that took longer, less what the thread was without a CPU, stalled its shard: the
+/// next ones go through the ring.
 const STALL: Duration = Duration::from_millis(1);
 /// For how long.
 const STALL_REST: Duration = Duration::from_secs(1);
@@ -72,7 +73,8 @@ impl Driver {
                         let completion = self.state.disk.write_inline(segment, offset, &buffer);
                         drop(buffer);
                         self.state.on_written(completion);
-                        if self.state.now().since(before) > STALL {
+                        let took = self.state.now().since(before);
+                        if took > STALL && self.state.turns.less_delay(took) > STALL {
                             self.state.inline_from = now + STALL_REST;
                         }
                         continue;

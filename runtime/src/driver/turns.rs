@@ -36,6 +36,17 @@ pub(crate) struct Turns {
     sync_begun: Option<Instant>,
 }
 
+impl Turns {
+    /// What something in this turn has taken, less what the thread was without a CPU since this
+    /// was last asked.
+    pub(super) fn less_delay(&mut self, took: Duration) -> Duration {
+        let Some(delay) = &self.delay else { return took };
+        let total = delay.total();
+        let lost = total.saturating_sub(std::mem::replace(&mut self.delayed, total));
+        took.saturating_sub(lost)
+    }
+}
+
 impl State {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
@@ -53,14 +64,9 @@ impl State {
     pub(super) fn end_turn(&mut self, event_count: usize) {
         let now = self.now();
         let took = now.since(self.engine.now);
-        if took >= LONG
-            && let Some(delay) = &self.turns.delay
-        {
-            let total = delay.total();
-            let lost = total.saturating_sub(self.turns.delayed);
-            self.turns.delayed = total;
+        if took >= LONG {
+            let is_long = self.turns.less_delay(took) >= LONG;
             self.turns.asked = now;
-            let is_long = took.saturating_sub(lost) >= LONG;
             self.recorder.add(Counter::LongTurns, u64::from(is_long));
         }
         self.io.latencies.end_turn(now, &self.recorder);
