@@ -65,8 +65,10 @@ use crate::log_files::LogFiles;
 use crate::log_writer::end_process;
 use crate::metrics::{Counter, Recorder};
 use crate::net::{ConnectionId, HotRing, RingError};
+use crate::session::native::ahead::lone_key as lone_frame_key;
 use crate::session::native::frames::Flow;
-use crate::session::resp::Limits;
+use crate::session::request::EXPECTED_COUNT_MAX;
+use crate::session::resp::{Limits, lone_key as lone_resp_key};
 use crate::settings::Secret;
 use ringmain_core::drive::Notice;
 use ringmain_core::id::ShardIndex;
@@ -219,6 +221,9 @@ impl Driver {
         let mut events = 0;
         let mut has_more = true;
         while events < EVENT_COUNT_MAX && self.state.now() < until {
+            if events.is_multiple_of(EXPECTED_COUNT_MAX) {
+                self.look_ahead();
+            }
             let Some(event) = self.net.next_event() else {
                 has_more = false;
                 break;
@@ -248,6 +253,27 @@ impl Driver {
         self.state.end_turn(events);
         self.state.publish_gauges(self.net.connection_count());
         Ok(events)
+    }
+
+    /// Of the next events, has the memory of the keys of lone requests begin to arrive: those of
+    /// many connections miss the caches one by one otherwise. Who sends several at once has a
+    /// session that looks ahead.
+    fn look_ahead(&mut self) {
+        let mut keys: [&[u8]; EXPECTED_COUNT_MAX] = [&[]; EXPECTED_COUNT_MAX];
+        let mut count = 0;
+        self.net.look_ahead(EXPECTED_COUNT_MAX, |bytes| {
+            let key = match bytes.first() {
+                Some(b'*') => lone_resp_key(bytes),
+                _ => lone_frame_key(bytes),
+            };
+            if let Some(key) = key {
+                keys[count] = key;
+                count += 1;
+            }
+        });
+        if count > 1 {
+            self.state.engine.prefetch(&keys[..count], self.state.about.hash_seed);
+        }
     }
 
     /// How long nothing is due.

@@ -28,7 +28,7 @@ impl Default for HotRingConfig {
         HotRingConfig {
             submission_count: 1024,
             completion_count: 4096,
-            buffer_count: 512,
+            buffer_count: 128,
             buffer_bytes: 16 << 10,
             connection_count_max: 10_000,
             file_operation_count_max: 512,

@@ -136,6 +136,11 @@ impl HotRing {
         }
     }
 
+    /// What was received for the next events, at most so many; each will still be one.
+    pub fn look_ahead<'r>(&'r mut self, count: usize, on_bytes: impl FnMut(&'r [u8])) {
+        self.ring.look_ahead(count, on_bytes);
+    }
+
     /// Whether `next_event` may have something to say.
     pub(super) fn has_event(&mut self) -> bool {
         self.is_rung || !self.closed.is_empty() || self.ring.has_completion()

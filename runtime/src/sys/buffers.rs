@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 use super::errno::Errno;
 
@@ -98,6 +98,25 @@ impl Buffers {
         }
     }
 
+    /// What a completion that is here, but was not taken yet, says that it put into `buffer`; none
+    /// if that cannot be.
+    ///
+    /// For [`Ring`](super::Ring) alone, which knows of such completions.
+    pub(super) fn filled_next(&self, buffer: u16, bytes: u32) -> Option<&[u8]> {
+        let is_taken = self.ours.get(usize::from(buffer))?.is_some();
+        if is_taken || bytes > self.bytes_each {
+            return None;
+        }
+        let start = usize::from(buffer) * self.bytes_each as usize;
+        // SAFETY:
+        // - `buffer` < count and `bytes` <= `bytes_each`, so the range is inside the map, which is
+        //   never moved nor unmapped while `self` lives;
+        // - the kernel has filled the buffer and named it in a completion: it does not touch it
+        //   before it is given back, which needs `self` mutably;
+        // - all of the map is initialized, by the kernel with zeros.
+        Some(unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().add(start), bytes as usize) })
+    }
+
     /// Gives a buffer to the kernel, to be filled again. Does nothing if it is the kernel's.
     pub fn give_back(&mut self, buffer: u16) {
         let index = usize::from(buffer);
@@ -143,7 +162,11 @@ impl Buffers {
     }
 }
 
-/// Zeros, in memory from the start: the thread that makes a pool is the one that uses it.
+/// Zeros, in memory from the start: the thread that makes a pool is the one that uses it. In a huge
+/// page, if it takes one and there is one.
 fn map(bytes: usize) -> Result<MmapMut, Errno> {
-    MmapOptions::new().len(bytes).populate().map_anon().map_err(|error| Errno::of(&error))
+    let map = MmapOptions::new().len(bytes).map_anon().map_err(|error| Errno::of(&error))?;
+    let _ = map.advise(Advice::HugePage);
+    map.advise(Advice::PopulateWrite).map_err(|error| Errno::of(&error))?;
+    Ok(map)
 }

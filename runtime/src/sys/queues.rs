@@ -72,6 +72,14 @@ impl Queues {
         self.ring.completion().next()
     }
 
+    /// The completions that are here, at most so many; none is taken.
+    pub(super) fn look_ahead(&mut self, count: usize, on_entry: impl FnMut(cqueue::Entry)) {
+        let mut queue = self.ring.completion();
+        queue.by_ref().take(count).for_each(on_entry);
+        // Its drop would tell the kernel that they were taken.
+        std::mem::forget(queue);
+    }
+
     pub(super) fn register_eventfd(&mut self, eventfd: &OwnedFd) -> Result<(), Errno> {
         self.ring.completion().disable_eventfd();
         let registered = self.ring.submitter().register_eventfd(eventfd.as_raw_fd());

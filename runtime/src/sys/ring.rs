@@ -116,6 +116,21 @@ impl<T: Copy> Ring<T> {
         }
     }
 
+    /// What the next completions, at most so many, have received. None of them is taken.
+    pub fn look_ahead<'r>(&'r mut self, count: usize, mut on_bytes: impl FnMut(&'r [u8])) {
+        let Ring { queues, buffers, .. } = self;
+        let buffers: &Buffers = buffers;
+        queues.look_ahead(count, |entry| {
+            let buffer = cqueue::buffer_select(entry.flags());
+            let bytes = u32::try_from(entry.result());
+            if let (Some(buffer), Ok(bytes)) = (buffer, bytes)
+                && let Some(bytes) = buffers.filled_next(buffer, bytes)
+            {
+                on_bytes(bytes);
+            }
+        });
+    }
+
     /// Tells the kernel to count up `eventfd` whenever there is something to enter for.
     pub fn register_eventfd(&mut self, eventfd: &OwnedFd) -> Result<(), Errno> {
         self.queues.register_eventfd(eventfd)

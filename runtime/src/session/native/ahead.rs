@@ -68,6 +68,13 @@ impl<'b> Keys<'b> {
     }
 }
 
+/// The key of the frame that `bytes` are, if they are one and no more. Nothing of it was checked.
+pub fn lone_key(bytes: &[u8]) -> Option<&[u8]> {
+    let (frame, rest) = first_frame(bytes)?;
+    let key = frame.key();
+    (rest.is_empty() && !key.is_empty()).then_some(key)
+}
+
 fn first_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let length = frame_bytes(bytes).ok().flatten()?;
     let (frame, rest) = bytes.split_at_checked(length)?;

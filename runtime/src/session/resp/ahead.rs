@@ -28,6 +28,12 @@ impl RespSession {
     }
 }
 
+/// The key of the command that `bytes` are, if they are one and no more. As little is promised.
+pub(crate) fn lone_key(bytes: &[u8]) -> Option<&[u8]> {
+    let (key, length) = first_argument(bytes)?;
+    (length == bytes.len()).then_some(key)
+}
+
 /// The argument behind the name of a whole command, and how long the command is.
 fn first_argument(bytes: &[u8]) -> Option<(&[u8], usize)> {
     if bytes.first() != Some(&b'*') {

@@ -39,6 +39,8 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ahead::lone_key;
+
 use ringmain_core::drive::{Answer, Command};
 
 use answer::{Group, Member, Shape};
