@@ -93,13 +93,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         frame: Frame<'_>,
         command: Command<'_>,
     ) {
-        let (request, order) = (frame.hop().request.0, self.key(frame).order);
+        let key = self.key(frame);
+        let (request, order) = (frame.hop().request.0, key.order);
         let origin = Origin::Frame { link, request, order };
         if let Some(failure) = self.refusal(node) {
             return self.answer_failure(origin, failure);
         }
         let deadline = self.deadline(frame.hop().deadline_ms);
-        self.command_until(origin, frame.key(), command, deadline);
+        self.command_until(origin, key, command, deadline);
     }
 
     /// Why nothing of this node may be told to `node`, which is none for clients. Its other shards

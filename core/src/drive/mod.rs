@@ -244,6 +244,10 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             return self.answer_failure(origin, failure);
         }
         let deadline = self.shard.arrived(self.now) + self.settings.request_timeout;
+        let key = match command {
+            Command::Scan(scan) => scan::key_of(scan),
+            _ => self.place(key),
+        };
         self.command_until(origin, key, command, deadline);
     }
 
@@ -269,23 +273,26 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     fn command_until(
         &mut self,
         origin: Origin,
-        key: &[u8],
+        key: Key<'_>,
         command: Command<'_>,
         deadline: Instant,
     ) {
-        let scanned =
-            if let Command::Scan(scan) = command { Some(scan::key_of(scan)) } else { None };
-        let key = scanned.unwrap_or_else(|| self.place(key));
         // This process was stopped, and whoever asked has given it up.
         if deadline <= self.now {
             return self.answer_failure(origin, self.shard.late(command.kind()));
         }
         // It waits for nobody, and nobody for it.
-        if scanned.is_some() {
+        if matches!(command, Command::Scan(_)) {
             return self.run_command(origin, key, command, deadline);
         }
         if let Err(failure) = self.check(&key, &command) {
             return self.answer_failure(origin, failure);
+        }
+        if let Command::Get(get) = command
+            && !self.is_behind(&key)
+            && self.answer_alone(origin, &key, get)
+        {
+            return;
         }
         let coordinated = self.coordinated(key, &command);
         let appends = matches!(command, Command::Put(_));

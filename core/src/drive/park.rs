@@ -78,10 +78,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
 
     /// What an operation on `key` has to wait for, if it `appends` or not.
     pub(super) fn must_wait(&self, key: &Key<'_>, appends: bool) -> Option<Wait> {
-        let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));
-        #[cfg(feature = "plant")]
-        let is_behind = is_behind && !crate::plant::is(crate::plant::Plant::ColdOvertaken);
-        if is_behind {
+        if self.is_behind(key) {
             return Some(Wait::Turn);
         }
         #[cfg(feature = "plant")]
@@ -91,6 +88,14 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         let is_overtaking = appends && self.store.is_room_awaited();
         let lack = if is_overtaking { Some(Lack::Room) } else { self.lack(key, appends) }?;
         self.shard.keeps(key).then_some(Wait::For(lack))
+    }
+
+    /// Whether operations on `key` wait, which go first.
+    pub(super) fn is_behind(&self, key: &Key<'_>) -> bool {
+        let is_behind = !self.waiting.is_empty() && self.waiting.contains(KeyPlace::of(key));
+        #[cfg(feature = "plant")]
+        let is_behind = is_behind && !crate::plant::is(crate::plant::Plant::ColdOvertaken);
+        is_behind
     }
 
     /// What the store lacks for now, if that is why it refuses.

@@ -44,7 +44,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
             return Ok(());
         }
         let deadline = self.deadline(frame.hop().deadline_ms);
-        self.command_until(origin, &[], Command::Scan(scan), deadline);
+        self.command_until(origin, key_of(scan), Command::Scan(scan), deadline);
         Ok(())
     }
 
