@@ -2,13 +2,16 @@
 
 use ringmain_core::checksum::Checksum;
 
+use crate::sys::{SHORT_BYTES, short_crc32c};
+
 /// CRC-32C in hardware where the CPU has it (SSE 4.2, ARMv8), found out at run time.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware;
 
 impl Checksum for Hardware {
     fn crc32c(so_far: u32, bytes: &[u8]) -> u32 {
-        crc32c::crc32c_append(so_far, bytes)
+        let short = if bytes.len() < SHORT_BYTES { short_crc32c(so_far, bytes) } else { None };
+        short.unwrap_or_else(|| crc32c::crc32c_append(so_far, bytes))
     }
 }
 

@@ -81,6 +81,12 @@ pub trait Maps {
     /// outside of its segment may be `None` too: the log asks for none but after damage.
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
 
+    /// As [`Maps::bytes`], and what lies behind them, as far as it is known to be in memory at no
+    /// cost; no more than `most` bytes in all.
+    fn bytes_on(&self, segment: u32, offset: u32, bytes: usize, _most: usize) -> Option<&[u8]> {
+        self.bytes(segment, offset, bytes)
+    }
+
     /// As [`Maps::bytes`], but also if they are not in memory: only their address is of interest.
     fn address(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
         self.bytes(segment, offset, bytes)

@@ -59,11 +59,22 @@ impl<'a, M: Maps> Source<'a, M> {
             let is_lost = self.maps.are_resident() || self.failed_reads.is_given_up(place);
             if is_lost { Unread::Damaged } else { Unread::Cold }
         };
-        let bytes = |bytes| self.maps.bytes(place.segment(), place.offset(), bytes);
-        let part = bytes(PLACE_CHECKED_BYTES).ok_or_else(missing)?;
-        let part = record::part_at(part, place).ok_or(Unread::Damaged)?;
-        let bytes = bytes(part.record_bytes()).ok_or_else(missing)?;
+        let (segment, offset, most) = (place.segment(), place.offset(), self.written_from(place));
+        let bytes = self.maps.bytes_on(segment, offset, PLACE_CHECKED_BYTES, most);
+        let bytes = bytes.ok_or_else(missing)?;
+        let part = record::part_at(bytes, place).ok_or(Unread::Damaged)?;
+        let bytes = match part.record_bytes() {
+            length if length <= bytes.len() => bytes,
+            length => self.maps.bytes(segment, offset, length).ok_or_else(missing)?,
+        };
         Frame::behind(part, bytes).ok_or(Unread::Damaged)
+    }
+
+    /// Bytes from `place`, which is written, that do not change any more; any number in a segment
+    /// that takes no more appends.
+    fn written_from(&self, place: Place) -> usize {
+        let is_last = place.segment() == self.written.segment();
+        if is_last { (self.written.0 - place.0) as usize } else { usize::MAX }
     }
 
     /// Has the record at `place` begin to arrive in the caches.
@@ -71,10 +82,8 @@ impl<'a, M: Maps> Source<'a, M> {
         let bytes = if place >= self.written {
             self.tail.at(place).map(|bytes| &bytes[..bytes.len().min(PREFETCH_BYTES)])
         } else {
-            // What is not written yet may change under the slice.
-            let is_last = place.segment() == self.written.segment();
-            let most = if is_last { (self.written.0 - place.0) as usize } else { usize::MAX };
-            self.maps.address(place.segment(), place.offset(), PREFETCH_BYTES.min(most))
+            let most = PREFETCH_BYTES.min(self.written_from(place));
+            self.maps.address(place.segment(), place.offset(), most)
         };
         prefetch(bytes.unwrap_or_default());
     }

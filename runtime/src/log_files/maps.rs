@@ -20,7 +20,7 @@ use ringmain_core::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -44,7 +44,8 @@ const LENT_BYTES_MIN: usize = 8 << 10;
 /// The maps of all segments of a shard.
 #[derive(Debug, Default)]
 pub struct SegmentMaps {
-    maps: BTreeMap<u32, Mapped>,
+    /// Not in order: every read looks here.
+    maps: HashMap<u32, Mapped, ahash::RandomState>,
     /// The segments by where their maps begin in memory.
     by_address: BTreeMap<usize, u32>,
     /// Maps of segments that are gone, of which parts were lent then.
@@ -129,6 +130,7 @@ impl SegmentMaps {
             let zeros_from = data_end(file).map_or(bytes.len(), |end| end as usize);
             files.push(File { segment: *segment, bytes, zeros_from, snapshot });
         }
+        files.sort_unstable_by_key(|file| file.segment);
         files
     }
 
@@ -148,7 +150,10 @@ impl SegmentMaps {
     /// # Errors
     /// If a page of the last segment, or of one behind it, could not be read.
     pub fn check_read(&self, end: Place) -> io::Result<()> {
-        for (segment, one) in self.maps.range(end.segment()..) {
+        let mut segments: Vec<_> =
+            self.maps.iter().filter(|(segment, _)| **segment >= end.segment()).collect();
+        segments.sort_unstable_by_key(|(segment, _)| **segment);
+        for (segment, one) in segments {
             let count = one.map.lost_page_count();
             if count > 0 {
                 return Err(io::Error::other(format!(
@@ -219,18 +224,25 @@ impl SegmentMaps {
 
 impl Maps for SegmentMaps {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {
+        self.bytes_on(segment, offset, bytes, bytes)
+    }
+
+    fn bytes_on(&self, segment: u32, offset: u32, bytes: usize, most: usize) -> Option<&[u8]> {
         let start = offset as usize;
         let range = start..start.checked_add(bytes)?;
         if let Some(landed) = self.landed(segment, &range) {
             return Some(landed);
         }
         let mapped = self.maps.get(&segment)?;
-        let slice = mapped.map.bytes(range.clone())?;
+        if range.end > mapped.map.len() {
+            return None;
+        }
         if !self.is_waiting && !mapped.knows(&range, &self.memory) {
             self.memory.is_cold_seen.set(true);
             return None;
         }
-        Some(slice)
+        let known_end = (pages(&range).end * PAGE_BYTES).min(mapped.map.len());
+        mapped.map.bytes(start..known_end.min(start.saturating_add(most)))
     }
 
     fn address(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]> {

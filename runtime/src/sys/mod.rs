@@ -7,7 +7,7 @@
 //!   What the disk does not give of a map is zeros (`bus`).
 //! - [`SendBuffer`]: bytes to send, some of them lent by maps; [`Message`] is one being sent. No
 //!   unsafe code but for the form in which the kernel reads it.
-//! - [`prefetch`]: a hint to the CPU.
+//! - [`prefetch`]: a hint to the CPU; [`short_crc32c`]: an instruction of it.
 //! - [`Stops`]: SIGINT and SIGTERM as a value that a thread waits for.
 //! - [`Parking`]: an eventfd that a glommio task awaits.
 //! - [`probe`] and its neighbors: what the host must have, and what a process may ask of it.
@@ -15,6 +15,7 @@
 
 mod buffers;
 mod bus;
+mod crc;
 mod errno;
 mod host;
 mod map;
@@ -32,6 +33,7 @@ mod start;
 pub(crate) mod tests;
 
 pub use buffers::{BUFFER_COUNT_MAX, Buffers};
+pub use crc::{SHORT_BYTES, short_crc32c};
 pub use errno::Errno;
 pub use host::{
     HostError, MEMLOCK_BYTES_MIN, RunDelay, cpus, keep_program_resident, memlock_limit, probe,
