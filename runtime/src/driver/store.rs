@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::files::FileJob;
 use super::held_back::Scarce;
 use super::work::Work;
-use super::{Driver, EVENTS_TIME_MAX, State};
+use super::{Driver, OTHERS_TIME_MAX, State};
 use crate::log::{Completion, Errno, Read, Request, Wanted};
 use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
@@ -221,7 +221,7 @@ impl State {
 
     /// Operations that waited go on, of each key in the order of their arrival, for a while.
     pub(super) fn go_on_waiting(&mut self) {
-        let until = self.now() + EVENTS_TIME_MAX;
+        let until = self.now() + OTHERS_TIME_MAX;
         while let Some(key) = self.engine.next_to_resume() {
             self.engine.resume(&mut self.io, key);
             if self.now() >= until {
@@ -413,7 +413,7 @@ impl State {
     /// What was held back for lack of what there is again is read in the order of its arrival, for
     /// a while; says whether there is more.
     pub(super) fn release_held_back(&mut self) -> bool {
-        let until = self.now() + EVENTS_TIME_MAX;
+        let until = self.now() + OTHERS_TIME_MAX;
         while let Some(id) = self.next_to_release()
             && let Some(bytes) = self.held_back.remove(id)
         {
