@@ -18,6 +18,7 @@ mod repair;
 mod room;
 mod scan;
 mod sessions;
+mod shards;
 mod stopped;
 mod survey;
 mod versions;

@@ -63,6 +63,40 @@ fn overwriting_ten_times_takes_little_room_and_few_bytes() {
     }
 }
 
+/// Below `spare` bytes of garbage nothing is merged, and hardly anything lives in what is then.
+#[test]
+fn a_small_log_that_is_overwritten_is_hardly_moved() {
+    let spare = 1 << 20;
+    let sizes = SegmentSizes { min: 32 << 10, max: 4 << 20, spare };
+    let config = Config { sizes, ..config(Durability::Interval(Duration::from_millis(1))) };
+    let (mut world, _, most) = overwritten(config, 640, 60);
+    let (live, counts) = (world.log.live_bytes(), world.log.background_counts());
+    let appended = live * 60;
+    println!("{live} live, files of {most} at most, {counts:?}");
+    assert!(most <= live * 3 / 2 + spare + 2 * (32 << 10), "{most} of {live}");
+    assert!(counts.merged > 20, "{counts:?}");
+    assert!(counts.moved_bytes < appended / 20, "{counts:?} of {appended}");
+    // The newest need none yet, and in others hardly anything lives.
+    assert!(counts.snapshots < counts.merged / 4, "{counts:?}");
+    world.work();
+    world.check();
+    world.reopen();
+}
+
+/// Of a small disk no more is spared than a part of what is free.
+#[test]
+fn a_disk_with_little_room_is_merged_early() {
+    let spare = 512 << 10;
+    let sizes = SegmentSizes { min: 32 << 10, max: 64 << 10, spare };
+    let mut world = World::ready(Config { sizes, ..config(Durability::Always) });
+    assert_eq!(world.log.writer.identity().shards, 2);
+    let most = 2 * 16 * spare;
+    for (free, expected) in [(most, spare), (most - 32, spare - 1), (0, 0)] {
+        world.log.offer_space(free);
+        assert_eq!(world.log.writer.spare_bytes(), expected);
+    }
+}
+
 #[test]
 fn every_finished_segment_gets_a_snapshot_that_a_start_believes() {
     let (mut world, ..) =

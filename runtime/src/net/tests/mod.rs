@@ -1,6 +1,7 @@
 //! Real sockets on 127.0.0.1; each test waits for events, never for time. [`WAIT`] only ends a
 //! test that would hang.
 
+mod ahead;
 mod connect;
 mod doorbell;
 mod echo;

@@ -150,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_key_is_that_of_one_whole_frame() {
+        let bytes = frames(2);
+        let first = frames(1).len();
+        assert_eq!(lone_key(&bytes[..first]), Some(&b"a0"[..]));
+        for end in (0..bytes.len() + 1).filter(|end| *end != first) {
+            assert_eq!(lone_key(&bytes[..end]), None, "{end}");
+        }
+        assert_eq!(lone_key(b"GET / HTTP/1.1\r\n"), None);
+    }
+
+    #[test]
     fn what_is_cut_or_no_frame_ends_the_look() {
         let bytes = frames(3);
         assert_eq!(looks(Ahead::new(&[], &bytes[..bytes.len() - 1]), 3)[0], names(0..2));

@@ -1,5 +1,6 @@
 //! Keys are named before they are asked for.
 
+use super::super::lone_key;
 use super::{Client, EXPECTED_COUNT_MAX, Owned, Speed, resp, words};
 
 fn expected(sent: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
@@ -31,6 +32,16 @@ fn one_command_names_nothing_and_half_a_command_is_not_named() {
     let (named, submitted) = expected(&sent);
     assert_eq!(named, submitted);
     assert_eq!(named.len(), 2);
+}
+
+#[test]
+fn a_lone_key_is_that_of_one_whole_command() {
+    let command = words("SET key value");
+    assert_eq!(lone_key(&command), Some(&b"key"[..]));
+    (0..command.len()).for_each(|end| assert_eq!(lone_key(&command[..end]), None, "{end}"));
+    assert_eq!(lone_key(&[words("GET a"), words("GET b")].concat()), None);
+    assert_eq!(lone_key(&words("PING")), None);
+    assert_eq!(lone_key(b"GET key\r\n"), None);
 }
 
 #[test]
