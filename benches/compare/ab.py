@@ -12,6 +12,7 @@ and the median ratio to the first build in the same round, with the range that h
 
 import argparse
 import os
+import re
 import shlex
 import statistics
 import sys
@@ -41,6 +42,11 @@ def arguments():
                         help="(default: %(default)s)")
     parser.add_argument("--durability", default="interval:1000ms", help="(default: %(default)s)")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("with less than two rounds there is no range")
+    for load in options.load or []:
+        if not re.fullmatch(r"(resp:(get|set)|native:(get|put)):[1-9][0-9]*", load):
+            parser.error(f"no load {load!r}: resp:get:16 or native:put:64, for example")
     options.load = options.load or ["resp:get:16", "resp:set:16", "resp:get:1", "resp:set:1"]
     return options
 
@@ -51,7 +57,9 @@ def split(build):
     count = next((at for at, word in enumerate(words) if "=" not in word), None)
     if count is None:
         sys.exit(f"ab: {build!r} names no binary")
-    return words[:count], words[count], words[count + 1:]
+    # A server has a folder of its own.
+    binary = os.path.abspath(words[count]) if os.sep in words[count] else words[count]
+    return words[:count], binary, words[count + 1:]
 
 
 def start(bed, name, build):

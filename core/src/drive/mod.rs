@@ -302,7 +302,7 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         self.run_command(origin, key, command, deadline);
     }
 
-    /// A command that was checked and need not wait for its record.
+    /// A command that was checked, need not wait for its record and is not answered alone.
     fn run_command(
         &mut self,
         origin: Origin,
@@ -310,11 +310,6 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
         command: Command<'_>,
         deadline: Instant,
     ) {
-        if let Command::Get(get) = command
-            && self.answer_alone(origin, &key, get)
-        {
-            return;
-        }
         let (forwarded, want_context) = (command.forwarded(), command.want_context());
         let (kind, key_place) = (command.kind(), KeyPlace::of(&key));
         let request = Request { origin, key: key_place, kind, deadline, forwarded, want_context };
@@ -351,7 +346,12 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
     }
 
     /// A GET that the local record answers alone needs no request in flight.
-    fn answer_alone(&mut self, origin: Origin, key: &Key<'_>, get: GetRequest<'_>) -> bool {
+    pub(super) fn answer_alone(
+        &mut self,
+        origin: Origin,
+        key: &Key<'_>,
+        get: GetRequest<'_>,
+    ) -> bool {
         if !get.context.is_empty() || !self.shard.reads_alone(key.partition, get.r, get.pr) {
             return false;
         }

@@ -222,7 +222,13 @@ impl<S: Records, L: Links, B: Bodies, W: Waiting, C: Checksum> Turn<'_, '_, S, L
                 if is_cold && matches!(command, Command::Put(_)) {
                     return self.answer_failure(origin, Failure::Busy);
                 }
-                self.run_command(origin, self.place(key), command, waiter.deadline);
+                let key = self.place(key);
+                if let Command::Get(get) = command
+                    && self.answer_alone(origin, &key, get)
+                {
+                    return;
+                }
+                self.run_command(origin, key, command, waiter.deadline);
             }
             Parked::Frame { link, node } => {
                 let frame = frame_of(bytes);

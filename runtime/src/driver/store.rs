@@ -74,7 +74,7 @@ impl Driver {
                         drop(buffer);
                         self.state.on_written(completion);
                         let took = self.state.now().since(before);
-                        if took > STALL && self.state.turns.less_delay(took) > STALL {
+                        if took > STALL && self.state.turns.less_delay(took, false) > STALL {
                             self.state.inline_from = now + STALL_REST;
                         }
                         continue;

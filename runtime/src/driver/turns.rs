@@ -28,6 +28,8 @@ pub(crate) struct Turns {
     /// what is taken off a long turn is hardly more than was lost in it.
     delayed: Duration,
     asked: Instant,
+    /// What was lost in this turn, as far as it was asked.
+    lost: Duration,
     /// Something may stand elsewhere than the gauges say.
     is_stale: bool,
     /// When the gauges may be set again.
@@ -37,13 +39,18 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// What something in this turn has taken, less what the thread was without a CPU since this
-    /// was last asked.
-    pub(super) fn less_delay(&mut self, took: Duration) -> Duration {
-        let Some(delay) = &self.delay else { return took };
-        let total = delay.total();
+    /// Of what this turn has taken, all or its last part, what the thread had a CPU for or waited
+    /// by itself. Before the last part of a turn it may have lost its CPU, too: then that part
+    /// seems shorter, never longer.
+    pub(super) fn less_delay(&mut self, took: Duration, is_all: bool) -> Duration {
+        let total = self.delay.as_ref().map_or(Duration::ZERO, RunDelay::total);
+        self.less(took, is_all, total)
+    }
+
+    fn less(&mut self, took: Duration, is_all: bool, total: Duration) -> Duration {
         let lost = total.saturating_sub(std::mem::replace(&mut self.delayed, total));
-        took.saturating_sub(lost)
+        self.lost += lost;
+        took.saturating_sub(if is_all { self.lost } else { lost })
     }
 }
 
@@ -53,6 +60,7 @@ impl State {
         let now = self.engine.now;
         self.io.latencies.begin_turn(now);
         let turns = &mut self.turns;
+        turns.lost = Duration::ZERO;
         if now.since(turns.asked) >= LONG {
             let delay = turns.delay.get_or_insert_with(RunDelay::of_this_thread);
             turns.delayed = delay.total();
@@ -65,7 +73,7 @@ impl State {
         let now = self.now();
         let took = now.since(self.engine.now);
         if took >= LONG {
-            let is_long = self.turns.less_delay(took) >= LONG;
+            let is_long = self.turns.less_delay(took, true) >= LONG;
             self.turns.asked = now;
             self.recorder.add(Counter::LongTurns, u64::from(is_long));
         }
@@ -182,5 +190,23 @@ impl State {
         if more > 0 {
             self.engine.log.maps_mut().on_major_fault();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_thread_was_without_a_cpu_is_taken_off_once() {
+        let ms = Duration::from_millis;
+        let mut turns = Turns::default();
+        assert_eq!(turns.less(ms(5), false, ms(0)), ms(5), "nothing was lost");
+        assert_eq!(turns.less(ms(5), false, ms(4)), ms(1));
+        assert_eq!(turns.less(ms(5), false, ms(4)), ms(5), "that was before");
+        assert_eq!(turns.less(ms(9), true, ms(6)), ms(3), "all that was lost in the turn");
+        turns.lost = ms(0);
+        assert_eq!(turns.less(ms(2), true, ms(16)), ms(0));
+        assert_eq!(turns.less(ms(2), false, ms(1)), ms(2), "nobody knows any more");
     }
 }

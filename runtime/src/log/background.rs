@@ -319,7 +319,8 @@ impl<M: Maps> Log<M> {
         if let Some(victim) = self.oldest_victim() {
             return Job::Merge(Walk::new(victim));
         }
-        if is_refused || segments.is_full_of_garbage(self.writer.spare_bytes()) {
+        let spare = self.writer.spare_bytes();
+        if is_refused || segments.is_full_of_garbage(spare) {
             let worth = (self.writer.room(), part);
             if let Some(victim) = segments.victim(synced, worth, self.suspect) {
                 return Job::Merge(Walk::new(victim));
@@ -327,9 +328,9 @@ impl<M: Maps> Log<M> {
         }
         self.background.owed_bytes = 0;
         let bare_bytes = self.writer.bare_bytes();
-        self.background.is_bare = segments.bare(Place(u64::MAX), bare_bytes).is_some();
+        self.background.is_bare = segments.bare(Place(u64::MAX), bare_bytes, spare).is_some();
         // The next segment comes first.
-        let bare = segments.bare(synced, bare_bytes).filter(|_| !is_refused);
+        let bare = segments.bare(synced, bare_bytes, spare).filter(|_| !is_refused);
         let Some(bare) = bare else { return Job::Idle };
         let head = Head { segment: bare.segment, nonce: bare.nonce, end: bare.end };
         let encoder = Encoder::new(&head);

@@ -35,9 +35,10 @@ pub const TAIL_SPARE_COUNT_MAX: usize = 4;
 /// Segments are at most about this part of the live bytes: with few large ones, merging would meet
 /// them while much of each is live.
 pub const SEGMENT_LIVE_PART: u64 = 16;
-/// Merging begins when the garbage of finished segments exceeds this part of the live bytes: so
-/// all files, with snapshots and the segment that is being merged, are below 1.5 times the live
-/// bytes and two segments, which are the one that takes appends and the one made ahead.
+/// Merging begins when the garbage of finished segments exceeds this part of the live bytes, and
+/// [`GARBAGE_BYTES_SPARE`]: so all files, with snapshots and the segment that is being merged, are
+/// below 1.5 times the live bytes, or these bytes more than it, and two segments, which are the one
+/// that takes appends and the one made ahead.
 pub const GARBAGE_NUMERATOR: u64 = 2;
 /// See [`GARBAGE_NUMERATOR`].
 pub const GARBAGE_DENOMINATOR: u64 = 7;
@@ -45,13 +46,14 @@ pub const GARBAGE_DENOMINATOR: u64 = 7;
 /// overwritten would move all that lives in it again and again. Records moved per record appended,
 /// uniformly, 15 MB live: 1.7 without, 0.05 with; more would only fill the caches.
 pub const GARBAGE_BYTES_SPARE: u64 = 32 << 20;
-/// But no more than one part in so many of the shard's share of the free space.
+/// But no more than one part in so many of the shard's share of the free space: so all shards
+/// together leave that part of it at most.
 pub const GARBAGE_FREE_SPACE_PART: u64 = 16;
 /// The newest finished segments of together at most this part of the largest one get no snapshot
 /// yet: what was written last is replaced soonest, and a little is read quickly at a start.
 pub const BARE_PART: u32 = 8;
-/// A segment gets a snapshot only if at least one part in so many of its file is live: others are
-/// merged soon, and a start reads them about as fast.
+/// While a log has no more garbage than it is spared, a segment of which less than one part in so
+/// many is live gets no snapshot: it is merged soon, and its snapshot would be written for nothing.
 pub const SNAPSHOT_LIVE_PART: u64 = 8;
 /// A segment is merged only if at least one part in this many of its file is garbage.
 pub const VICTIM_GARBAGE_PART: u64 = 10;
@@ -134,6 +136,10 @@ const _: () = assert!(
 const _: () = assert!(
     SEGMENT_HEADER_BYTES + FRAME_BYTES_MAX + 2 * BATCH_HEADER_BYTES <= SEGMENT_BYTES_MAX as usize,
     "any record fits some segment"
+);
+const _: () = assert!(
+    GARBAGE_BYTES_SPARE <= OWED_BYTES_MAX && GARBAGE_BYTES_SPARE >= SEGMENT_BYTES_MIN as u64,
+    "what is spared is some segments, and merged at once when it is too much"
 );
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(SEEK_PAGE_BYTES < PIECE_BYTES, "a failed read is done again in parts");

@@ -82,7 +82,7 @@ pub trait Maps {
     fn bytes(&self, segment: u32, offset: u32, bytes: usize) -> Option<&[u8]>;
 
     /// As [`Maps::bytes`], and what lies behind them, as far as it is known to be in memory at no
-    /// cost; no more than `most` bytes in all.
+    /// cost; no more than `most` bytes in all, of which there are at least `bytes`.
     fn bytes_on(&self, segment: u32, offset: u32, bytes: usize, _most: usize) -> Option<&[u8]> {
         self.bytes(segment, offset, bytes)
     }

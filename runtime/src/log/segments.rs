@@ -61,6 +61,11 @@ impl Finished {
             && !self.is_moved
     }
 
+    /// Whether less than one part in [`SNAPSHOT_LIVE_PART`] of its file is live.
+    fn is_hardly_live(&self) -> bool {
+        self.live.bytes() * SNAPSHOT_LIVE_PART < self.file_bytes.into()
+    }
+
     fn garbage_bytes(&self) -> u64 {
         if self.is_moved {
             return 0;
@@ -342,8 +347,10 @@ impl Segments {
     }
 
     /// The oldest segment that should have a snapshot and has none, all of it synced. The newest
-    /// of together `bare_bytes` need none.
-    pub(super) fn bare(&self, synced: Place, bare_bytes: u32) -> Option<&Finished> {
+    /// of together `bare_bytes` need none; nor do those that hardly live, while all garbage is at
+    /// most `spare` bytes: more would be too much for a start to read.
+    pub(super) fn bare(&self, synced: Place, bare_bytes: u32, spare: u64) -> Option<&Finished> {
+        let spares = self.garbage_bytes <= spare;
         let mut newer_bytes = u64::from(bare_bytes);
         let is_newer = |one: &&Finished| {
             let left = newer_bytes.checked_sub(one.file_bytes.into());
@@ -352,8 +359,8 @@ impl Segments {
         let newer_count = self.finished.iter().rev().take_while(is_newer).count();
         let old = &self.finished[..self.finished.len() - newer_count];
         let is_due = |one: &&Finished| {
-            let is_worth = one.live.bytes() * SNAPSHOT_LIVE_PART >= one.file_bytes.into();
-            one.state == State::Bare && !one.is_moved && one.end() <= synced && is_worth
+            let is_spared = spares && one.is_hardly_live();
+            one.state == State::Bare && !one.is_moved && one.end() <= synced && !is_spared
         };
         old.iter().find(is_due)
     }

@@ -136,7 +136,7 @@ impl HotRing {
         }
     }
 
-    /// What was received for the next events, at most so many; each will still be one.
+    /// What the next completions, at most so many, have received; each will still be an event.
     pub fn look_ahead<'r>(&'r mut self, count: usize, on_bytes: impl FnMut(&'r [u8])) {
         self.ring.look_ahead(count, on_bytes);
     }

@@ -1,8 +1,8 @@
 //! CRC-32C of a few bytes.
 //!
 //! The checksum of a place part covers 28 bytes, and is made or checked for every record that is
-//! read or written. The `crc32c` crate is made for long runs: it looks for aligned words, and splits
-//! what is left by three. Of so few bytes that is most of the time.
+//! read or written. The `crc32c` crate is made for long runs: it looks for aligned words, and
+//! splits what is left by three. Of so few bytes that is most of the time.
 
 /// Below this length the CPU's instruction, word by word, is faster than the `crc32c` crate.
 pub const SHORT_BYTES: usize = 64;

@@ -1,6 +1,7 @@
 //! The two queues between us and the kernel, never full to their user.
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -74,10 +75,9 @@ impl Queues {
 
     /// The completions that are here, at most so many; none is taken.
     pub(super) fn look_ahead(&mut self, count: usize, on_entry: impl FnMut(cqueue::Entry)) {
-        let mut queue = self.ring.completion();
-        queue.by_ref().take(count).for_each(on_entry);
         // Its drop would tell the kernel that they were taken.
-        std::mem::forget(queue);
+        let mut queue = ManuallyDrop::new(self.ring.completion());
+        queue.by_ref().take(count).for_each(on_entry);
     }
 
     pub(super) fn register_eventfd(&mut self, eventfd: &OwnedFd) -> Result<(), Errno> {

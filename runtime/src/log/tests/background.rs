@@ -83,6 +83,30 @@ fn a_small_log_that_is_overwritten_is_hardly_moved() {
     world.reopen();
 }
 
+/// Beyond what is spared, even what hardly lives gets its snapshot: a start would read all of it.
+#[test]
+fn much_garbage_is_not_left_to_a_start() {
+    let sizes = SegmentSizes { min: 4096, max: 4096, spare: 4096 };
+    let mut world = World::ready(Config { sizes, ..config(Durability::Always) });
+    let mut prng = Prng::new(3);
+    let append = |world: &mut World, name: &[u8], prng: &mut Prng| {
+        while world.append(name, &value(prng, 100)).is_err() {
+            world.settle();
+        }
+        world.settle();
+    };
+    names(2_000).iter().for_each(|name| append(&mut world, name, &mut prng));
+    // Far less garbage than two sevenths of what lives, but more than is spared.
+    let hot = names(1);
+    (0..300).for_each(|_| append(&mut world, &hot[0], &mut prng));
+    world.work();
+    let mut disk = std::mem::take(world.log.maps_mut());
+    let recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
+    assert!(recovered.scanned.len() <= 2, "{:?}", recovered.scanned);
+    *world.log.maps_mut() = disk;
+    world.reopen();
+}
+
 /// Of a small disk no more is spared than a part of what is free.
 #[test]
 fn a_disk_with_little_room_is_merged_early() {

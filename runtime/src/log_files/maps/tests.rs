@@ -50,6 +50,37 @@ fn only_large_parts_of_maps_are_lent() {
     assert!(maps.lend(stored).is_none(), "memory is short");
 }
 
+/// What lies behind is given to the end of the page, and no more of it than may be.
+#[test]
+fn bytes_go_on_to_the_end_of_their_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut disk, mut maps, _) = LogFiles::open(folder.path()).unwrap();
+    plenty(&mut maps);
+    made(folder.path(), &mut disk, &mut maps, 1);
+    write(&disk, 1, 4096, &[7; 8192]);
+    write(&disk, 1, SEGMENT_BYTES - 100, &[8; 100]);
+    let length = |offset, bytes, most| maps.bytes_on(1, offset, bytes, most).map(<[u8]>::len);
+    assert_eq!(length(4096, 28, usize::MAX), Some(4096));
+    assert_eq!(length(4100, 28, usize::MAX), Some(4092));
+    assert_eq!(length(4100, 28, 28), Some(28));
+    assert_eq!(length(4100, 28, 29), Some(29));
+    assert_eq!(length(4100, 28, 4092), Some(4092));
+    assert_eq!(length(4100, 28, 4093), Some(4092));
+    // A page begins in its midst.
+    assert_eq!(length(8191, 1, usize::MAX), Some(1));
+    assert_eq!(length(8191, 2, usize::MAX), Some(4097));
+    assert_eq!(length(SEGMENT_BYTES - 100, 28, usize::MAX), Some(100));
+    assert_eq!(length(SEGMENT_BYTES - 28, 28, usize::MAX), Some(28));
+    assert_eq!(length(SEGMENT_BYTES - 27, 28, usize::MAX), None);
+    assert_eq!(maps.bytes_on(2, 4096, 28, usize::MAX), None);
+    assert!(maps.bytes_on(1, 4100, 28, usize::MAX).unwrap().iter().all(|byte| *byte == 7));
+    // What was read for who goes on now is all that is known.
+    let read = Read { segment: 1, offset: 4100, bytes: 40 };
+    maps.begin_landing(read, vec![9; 40]);
+    assert_eq!(maps.bytes_on(1, 4100, 28, usize::MAX), Some(&[9; 28][..]));
+    maps.end_landing();
+}
+
 #[test]
 fn a_segment_leaves_at_once_and_its_map_after_the_last_reader() {
     let folder = tempfile::tempdir().unwrap();
