@@ -144,8 +144,7 @@ impl Store {
             Durability::Interval(interval) => log::Durability::Interval(interval),
             Durability::None => log::Durability::None,
         };
-        let max = swarm.disk.segment_bytes;
-        let sizes = SegmentSizes { min: 4096, max, spare: u64::from(max / 16) };
+        let sizes = SegmentSizes { min: 4096, max: swarm.disk.segment_bytes, spare: 0 };
         let config = Config { identity, durability, sizes, seed: random.bits() };
         let recovered = recover(&identity, &[], Place(0)).expect("no files have no damage");
         let may_damage = swarm.disk.victims >> site.node & 1 == 1;
