@@ -90,9 +90,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENT_COUNT_MAX: usize = 256;
 /// After so long a turn takes no more events: what has come first is answered before the rest is
 /// begun, and one without work for other shards, for who waited, or for the log stays below a
-/// millisecond. Not sooner: whoever is answered may sleep by then, and to wake a CPU costs more than
-/// an answer. CPU of pipelined gets and sets, 50 connections: 1.1 times as much at 300 µs, no less
-/// at 2 ms.
+/// millisecond. Not sooner: whoever is answered may sleep by then, and to wake a CPU costs more
+/// than an answer. CPU of pipelined gets and sets, 50 connections: 1.1 times as much at 300 µs, no
+/// less at 2 ms.
 const EVENTS_TIME_MAX: Duration = Duration::from_micros(700);
 /// For so long it takes what other shards have sent, and for as long what waits for a record.
 const OTHERS_TIME_MAX: Duration = Duration::from_micros(300);

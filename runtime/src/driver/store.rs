@@ -5,7 +5,7 @@ use super::files::FileJob;
 use super::held_back::Scarce;
 use super::work::Work;
 use super::{Driver, OTHERS_TIME_MAX, State};
-use crate::log::{Completion, Errno, Read, Request, Wanted};
+use crate::log::{Buffer, Completion, Errno, Read, Request, Wanted};
 use crate::log_files::{NewSegment, Segment, free_bytes};
 use crate::mesh::BACKLOG_BYTES_STOP;
 use crate::metrics::Counter;
@@ -61,31 +61,7 @@ impl Driver {
                     self.state.files.give(FileJob::Create(new));
                 }
                 Request::Write { segment, offset, buffer, then_sync } => {
-                    if self.state.is_removed(segment) {
-                        let result = Err(Errno(libc::ENOENT));
-                        self.state.on_written(Completion::Written { result });
-                        continue;
-                    }
-                    let is_short = self.state.engine.log.maps_mut().is_short();
-                    let is_inline = now >= self.state.inline_from && !is_short;
-                    if !then_sync && is_inline && buffer.len() <= INLINE_BYTES_MAX {
-                        let before = self.state.now();
-                        let completion = self.state.disk.write_inline(segment, offset, &buffer);
-                        drop(buffer);
-                        self.state.on_written(completion);
-                        let took = self.state.now().since(before);
-                        if took > STALL && self.state.turns.less_delay(took, false) > STALL {
-                            self.state.inline_from = now + STALL_REST;
-                        }
-                        continue;
-                    }
-                    let tag = buffer.len() as u64;
-                    let Some(file) = self.state.disk.file(segment) else {
-                        unreachable!("the log writes to segments that were made");
-                    };
-                    let bytes = buffer.into_parts();
-                    let taken = self.net.write(file, offset.into(), bytes, then_sync, tag);
-                    taken.expect("the log has one write open, the ring takes more");
+                    self.write((segment, offset), buffer, then_sync);
                 }
                 Request::Sync { segment } => {
                     let Some(file) = self.state.disk.file(segment) else {
@@ -118,6 +94,36 @@ impl Driver {
         }
         self.state.tell_stored();
         self.has_more |= self.state.release_held_back();
+    }
+
+    /// Writes a batch of the log: inline, if it is small, nobody waits for its sync, and the last
+    /// one did not stall; else through the ring.
+    fn write(&mut self, (segment, offset): (u32, u32), buffer: Buffer, then_sync: bool) {
+        if self.state.is_removed(segment) {
+            let result = Err(Errno(libc::ENOENT));
+            return self.state.on_written(Completion::Written { result });
+        }
+        let now = self.state.engine.now;
+        let is_short = self.state.engine.log.maps_mut().is_short();
+        let is_inline = now >= self.state.inline_from && !is_short;
+        if !then_sync && is_inline && buffer.len() <= INLINE_BYTES_MAX {
+            let before = self.state.now();
+            let completion = self.state.disk.write_inline(segment, offset, &buffer);
+            drop(buffer);
+            self.state.on_written(completion);
+            let took = self.state.now().since(before);
+            if took > STALL && self.state.turns.less_delay(took, false) > STALL {
+                self.state.inline_from = now + STALL_REST;
+            }
+            return;
+        }
+        let tag = buffer.len() as u64;
+        let Some(file) = self.state.disk.file(segment) else {
+            unreachable!("the log writes to segments that were made");
+        };
+        let bytes = buffer.into_parts();
+        let taken = self.net.write(file, offset.into(), bytes, then_sync, tag);
+        taken.expect("the log has one write open, the ring takes more");
     }
 }
 

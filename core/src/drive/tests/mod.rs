@@ -42,10 +42,9 @@ use commands::{GET, delete, first, replace, set};
 use queues::Queues;
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::format;
 use std::string::String;
-use std::vec;
 use std::vec::Vec;
+use std::{format, vec};
 
 const BITS: u32 = 6;
 const CLUSTER: ClusterId = ClusterId(42);

@@ -100,7 +100,7 @@ fn much_garbage_is_not_left_to_a_start() {
     let hot = names(1);
     (0..300).for_each(|_| append(&mut world, &hot[0], &mut prng));
     world.work();
-    let mut disk = std::mem::take(world.log.maps_mut());
+    let disk = std::mem::take(world.log.maps_mut());
     let recovered = recover(&identity(), &disk.files(), Place(0)).unwrap();
     assert!(recovered.scanned.len() <= 2, "{:?}", recovered.scanned);
     *world.log.maps_mut() = disk;
