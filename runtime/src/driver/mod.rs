@@ -94,7 +94,8 @@ const EVENT_COUNT_MAX: usize = 256;
 /// than an answer. CPU of pipelined gets and sets, 50 connections: 1.1 times as much at 300 µs, no
 /// less at 2 ms.
 const EVENTS_TIME_MAX: Duration = Duration::from_micros(700);
-/// For so long it takes what other shards have sent, and for as long what waits for a record.
+/// For so long it takes what other shards have sent, for as long what waited for its record, and
+/// for as long what was held back.
 const OTHERS_TIME_MAX: Duration = Duration::from_micros(300);
 /// Bounded steps of the machine in one turn.
 const STEP_COUNT_MAX: usize = 256;
